@@ -1,0 +1,21 @@
+/* Time: monotonic for deadlines, wall for dates. */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/span.h"
+
+uint64_t clock_mono_ms(void);
+uint64_t clock_mono_us(void);
+uint64_t clock_wall_ms(void); /* since 1970, UTC */
+
+enum { CLOCK_HTTP_LEN = 30 }; /* with its NUL */
+/* IMF-fixdate (RFC 9110 §5.6.7): "Sun, 06 Nov 1994 08:49:37 GMT". */
+void clock_http_format(char out[static CLOCK_HTTP_LEN], time_t t);
+/* Reads an IMF-fixdate only (not the obsolete forms). E_INVALID otherwise. */
+MUST_CHECK int clock_http_parse(struct span s, time_t *out);
+
+#endif

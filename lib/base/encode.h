@@ -1,0 +1,29 @@
+/* Bytes as text: hex, base64 (RFC 4648), base62, and CRC-32. */
+#ifndef BASE_ENCODE_H
+#define BASE_ENCODE_H
+
+#include "base/buf.h"
+
+/* Lower-case hex; out takes 2·len + 1 bytes with its NUL. */
+void hex_encode(char *out, struct span in);
+/* Exactly out_len bytes from 2·out_len lower- or upper-case digits; E_INVALID otherwise. */
+MUST_CHECK int hex_decode(uint8_t *out, size_t out_len, struct span in);
+
+/* Standard alphabet with padding. */
+void base64_encode(struct buf *out, struct span in);
+/* URL alphabet without padding (RFC 7515). */
+void base64url_encode(struct buf *out, struct span in);
+/* Strict: right alphabet, right padding, zero trailing bits, no white space. E_INVALID leaves out as it was. */
+MUST_CHECK int base64_decode(struct buf *out, struct span in);
+MUST_CHECK int base64url_decode(struct buf *out, struct span in);
+
+/* Big-endian number in base 62 (0–9 A–Z a–z), left-padded with '0' to base62_len(in.len) characters. */
+size_t base62_len(size_t bytes);
+void base62_encode(struct buf *out, struct span in);
+/* Exactly out_len bytes from exactly base62_len(out_len) characters; E_INVALID otherwise. out_len ≤ 64. */
+MUST_CHECK int base62_decode(uint8_t *out, size_t out_len, struct span in);
+
+/* CRC-32 as in zlib (reflected 0xEDB88320). */
+uint32_t crc32_of(struct span s);
+
+#endif
