@@ -7,7 +7,8 @@
 #include "base/error.h"
 #include "base/span.h"
 
-/* Embedded by callers; {0} is an empty buffer. data[0..len) are the bytes; `head` bytes before data are already consumed. */
+/* Embedded by callers; {0} is an empty buffer. data[0..len) are the bytes; `head` bytes before data
+ * are already consumed. */
 struct buf {
     uint8_t *data;
     size_t len;
@@ -22,7 +23,8 @@ void buf_wipe(struct buf *b);
 AUTO_FINI(struct buf, buf_fini)
 AUTO_FINI(struct buf, buf_wipe)
 
-/* Makes room for `more` bytes at the end; aborts when memory runs out, so bound a peer's sizes first. Returns where they go. */
+/* Makes room for `more` bytes at the end; aborts when memory runs out, so bound a peer's sizes
+ * first. Returns where they go. */
 uint8_t *buf_reserve(struct buf *b, size_t more);
 void buf_append(struct buf *b, struct span s);
 void buf_append_str(struct buf *b, const char *s);
@@ -31,8 +33,10 @@ void buf_u16be(struct buf *b, uint16_t v);
 void buf_u32be(struct buf *b, uint32_t v);
 void buf_u64be(struct buf *b, uint64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_vprintf(struct buf *b, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
-/* Appends s as the inside of a JSON string: quotes, backslashes and controls escaped; s must be UTF-8. */
+void buf_vprintf(struct buf *b, const char *fmt, va_list args)
+    __attribute__((format(printf, 2, 0)));
+/* Appends s as the inside of a JSON string: quotes, backslashes and controls escaped; s must be
+ * UTF-8. */
 void buf_json_escape(struct buf *b, struct span s);
 /* Drops n bytes from the front (n ≤ len); cheap, memory moves only when room is needed. */
 void buf_consume(struct buf *b, size_t n);

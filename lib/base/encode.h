@@ -13,14 +13,17 @@ MUST_CHECK int hex_decode(uint8_t *out, size_t out_len, struct span in);
 void base64_encode(struct buf *out, struct span in);
 /* URL alphabet without padding (RFC 7515). */
 void base64url_encode(struct buf *out, struct span in);
-/* Strict: right alphabet, right padding, zero trailing bits, no white space. E_INVALID leaves out as it was. */
+/* Strict: right alphabet, right padding, zero trailing bits, no white space. E_INVALID leaves out
+ * as it was. */
 MUST_CHECK int base64_decode(struct buf *out, struct span in);
 MUST_CHECK int base64url_decode(struct buf *out, struct span in);
 
-/* Big-endian number in base 62 (0–9 A–Z a–z), left-padded with '0' to base62_len(in.len) characters. */
+/* Big-endian number in base 62 (0–9 A–Z a–z), left-padded with '0' to base62_len(in.len)
+ * characters; at most 64 bytes, as callers choose the length. */
 size_t base62_len(size_t bytes);
 void base62_encode(struct buf *out, struct span in);
-/* Exactly out_len bytes from exactly base62_len(out_len) characters; E_INVALID otherwise. out_len ≤ 64. */
+/* Exactly out_len bytes from exactly base62_len(out_len) characters; E_INVALID otherwise (out is
+ * then undefined). */
 MUST_CHECK int base62_decode(uint8_t *out, size_t out_len, struct span in);
 
 /* CRC-32 as in zlib (reflected 0xEDB88320). */

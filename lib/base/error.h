@@ -6,28 +6,29 @@
 
 enum {
     E_OK = 0,
-    E_INVALID = -1,     /* bytes or arguments that the format forbids */
-    E_TOO_LARGE = -2,   /* above a configured or fixed bound */
-    E_TOO_COMPLEX = -3, /* JSON deeper or with more values than allowed */
-    E_AGAIN = -4,       /* nothing now; more input or time is needed */
-    E_NOT_FOUND = -5,   /* no such thing */
-    E_EXISTS = -6,      /* already there (a replay, a duplicate) */
-    E_AUTH = -7,        /* a tag, signature or pin did not match */
-    E_CRYPTO = -8,      /* the cryptographic library refused */
-    E_IO = -9,          /* a system call failed; errno says which */
-    E_CLOSED = -10,     /* the peer is gone */
-    E_TIMEOUT = -11,    /* a deadline passed */
-    E_BUSY = -12,       /* at a limit; try elsewhere or later */
-    E_PROTOCOL = -13,   /* the peer broke its protocol */
+    E_INVALID = -1,      /* bytes or arguments that the format forbids */
+    E_TOO_LARGE = -2,    /* above a configured or fixed bound */
+    E_TOO_COMPLEX = -3,  /* JSON deeper or with more values than allowed */
+    E_AGAIN = -4,        /* nothing now; more input or time is needed */
+    E_NOT_FOUND = -5,    /* no such thing */
+    E_EXISTS = -6,       /* already there (a replay, a duplicate) */
+    E_AUTH = -7,         /* a tag, signature or pin did not match */
+    E_CRYPTO = -8,       /* the cryptographic library refused */
+    E_IO = -9,           /* a system call failed; errno says which */
+    E_CLOSED = -10,      /* the peer is gone */
+    E_TIMEOUT = -11,     /* a deadline passed */
+    E_BUSY = -12,        /* at a limit; try elsewhere or later */
+    E_PROTOCOL = -13,    /* the peer broke its protocol */
     E_UNAVAILABLE = -14, /* a service we need (Redis, engine) is away */
-    E_EXPIRED = -15,    /* outside its time of validity */
-    E_DENIED = -16,     /* known, and not allowed */
-    E_UNSUPPORTED = -17 /* well-formed, but not something we do */
+    E_EXPIRED = -15,     /* outside its time of validity */
+    E_DENIED = -16,      /* known, and not allowed */
+    E_UNSUPPORTED = -17  /* well-formed, but not something we do */
 };
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 
-/* Runs fn(&variable) when the variable leaves its scope; fn is a x_freep-style function made by AUTO_FREE. */
+/* Runs fn(&variable) when the variable leaves its scope; fn is a x_freep-style function made by
+ * AUTO_FREE. */
 #define AUTO(fn) __attribute__((cleanup(auto_##fn)))
 /* Defines the cleanup helper that AUTO(fn) names, for `void fn(type *)`. */
 #define AUTO_FREE(type, fn)                                                                        \
@@ -42,7 +43,8 @@ enum {
         fn(p);                                                                                     \
     }
 
-/* Returns x's error from the enclosing function; for functions whose resources clean themselves up. */
+/* Returns x's error from the enclosing function; for functions whose resources clean themselves up.
+ */
 #define TRY(x)                                                                                     \
     do {                                                                                           \
         int try_error_ = (x);                                                                      \
@@ -50,7 +52,8 @@ enum {
             return try_error_;                                                                     \
     } while (0)
 
-/* What must not happen. Stays on in release: says where, aborts. A peer's input never reaches a CHECK. */
+/* What must not happen. Stays on in release: says where, aborts. A peer's input never reaches a
+ * CHECK. */
 #define CHECK(cond)                                                                                \
     do {                                                                                           \
         if (__builtin_expect(!(cond), 0))                                                          \
@@ -59,10 +62,12 @@ enum {
 
 _Noreturn void check_failed(const char *what, const char *file, int line);
 
-/* "E_INVALID" for -1 and so on; "E_UNKNOWN" for anything else. For logs: never shown to a client. */
+/* "E_INVALID" for -1 and so on; "E_UNKNOWN" for anything else. For logs: never shown to a client.
+ */
 const char *error_name(int error);
 
-/* malloc and friends that abort when memory for small fixed things runs out. Sizes set by a peer are bounded first. */
+/* malloc and friends that abort when memory for small fixed things runs out. Sizes set by a peer
+ * are bounded first. */
 void *mem_alloc(size_t len) __attribute__((malloc, returns_nonnull));
 void *mem_zero(size_t len) __attribute__((malloc, returns_nonnull)); /* zeroed */
 void *mem_grow(void *p, size_t len) __attribute__((returns_nonnull));

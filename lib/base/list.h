@@ -5,13 +5,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Both the head and each member's link. A head is initialised with list_init; a link that is in no list is {0} or self-linked. */
+/* Both the head and each member's link. A head is initialised with list_init; a link that is in no
+ * list is {0} or self-linked. */
 struct list {
     struct list *next;
     struct list *prev;
 };
 
-#define CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 /* `it` walks the links; the body must not remove members. */
 #define LIST_FOREACH(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 /* The body may remove `it` itself. */

@@ -1,4 +1,5 @@
-/* Hash map from bytes to pointers, for caches and registries; keys are copied, hashing is seeded per process. */
+/* Hash map from bytes to pointers, for caches and registries; keys are copied, hashing is seeded
+ * per process. */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
 
@@ -20,7 +21,8 @@ void *map_get(const struct map *m, struct span key);
 void *map_put(struct map *m, struct span key, void *value);
 /* Removes and returns the value, or NULL. */
 void *map_del(struct map *m, struct span key);
-/* Walks entries in no order: *at starts at 0; false at the end. The map must not grow meanwhile; deleting the current one is fine. */
+/* Walks entries in no order: *at starts at 0; false at the end. The map must not grow meanwhile;
+ * deleting the current one is fine. */
 bool map_next(const struct map *m, size_t *at, struct span *key, void **value);
 /* Frees the table and keys; values are the caller's. */
 void map_fini(struct map *m);

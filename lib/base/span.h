@@ -60,15 +60,18 @@ bool span_ends(struct span s, struct span suffix);
 bool span_ieq(struct span a, struct span b);
 /* Without spaces and tabs on both sides. */
 struct span span_trim(struct span s);
-/* Cuts `rest` at the first `sep`: returns what stands before it, moves rest behind it (empty at the end). */
+/* Cuts `rest` at the first `sep`: returns what stands before it, moves rest behind it (empty at the
+ * end). */
 struct span span_split(struct span *rest, char sep);
 /* Offset of `needle` in s, or -1. */
 ptrdiff_t span_find(struct span s, struct span needle);
-/* Decimal digits only, no sign, no leading zero but "0" itself, at most `max`. Returns 0 or E_INVALID. */
+/* Decimal digits only, no sign, no leading zero but "0" itself, at most `max`. Returns 0 or
+ * E_INVALID. */
 int span_u64(struct span s, uint64_t max, uint64_t *out);
 /* True when every byte is visible ASCII (0x21–0x7E) and 1 ≤ len ≤ max_len. */
 bool span_visible(struct span s, size_t max_len);
-/* True when s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF). */
+/* True when s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF).
+ */
 bool span_utf8(struct span s);
 
 #endif
