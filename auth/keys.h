@@ -1,0 +1,80 @@
+/* API keys (auth.md): their form, their record in Redis, and the check with an in-process cache. */
+#ifndef AUTH_KEYS_H
+#define AUTH_KEYS_H
+
+#include "base/buf.h"
+#include "crypto/hash.h"
+#include "net/redis.h"
+
+#define KEY_PREFIX "sk-cocoon-"
+enum { KEY_ID_LEN = 6, KEY_SECRET_LEN = 32, KEY_LOOKUP_LEN = 16 };
+
+struct api_key {
+    uint8_t id[KEY_ID_LEN];         /* public: shown in lists */
+    uint8_t secret[KEY_SECRET_LEN]; /* wipe after use */
+};
+
+/* Draws a key and appends its text. */
+void api_key_make(struct api_key *out, struct buf *text);
+/* Form and CRC; E_INVALID for anything mistyped, without any look-up. */
+MUST_CHECK int api_key_parse(struct api_key *out, struct span text);
+/* SHA-256(secret)[0:16] as hex with NUL: `key:{…}`. */
+void api_key_lookup(const struct api_key *k, char out[static 2 * KEY_LOOKUP_LEN + 1]);
+/* The credential of a request: Bearer, x-api-key, or Basic's user or password (auth.md). data NULL when there is none; a Basic
+ * value is decoded into scratch. */
+struct span api_key_credential(struct span authorization, struct span x_api_key, struct buf *scratch);
+
+/* What a key may do; immutable, shared: key_record_ref/unref. */
+struct key_record {
+    unsigned refs;
+    char id[2 * KEY_ID_LEN + 1];
+    char account[65], project[65], name[65];
+    uint64_t version;
+    bool revoked, strict, end_to_end_only;
+    uint64_t expires_s; /* 0: never */
+    char **models;      /* NULL-terminated; NULL: all */
+    char **endpoints;   /* chat, completions, embeddings, models; NULL: all */
+    char **ranges;      /* CIDR; NULL: any address */
+    int64_t max_output; /* cap per choice; 0: the gateway's */
+    char class[16];     /* interactive, batch, internal */
+};
+void key_record_unref(struct key_record *r);
+struct key_record *key_record_ref(struct key_record *r);
+/* JSON as stored in Redis (format "cgw/key/v1") into a record; E_INVALID. */
+MUST_CHECK int key_record_parse(struct key_record **out, struct span json);
+
+enum auth_result {
+    AUTH_OK,
+    AUTH_INVALID,     /* unknown, mistyped, revoked, expired: 401 invalid_api_key */
+    AUTH_UNAVAILABLE, /* Redis away or without its epoch marker: 503, never 401 */
+    AUTH_SLOW         /* this address failed too often: answer 401 after `delay_ms` */
+};
+
+struct auth;
+struct auth_options {
+    uint64_t fresh_ms;    /* 5,000; 1,000 while the revocation channel is not subscribed */
+    uint64_t stale_ms;    /* 600,000 while Redis is away */
+    uint64_t negative_ms; /* 2,000 */
+    unsigned failures_per_minute; /* 20 per address */
+    size_t cache_max;     /* 100,000 records; negative ones bounded alike */
+};
+/* redis outlives auth. Subscribes to the channel `keys:changed` (payload: a lookup id, or "*"). */
+MUST_CHECK int auth_new(struct auth **out, struct loop *l, struct redis *redis, const struct auth_options *o);
+void auth_free(struct auth *a);
+
+/* done is called once, in this call when the cache knows, else later. record (AUTH_OK only) is the callee's reference: unref it. */
+typedef void auth_done_fn(void *arg, enum auth_result result, struct key_record *record);
+struct auth_wait;
+/* Returns NULL when done has been called, else a handle for auth_cancel (then done is not called). credential: the key's text. peer:
+ * the client's address without port. */
+struct auth_wait *auth_check(struct auth *a, struct span credential, struct span peer, auth_done_fn *done, void *arg);
+void auth_cancel(struct auth_wait *w);
+/* The record still holds: false once it was revoked or expired meanwhile (cheap, no I/O). */
+bool auth_still_valid(const struct auth *a, const struct key_record *r);
+
+/* Scopes of a record. */
+bool key_allows_model(const struct key_record *r, struct span model);
+bool key_allows_endpoint(const struct key_record *r, const char *endpoint);
+bool key_allows_address(const struct key_record *r, struct span peer);
+
+#endif
