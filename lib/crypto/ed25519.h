@@ -16,7 +16,8 @@ void ed25519_free(struct ed25519 *key);
 AUTO_FREE(struct ed25519, ed25519_free)
 
 void ed25519_public(const struct ed25519 *key, uint8_t out[static ED25519_KEY_LEN]);
-MUST_CHECK int ed25519_sign(const struct ed25519 *key, struct span message, uint8_t sig[static ED25519_SIG_LEN]);
+MUST_CHECK int ed25519_sign(const struct ed25519 *key, struct span message,
+                            uint8_t sig[static ED25519_SIG_LEN]);
 /* 0, or E_AUTH. ~121 µs: keep it off the path of an answer. Any thread. */
 MUST_CHECK int ed25519_verify(const struct ed25519 *key, struct span message, struct span sig);
 

@@ -14,15 +14,21 @@ void sha256_parts(uint8_t out[static SHA256_LEN], const struct span *parts, size
 struct sha256_ctx;
 struct sha256_ctx *sha256_new(void);
 void sha256_update(struct sha256_ctx *ctx, struct span in);
-void sha256_final(struct sha256_ctx *ctx, uint8_t out[static SHA256_LEN]); /* the context is spent: only free it */
+void sha256_final(struct sha256_ctx *ctx,
+                  uint8_t out[static SHA256_LEN]); /* the context is spent: only free it */
 void sha256_free(struct sha256_ctx *ctx);
+AUTO_FREE(struct sha256_ctx, sha256_free)
 
 void hmac_sha256(uint8_t out[static SHA256_LEN], struct span key, struct span in);
-void hmac_sha256_parts(uint8_t out[static SHA256_LEN], struct span key, const struct span *parts, size_t count);
+void hmac_sha256_parts(uint8_t out[static SHA256_LEN], struct span key, const struct span *parts,
+                       size_t count);
 
 void hkdf_extract(uint8_t prk[static SHA256_LEN], struct span salt, struct span ikm);
 /* len ≤ 255·32, else E_TOO_LARGE. */
 MUST_CHECK int hkdf_expand(uint8_t *out, size_t len, struct span prk, struct span info);
+/* The same with info as the concatenation of parts. */
+MUST_CHECK int hkdf_expand_parts(uint8_t *out, size_t len, struct span prk, const struct span *info,
+                                 size_t count);
 
 /* False when lengths differ; otherwise takes the same time whatever the bytes. */
 bool crypto_equal(struct span a, struct span b);
