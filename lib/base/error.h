@@ -43,8 +43,8 @@ enum {
         fn(p);                                                                                     \
     }
 
-/* Returns x's error from the enclosing function; for functions whose resources clean themselves up.
- */
+/* Returns x's error from the enclosing function; for functions whose resources clean themselves
+ * up. */
 #define TRY(x)                                                                                     \
     do {                                                                                           \
         int try_error_ = (x);                                                                      \
@@ -62,8 +62,7 @@ enum {
 
 _Noreturn void check_failed(const char *what, const char *file, int line);
 
-/* "E_INVALID" for -1 and so on; "E_UNKNOWN" for anything else. For logs: never shown to a client.
- */
+/* "E_INVALID" for -1 and so on; "E_UNKNOWN" for anything else. For logs, never for a client. */
 const char *error_name(int error);
 
 /* malloc and friends that abort when memory for small fixed things runs out. Sizes set by a peer

@@ -24,8 +24,8 @@ MUST_CHECK int json_read(struct span text, json_t **out);
 
 /* Members of an object that json_read made, read strictly. 0; E_NOT_FOUND when the member is absent
  * or null, or obj is NULL or null itself; E_INVALID when it has another type or is out of range, or
- * obj is no object. On failure *out stays as it was. */
-/* *out points into obj's memory and may hold NULs. */
+ * obj is no object. On failure *out stays as it was. The string points into obj's memory and may
+ * hold NULs. */
 MUST_CHECK int json_obj_string(const json_t *obj, const char *name, struct span *out);
 /* Written as an integer (no 1.0, no 1e0) with min ≤ *out ≤ max. */
 MUST_CHECK int json_obj_int(const json_t *obj, const char *name, int64_t min, int64_t max,
@@ -33,8 +33,8 @@ MUST_CHECK int json_obj_int(const json_t *obj, const char *name, int64_t min, in
 MUST_CHECK int json_obj_bool(const json_t *obj, const char *name, bool *out);
 
 /* Only the pre-scan: walks the text once, without recursion, and counts. Does not prove that it is
- * JSON. */
-/* Every scalar, array and object is one value; names of members are none. */
+ * JSON. Every scalar, array and object is one value; names of members are none. E_TOO_COMPLEX above
+ * a bound; E_INVALID when a string or bracket is left open, or closed twice. */
 MUST_CHECK int json_bound(struct span text, size_t max_depth, size_t max_values);
 
 /* One member of an object, as byte ranges of the text it stands in. */

@@ -76,7 +76,7 @@ int json_bound(struct span text, size_t max_depth, size_t max_values)
         if (counts && ++values > max_values)
             return E_TOO_COMPLEX;
     }
-    return 0;
+    return depth == 0 ? 0 : E_INVALID;
 }
 
 // ---- Members and elements ----

@@ -61,12 +61,13 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
     if (level < log_lowest)
         return;
     size_t len = put_head(line, level, event);
-    if (fmt[0] && len < LINE_MAX_LEN - 1)
-        line[len++] = ' ';
+    const size_t head = len;
+    len = advance(len, snprintf(line + len, LINE_MAX_LEN - len, " "));
     errno = saved_errno;
     va_start(args, fmt);
-    len = advance(len, vsnprintf(line + len, LINE_MAX_LEN - len, fmt, args));
+    const int wanted = vsnprintf(line + len, LINE_MAX_LEN - len, fmt, args);
     va_end(args);
+    len = wanted > 0 ? advance(len, wanted) : head;
     clean(line, len);
     line[len++] = '\n';
     if (write(STDERR_FILENO, line, len) < 0) {

@@ -70,8 +70,8 @@ ptrdiff_t span_find(struct span s, struct span needle);
 int span_u64(struct span s, uint64_t max, uint64_t *out);
 /* True when every byte is visible ASCII (0x21–0x7E) and 1 ≤ len ≤ max_len. */
 bool span_visible(struct span s, size_t max_len);
-/* True when s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF).
- */
+/* True when s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, no more than
+ * U+10FFFF). */
 bool span_utf8(struct span s);
 
 #endif
