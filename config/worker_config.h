@@ -20,7 +20,7 @@ struct worker_model {
 struct worker_config {
     const char *worker_id;   /* a label for people */
     const char *payout;      /* owner's raw TON address */
-    const char *admin;       /* UNIX socket of the owner's controls */
+    const char *admin;       /* "unix:/path": socket of the owner's controls */
     const char *log_level;
     struct config_list operators; /* struct worker_operator */
     struct config_list models;    /* struct worker_model */

@@ -1,0 +1,95 @@
+/* The table of cocoon-gateway's settings. */
+#include "config/gateway_config.h"
+
+#include "config/check.h"
+
+#define AT(field) .offset = offsetof(struct gateway_config, field)
+
+#define TEXT(n, f, d, chk, h)                                                                      \
+    {                                                                                              \
+        .name = (n), .type = CONFIG_STRING, AT(f), .fallback = (d), .check = (chk), .help = (h)    \
+    }
+#define PATH(n, f, d, h)                                                                           \
+    {                                                                                              \
+        .name = (n), .type = CONFIG_PATH, AT(f), .fallback = (d), .help = (h)                      \
+    }
+#define FLAG(n, f, d, h)                                                                           \
+    {                                                                                              \
+        .name = (n), .type = CONFIG_BOOL, AT(f), .fallback = (d), .help = (h)                      \
+    }
+#define NUMBER(n, f, d, lo, hi, h)                                                                 \
+    {                                                                                              \
+        .name = (n), .type = CONFIG_INT, AT(f), .fallback = (d), .min = (lo), .max = (hi),         \
+        .help = (h)                                                                                \
+    }
+#define TEXTS(n, f, d, hi, chk, h)                                                                 \
+    {                                                                                              \
+        .name = (n), .type = CONFIG_STRINGS, AT(f), .fallback = (d), .max = (hi), .check = (chk),  \
+        .help = (h)                                                                                \
+    }
+
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, MIB = 1 << 20 };
+
+static const struct config_field fields[] = {
+    TEXT("listen", listen, "127.0.0.1:8080", check_listen,
+         "public API; unix:/path behind nginx or HAProxy"),
+    TEXT("admin", admin, "127.0.0.1:9090", check_listen_local,
+         "health, metrics and status; this machine only"),
+    TEXT("tunnel.listen", tunnel_listen, "0.0.0.0:8443", check_listen, "where workers dial"),
+    TEXT("tunnel.public", tunnel_public, "", check_host_port,
+         "what workers are told to dial; empty: tunnel.listen"),
+    PATH("tunnel.chain", tunnel_chain, NULL, "PEM: certificate and CA (cocoonctl operator init)"),
+    PATH("tunnel.key", tunnel_key, NULL, "PEM: key of the certificate"),
+    TEXT("redis.url", redis_url, "redis://127.0.0.1:6379", check_redis_url,
+         "redis://host:port[/db] or unix:/path[?db=n]"),
+    PATH("redis.password_file", redis_password_file, "", "file with the password; empty: none"),
+    PATH("cluster_secret_file", cluster_secret_file, NULL,
+         "64 hex digits shared by the operator's gateways"),
+    TEXT("instance", instance, "", check_label, "name of this instance; empty: host and port"),
+    TEXT("log_level", log_level, "info", check_log_level, "debug, info, warn or error"),
+    FLAG("attestation.accept_insecure_dev", accept_insecure_dev, "false",
+         "accept workers without evidence: development only"),
+    NUMBER("attestation.every_ms", attest_every_ms, "600000", SECOND, 24 * HOUR,
+           "workers are attested again so often"),
+    TEXTS("cors_origins", cors_origins, "*", 256, check_origin, "origins of web pages; * for any"),
+    TEXTS("trusted_proxies", trusted_proxies, "", 256, check_proxy,
+          "whose X-Forwarded-For is believed: addresses, ranges, unix"),
+    NUMBER("server.daemons", daemons, "16", 1, 256, "HTTP daemons that share the connections"),
+    NUMBER("server.offload_threads", offload_threads, "2", 1, 64, "threads for cryptography"),
+    NUMBER("server.idle_s", idle_s, "75", 1, 3600, "keep-alive of clients' connections"),
+    NUMBER("limits.connections", connections, "10000", 1, 1000000, "clients' connections"),
+    NUMBER("limits.header_bytes", header_bytes, "32768", 1024, 262144, "a request's header block"),
+    NUMBER("limits.body_bytes", body_bytes, "33554432", 1024, 1024 * MIB, "a request's body"),
+    NUMBER("limits.bodies_in_flight_bytes", bodies_in_flight_bytes, "536870912", 1024, 1LL << 40,
+           "all bodies held at a time"),
+    NUMBER("limits.header_ms", header_ms, "10000", 100, 10 * MINUTE, "time for a header block"),
+    NUMBER("limits.body_ms", body_ms, "30000", 100, HOUR, "time for a body: this ..."),
+    NUMBER("limits.body_ms_per_64k", body_ms_per_64k, "1000", 0, MINUTE,
+           "... and this for each 64 KiB received"),
+    NUMBER("timeouts.head_ms", head_ms, "60000", 100, HOUR, "worker silent before its first byte"),
+    NUMBER("timeouts.silence_ms", silence_ms, "60000", 100, HOUR,
+           "worker silent between bytes, pings included"),
+    NUMBER("timeouts.total_ms", total_ms, "2100000", SECOND, 24 * HOUR, "a whole call"),
+    NUMBER("timeouts.stalled_ms", stalled_ms, "120000", 100, HOUR, "a client that does not read"),
+    NUMBER("timeouts.drain_ms", drain_ms, "30000", 0, HOUR, "time to finish after SIGTERM"),
+    NUMBER("ping_ms", ping_ms, "15000", 0, 10 * MINUTE, "pings in silent streams"),
+    NUMBER("attempts", attempts, "3", 1, 10, "most workers tried for one call"),
+    NUMBER("default_output", default_output, "4096", 1, 10000000,
+           "completion tokens a choice where nobody says"),
+    NUMBER("template_allowance", template_allowance, "1024", 0, 1000000,
+           "prompt tokens added for the chat template"),
+    NUMBER("auth.fresh_ms", auth_fresh_ms, "5000", 0, 10 * MINUTE, "a known key is not looked up"),
+    NUMBER("auth.stale_ms", auth_stale_ms, "600000", 0, 24 * HOUR,
+           "a known key is good while Redis is away"),
+    NUMBER("auth.negative_ms", auth_negative_ms, "2000", 0, MINUTE,
+           "an unknown key is not looked up"),
+    NUMBER("auth.failures_per_minute", auth_failures_per_minute, "20", 1, 100000,
+           "failures of an address before it is slowed down"),
+};
+
+const struct config_table gateway_config_table = {
+    .program = "cocoon-gateway",
+    .size = sizeof(struct gateway_config),
+    .fields = fields,
+    .count = sizeof(fields) / sizeof(fields[0]),
+};
