@@ -1,4 +1,5 @@
-/* A small pool of threads for blocking or long work; results come back to the loop as events, through an inbox. */
+/* A small pool of threads for blocking or long work; results come back to the loop as events,
+ * through an inbox. */
 #ifndef NET_OFFLOAD_H
 #define NET_OFFLOAD_H
 
@@ -7,7 +8,8 @@
 
 struct offload;
 
-/* Embedded by the owner, who keeps it alive until `done` has run. There is no cancel: note in your own state that nobody waits. */
+/* Embedded by the owner, who keeps it alive until `done` has run. There is no cancel: note in your
+ * own state that nobody waits. */
 struct offload_job {
     void (*work)(struct offload_job *job); /* in a pool thread: touches only what the job owns */
     void (*done)(struct offload_job *job); /* in the loop's thread */
@@ -15,10 +17,12 @@ struct offload_job {
 };
 
 MUST_CHECK int offload_new(struct offload **out, struct loop *l, unsigned threads);
-/* Waits for running work and calls every outstanding `done`, then frees. */
+/* Waits until all submitted work is done, what still waits included, calls every outstanding
+ * `done`, then frees. Not from a `done`. */
 void offload_free(struct offload *o);
-/* E_BUSY when `limit` (10,000) jobs wait already; then nothing was taken. */
+/* E_BUSY when 10,000 jobs wait already, E_CLOSED during offload_free; then nothing was taken. */
 MUST_CHECK int offload_submit(struct offload *o, struct offload_job *job);
+/* Jobs that no thread has begun. */
 size_t offload_queued(const struct offload *o);
 
 #endif
