@@ -30,7 +30,7 @@ static void rewind_head(struct buf *b)
 {
     uint8_t *to = start(b);
 
-    if (b->len > 0)
+    if (b->data && b->len > 0)
         memmove(to, b->data, b->len);
     b->data = to;
     b->cap += b->head;
@@ -42,7 +42,7 @@ static void grow(struct buf *b, size_t need)
     const size_t cap = need < MIN_CAP ? MIN_CAP : need;
     struct buf bigger = {.data = mem_alloc(cap), .len = b->len, .cap = cap};
 
-    if (b->len > 0)
+    if (b->data && b->len > 0)
         memcpy(bigger.data, b->data, b->len);
     buf_wipe(b);
     *b = bigger;

@@ -30,7 +30,7 @@ const char *error_name(int error)
 
 static void *must_have(void *p)
 {
-    CHECK(p != NULL && "out of memory");
+    CHECK(p != NULL); // out of memory
     return p;
 }
 

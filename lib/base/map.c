@@ -78,7 +78,8 @@ static uint64_t siphash13(const uint64_t seed[static 2], struct span s)
 
     for (; s.len - at >= 8; at += 8)
         sip_absorb(v, load_le(s.data + at, 8));
-    sip_absorb(v, (uint64_t)s.len << 56 | load_le(s.data + at, s.len - at));
+    const struct span tail = span_from(s, at);
+    sip_absorb(v, (uint64_t)s.len << 56 | load_le(tail.data, tail.len));
     v[2] ^= 0xFF;
     for (int i = 0; i < 3; i++)
         sip_round(v);

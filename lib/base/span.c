@@ -105,14 +105,15 @@ static size_t ascii_run(struct span s)
     return i;
 }
 
-// Length of the multi-byte character that s starts with, 0 when it is malformed (RFC 3629 §4).
-static size_t utf8_char(struct span s)
+// Length of the multi-byte character at `at`, 0 when it is malformed (RFC 3629 §4).
+static size_t utf8_char(struct span s, size_t at)
 {
-    const uint8_t lead = s.data[0];
+    const uint8_t *c = s.data + at;
+    const uint8_t lead = c[0];
     const size_t len = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
     uint8_t low = 0x80, high = 0xBF; // bounds of the second byte
 
-    if (lead < 0xC2 || lead > 0xF4 || s.len < len)
+    if (lead < 0xC2 || lead > 0xF4 || s.len - at < len)
         return 0;
     if (lead == 0xE0)
         low = 0xA0; // shorter form exists
@@ -122,10 +123,10 @@ static size_t utf8_char(struct span s)
         low = 0x90; // shorter form exists
     else if (lead == 0xF4)
         high = 0x8F; // above U+10FFFF
-    if (s.data[1] < low || s.data[1] > high)
+    if (c[1] < low || c[1] > high)
         return 0;
     for (size_t i = 2; i < len; i++)
-        if ((s.data[i] & 0xC0) != 0x80)
+        if ((c[i] & 0xC0) != 0x80)
             return 0;
     return len;
 }
@@ -136,7 +137,7 @@ bool span_utf8(struct span s)
         i += ascii_run(span_from(s, i));
         if (i == s.len)
             break;
-        const size_t len = utf8_char(span_from(s, i));
+        const size_t len = utf8_char(s, i);
         if (len == 0)
             return false;
         i += len;

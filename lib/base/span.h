@@ -32,7 +32,9 @@ static inline struct span span_str(const char *s)
 /* The part from `from` to the end; empty when from is beyond it. */
 static inline struct span span_from(struct span s, size_t from)
 {
-    return from >= s.len ? (struct span){0} : span_of(s.data + from, s.len - from);
+    const size_t skip = from < s.len ? from : s.len;
+
+    return skip == 0 ? s : span_of(s.data + skip, s.len - skip);
 }
 
 /* At most `len` bytes from `from` on. */
