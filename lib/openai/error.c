@@ -52,7 +52,8 @@ static void clean_arg(char out[static ARG_MAX_CHARS + 1], const char *arg)
     out[n] = '\0';
 }
 
-int api_fault_set(struct api_fault *f, const struct api_error *e, const char *param, const char *arg)
+int api_fault_set(struct api_fault *f, const struct api_error *e, const char *param,
+                  const char *arg)
 {
     char shown[ARG_MAX_CHARS + 1];
     const char *hole = strstr(e->message, "{}");
@@ -67,8 +68,8 @@ int api_fault_set(struct api_fault *f, const struct api_error *e, const char *pa
     return E_INVALID;
 }
 
-int api_fault_text(struct api_fault *f, const struct api_error *e, const char *param, const char *fmt,
-                   ...)
+int api_fault_text(struct api_fault *f, const struct api_error *e, const char *param,
+                   const char *fmt, ...)
 {
     va_list args;
 

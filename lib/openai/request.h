@@ -1,4 +1,5 @@
-/* A request as the API defines it (api.md §1.2, §1.3): validated, bounded, and spliced for the next hop; no I/O. */
+/* A request as the API defines it (api.md §1.2, §1.3): validated, bounded, and spliced for the next
+ * hop; no I/O. */
 #ifndef OPENAI_REQUEST_H
 #define OPENAI_REQUEST_H
 
@@ -11,43 +12,49 @@ const char *endpoint_path(enum endpoint e);
 /* The endpoint of a path (exact, with /v1); E_NOT_FOUND. */
 MUST_CHECK int endpoint_of(struct span path, enum endpoint *out);
 
-/* Which engine extras pass: operator's and worker's configuration. NULL lists: the shipped ones (api.md §1.2). */
+/* Which engine extras pass: operator's and worker's configuration. NULL lists: the shipped ones
+ * (api.md §1.2). */
 struct request_rules {
     bool strict; /* unknown members are 400 unknown_parameter, not dropped */
     const char *const *allowed, *const *denied; /* NULL-terminated */
-    unsigned max_n; /* 128 */
+    unsigned max_n;                             /* 128 */
 };
 
 struct request {
     enum endpoint endpoint;
-    struct span body;   /* borrowed: the JSON as received; must outlive the request */
-    struct buf model;   /* decoded; NUL-terminated behind */
+    struct span body; /* borrowed: the JSON as received; must outlive the request */
+    struct buf model; /* decoded; NUL-terminated behind */
     bool stream;
     bool include_usage;       /* stream_options.include_usage */
     bool include_obfuscation; /* stream_options.include_obfuscation: true */
-    int64_t choices;    /* n; for completions max(n, best_of) counts towards tokens, `choices` are those answered */
-    int64_t sequences;  /* prompts × max(n, best_of): what multiplies the cap */
-    int64_t prompts;    /* completions: number of prompts; embeddings: of inputs; chat: 1 */
-    int64_t cap;        /* completion tokens per choice that the body asks for; -1: none given (completions: 16) */
-    bool base64;        /* embeddings: encoding_format */
+    int64_t choices;   /* n; for completions max(n, best_of) counts towards tokens, `choices` are
+                          those answered */
+    int64_t sequences; /* prompts × max(n, best_of): what multiplies the cap */
+    int64_t prompts;   /* completions: number of prompts; embeddings: of inputs; chat: 1 */
+    int64_t cap;       /* completion tokens per choice that the body asks for; -1: none given
+                          (completions: 16) */
+    bool base64;       /* embeddings: encoding_format */
     bool logprobs;
     bool has_tools;
-    uint64_t timeout_ms;      /* `timeout` (ours); 0: none */
-    int64_t max_coefficient;  /* ours; -1: none */
-    struct buf conversation;  /* wire.md §10: user ‖ 00 ‖ prompt_cache_key ‖ 00 ‖ first messages, ≤ 1 KiB after the two names */
-    struct buf ignored;       /* Cocoon-Ignored value (api.md §3.2); empty: nothing was dropped */
-    struct buf dropped;       /* names to drop, NUL-separated: internal to request_forward */
+    uint64_t timeout_ms;     /* `timeout` (ours); 0: none */
+    int64_t max_coefficient; /* ours; -1: none */
+    struct buf conversation; /* wire.md §10: user ‖ 00 ‖ prompt_cache_key ‖ 00 ‖ first messages, ≤ 1
+                                KiB after the two names */
+    struct buf ignored;     /* Cocoon-Ignored value (api.md §3.2); empty: nothing was dropped */
+    unsigned ignored_count; /* names in it, at most 32 */
+    struct buf kept; /* the members to pass on: internal to request_forward and request_engine */
 };
 
-/* Reads and checks a body. Bodies over 256 KiB belong into the offload pool: pure, any thread. E_INVALID with *fault set.
- * On success *out is owned: request_fini. */
-MUST_CHECK int request_parse(struct request *out, enum endpoint endpoint, struct span body, const struct request_rules *rules,
-                             struct api_fault *fault);
+/* Reads and checks a body. Bodies over 256 KiB belong into the offload pool: pure, any thread.
+ * E_INVALID with *fault set. On success *out is owned: request_fini. */
+MUST_CHECK int request_parse(struct request *out, enum endpoint endpoint, struct span body,
+                             const struct request_rules *rules, struct api_fault *fault);
 void request_fini(struct request *rq); /* wipes */
 AUTO_FINI(struct request, request_fini)
 
-/* Appends the body for the worker: `model` replaced by the served name, what is ours, dropped or never forwarded (metadata, user,
- * safety_identifier, prompt_cache_key, store, timeout, max_coefficient …) left out, all else byte for byte. */
+/* Appends the body for the worker: `model` replaced by the served name, what is ours, dropped or
+ * never forwarded (metadata, user, safety_identifier, prompt_cache_key, store, timeout,
+ * max_coefficient …) left out, all else byte for byte. */
 MUST_CHECK int request_forward(const struct request *rq, struct span served_model, struct buf *out);
 
 enum engine_kind { ENGINE_GENERIC, ENGINE_LLAMACPP, ENGINE_VLLM, ENGINE_SGLANG };
@@ -58,10 +65,14 @@ struct engine_ask {
     struct span model;      /* the engine's own name for it; data NULL: leave */
     int64_t cap;            /* completion tokens per choice, ≥ 0: always written */
     struct span cache_salt; /* vLLM: written as cache_salt; data NULL: none */
-    int64_t choice;         /* ≥ 0: ask for this one choice alone (n = 1; seed + choice when a seed was given); -1: as the body says */
-    int64_t prompt;         /* ≥ 0: for completions of several prompts, this prompt alone; -1: as the body says */
+    int64_t choice; /* ≥ 0: ask for this one choice alone (n = 1; seed + choice when a seed was
+                       given); -1: as the body says */
+    int64_t prompt; /* ≥ 0: for completions of several prompts, this prompt alone; -1: as the body
+                       says */
 };
-/* Appends the engine's body: stream and include_usage on (not for embeddings), cap, model, salt; the engine's names for things. */
-MUST_CHECK int request_engine(const struct request *rq, const struct engine_ask *ask, struct buf *out);
+/* Appends the engine's body: stream and include_usage on (not for embeddings), cap, model, salt;
+ * the engine's names for things. */
+MUST_CHECK int request_engine(const struct request *rq, const struct engine_ask *ask,
+                              struct buf *out);
 
 #endif

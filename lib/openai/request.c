@@ -1,0 +1,220 @@
+/* Reads a request: judges it with jansson, then notes which of its bytes go on (api.md §1.2, §1.4).
+ */
+#include "openai/request.h"
+
+#include <stdio.h>
+
+#include "openai/check.h"
+
+static const char *const paths[] = {
+    [EP_CHAT] = "/v1/chat/completions",
+    [EP_COMPLETIONS] = "/v1/completions",
+    [EP_EMBEDDINGS] = "/v1/embeddings",
+};
+enum { ENDPOINTS = sizeof(paths) / sizeof(paths[0]) };
+
+const char *endpoint_path(enum endpoint e)
+{
+    return paths[e];
+}
+
+int endpoint_of(struct span path, enum endpoint *out)
+{
+    for (size_t i = 0; i < ENDPOINTS; i++) {
+        if (!span_is(path, paths[i]))
+            continue;
+        *out = (enum endpoint)i;
+        return 0;
+    }
+    return E_NOT_FOUND;
+}
+
+// ---- Which members go on ----
+
+static int fault_name(struct check *c, const struct api_error *e, struct span name)
+{
+    char text[AT_TEXT_LEN];
+    struct at at = {.name = text};
+
+    snprintf(text, sizeof(text), "%.*s", (int)(name.len < 64 ? name.len : 64),
+             (const char *)name.data);
+    return fault_at(c, e, &at);
+}
+
+/* A member that is in no table: an engine extra, or something we do not know. */
+static int sort_extra(struct check *c, struct span name, bool *keep)
+{
+    const char *const *denied = c->rules->denied ? c->rules->denied : extras_denied;
+    const char *const *allowed = c->rules->allowed ? c->rules->allowed : extras_allowed;
+
+    *keep = c->rq->endpoint != EP_EMBEDDINGS && list_has(allowed, name);
+    if (list_has(denied, name))
+        return fault_name(c, &ERR_UNSUPPORTED_PARAMETER, name);
+    if (*keep)
+        return 0;
+    if (c->rules->strict)
+        return fault_name(c, &ERR_UNKNOWN_PARAMETER, name);
+    ignore_name(c->rq, name);
+    return 0;
+}
+
+static int sort_member(struct check *c, const struct json_member *m, struct span name)
+{
+    struct kept kept = {.member = *m, .rule = rule_find(rules_of(c->rq->endpoint), name)};
+    bool keep = kept.rule && (kept.rule->use == PASS || kept.rule->use == REWRITE);
+
+    if (!kept.rule)
+        TRY(sort_extra(c, name, &keep));
+    else if (kept.rule->use == NAMED && !span_is(m->value, "null"))
+        ignore_name(c->rq, name);
+    if (keep)
+        buf_append(&c->rq->kept, span_of(&kept, sizeof(kept)));
+    return 0;
+}
+
+static int sort_members(struct check *c)
+{
+    AUTO(buf_fini) struct buf name = {0};
+    struct json_member m;
+    size_t at = 0;
+    int error;
+
+    while ((error = json_member_next(c->rq->body, &at, &m)) == 0) {
+        buf_clear(&name);
+        TRY(json_string_decode(span_of(m.name.data - 1, m.name.len + 2), &name));
+        TRY(sort_member(c, &m, buf_span(&name)));
+    }
+    return error == E_NOT_FOUND ? 0 : error;
+}
+
+// ---- What we act on ----
+
+static int64_t integer_or(json_t *doc, const char *name, int64_t otherwise)
+{
+    json_t *value = present(doc, name);
+
+    return value ? json_integer_value(value) : otherwise;
+}
+
+static uint64_t milliseconds(json_t *seconds)
+{
+    const double most = 1e9; /* thirty years: far above what an operator allows */
+    const double value = json_number_value(seconds);
+
+    if (!seconds || value <= 0)
+        return 0;
+    return value >= most ? (uint64_t)(most * 1000) : (uint64_t)(value * 1000) + 1;
+}
+
+static void take_options(struct request *rq, json_t *doc)
+{
+    json_t *options = json_object_get(doc, "stream_options");
+
+    rq->stream = rq->endpoint != EP_EMBEDDINGS && json_is_true(json_object_get(doc, "stream"));
+    rq->include_usage = rq->stream && json_is_true(json_object_get(options, "include_usage"));
+    rq->include_obfuscation =
+        rq->stream && json_is_true(json_object_get(options, "include_obfuscation"));
+    rq->base64 = span_is(string_of(json_object_get(doc, "encoding_format")), "base64");
+    rq->timeout_ms = milliseconds(json_object_get(doc, "timeout"));
+    rq->max_coefficient = integer_or(doc, "max_coefficient", -1);
+}
+
+static void take_counts(struct request *rq, json_t *doc)
+{
+    enum { LEGACY_CAP = 16 };
+    const bool embeddings = rq->endpoint == EP_EMBEDDINGS;
+    const int64_t best_of = rq->endpoint == EP_COMPLETIONS ? integer_or(doc, "best_of", 0) : 0;
+    const int64_t cap =
+        integer_or(doc, "max_tokens", rq->endpoint == EP_COMPLETIONS ? LEGACY_CAP : -1);
+
+    rq->choices = embeddings ? 1 : integer_or(doc, "n", 1);
+    rq->sequences = rq->prompts * (best_of > rq->choices ? best_of : rq->choices);
+    rq->cap = embeddings ? 0 : integer_or(doc, "max_completion_tokens", cap);
+    rq->logprobs = rq->endpoint == EP_CHAT ? json_is_true(json_object_get(doc, "logprobs"))
+                                           : present(doc, "logprobs") != NULL;
+    rq->has_tools = rq->endpoint == EP_CHAT && (present(doc, "tools") || present(doc, "functions"));
+}
+
+/* The bytes of `messages` up to the end of the first user message; all of them when there is none.
+ */
+static struct span first_messages(struct span messages)
+{
+    struct json_member role;
+    struct span message;
+    AUTO(buf_fini) struct buf name = {0};
+    size_t at = 0;
+
+    while (json_element_next(messages, &at, &message) == 0) {
+        buf_clear(&name);
+        if (json_member_find(message, "role", &role) == 0 &&
+            json_string_decode(role.value, &name) == 0 && span_is(buf_span(&name), "user"))
+            return span_cut(messages, 0, (size_t)(message.data + message.len - messages.data));
+    }
+    return messages;
+}
+
+/* wire.md §10. */
+static void take_conversation(struct request *rq, json_t *doc)
+{
+    enum { MOST = 1024 };
+    static const char *const texts[] = {
+        [EP_CHAT] = "messages", [EP_COMPLETIONS] = "prompt", [EP_EMBEDDINGS] = "input"};
+    json_t *user = json_object_get(doc, "user");
+    struct json_member m;
+    struct span text = {0};
+
+    if (json_member_find(rq->body, texts[rq->endpoint], &m) == 0)
+        text = rq->endpoint == EP_CHAT ? first_messages(m.value) : m.value;
+    if (!user && rq->endpoint == EP_CHAT)
+        user = json_object_get(doc, "safety_identifier");
+    buf_append(&rq->conversation, string_of(user));
+    buf_byte(&rq->conversation, 0);
+    if (rq->endpoint == EP_CHAT)
+        buf_append(&rq->conversation, string_of(json_object_get(doc, "prompt_cache_key")));
+    buf_byte(&rq->conversation, 0);
+    buf_append(&rq->conversation, span_cut(text, 0, MOST));
+}
+
+static int check_body(struct check *c)
+{
+    struct request *rq = c->rq;
+
+    rq->prompts = 1;
+    TRY(check_object(c, NULL, c->doc, rules_of(rq->endpoint)));
+    buf_append(&rq->model, string_of(json_object_get(c->doc, "model")));
+    buf_cstr(&rq->model);
+    take_options(rq, c->doc);
+    take_counts(rq, c->doc);
+    if (rq->endpoint == EP_CHAT)
+        TRY(check_chat_combination(c));
+    if (rq->endpoint == EP_COMPLETIONS)
+        TRY(check_completions_combination(c));
+    TRY(sort_members(c));
+    take_conversation(rq, c->doc);
+    return 0;
+}
+
+int request_parse(struct request *out, enum endpoint endpoint, struct span body,
+                  const struct request_rules *rules, struct api_fault *fault)
+{
+    AUTO_JSON json_t *doc = NULL;
+    const int error = json_read(body, &doc);
+    struct check c = {.rq = out, .rules = rules, .fault = fault, .doc = doc};
+
+    *out = (struct request){.endpoint = endpoint, .body = body};
+    if (error < 0)
+        return api_fault_set(
+            fault, error == E_TOO_COMPLEX ? &ERR_JSON_TOO_COMPLEX : &ERR_INVALID_JSON, NULL, NULL);
+    if (check_body(&c) == 0)
+        return 0;
+    request_fini(out);
+    return E_INVALID;
+}
+
+void request_fini(struct request *rq)
+{
+    buf_wipe(&rq->model);
+    buf_wipe(&rq->conversation);
+    buf_wipe(&rq->ignored);
+    buf_wipe(&rq->kept);
+}

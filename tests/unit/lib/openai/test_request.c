@@ -1,0 +1,771 @@
+/* Requests: each row of the field tables, what is forwarded, and what the engine gets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/json.h"
+#include "openai/request.h"
+
+static const struct request_rules plain = {0};
+static const struct request_rules strict = {.strict = true};
+
+#define MSG              "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#define CHAT(rest)       "{\"model\":\"m\"," MSG rest "}"
+#define TOOLS            "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"
+#define PROMPT(rest)     "{\"model\":\"m\",\"prompt\":\"p\"" rest "}"
+#define USER(content)    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":" content "}]}"
+#define MESSAGE(members) "{\"model\":\"m\",\"messages\":[{" members "}]}"
+
+// ---- Refusals ----
+
+struct refusal {
+    const char *body;
+    const struct api_error *error;
+    const char *param;   /* NULL: none */
+    const char *message; /* part of it; NULL: any */
+};
+
+static void refuse(enum endpoint e, const struct refusal *r, const struct request_rules *rules)
+{
+    struct request rq;
+    struct api_fault f = {0};
+
+    const int error = request_parse(&rq, e, span_str(r->body), rules, &f);
+    if (error == 0)
+        fail_msg("accepted: %s", r->body);
+    assert_int_equal(error, E_INVALID);
+    if (f.error != r->error)
+        fail_msg("%s: %s (%s), expected %s", r->body, f.error->name, f.message, r->error->name);
+    assert_string_equal(f.param, r->param ? r->param : "");
+    if (r->message && !strstr(f.message, r->message))
+        fail_msg("%s: message was: %s", r->body, f.message);
+}
+
+static void accept(enum endpoint e, const char *body, struct request *rq)
+{
+    struct api_fault f = {0};
+
+    if (request_parse(rq, e, span_str(body), &plain, &f) < 0)
+        fail_msg("refused: %s: %s", body, f.message);
+}
+
+#define REFUSE_ALL(endpoint, list, rules)                                                          \
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)                                    \
+    refuse(endpoint, &(list)[i], rules)
+
+static void a_body_that_is_not_json_is_refused(void **state)
+{
+    static const struct refusal list[] = {
+        {"", &ERR_INVALID_JSON, NULL, "We could not parse the JSON body of your request. (HINT: "},
+        {"{", &ERR_INVALID_JSON, NULL, NULL},
+        {"[]", &ERR_INVALID_JSON, NULL, NULL},
+        {"null", &ERR_INVALID_JSON, NULL, NULL},
+        {CHAT("") "x", &ERR_INVALID_JSON, NULL, NULL},
+        {CHAT(",\"a\":1,\"a\":2"), &ERR_INVALID_JSON, NULL, NULL},
+        {CHAT(",\"\\u006dodel\":\"other\""), &ERR_INVALID_JSON, NULL, NULL},
+        {USER("\"\xff\""), &ERR_INVALID_JSON, NULL, NULL},
+        {USER("\"\xed\xa0\x80\""), &ERR_INVALID_JSON, NULL, NULL},
+        {"{\"model\":NaN}", &ERR_INVALID_JSON, NULL, NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void a_body_too_deep_or_too_wide_is_refused(void **state)
+{
+    AUTO(buf_fini) struct buf deep = {0};
+    AUTO(buf_fini) struct buf wide = {0};
+    struct refusal r = {.error = &ERR_JSON_TOO_COMPLEX};
+
+    (void)state;
+    for (int i = 0; i < 200; i++)
+        buf_append_str(&deep, "[");
+    r.body = buf_cstr(&deep);
+    refuse(EP_CHAT, &r, &plain);
+    buf_append_str(&wide, "{\"a\":[0");
+    for (int i = 0; i < 100001; i++)
+        buf_append_str(&wide, ",0");
+    buf_append_str(&wide, "]}");
+    r.body = buf_cstr(&wide);
+    refuse(EP_CHAT, &r, &plain);
+}
+
+static void what_is_required_must_be_there(void **state)
+{
+    static const struct refusal list[] = {
+        {"{}", &ERR_MISSING_PARAMETER, "model", "Missing required parameter: 'model'."},
+        {"{\"model\":\"m\"}", &ERR_MISSING_PARAMETER, "messages",
+         "Missing required parameter: 'messages'."},
+        {"{\"model\":\"m\",\"messages\":[]}", &ERR_EMPTY_ARRAY, "messages",
+         "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an "
+         "empty array instead."},
+        {"{\"model\":null," MSG "}", &ERR_INVALID_TYPE, "model",
+         "Invalid type for 'model': expected a string, but got null instead."},
+        {"{\"model\":1," MSG "}", &ERR_INVALID_TYPE, "model",
+         "Invalid type for 'model': expected a string, but got an integer instead."},
+        {"{\"model\":\"\"," MSG "}", &ERR_INVALID_VALUE, "model", NULL},
+        {"{\"model\":\"a\\u0000b\"," MSG "}", &ERR_INVALID_VALUE, "model", NULL},
+        {"{\"model\":\"m\",\"messages\":{}}", &ERR_INVALID_TYPE, "messages", "expected an array"},
+        {"{\"model\":\"m\",\"messages\":[1]}", &ERR_INVALID_TYPE, "messages[0]",
+         "expected an object"},
+        {"{\"model\":\"m\",\"messages\":[{}]}", &ERR_MISSING_PARAMETER, "messages[0].role",
+         "Missing required parameter: 'messages[0].role'."},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void numbers_have_types_and_ranges(void **state)
+{
+    static const struct refusal list[] = {
+        {CHAT(",\"temperature\":200"), &ERR_DECIMAL_ABOVE_MAX, "temperature",
+         "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 200 "
+         "instead."},
+        {CHAT(",\"temperature\":2.50"), &ERR_DECIMAL_ABOVE_MAX, "temperature",
+         "but got 2.50 instead."},
+        {CHAT(",\"temperature\":-0.1"), &ERR_DECIMAL_BELOW_MIN, "temperature",
+         "Invalid 'temperature': decimal below minimum value. Expected a value >= 0, but got -0.1 "
+         "instead."},
+        {CHAT(",\"temperature\":\"hot\""), &ERR_INVALID_TYPE, "temperature",
+         "expected a number, but got a string instead."},
+        {CHAT(",\"top_p\":1.01"), &ERR_DECIMAL_ABOVE_MAX, "top_p", NULL},
+        {CHAT(",\"top_p\":-1"), &ERR_DECIMAL_BELOW_MIN, "top_p", NULL},
+        {CHAT(",\"frequency_penalty\":-3"), &ERR_DECIMAL_BELOW_MIN, "frequency_penalty", ">= -2"},
+        {CHAT(",\"presence_penalty\":2.1"), &ERR_DECIMAL_ABOVE_MAX, "presence_penalty", NULL},
+        {CHAT(",\"n\":0"), &ERR_INTEGER_BELOW_MIN, "n",
+         "Invalid 'n': integer below minimum value. Expected a value >= 1, but got 0 instead."},
+        {CHAT(",\"n\":129"), &ERR_INTEGER_ABOVE_MAX, "n", "<= 128"},
+        {CHAT(",\"n\":1.0"), &ERR_INVALID_TYPE, "n",
+         "Invalid type for 'n': expected an integer, but got a decimal number instead."},
+        {CHAT(",\"max_tokens\":0"), &ERR_INTEGER_BELOW_MIN, "max_tokens", NULL},
+        {CHAT(",\"max_completion_tokens\":-5"), &ERR_INTEGER_BELOW_MIN, "max_completion_tokens",
+         NULL},
+        {CHAT(",\"max_tokens\":9223372036854775807"), &ERR_INTEGER_ABOVE_MAX, "max_tokens", NULL},
+        {CHAT(",\"seed\":1.5"), &ERR_INVALID_TYPE, "seed", NULL},
+        {CHAT(",\"logprobs\":true,\"top_logprobs\":21"), &ERR_INTEGER_ABOVE_MAX, "top_logprobs",
+         NULL},
+        {CHAT(",\"logit_bias\":{\"50256\":101}"), &ERR_INTEGER_ABOVE_MAX, "logit_bias.50256", NULL},
+        {CHAT(",\"logit_bias\":{\"1\":0.5}"), &ERR_INVALID_TYPE, "logit_bias.1", NULL},
+        {CHAT(",\"logit_bias\":[]"), &ERR_INVALID_TYPE, "logit_bias", NULL},
+        {CHAT(",\"timeout\":0"), &ERR_DECIMAL_BELOW_MIN, "timeout", NULL},
+        {CHAT(",\"timeout\":\"1\""), &ERR_INVALID_TYPE, "timeout", NULL},
+        {CHAT(",\"max_coefficient\":1000000000"), &ERR_INTEGER_ABOVE_MAX, "max_coefficient", NULL},
+        {CHAT(",\"max_coefficient\":-1"), &ERR_INTEGER_BELOW_MIN, "max_coefficient", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void words_and_shapes_are_checked(void **state)
+{
+    static const struct refusal list[] = {
+        {CHAT(",\"stream\":\"yes\""), &ERR_INVALID_TYPE, "stream", "expected a boolean"},
+        {CHAT(",\"stop\":[]"), &ERR_EMPTY_ARRAY, "stop", NULL},
+        {CHAT(",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"]"), &ERR_ARRAY_TOO_LONG, "stop", NULL},
+        {CHAT(",\"stop\":[1]"), &ERR_INVALID_TYPE, "stop[0]", NULL},
+        {CHAT(",\"stop\":1"), &ERR_INVALID_TYPE, "stop", NULL},
+        {CHAT(",\"reasoning_effort\":\"huge\""), &ERR_INVALID_VALUE, "reasoning_effort",
+         "Supported values are: 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' and 'max'."},
+        {CHAT(",\"verbosity\":\"none\""), &ERR_INVALID_VALUE, "verbosity", NULL},
+        {CHAT(",\"service_tier\":\"gold\""), &ERR_INVALID_VALUE, "service_tier", NULL},
+        {CHAT(",\"parallel_tool_calls\":null"), &ERR_INVALID_TYPE, "parallel_tool_calls", NULL},
+        {CHAT(",\"user\":null"), &ERR_INVALID_TYPE, "user", NULL},
+        {CHAT(",\"metadata\":{\"a\":1}"), &ERR_INVALID_TYPE, "metadata.a", NULL},
+        {CHAT(",\"metadata\":\"x\""), &ERR_INVALID_TYPE, "metadata", NULL},
+        {CHAT(",\"modalities\":[\"text\",\"audio\"]"), &ERR_UNSUPPORTED_VALUE, "modalities[1]",
+         NULL},
+        {CHAT(",\"audio\":{\"voice\":\"x\"}"), &ERR_UNSUPPORTED_PARAMETER, "audio", NULL},
+        {CHAT(",\"moderation\":{\"model\":\"x\"}"), &ERR_UNSUPPORTED_PARAMETER, "moderation", NULL},
+        {CHAT(",\"web_search_options\":{}"), &ERR_UNSUPPORTED_PARAMETER, "web_search_options",
+         NULL},
+        {CHAT(",\"response_format\":{\"type\":\"xml\"}"), &ERR_INVALID_VALUE,
+         "response_format.type", "'text', 'json_object' and 'json_schema'"},
+        {CHAT(",\"response_format\":{\"type\":\"json_schema\"}"), &ERR_MISSING_PARAMETER,
+         "response_format.json_schema", NULL},
+        {CHAT(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{}}"),
+         &ERR_MISSING_PARAMETER, "response_format.json_schema.name", NULL},
+        {CHAT(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a b\"}}"),
+         &ERR_INVALID_VALUE, "response_format.json_schema.name", NULL},
+        {CHAT(",\"response_format\":null"), &ERR_INVALID_TYPE, "response_format", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void messages_and_parts_are_checked(void **state)
+{
+    static const struct refusal list[] = {
+        {MESSAGE("\"role\":\"king\",\"content\":\"x\""), &ERR_INVALID_VALUE, "messages[0].role",
+         "'developer', 'system', 'user', 'assistant', 'tool' and 'function'"},
+        {MESSAGE("\"role\":\"user\""), &ERR_MISSING_PARAMETER, "messages[0].content", NULL},
+        {MESSAGE("\"role\":\"user\",\"content\":null"), &ERR_INVALID_TYPE, "messages[0].content",
+         NULL},
+        {MESSAGE("\"role\":\"assistant\""), &ERR_MISSING_PARAMETER, "messages[0].content", NULL},
+        {MESSAGE("\"role\":\"assistant\",\"content\":null"), &ERR_INVALID_TYPE,
+         "messages[0].content", NULL},
+        {MESSAGE("\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[]"), &ERR_EMPTY_ARRAY,
+         "messages[0].tool_calls", NULL},
+        {MESSAGE("\"role\":\"assistant\",\"tool_calls\":[{\"type\":\"function\"}]"),
+         &ERR_MISSING_PARAMETER, "messages[0].tool_calls[0].id", NULL},
+        {MESSAGE("\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\"}]"),
+         &ERR_MISSING_PARAMETER, "messages[0].tool_calls[0].function", NULL},
+        {MESSAGE("\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\","
+                 "\"function\":{\"name\":\"f\",\"arguments\":{}}}]"),
+         &ERR_INVALID_TYPE, "messages[0].tool_calls[0].function.arguments", NULL},
+        {MESSAGE("\"role\":\"tool\",\"content\":\"x\""), &ERR_MISSING_PARAMETER,
+         "messages[0].tool_call_id", NULL},
+        {MESSAGE("\"role\":\"function\",\"content\":\"x\""), &ERR_MISSING_PARAMETER,
+         "messages[0].name", NULL},
+        {USER("1"), &ERR_INVALID_TYPE, "messages[0].content",
+         "expected a string or an array of objects, but got an integer instead."},
+        {USER("[]"), &ERR_EMPTY_ARRAY, "messages[0].content", NULL},
+        {USER("[\"x\"]"), &ERR_INVALID_TYPE, "messages[0].content[0]", NULL},
+        {USER("[{\"text\":\"x\"}]"), &ERR_MISSING_PARAMETER, "messages[0].content[0].type", NULL},
+        {USER("[{\"type\":\"text\"}]"), &ERR_MISSING_PARAMETER, "messages[0].content[0].text",
+         NULL},
+        {USER("[{\"type\":\"refusal\",\"refusal\":\"no\"}]"), &ERR_INVALID_VALUE,
+         "messages[0].content[0].type", NULL},
+        {USER("[{\"type\":\"video_url\",\"video_url\":{\"url\":\"http://a\"}}]"),
+         &ERR_INVALID_VALUE, "messages[0].content[0].type", NULL},
+        {MESSAGE("\"role\":\"system\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":"
+                 "\"data:,\"}}]"),
+         &ERR_INVALID_VALUE, "messages[0].content[0].type", NULL},
+        {USER(
+             "[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AA==\",\"format\":\"ogg\"}}]"),
+         &ERR_INVALID_VALUE, "messages[0].content[0].input_audio.format", NULL},
+        {USER("[{\"type\":\"file\",\"file\":{\"file_id\":\"file-1\"}}]"), &ERR_UNSUPPORTED_VALUE,
+         "messages[0].content[0].file.file_id", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+/* Whatever the part calls itself: an engine in an enclave must fetch nothing. */
+static void addresses_never_reach_an_engine(void **state)
+{
+    static const struct refusal list[] = {
+        {USER("[{\"type\":\"text\",\"text\":\"x\"},{\"type\":\"image_url\",\"image_url\":{\"url\":"
+              "\"https://example.com/a.png\"}}]"),
+         &ERR_INVALID_IMAGE_URL, "messages[0].content[1].image_url", "only data: URLs"},
+        {USER("[{\"type\":\"image_url\",\"image_url\":{\"url\":\"file:///etc/passwd\"}}]"),
+         &ERR_INVALID_IMAGE_URL, "messages[0].content[0].image_url", NULL},
+        {USER("[{\"type\":\"image_url\",\"image_url\":{\"url\":\" data:,\"}}]"),
+         &ERR_INVALID_IMAGE_URL, "messages[0].content[0].image_url", NULL},
+        {USER("[{\"type\":\"image_url\",\"image_url\":\"http://a\"}]"), &ERR_INVALID_TYPE,
+         "messages[0].content[0].image_url", NULL},
+        {USER("[{\"type\":\"text\",\"text\":\"x\",\"image_url\":{\"url\":\"http://a\"}}]"),
+         &ERR_INVALID_IMAGE_URL, "messages[0].content[0].image_url", NULL},
+        {USER("[{\"type\":\"text\",\"text\":\"x\",\"audio_url\":{\"url\":\"http://a\"}}]"),
+         &ERR_UNSUPPORTED_PARAMETER, "messages[0].content[0].audio_url", NULL},
+        {USER("[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"http://"
+              "a\",\"format\":\"wav\"}}]"),
+         &ERR_INVALID_VALUE, "messages[0].content[0].input_audio.data", NULL},
+        {USER("[{\"type\":\"file\",\"file\":{\"file_data\":\"https://a/b.pdf\"}}]"),
+         &ERR_INVALID_VALUE, "messages[0].content[0].file.file_data", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void tools_are_checked(void **state)
+{
+    static const struct refusal list[] = {
+        {CHAT(",\"tools\":[]"), &ERR_EMPTY_ARRAY, "tools", NULL},
+        {CHAT(",\"tools\":null"), &ERR_INVALID_TYPE, "tools", NULL},
+        {CHAT(",\"tools\":[{\"type\":\"retrieval\"}]"), &ERR_INVALID_VALUE, "tools[0].type",
+         "'function' and 'custom'"},
+        {CHAT(",\"tools\":[{\"type\":\"function\"}]"), &ERR_MISSING_PARAMETER, "tools[0].function",
+         NULL},
+        {CHAT(",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"\"}}]"),
+         &ERR_INVALID_VALUE, "tools[0].function.name", NULL},
+        {CHAT(",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":"
+              "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}}]"),
+         &ERR_STRING_TOO_LONG, "tools[0].function.name", "maximum length 64"},
+        {CHAT(
+             ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":1}}]"),
+         &ERR_INVALID_TYPE, "tools[0].function.parameters", NULL},
+        {CHAT(",\"tools\":[{\"type\":\"custom\",\"custom\":{\"name\":\"f\",\"format\":{\"type\":"
+              "\"grammar\",\"grammar\":{\"definition\":\"x\",\"syntax\":\"bnf\"}}}}]"),
+         &ERR_INVALID_VALUE, "tools[0].custom.format.grammar.syntax", NULL},
+        {CHAT(",\"tool_choice\":\"auto\""), &ERR_INVALID_VALUE, "tool_choice", "'tools'"},
+        {CHAT("," TOOLS ",\"tool_choice\":\"any\""), &ERR_INVALID_VALUE, "tool_choice", NULL},
+        {CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"function\"}"), &ERR_MISSING_PARAMETER,
+         "tool_choice.function", NULL},
+        {CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":"
+              "\"none\",\"tools\":[{}]}}"),
+         &ERR_INVALID_VALUE, "tool_choice.allowed_tools.mode", NULL},
+        {CHAT(",\"functions\":[]"), &ERR_EMPTY_ARRAY, "functions", NULL},
+        {CHAT(",\"functions\":[{}]"), &ERR_MISSING_PARAMETER, "functions[0].name", NULL},
+        {CHAT(",\"function_call\":\"auto\""), &ERR_INVALID_VALUE, "function_call", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void members_that_contradict_each_other_are_refused(void **state)
+{
+    static const struct refusal list[] = {
+        {CHAT(",\"max_tokens\":1,\"max_completion_tokens\":1"), &ERR_PARAMETER_COMBINATION,
+         "max_tokens",
+         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."},
+        {CHAT(",\"stream_options\":{\"include_usage\":true}"), &ERR_STREAM_OPTIONS,
+         "stream_options",
+         "The 'stream_options' parameter is only allowed when 'stream' is enabled."},
+        {CHAT(",\"stream\":false,\"stream_options\":{}"), &ERR_STREAM_OPTIONS, "stream_options",
+         NULL},
+        {CHAT(",\"stream\":true,\"stream_options\":{\"include_usage\":1}"), &ERR_INVALID_TYPE,
+         "stream_options.include_usage", NULL},
+        {CHAT(",\"top_logprobs\":3"), &ERR_INVALID_VALUE, "top_logprobs", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void denied_extras_are_named(void **state)
+{
+    static const char *const names[] = {
+        "chat_template",
+        "mm_processor_kwargs",
+        "media_io_kwargs",
+        "kv_transfer_params",
+        "vllm_xargs",
+        "request_id",
+        "session_id",
+        "priority",
+        "cache_salt",
+        "prompt_logprobs",
+        "echo",
+        "documents",
+        "return_token_ids",
+        "return_prompt_text",
+        "allowed_token_ids",
+        "id_slot",
+        "cache_prompt",
+        "lora",
+        "grammar",
+        "ec_transfer_params",
+    };
+    char body[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(body, sizeof(body), CHAT(",\"%s\":1"), names[i]);
+        refuse(EP_CHAT, &(struct refusal){body, &ERR_UNSUPPORTED_PARAMETER, names[i], names[i]},
+               &plain);
+    }
+    static const struct refusal list[] = {
+        {CHAT(",\"chat_template_kwargs\":{\"x\":true}"), &ERR_UNSUPPORTED_PARAMETER,
+         "chat_template_kwargs.x", NULL},
+        {CHAT(",\"chat_template_kwargs\":{\"thinking\":\"x\"}"), &ERR_INVALID_TYPE,
+         "chat_template_kwargs.thinking", NULL},
+    };
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
+static void strict_callers_hear_of_unknown_members(void **state)
+{
+    static const struct refusal list[] = {
+        {CHAT(",\"tomorrow\":1"), &ERR_UNKNOWN_PARAMETER, "tomorrow",
+         "Unknown parameter: 'tomorrow'."},
+        {CHAT(",\"a\\nb\":1"), &ERR_UNKNOWN_PARAMETER, "a?b", NULL},
+        {CHAT(",\"store\":true"), &ERR_UNSUPPORTED_VALUE, "store", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &strict);
+}
+
+static void completions_have_their_own_rules(void **state)
+{
+    static const struct refusal list[] = {
+        {"{\"model\":\"m\",\"prompt\":[]}", &ERR_EMPTY_ARRAY, "prompt", NULL},
+        {"{\"model\":\"m\",\"prompt\":1}", &ERR_INVALID_TYPE, "prompt", NULL},
+        {"{\"model\":\"m\",\"prompt\":[true]}", &ERR_INVALID_TYPE, "prompt[0]", NULL},
+        {"{\"model\":\"m\",\"prompt\":[\"a\",1]}", &ERR_INVALID_TYPE, "prompt[1]", NULL},
+        {"{\"model\":\"m\",\"prompt\":[1,\"a\"]}", &ERR_INVALID_TYPE, "prompt[1]", NULL},
+        {"{\"model\":\"m\",\"prompt\":[[1],[]]}", &ERR_EMPTY_ARRAY, "prompt[1]", NULL},
+        {"{\"model\":\"m\",\"prompt\":[[1],[-2]]}", &ERR_INTEGER_BELOW_MIN, "prompt[1][0]", NULL},
+        {PROMPT(",\"best_of\":21"), &ERR_INTEGER_ABOVE_MAX, "best_of", NULL},
+        {PROMPT(",\"best_of\":2,\"n\":3"), &ERR_INVALID_VALUE, "best_of", NULL},
+        {PROMPT(",\"best_of\":2,\"stream\":true"), &ERR_INVALID_VALUE, "best_of", NULL},
+        {PROMPT(",\"logprobs\":6"), &ERR_INTEGER_ABOVE_MAX, "logprobs", NULL},
+        {PROMPT(",\"logprobs\":true"), &ERR_INVALID_TYPE, "logprobs", NULL},
+        {PROMPT(",\"echo\":1"), &ERR_INVALID_TYPE, "echo", NULL},
+        {PROMPT(",\"suffix\":1"), &ERR_INVALID_TYPE, "suffix", NULL},
+        {PROMPT(",\"max_tokens\":-1"), &ERR_INTEGER_BELOW_MIN, "max_tokens", NULL},
+        {PROMPT(",\"n\":129"), &ERR_INTEGER_ABOVE_MAX, "n", NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_COMPLETIONS, list, &plain);
+}
+
+static void embeddings_have_their_own_rules(void **state)
+{
+    static const struct refusal list[] = {
+        {"{\"model\":\"m\"}", &ERR_MISSING_PARAMETER, "input", NULL},
+        {"{\"model\":\"m\",\"input\":null}", &ERR_INVALID_TYPE, "input", NULL},
+        {"{\"model\":\"m\",\"input\":\"\"}", &ERR_INVALID_VALUE, "input", NULL},
+        {"{\"model\":\"m\",\"input\":[]}", &ERR_EMPTY_ARRAY, "input", NULL},
+        {"{\"model\":\"m\",\"input\":[1.5]}", &ERR_INVALID_TYPE, "input[0]", NULL},
+        {"{\"model\":\"m\",\"input\":\"a\",\"encoding_format\":\"hex\"}", &ERR_INVALID_VALUE,
+         "encoding_format", "'float' and 'base64'"},
+        {"{\"model\":\"m\",\"input\":\"a\",\"dimensions\":0}", &ERR_INTEGER_BELOW_MIN, "dimensions",
+         NULL},
+    };
+
+    (void)state;
+    REFUSE_ALL(EP_EMBEDDINGS, list, &plain);
+    refuse(EP_EMBEDDINGS,
+           &(struct refusal){"{\"model\":\"m\",\"input\":\"a\",\"top_k\":1}",
+                             &ERR_UNKNOWN_PARAMETER, "top_k", NULL},
+           &strict);
+}
+
+static void an_array_of_inputs_has_a_limit(void **state)
+{
+    AUTO(buf_fini) struct buf body = {0};
+
+    (void)state;
+    buf_append_str(&body, "{\"model\":\"m\",\"input\":[\"a\"");
+    for (int i = 1; i < 2049; i++)
+        buf_append_str(&body, ",\"a\"");
+    buf_append_str(&body, "]}");
+    const struct refusal r = {buf_cstr(&body), &ERR_ARRAY_TOO_LONG, "input", NULL};
+    refuse(EP_EMBEDDINGS, &r, &plain);
+}
+
+// ---- What is accepted ----
+
+static void legal_requests_pass(void **state)
+{
+    static const char *const chats[] = {
+        CHAT(",\"temperature\":null,\"top_p\":null,\"n\":null,\"stop\":null,\"seed\":null,"
+             "\"stream\":null,\"stream_options\":null,\"logit_bias\":null,\"logprobs\":null,"
+             "\"top_logprobs\":null,\"max_tokens\":null,\"max_completion_tokens\":null,"
+             "\"reasoning_effort\":null,\"verbosity\":null,\"service_tier\":null,\"store\":null,"
+             "\"metadata\":null,\"modalities\":null,\"audio\":null,\"prediction\":null"),
+        CHAT(",\"max_tokens\":5,\"max_completion_tokens\":null"),
+        CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"),
+        CHAT(",\"functions\":[{\"name\":\"f\"}],\"function_call\":{\"name\":\"f\"}"),
+        CHAT(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a-b_1\","
+             "\"strict\":null,\"schema\":{\"type\":\"object\"}}}"),
+        CHAT(",\"chat_template_kwargs\":{\"enable_thinking\":false}"),
+        USER("[{\"type\":\"text\",\"text\":\"x\"},{\"type\":\"image_url\",\"image_url\":{\"url\":"
+             "\"data:image/png;base64,AA==\",\"detail\":\"low\"}}]"),
+        USER("[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AA==\",\"format\":\"wav\"}}]"),
+        USER("[{\"type\":\"file\",\"file\":{\"file_data\":\"data:application/pdf;base64,AA==\"}}]"),
+        MESSAGE("\"role\":\"assistant\",\"content\":null,\"function_call\":{\"name\":\"f\","
+                "\"arguments\":\"{}\"}"),
+        MESSAGE("\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\","
+                "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]"),
+        MESSAGE("\"role\":\"assistant\",\"content\":null,\"refusal\":\"no\""),
+        MESSAGE("\"role\":\"assistant\",\"content\":[{\"type\":\"refusal\",\"refusal\":\"no\"}]"),
+        MESSAGE("\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":[{\"type\":\"text\",\"text\":"
+                "\"x\"}]"),
+        MESSAGE("\"role\":\"function\",\"name\":\"f\",\"content\":null"),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(chats) / sizeof(chats[0]); i++) {
+        AUTO(request_fini) struct request rq = {0};
+        accept(EP_CHAT, chats[i], &rq);
+    }
+}
+
+static void what_we_act_on_is_read(void **state)
+{
+    AUTO(request_fini) struct request rq = {0};
+
+    (void)state;
+    accept(
+        EP_CHAT,
+        CHAT(",\"stream\":true,\"stream_options\":{\"include_usage\":true,"
+             "\"include_obfuscation\":true},\"n\":3,\"max_completion_tokens\":7,\"logprobs\":true,"
+             "\"timeout\":1.5,\"max_coefficient\":1200," TOOLS),
+        &rq);
+    assert_string_equal((const char *)rq.model.data, "m");
+    assert_true(rq.stream && rq.include_usage && rq.include_obfuscation && rq.logprobs);
+    assert_true(rq.has_tools);
+    assert_int_equal(rq.choices, 3);
+    assert_int_equal(rq.sequences, 3);
+    assert_int_equal(rq.cap, 7);
+    assert_int_equal(rq.max_coefficient, 1200);
+    assert_in_range(rq.timeout_ms, 1500, 1501);
+}
+
+static void defaults_are_those_of_the_api(void **state)
+{
+    AUTO(request_fini) struct request chat = {0};
+    AUTO(request_fini) struct request completions = {0};
+
+    (void)state;
+    accept(EP_CHAT, CHAT(""), &chat);
+    assert_false(chat.stream || chat.include_usage || chat.logprobs || chat.has_tools);
+    assert_int_equal(chat.cap, -1);
+    assert_int_equal(chat.choices, 1);
+    assert_int_equal(chat.max_coefficient, -1);
+    assert_int_equal(chat.timeout_ms, 0);
+    accept(EP_COMPLETIONS, "{\"model\":\"m\"}", &completions);
+    assert_int_equal(completions.cap, 16);
+    assert_int_equal(completions.prompts, 1);
+}
+
+static void prompts_and_inputs_are_counted(void **state)
+{
+    static const struct {
+        enum endpoint e;
+        const char *body;
+        int64_t prompts, sequences;
+    } list[] = {
+        {EP_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[\"a\",\"b\"],\"n\":2,\"best_of\":5}", 2, 10},
+        {EP_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[1,2,3]}", 1, 1},
+        {EP_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[[1,2],[3]],\"n\":3}", 2, 6},
+        {EP_EMBEDDINGS, "{\"model\":\"m\",\"input\":[\"a\",\"b\",\"c\"]}", 3, 3},
+        {EP_EMBEDDINGS, "{\"model\":\"m\",\"input\":[1,2,3]}", 1, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        AUTO(request_fini) struct request rq = {0};
+        accept(list[i].e, list[i].body, &rq);
+        assert_int_equal(rq.prompts, list[i].prompts);
+        assert_int_equal(rq.sequences, list[i].sequences);
+    }
+}
+
+static void ignored_members_are_named(void **state)
+{
+    AUTO(request_fini) struct request rq = {0};
+
+    (void)state;
+    accept(EP_CHAT,
+           "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+           "\"text\":\"x\",\"prompt_cache_breakpoint\":{\"mode\":\"explicit\"}}]}],"
+           "\"tomorrow\":1,\"store\":true,\"verbosity\":\"low\",\"prompt_cache_options\":{},"
+           "\"a,b\":1,\"prediction\":null,\"metadata\":{\"a\":\"b\"},\"user\":\"u\"}",
+           &rq);
+    assert_string_equal(buf_cstr(&rq.ignored),
+                        "messages[0].content[0].prompt_cache_breakpoint,store,tomorrow,verbosity,"
+                        "prompt_cache_options,?");
+}
+
+static void at_most_32_names_are_told(void **state)
+{
+    AUTO(buf_fini) struct buf body = {0};
+    AUTO(request_fini) struct request rq = {0};
+    size_t commas = 0;
+
+    (void)state;
+    buf_append_str(&body, "{\"model\":\"m\"," MSG);
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&body, ",\"x%d\":0", i);
+    buf_append_str(&body, "}");
+    accept(EP_CHAT, buf_cstr(&body), &rq);
+    for (size_t i = 0; i < rq.ignored.len; i++)
+        commas += rq.ignored.data[i] == ',';
+    assert_int_equal(commas, 31);
+}
+
+static void the_conversation_stays_the_same_in_every_turn(void **state)
+{
+    AUTO(request_fini) struct request one = {0};
+    AUTO(request_fini) struct request two = {0};
+    static const char first[] = "{\"role\":\"system\",\"content\":\"s\"}, {\"role\":\"user\","
+                                "\"content\":\"hi\"}";
+    char body[512];
+
+    (void)state;
+    snprintf(body, sizeof(body),
+             "{\"user\":\"u\",\"prompt_cache_key\":\"k\",\"model\":\"m\",\"messages\":[%s]}",
+             first);
+    accept(EP_CHAT, body, &one);
+    snprintf(
+        body, sizeof(body),
+        "{\"model\":\"m\",\"messages\":[%s,{\"role\":\"assistant\",\"content\":\"a\"},{\"role\":"
+        "\"user\",\"content\":\"b\"}],\"prompt_cache_key\":\"k\",\"safety_identifier\":\"u\"}",
+        first);
+    accept(EP_CHAT, body, &two);
+    assert_int_equal(one.conversation.len, 4 + 1 + strlen(first));
+    assert_memory_equal(one.conversation.data, "u\0k\0[{\"role\"", 12);
+    assert_true(span_eq(buf_span(&one.conversation), buf_span(&two.conversation)));
+}
+
+// ---- What goes on ----
+
+static void forwards(enum endpoint e, const char *body, const char *expected)
+{
+    AUTO(request_fini) struct request rq = {0};
+    AUTO(buf_fini) struct buf out = {0};
+
+    accept(e, body, &rq);
+    assert_int_equal(request_forward(&rq, SPAN("served"), &out), 0);
+    assert_string_equal(buf_cstr(&out), expected);
+}
+
+static void what_is_ours_is_not_forwarded(void **state)
+{
+    (void)state;
+    forwards(EP_CHAT,
+             "{\"user\":\"u\",\"model\":\"m\",\"metadata\":{\"a\":\"b\"},\"store\":false,"
+             "\"timeout\":3,\"max_coefficient\":1,\"safety_identifier\":\"s\",\"prompt_cache_key\":"
+             "\"k\","
+             "\"tomorrow\":{\"x\":[1]},\"verbosity\":\"low\"," MSG ",\"moderation\":null}",
+             "{\"model\":\"served\"," MSG "}");
+    forwards(EP_EMBEDDINGS,
+             "{\"input\":[\"a\"],\"model\":\"m\",\"stream\":true,\"user\":\"u\","
+             "\"encoding_format\":\"base64\"}",
+             "{\"input\":[\"a\"],\"model\":\"served\",\"encoding_format\":\"base64\"}");
+}
+
+static void bytes_stay_as_they_came(void **state)
+{
+    (void)state;
+    forwards(
+        EP_CHAT,
+        "{ \"model\" : \"m\" , \"seed\" : -9007199254740991, \"temperature\": 0.70 ,"
+        "\"messages\":[ {\"content\":\"\\u0000\\/\\u00e9 \xc3\xa9\",\"role\":\"user\"} ],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"z\":1e2,"
+        "\"a\":0.7, \"maximum\":9223372036854775807}}}] }",
+        "{\"model\":\"served\",\"seed\" : -9007199254740991,\"temperature\": 0.70,"
+        "\"messages\":[ {\"content\":\"\\u0000\\/\\u00e9 \xc3\xa9\",\"role\":\"user\"} ],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"z\":1e2,"
+        "\"a\":0.7, \"maximum\":9223372036854775807}}}]}");
+}
+
+static void extras_follow_the_configured_lists(void **state)
+{
+    static const char *const allowed[] = {"speed", NULL};
+    static const char *const denied[] = {"top_k", NULL};
+    const struct request_rules own = {.allowed = allowed, .denied = denied, .max_n = 2};
+    AUTO(request_fini) struct request rq = {0};
+    AUTO(buf_fini) struct buf out = {0};
+    struct api_fault f;
+
+    (void)state;
+    forwards(EP_CHAT, CHAT(",\"top_k\":5,\"dry_base\":1,\"mirostat\":2,\"sse_ping_interval\":1"),
+             "{\"model\":\"served\"," MSG ",\"top_k\":5,\"dry_base\":1,\"mirostat\":2}");
+    refuse(EP_CHAT,
+           &(struct refusal){CHAT(",\"top_k\":5"), &ERR_UNSUPPORTED_PARAMETER, "top_k", NULL},
+           &own);
+    refuse(EP_CHAT, &(struct refusal){CHAT(",\"n\":3"), &ERR_INTEGER_ABOVE_MAX, "n", "<= 2"}, &own);
+    assert_int_equal(request_parse(&rq, EP_CHAT, SPAN(CHAT(",\"speed\":1,\"min_p\":1")), &own, &f),
+                     0);
+    assert_int_equal(request_forward(&rq, SPAN("s"), &out), 0);
+    assert_string_equal(buf_cstr(&out), "{\"model\":\"s\"," MSG ",\"speed\":1}");
+}
+
+static void asks(enum endpoint e, const char *body, struct engine_ask ask, const char *expected)
+{
+    AUTO(request_fini) struct request rq = {0};
+    AUTO(buf_fini) struct buf out = {0};
+    AUTO_JSON json_t *doc = NULL;
+
+    accept(e, body, &rq);
+    assert_int_equal(request_engine(&rq, &ask, &out), 0);
+    assert_string_equal(buf_cstr(&out), expected);
+    assert_int_equal(json_read(buf_span(&out), &doc), 0);
+}
+
+#define STREAMED "\"stream\":true,\"stream_options\":{\"include_usage\":true}"
+
+static void the_engine_gets_our_stream_cap_and_name(void **state)
+{
+    const struct engine_ask ask = {
+        .kind = ENGINE_LLAMACPP, .model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+    struct engine_ask salted = ask;
+
+    (void)state;
+    asks(EP_CHAT,
+         CHAT(",\"max_completion_tokens\":500,\"stream\":false,\"n\":2,\"temperature\":null,"
+              "\"service_tier\":\"auto\",\"seed\":7"),
+         ask, "{\"model\":\"e\"," MSG ",\"n\":2,\"seed\":7,\"max_tokens\":9," STREAMED "}");
+    salted.kind = ENGINE_VLLM;
+    salted.cache_salt = SPAN("abc");
+    salted.model = (struct span){0};
+    asks(EP_CHAT, CHAT(""), salted,
+         "{\"model\":\"m\"," MSG ",\"max_tokens\":9," STREAMED ",\"cache_salt\":\"abc\"}");
+}
+
+static void a_choice_can_be_asked_for_alone(void **state)
+{
+    const struct engine_ask ask = {.model = SPAN("e"), .cap = 1, .choice = 2, .prompt = 1};
+
+    (void)state;
+    asks(EP_COMPLETIONS,
+         "{\"model\":\"m\",\"prompt\":[\"a\", \"\\u0062\"],\"n\":3,\"best_of\":4,\"seed\":40}", ask,
+         "{\"model\":\"e\",\"prompt\":\"\\u0062\",\"seed\":42,\"max_tokens\":1," STREAMED "}");
+    asks(
+        EP_COMPLETIONS, "{\"model\":\"m\",\"prompt\":[[1],[2,3]],\"seed\":9223372036854775807}",
+        ask,
+        "{\"model\":\"e\",\"prompt\":[2,3],\"seed\":-9223372036854775807,\"max_tokens\":1," STREAMED
+        "}");
+}
+
+static void embeddings_are_asked_for_as_they_came(void **state)
+{
+    const struct engine_ask ask = {.model = SPAN("e"), .choice = -1, .prompt = -1};
+
+    (void)state;
+    asks(EP_EMBEDDINGS, "{\"model\":\"m\",\"input\":[1,2],\"encoding_format\":\"base64\"}", ask,
+         "{\"model\":\"e\",\"input\":[1,2],\"encoding_format\":\"base64\"}");
+}
+
+static void paths_name_endpoints(void **state)
+{
+    enum endpoint e;
+
+    (void)state;
+    assert_int_equal(endpoint_of(SPAN("/v1/embeddings"), &e), 0);
+    assert_int_equal(e, EP_EMBEDDINGS);
+    assert_int_equal(endpoint_of(SPAN("/v1/embeddings/"), &e), E_NOT_FOUND);
+    assert_string_equal(endpoint_path(EP_CHAT), "/v1/chat/completions");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_body_that_is_not_json_is_refused),
+        cmocka_unit_test(a_body_too_deep_or_too_wide_is_refused),
+        cmocka_unit_test(what_is_required_must_be_there),
+        cmocka_unit_test(numbers_have_types_and_ranges),
+        cmocka_unit_test(words_and_shapes_are_checked),
+        cmocka_unit_test(messages_and_parts_are_checked),
+        cmocka_unit_test(addresses_never_reach_an_engine),
+        cmocka_unit_test(tools_are_checked),
+        cmocka_unit_test(members_that_contradict_each_other_are_refused),
+        cmocka_unit_test(denied_extras_are_named),
+        cmocka_unit_test(strict_callers_hear_of_unknown_members),
+        cmocka_unit_test(completions_have_their_own_rules),
+        cmocka_unit_test(embeddings_have_their_own_rules),
+        cmocka_unit_test(an_array_of_inputs_has_a_limit),
+        cmocka_unit_test(legal_requests_pass),
+        cmocka_unit_test(what_we_act_on_is_read),
+        cmocka_unit_test(defaults_are_those_of_the_api),
+        cmocka_unit_test(prompts_and_inputs_are_counted),
+        cmocka_unit_test(ignored_members_are_named),
+        cmocka_unit_test(at_most_32_names_are_told),
+        cmocka_unit_test(the_conversation_stays_the_same_in_every_turn),
+        cmocka_unit_test(what_is_ours_is_not_forwarded),
+        cmocka_unit_test(bytes_stay_as_they_came),
+        cmocka_unit_test(extras_follow_the_configured_lists),
+        cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
+        cmocka_unit_test(a_choice_can_be_asked_for_alone),
+        cmocka_unit_test(embeddings_are_asked_for_as_they_came),
+        cmocka_unit_test(paths_name_endpoints),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
