@@ -1,4 +1,5 @@
-/* HTTP/1.1 client over curl's multi_socket interface: the worker towards its engine, later webhooks and the like. */
+/* HTTP/1.1 client over curl's multi_socket interface: the worker towards its engine, later webhooks
+ * and the like. */
 #ifndef NET_HTTP_CLIENT_H
 #define NET_HTTP_CLIENT_H
 
@@ -9,18 +10,20 @@ struct http_client;
 struct http_transfer;
 
 struct http_client_options {
-    unsigned max_connections; /* kept alive */
+    unsigned max_connections; /* more than so many: idle ones are closed; 0: none is kept alive */
     uint64_t connect_ms;
 };
 
-MUST_CHECK int http_client_new(struct http_client **out, struct loop *l, const struct http_client_options *o);
+MUST_CHECK int http_client_new(struct http_client **out, struct loop *l,
+                               const struct http_client_options *o);
 /* Every transfer is cancelled first (its `done` is not called). */
 void http_client_free(struct http_client *c);
 
 struct http_transfer_events {
     void (*head)(void *arg, struct http_transfer *t, unsigned status, struct span content_type);
     void (*data)(void *arg, struct http_transfer *t, struct span bytes);
-    /* The last call. error 0: the answer is complete; E_CLOSED cut short, E_UNAVAILABLE no connection, E_TIMEOUT, E_PROTOCOL. */
+    /* The last call. error 0: the answer is complete; E_CLOSED cut short, E_UNAVAILABLE no
+     * connection, E_TIMEOUT, E_PROTOCOL. */
     void (*done)(void *arg, struct http_transfer *t, int error);
 };
 
@@ -35,13 +38,16 @@ struct http_fetch {
     uint64_t silent_ms;    /* no byte for so long ends it with E_TIMEOUT; 0: none */
 };
 
-/* Callbacks run from the loop, never inside this call. A stale kept connection that died before any byte came back is retried
- * once on a fresh one. */
-MUST_CHECK int http_client_start(struct http_client *c, const struct http_fetch *f, const struct http_transfer_events *ev,
-                                 void *arg, struct http_transfer **out);
-/* Closes the transfer's connection before the call returns (engines stop on close; libraries.md §3); `done` is not called. Allowed in callbacks. */
+/* Callbacks run from the loop, never inside this call. A stale kept connection that died before any
+ * byte came back is retried once on a fresh one. */
+MUST_CHECK int http_client_start(struct http_client *c, const struct http_fetch *f,
+                                 const struct http_transfer_events *ev, void *arg,
+                                 struct http_transfer **out);
+/* Closes the transfer's connection before the call returns (engines stop on close; libraries.md
+ * §3); `done` is not called. Allowed in callbacks. */
 void http_transfer_cancel(struct http_transfer *t);
-/* Back-pressure: stop and go on reading. */
+/* Back-pressure: stop and go on reading. While paused nothing is called but `done` with E_TIMEOUT
+ * of total_ms; silent_ms rests. */
 void http_transfer_pause(struct http_transfer *t, bool paused);
 
 #endif
