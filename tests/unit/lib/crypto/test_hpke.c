@@ -205,6 +205,58 @@ static void low_order_points_are_refused_by_both_sides(void **state)
     }
 }
 
+/* RFC 7748 §5.2, first example. */
+static void x25519_gives_the_number_of_rfc_7748(void **state)
+{
+    AUTO(buf_fini)
+    struct buf a = bytes_of_hex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4");
+    AUTO(buf_fini)
+    struct buf b = bytes_of_hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c");
+    AUTO(hpke_private_free) struct hpke_private *mine = NULL;
+    AUTO(hpke_public_free) struct hpke_public *peer = NULL;
+    uint8_t out[HPKE_KEY_LEN];
+
+    (void)state;
+    assert_int_equal(hpke_private_from(&mine, buf_span(&a)), 0);
+    assert_int_equal(hpke_public_from(&peer, buf_span(&b)), 0);
+    assert_int_equal(hpke_dh(mine, peer, out), 0);
+    assert_hex(SPAN_OF(out), "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552");
+}
+
+static void wycheproof_x25519(void **state)
+{
+    json_t *doc = vectors_load("wycheproof/x25519_test.json");
+    const json_t *tests =
+        json_object_get(json_array_get(json_object_get(doc, "testGroups"), 0), "tests");
+    const json_t *t;
+    size_t i, zero = 0;
+
+    (void)state;
+    json_array_foreach(tests, i, t)
+    {
+        AUTO(buf_fini) struct buf a = vector_hex(t, "private"), b = vector_hex(t, "public");
+        AUTO(hpke_private_free) struct hpke_private *mine = NULL;
+        AUTO(hpke_public_free) struct hpke_public *peer = NULL;
+        const char *shared = vector_text(t, "shared");
+        uint8_t out[HPKE_KEY_LEN];
+        int error;
+
+        assert_int_equal(hpke_private_from(&mine, buf_span(&a)), 0);
+        assert_int_equal(hpke_public_from(&peer, buf_span(&b)), 0);
+        error = hpke_dh(mine, peer, out);
+        if (strspn(shared, "0") == 2 * HPKE_KEY_LEN) {
+            assert_int_equal(error, E_AUTH);
+            zero++;
+            continue;
+        }
+        assert_int_equal(error, 0);
+        assert_hex(SPAN_OF(out), shared);
+    }
+    assert_int_equal(i, 518);
+    assert_int_equal(zero, 31);
+    json_decref(doc);
+}
+
 static void a_re_encoded_enc_gives_other_keys(void **state)
 {
     AUTO(pair_free) struct pair p = {0};
@@ -287,6 +339,8 @@ int main(void)
         cmocka_unit_test(rfc_9180_appendix_a_is_reproduced),
         cmocka_unit_test(every_vector_of_our_suites_is_reproduced),
         cmocka_unit_test(export_only_exports_and_refuses_to_seal),
+        cmocka_unit_test(x25519_gives_the_number_of_rfc_7748),
+        cmocka_unit_test(wycheproof_x25519),
         cmocka_unit_test(low_order_points_are_refused_by_both_sides),
         cmocka_unit_test(a_re_encoded_enc_gives_other_keys),
         cmocka_unit_test(a_failed_open_does_not_count),
