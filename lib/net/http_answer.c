@@ -1,0 +1,207 @@
+/* Answers: whole ones, streams of chunks with back-pressure, and the one that is written past
+ * libmicrohttpd. */
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "net/http_impl.h"
+
+/* One HTTP chunk that waits for the socket. */
+struct chunk {
+    struct list link;
+    struct buf bytes;
+};
+
+static struct http_server *server_of(const struct http_exchange *ex)
+{
+    return ex->conn->daemon->server;
+}
+
+/* ---- Giving an answer ---- */
+
+static void add_fields(struct MHD_Response *r, const struct http_field *fields, size_t count)
+{
+    /* MHD refuses what would break the header block (CR, LF); such a field is left out. */
+    for (size_t i = 0; i < count; i++)
+        (void)!MHD_add_response_header(r, fields[i].name, fields[i].value);
+}
+
+/* MHD takes answers only inside its own callback: a resting connection is woken for it. */
+static void answer(struct http_exchange *ex, unsigned status, struct MHD_Response *take)
+{
+    CHECK(take);
+    ex->answered = true;
+    ex->status = status;
+    ex->response = take;
+    if (ex->suspended)
+        http_wake(ex);
+    else if (ex->at == HTTP_AT_BODY && !ex->in_part && !ex->stream)
+        http_body_answered(ex);
+}
+
+void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields,
+                size_t count, struct buf *take_body, bool close)
+{
+    if (ex->gone) {
+        if (take_body)
+            buf_wipe(take_body);
+        return;
+    }
+    CHECK(!ex->answered);
+    if (take_body)
+        buf_take(&ex->body, take_body);
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(ex->body.len, ex->body.data, MHD_RESPMEM_PERSISTENT);
+    CHECK(r);
+    add_fields(r, fields, count);
+    /* A request whose framing is doubtful must not be followed by another on the same connection.
+     */
+    if (close || ex->content_length == -3)
+        (void)!MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+    answer(ex, status, r);
+}
+
+enum MHD_Result http_queue(struct http_exchange *ex)
+{
+    ex->queued = true;
+    return MHD_queue_response(ex->conn->mhd, ex->status, ex->response);
+}
+
+/* ---- Past MHD ---- */
+
+static enum MHD_Result raw_field(void *cls, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    (void)kind;
+    buf_printf(cls, "%s: %s\r\n", name, value);
+    return MHD_YES;
+}
+
+void http_write_raw(struct http_exchange *ex)
+{
+    AUTO(buf_wipe) struct buf out = {0};
+    char date[CLOCK_HTTP_LEN];
+
+    clock_http_format(date, (time_t)(clock_wall_ms() / 1000));
+    if (!MHD_get_response_header(ex->response, MHD_HTTP_HEADER_CONNECTION))
+        (void)!MHD_add_response_header(ex->response, MHD_HTTP_HEADER_CONNECTION, "close");
+    buf_printf(&out, "HTTP/1.1 %u %s\r\nDate: %s\r\nContent-Length: %zu\r\n", ex->status,
+               MHD_get_reason_phrase_for(ex->status), date, ex->body.len);
+    (void)MHD_get_response_headers(ex->response, raw_field, &out);
+    buf_append_str(&out, "\r\n");
+    if (!http_is_head_request(ex))
+        buf_append(&out, buf_span(&ex->body));
+    /* Nothing was sent of this exchange, so a small answer finds room; what does not fit is lost
+     * with the connection. */
+    ssize_t n = send(ex->conn->fd, out.data, out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ex->raw = n == (ssize_t)out.len;
+    ex->early = true;
+}
+
+/* ---- Streams ---- */
+
+static void chunk_free(struct chunk *c)
+{
+    list_del(&c->link);
+    buf_wipe(&c->bytes);
+    free(c);
+}
+
+/* At most one chunk a call, so that each goes out as it was written. */
+static size_t chunk_take(struct http_exchange *ex, char *out, size_t max)
+{
+    struct chunk *c = CONTAINER(ex->chunks.next, struct chunk, link);
+    size_t n = c->bytes.len < max ? c->bytes.len : max;
+
+    memcpy(out, c->bytes.data, n);
+    buf_consume(&c->bytes, n);
+    ex->queued_bytes -= n;
+    if (c->bytes.len == 0)
+        chunk_free(c);
+    return n;
+}
+
+static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
+{
+    struct http_exchange *ex = cls;
+    struct http_server *s = server_of(ex);
+
+    (void)pos;
+    if (ex->gone)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (!list_empty(&ex->chunks)) {
+        size_t n = chunk_take(ex, out, max);
+        if (s->h.drained && !ex->ended && !ex->aborted)
+            s->h.drained(s->arg, ex);
+        return (ssize_t)n;
+    }
+    if (ex->aborted)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (ex->ended)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    /* 0 without suspending would be a busy loop. */
+    ex->suspended = true;
+    MHD_suspend_connection(ex->conn->mhd);
+    return 0;
+}
+
+void http_stream_begin(struct http_exchange *ex, unsigned status, const struct http_field *fields,
+                       size_t count)
+{
+    if (ex->gone)
+        return;
+    CHECK(!ex->answered);
+    ex->stream = true;
+    struct MHD_Response *r =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1024, on_read, ex, NULL);
+    CHECK(r);
+    add_fields(r, fields, count);
+    answer(ex, status, r);
+}
+
+void http_stream_write(struct http_exchange *ex, struct buf *take)
+{
+    if (ex->gone || take->len == 0) {
+        buf_wipe(take);
+        return;
+    }
+    CHECK(ex->stream && !ex->ended && !ex->aborted);
+    struct chunk *c = mem_zero(sizeof(*c));
+    buf_take(&c->bytes, take);
+    ex->queued_bytes += c->bytes.len;
+    list_push(&ex->chunks, &c->link);
+    http_wake(ex);
+}
+
+size_t http_stream_queued(const struct http_exchange *ex)
+{
+    return ex->queued_bytes;
+}
+
+void http_stream_end(struct http_exchange *ex, const struct http_field *trailers, size_t count)
+{
+    if (ex->gone)
+        return;
+    CHECK(ex->stream && !ex->ended && !ex->aborted);
+    for (size_t i = 0; i < count; i++)
+        (void)!MHD_add_response_footer(ex->response, trailers[i].name, trailers[i].value);
+    ex->ended = true;
+    http_wake(ex);
+}
+
+void http_stream_abort(struct http_exchange *ex)
+{
+    if (ex->gone || ex->ended)
+        return;
+    ex->aborted = true;
+    http_wake(ex);
+}
+
+void http_answer_free(struct http_exchange *ex)
+{
+    while (!list_empty(&ex->chunks))
+        chunk_free(CONTAINER(ex->chunks.next, struct chunk, link));
+    if (ex->response)
+        MHD_destroy_response(ex->response);
+    buf_wipe(&ex->body);
+}

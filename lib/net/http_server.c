@@ -1,0 +1,348 @@
+/* The HTTP server's frame: our accept spreads connections over many libmicrohttpd daemons, which
+ * run once a turn when there is something to do (libraries: suspended connections cost each daemon
+ * a walk, so few are kept in each). */
+#include "net/http_server.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/http_impl.h"
+
+const struct http_server_options http_server_defaults = {
+    .daemons = 16,
+    .connection_limit = 10000,
+    .header_max = 32 << 10,
+    .header_ms = 10000,
+    .body_ms = 30000,
+    .body_ms_per_64k = 1000,
+    .idle_s = 75,
+    .drain_ms = 5000,
+};
+
+enum { POOL_MIN = 64 << 10, FREE_STEP_MS = 10 };
+
+/* ---- Connections ---- */
+
+/* Half a request for too long: the shutdown makes MHD close. */
+static void on_header_late(void *arg)
+{
+    struct http_conn *c = arg;
+
+    (void)shutdown(c->fd, SHUT_RDWR);
+}
+
+/* Edge-triggered and kept for the connection's whole life, so that it costs no system call a
+ * request. */
+static void on_conn_event(void *arg, uint32_t events)
+{
+    struct http_conn *c = arg;
+    struct http_server *s = c->daemon->server;
+
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        c->gone = true;
+        if (c->ex)
+            http_exchange_gone(c->ex);
+        return;
+    }
+    if (!c->ex && !loop_timer_is_set(&c->header_timer))
+        loop_timer_set(s->loop, &c->header_timer, s->o.header_ms, on_header_late, c);
+}
+
+static struct http_conn *conn_new(struct http_daemon *d, struct MHD_Connection *mhd)
+{
+    struct http_server *s = d->server;
+    struct http_conn *c = mem_zero(sizeof(*c));
+
+    c->daemon = d;
+    c->mhd = mhd;
+    c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    c->peer = *s->accepting;
+    d->connections++;
+    s->connection_count++;
+    loop_timer_set(s->loop, &c->header_timer, s->o.header_ms, on_header_late, c);
+    if (loop_fd_add(s->loop, &c->watch, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, on_conn_event, c) <
+        0)
+        (void)shutdown(c->fd, SHUT_RDWR); /* unwatched it must not live */
+    return c;
+}
+
+static void conn_free(struct http_conn *c)
+{
+    struct http_server *s = c->daemon->server;
+
+    c->daemon->connections--;
+    s->connection_count--;
+    loop_fd_del(s->loop, &c->watch);
+    loop_timer_cancel(s->loop, &c->header_timer);
+    buf_wipe(&c->uri);
+    free(c);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = conn_new(cls, mhd);
+    } else if (*context) {
+        conn_free(*context);
+        *context = NULL;
+    }
+}
+
+static struct http_daemon *emptiest_daemon(const struct http_server *s)
+{
+    struct http_daemon *best = &s->daemons[0];
+
+    for (unsigned i = 1; i < s->o.daemons; i++)
+        if (s->daemons[i].connections < best->connections)
+            best = &s->daemons[i];
+    return best;
+}
+
+static void on_accept(void *arg, int fd, const struct net_addr *peer)
+{
+    struct http_server *s = arg;
+    struct http_daemon *d = emptiest_daemon(s);
+
+    if (s->connection_count >= s->o.connection_limit) {
+        close(fd);
+        return;
+    }
+    s->accepting = peer;
+    /* From here on fd is MHD's, which closes it on failure too. */
+    (void)MHD_add_connection(d->mhd, fd, (const struct sockaddr *)&peer->sa, peer->len);
+    s->accepting = NULL;
+    d->due = true;
+}
+
+/* ---- Daemons ---- */
+
+static void on_daemon_event(void *arg, uint32_t events)
+{
+    (void)events;
+    ((struct http_daemon *)arg)->due = true;
+}
+
+void http_wake(struct http_exchange *ex)
+{
+    if (!ex->suspended)
+        return;
+    ex->suspended = false;
+    MHD_resume_connection(ex->conn->mhd);
+    ex->conn->daemon->due = true;
+}
+
+/* Milliseconds until d has work without an event; -1: none in sight. */
+static int daemon_wait(const struct http_daemon *d)
+{
+    MHD_UNSIGNED_LONG_LONG ms;
+
+    if (d->due)
+        return 0;
+    if (MHD_get_timeout(d->mhd, &ms) != MHD_YES)
+        return -1;
+    return ms > 60000 ? 60000 : (int)ms;
+}
+
+static void daemons_run(void *arg)
+{
+    struct http_server *s = arg;
+
+    for (unsigned i = 0; i < s->o.daemons; i++) {
+        if (daemon_wait(&s->daemons[i]) != 0)
+            continue;
+        s->daemons[i].due = false;
+        (void)MHD_run(s->daemons[i].mhd);
+    }
+}
+
+static int daemons_wait(void *arg)
+{
+    const struct http_server *s = arg;
+    int wait = -1;
+
+    for (unsigned i = 0; i < s->o.daemons; i++) {
+        int ms = daemon_wait(&s->daemons[i]);
+        if (ms >= 0 && (wait < 0 || ms < wait))
+            wait = ms;
+    }
+    return wait;
+}
+
+/* MHD's messages may quote what a client sent. */
+__attribute__((format(printf, 2, 0))) static void on_log(void *cls, const char *fmt, va_list args)
+{
+    (void)fmt;
+    (void)args;
+    ((struct http_daemon *)cls)->server->log_lines++;
+}
+
+/* Paths are compared and passed on as sent. */
+static size_t no_unescape(void *cls, struct MHD_Connection *mhd, char *s)
+{
+    (void)cls;
+    (void)mhd;
+    return strlen(s);
+}
+
+/* MHD cuts the URI up in place and gives no raw query later, so it is kept here. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct http_conn *c = info->socket_context;
+
+    (void)cls;
+    buf_clear(&c->uri);
+    buf_append_str(&c->uri, uri);
+    return NULL;
+}
+
+static int daemon_start(struct http_server *s, struct http_daemon *d)
+{
+    size_t pool = 2 * s->o.header_max > POOL_MIN ? 2 * s->o.header_max : POOL_MIN;
+
+    d->server = s;
+    d->mhd = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+        NULL, NULL, http_on_request, d,                     /* */
+        MHD_OPTION_EXTERNAL_LOGGER, on_log, d,              /* first: it hears of the others */
+        MHD_OPTION_CONNECTION_LIMIT, s->o.connection_limit, /* */
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool,           /* */
+        MHD_OPTION_CONNECTION_TIMEOUT, s->o.idle_s,         /* */
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,               /* */
+        MHD_OPTION_STRICT_FOR_CLIENT, 1,                    /* */
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, d,     /* */
+        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, d,  /* */
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, d,             /* */
+        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, d,       /* */
+        MHD_OPTION_END);
+    if (!d->mhd)
+        return E_IO;
+    int fd = MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    return loop_fd_add(s->loop, &d->watch, fd, EPOLLIN, on_daemon_event, d);
+}
+
+/* ---- The server ---- */
+
+int http_server_new(struct http_server **out, struct loop *l, const struct http_server_options *o,
+                    const struct http_handler *h, void *arg)
+{
+    struct http_server *s = mem_zero(sizeof(*s));
+    int error = 0;
+
+    CHECK(o->daemons > 0);
+    (void)signal(SIGPIPE, SIG_IGN);
+    *s = (struct http_server){.loop = l, .o = *o, .h = *h, .arg = arg};
+    list_init(&s->exchanges);
+    list_init(&s->lingering);
+    s->hook = (struct loop_hook){
+        .step = LOOP_SERVE, .run = daemons_run, .before_wait = daemons_wait, .arg = s};
+    loop_hook_add(l, &s->hook);
+    s->daemons = mem_zero(o->daemons * sizeof(*s->daemons));
+    for (unsigned i = 0; i < o->daemons && !error; i++)
+        error = daemon_start(s, &s->daemons[i]);
+    if (error < 0) {
+        http_server_free(s);
+        return error;
+    }
+    *out = s;
+    return 0;
+}
+
+int http_server_listen(struct http_server *s, const struct net_addr *at, int fd_inherited)
+{
+    struct net_listener **l = &s->listeners[s->listener_count];
+
+    if (s->listener_count == HTTP_LISTENERS)
+        return E_TOO_LARGE;
+    if (fd_inherited >= 0)
+        TRY(net_listen_fd(l, s->loop, fd_inherited, on_accept, s));
+    else
+        TRY(net_listen(l, s->loop, at, on_accept, s));
+    s->listener_count++;
+    return 0;
+}
+
+void http_server_addr(const struct http_server *s, size_t i, struct net_addr *out)
+{
+    CHECK(i < s->listener_count);
+    net_listener_addr(s->listeners[i], out);
+}
+
+void http_server_quiesce(struct http_server *s)
+{
+    while (s->listener_count > 0)
+        net_listener_free(s->listeners[--s->listener_count]);
+}
+
+size_t http_server_exchanges(const struct http_server *s)
+{
+    return s->exchange_count;
+}
+
+size_t http_server_connections(const struct http_server *s)
+{
+    return s->connection_count;
+}
+
+/* ---- The end ---- */
+
+/* What nobody has answered by now is cut. */
+static void cut_all(struct http_server *s, bool answered_too)
+{
+    LIST_FOREACH_SAFE(it, &s->exchanges) {
+        struct http_exchange *ex = CONTAINER(it, struct http_exchange, link);
+        bool finishing = ex->answered && (!ex->stream || ex->ended || ex->aborted);
+        if (answered_too || !finishing)
+            http_exchange_gone(ex);
+    }
+}
+
+static void wait_for_daemons(const struct http_server *s, int ms)
+{
+    struct pollfd *fds = mem_zero(s->o.daemons * sizeof(*fds));
+
+    for (unsigned i = 0; i < s->o.daemons; i++)
+        fds[i] = (struct pollfd){.fd = s->daemons[i].watch.fd, .events = POLLIN};
+    (void)poll(fds, s->o.daemons, ms);
+    free(fds);
+}
+
+/* Without the loop, which may be over already. */
+static void drain(struct http_server *s)
+{
+    uint64_t end = clock_mono_ms() + s->o.drain_ms;
+
+    cut_all(s, false);
+    while (s->exchange_count > 0) {
+        for (unsigned i = 0; i < s->o.daemons; i++)
+            (void)MHD_run(s->daemons[i].mhd);
+        if (s->exchange_count == 0)
+            break;
+        if (clock_mono_ms() >= end)
+            cut_all(s, true);
+        int wait = daemons_wait(s);
+        wait_for_daemons(s, wait >= 0 && wait < FREE_STEP_MS ? wait : FREE_STEP_MS);
+    }
+}
+
+void http_server_free(struct http_server *s)
+{
+    if (!s)
+        return;
+    http_server_quiesce(s);
+    drain(s);
+    for (unsigned i = 0; i < s->o.daemons; i++) {
+        loop_fd_del(s->loop, &s->daemons[i].watch);
+        if (s->daemons[i].mhd)
+            MHD_stop_daemon(s->daemons[i].mhd);
+    }
+    http_linger_stop_all(s);
+    loop_hook_del(s->loop, &s->hook);
+    free(s->daemons);
+    free(s);
+}
