@@ -1,4 +1,5 @@
-/* Answers: an engine's events and errors turned into the final client bytes (api.md §1.3, §2; wire.md §5). Pure, no I/O. */
+/* Answers: an engine's events and errors turned into the final client bytes (api.md §1.3, §2;
+ * wire.md §5). Pure, no I/O. */
 #ifndef OPENAI_ANSWER_H
 #define OPENAI_ANSWER_H
 
@@ -19,38 +20,47 @@ struct answer_options {
     bool include_usage;       /* cocoon-include-usage */
     bool base64;              /* embeddings */
     enum answer_padding padding;
-    int64_t choices;          /* choices expected in all (prompts × n) */
+    int64_t choices;          /* choices expected in all (prompts × n); embeddings: vectors */
+    int64_t prompts;          /* choices / prompts share one prompt's tokens; 0: 1 */
     const char *service_tier; /* NULL: none */
 };
 
 struct answer;
 
 struct answer *answer_new(const struct answer_options *o); /* public_model is copied */
-void answer_free(struct answer *a);                         /* wipes */
+void answer_free(struct answer *a);                        /* wipes */
 AUTO_FREE(struct answer, answer_free)
 
-/* One SSE event's data of the engine (or, for embeddings, its whole JSON body). first_choice is added to the choice index of the
- * event (fan-out: one engine request a choice). Stream: appends complete client events to out (maybe none). Non-stream: collects.
- * "[DONE]" is taken as such. E_PROTOCOL: not what an engine may send; E_UNAVAILABLE: the event is an error, *fault is set (map it
- * to an HTTP answer while nothing was sent, else to an event). */
-MUST_CHECK int answer_feed(struct answer *a, struct span event, int64_t first_choice, struct buf *out, struct api_fault *fault);
-/* One engine stream ended cleanly (its [DONE] was seen or its connection closed). Fan-out: call for each, then finish. */
+/* One SSE event's data of the engine (or, for embeddings, its whole JSON body). first_choice is
+ * added to the choice index of the event (fan-out: one engine request a choice). Stream: appends
+ * complete client events to out (maybe none). Non-stream: collects.
+ * "[DONE]" is taken as such. E_PROTOCOL: not what an engine may send; E_UNAVAILABLE: the event is
+ * an error, *fault is set (map it to an HTTP answer while nothing was sent, else to an event). */
+MUST_CHECK int answer_feed(struct answer *a, struct span event, int64_t first_choice,
+                           struct buf *out, struct api_fault *fault);
+/* One engine stream ended cleanly (its [DONE] was seen or its connection closed). Fan-out: call for
+ * each, then finish. */
 /* True once every expected choice has its finish_reason (embeddings: the body is there). */
 bool answer_complete(const struct answer *a);
 /* True once anything but pings was produced for the client (a stream), or collected. */
 bool answer_started(const struct answer *a);
-/* The end. E_PROTOCOL when not complete: the engine broke off. Stream: usage_event gets the usage event (only with include_usage;
- * choices [], usage last, one chunk, ends in "}}\n\n"), rest gets "data: [DONE]\n\n". Non-stream: usage_event gets the whole JSON body
- * with usage last, rest nothing. usage: what to bill, completion counted over all choices. */
-MUST_CHECK int answer_finish(struct answer *a, struct buf *usage_event, struct buf *rest, struct usage *usage);
-/* Counts so far, for a cancelled or failed call; tokens not yet reported by the engine are counted as one an event with content. */
+/* The end. E_PROTOCOL when not complete: the engine broke off. Stream: usage_event gets the usage
+ * event (only with include_usage; choices [], usage last, one chunk, ends in "}}\n\n"), rest gets
+ * "data: [DONE]\n\n". Non-stream: usage_event gets the whole JSON body with usage last, rest
+ * nothing. usage: what to bill, completion counted over all choices. */
+MUST_CHECK int answer_finish(struct answer *a, struct buf *usage_event, struct buf *rest,
+                             struct usage *usage);
+/* Counts so far, for a cancelled or failed call; tokens not yet reported by the engine are counted
+ * as one an event with content. */
 void answer_usage(const struct answer *a, struct usage *out);
 /* "stop" or "length" for the usage record: length if any choice ended so. */
 bool answer_any_length(const struct answer *a);
 
-/* An engine's HTTP error (status ≥ 400, its body) as one of our table: api.md §0 rule 8, §4; engine.md §6. Always sets *fault;
- * texts are ours. 4xx that are the request's fault stay 4xx; the rest becomes ERR_WORKER_ERROR (502) or ERR_OVERLOADED-like. */
-void engine_fault(enum engine_kind kind, unsigned status, struct span body, struct api_fault *fault);
+/* An engine's HTTP error (status ≥ 400, its body) as one of our table: api.md §0 rule 8, §4;
+ * engine.md §6. Always sets *fault; texts are ours. 4xx that are the request's fault stay 4xx; the
+ * rest becomes ERR_WORKER_ERROR (502) or ERR_OVERLOADED-like. */
+void engine_fault(enum engine_kind kind, unsigned status, struct span body,
+                  struct api_fault *fault);
 
 /* The comment line that keeps an idle stream alive (api.md §0 rule 5). */
 #define ANSWER_PING ": ping\n"
