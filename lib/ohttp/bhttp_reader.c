@@ -237,6 +237,8 @@ static int section_step(struct bhttp_reader *r)
 {
     if (left_out(r) && !informational(r))
         return section_finish(r);
+    if (r->in.len == 0) /* it may still turn out to be left out */
+        return E_AGAIN;
     r->section_left = BHTTP_MAX_FIELD_BYTES;
     if (r->known) {
         TRY(number_take(r, &r->section_left));
