@@ -21,7 +21,7 @@ MUST_CHECK int api_key_parse(struct api_key *out, struct span text);
 /* SHA-256(secret)[0:16] as hex with NUL: `key:{…}`. */
 void api_key_lookup(const struct api_key *k, char out[static 2 * KEY_LOOKUP_LEN + 1]);
 /* The credential of a request: Bearer, x-api-key, or Basic's user or password (auth.md). data NULL when there is none; a Basic
- * value is decoded into scratch. */
+ * value is decoded into scratch (wipe it). What is returned need not look like a key. */
 struct span api_key_credential(struct span authorization, struct span x_api_key, struct buf *scratch);
 
 /* What a key may do; immutable, shared: key_record_ref/unref. */
@@ -37,18 +37,26 @@ struct key_record {
     char **ranges;      /* CIDR; NULL: any address */
     int64_t max_output; /* cap per choice; 0: the gateway's */
     char class[16];     /* interactive, batch, internal */
+    uint8_t secret_sha256[SHA256_LEN]; /* compared in constant time with the credential's */
+    struct key_record *newer; /* what replaced this record while calls held it */
 };
 void key_record_unref(struct key_record *r);
 struct key_record *key_record_ref(struct key_record *r);
-/* JSON as stored in Redis (format "cgw/key/v1") into a record; E_INVALID. */
+AUTO_FREE(struct key_record, key_record_unref)
+/* JSON as stored in Redis (format "cgw/key/v1") into a record; E_INVALID. Members:
+ *   format, id (12 hex), account, version, state ("active", "revoked"), secret_sha256 (64 hex): required;
+ *   project, name, expires (Unix seconds; 0: never), scopes {models, endpoints, ranges} (lists; null or absent: all; []: none),
+ *   privacy ("any", "end-to-end"), strict, limits {max_output}, class ("interactive", "batch", "internal").
+ * Others are ignored, but a known one with a value that is not understood is refused: a scope is never widened by a mistake. */
 MUST_CHECK int key_record_parse(struct key_record **out, struct span json);
 
 enum auth_result {
     AUTH_OK,
     AUTH_INVALID,     /* unknown, mistyped, revoked, expired: 401 invalid_api_key */
     AUTH_UNAVAILABLE, /* Redis away or without its epoch marker: 503, never 401 */
-    AUTH_SLOW         /* this address failed too often: answer 401 after `delay_ms` */
+    AUTH_SLOW         /* as AUTH_INVALID, from an address that failed too often: answer 401 after AUTH_SLOW_MS */
 };
+enum { AUTH_SLOW_MS = 2000 };
 
 struct auth;
 struct auth_options {
@@ -58,9 +66,12 @@ struct auth_options {
     unsigned failures_per_minute; /* 20 per address */
     size_t cache_max;     /* 100,000 records; negative ones bounded alike */
 };
-/* redis outlives auth. Subscribes to the channel `keys:changed` (payload: a lookup id, or "*"). */
+/* redis outlives auth: free auth, then redis, without a turn of the loop between. Subscribes to the channel `keys:changed` (payload:
+ * a lookup id, or "*"). The record `key:{<lookup>}` and the marker `keys:epoch` are read in one flight. */
 MUST_CHECK int auth_new(struct auth **out, struct loop *l, struct redis *redis, const struct auth_options *o);
+/* Checks that still wait are dropped: their done is not called. Not from within a done. */
 void auth_free(struct auth *a);
+AUTO_FREE(struct auth, auth_free)
 
 /* done is called once, in this call when the cache knows, else later. record (AUTH_OK only) is the callee's reference: unref it. */
 typedef void auth_done_fn(void *arg, enum auth_result result, struct key_record *record);
@@ -69,7 +80,8 @@ struct auth_wait;
  * the client's address without port. */
 struct auth_wait *auth_check(struct auth *a, struct span credential, struct span peer, auth_done_fn *done, void *arg);
 void auth_cancel(struct auth_wait *w);
-/* The record still holds: false once it was revoked or expired meanwhile (cheap, no I/O). */
+/* The record still holds: false once it was revoked or expired meanwhile (cheap, no I/O): a revocation that is published is
+ * noticed within a round trip also for records that calls hold. */
 bool auth_still_valid(const struct auth *a, const struct key_record *r);
 
 /* Scopes of a record. */

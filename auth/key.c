@@ -1,0 +1,107 @@
+/* The text of an API key: prefix, then base62 of public id, secret, and CRC-32 of both. */
+#include "auth/keys.h"
+
+#include "base/encode.h"
+#include "base/random.h"
+
+enum {
+    PREFIX_LEN = sizeof(KEY_PREFIX) - 1,
+    BODY_LEN = KEY_ID_LEN + KEY_SECRET_LEN,
+    RAW_LEN = BODY_LEN + 4,
+    BASIC_MAX = 4096
+};
+
+static void put_crc(uint8_t raw[static RAW_LEN])
+{
+    const uint32_t crc = crc32_of(span_of(raw, BODY_LEN));
+
+    for (int i = 0; i < 4; i++)
+        raw[BODY_LEN + i] = (uint8_t)(crc >> (24 - 8 * i));
+}
+
+void api_key_make(struct api_key *out, struct buf *text)
+{
+    uint8_t raw[RAW_LEN];
+
+    random_bytes(out->id, sizeof(out->id));
+    random_bytes(out->secret, sizeof(out->secret));
+    memcpy(raw, out->id, KEY_ID_LEN);
+    memcpy(raw + KEY_ID_LEN, out->secret, KEY_SECRET_LEN);
+    put_crc(raw);
+    buf_append_str(text, KEY_PREFIX);
+    base62_encode(text, SPAN_OF(raw));
+    crypto_wipe(raw, sizeof(raw));
+}
+
+static int parse_raw(uint8_t raw[static RAW_LEN], struct span text)
+{
+    uint8_t expected[RAW_LEN];
+
+    if (!span_starts(text, SPAN(KEY_PREFIX)))
+        return E_INVALID;
+    TRY(base62_decode(raw, RAW_LEN, span_from(text, PREFIX_LEN)));
+    memcpy(expected, raw, BODY_LEN);
+    put_crc(expected);
+    const bool same = crypto_equal(SPAN_OF(expected), span_of(raw, RAW_LEN));
+    crypto_wipe(expected, sizeof(expected));
+    return same ? 0 : E_INVALID;
+}
+
+int api_key_parse(struct api_key *out, struct span text)
+{
+    uint8_t raw[RAW_LEN] = {0};
+    const int error = parse_raw(raw, text);
+
+    if (error == 0) {
+        memcpy(out->id, raw, KEY_ID_LEN);
+        memcpy(out->secret, raw + KEY_ID_LEN, KEY_SECRET_LEN);
+    }
+    crypto_wipe(raw, sizeof(raw));
+    return error;
+}
+
+void api_key_lookup(const struct api_key *k, char out[static 2 * KEY_LOOKUP_LEN + 1])
+{
+    uint8_t hash[SHA256_LEN];
+
+    sha256(hash, SPAN_OF(k->secret));
+    hex_encode(out, span_of(hash, KEY_LOOKUP_LEN));
+}
+
+// The value behind `scheme` and its spaces; data NULL when the field has another scheme.
+static struct span scheme_value(struct span field, struct span scheme)
+{
+    if (!span_ieq(span_cut(field, 0, scheme.len), scheme) || field.len <= scheme.len ||
+        (field.data[scheme.len] != ' ' && field.data[scheme.len] != '\t'))
+        return (struct span){0};
+    const struct span value = span_trim(span_from(field, scheme.len));
+    return value.len > 0 ? value : (struct span){0};
+}
+
+// Some tools put the key into the user, some into the password, next to a word of their own.
+static struct span basic_value(struct span encoded, struct buf *scratch)
+{
+    if (!encoded.data || encoded.len > BASIC_MAX)
+        return (struct span){0};
+    buf_clear(scratch);
+    if (base64_decode(scratch, encoded) < 0)
+        return (struct span){0};
+    struct span password = buf_span(scratch);
+    const struct span user = span_split(&password, ':');
+    if (span_starts(user, SPAN(KEY_PREFIX)) || password.len == 0)
+        return user.len > 0 ? user : (struct span){0};
+    return password;
+}
+
+struct span api_key_credential(struct span authorization, struct span x_api_key,
+                               struct buf *scratch)
+{
+    const struct span field = span_trim(authorization), direct = span_trim(x_api_key);
+    struct span found = scheme_value(field, SPAN("Bearer"));
+
+    if (!found.data)
+        found = basic_value(scheme_value(field, SPAN("Basic")), scratch);
+    if (!found.data && direct.len > 0)
+        found = direct;
+    return found;
+}
