@@ -64,17 +64,17 @@ static bool is_listen(const char *text, bool local)
     return (!v6 && host.len == 0) || is_number(v6 ? AF_INET6 : AF_INET, host);
 }
 
-const char *check_listen(const char *text)
+const char *setting_listen(const char *text)
 {
     return is_listen(text, false) ? NULL : ADDRESS_HELP;
 }
 
-const char *check_listen_local(const char *text)
+const char *setting_listen_local(const char *text)
 {
     return is_listen(text, true) ? NULL : "must be 127.0.0.1:port, [::1]:port or unix:/path";
 }
 
-const char *check_unix(const char *text)
+const char *setting_unix(const char *text)
 {
     return is_unix(span_str(text)) ? NULL : "must be unix:/path (at most 107 characters of path)";
 }
@@ -104,7 +104,7 @@ static bool is_host_port(struct span text)
     return v6 ? is_number(AF_INET6, host) : is_name(host, 253);
 }
 
-const char *check_host_port(const char *text)
+const char *setting_host_port(const char *text)
 {
     return is_host_port(span_str(text)) ? NULL : "must be host:port";
 }
@@ -138,7 +138,7 @@ static bool is_redis_tcp(struct span url)
     return is_host_port(host) && is_redis_db(rest);
 }
 
-const char *check_redis_url(const char *text)
+const char *setting_redis_url(const char *text)
 {
     const struct span url = span_str(text);
 
@@ -147,7 +147,7 @@ const char *check_redis_url(const char *text)
     return "must be redis://[:password@]host:port[/db] or unix:/path[?db=n], at most 255 bytes";
 }
 
-const char *check_engine_url(const char *text)
+const char *setting_engine_url(const char *text)
 {
     struct span rest = span_str(text), host, port;
     bool v6;
@@ -170,12 +170,12 @@ static bool is_hex64(struct span s)
     return s.len == 64 && strspn((const char *)s.data, "0123456789abcdef") == 64;
 }
 
-const char *check_pin(const char *text)
+const char *setting_pin(const char *text)
 {
     return is_hex64(span_str(text)) ? NULL : "must be 64 lower-case hex digits";
 }
 
-const char *check_payout(const char *text)
+const char *setting_payout(const char *text)
 {
     const struct span s = span_str(text);
 
@@ -201,7 +201,7 @@ static int minutes_of(struct span s)
     return minute < 60 && total <= 24 * 60 ? total : -1;
 }
 
-const char *check_hours(const char *text)
+const char *setting_hours(const char *text)
 {
     struct span rest = span_str(text);
 
@@ -230,25 +230,25 @@ static bool is_one_of(const char *text, const char *const *words)
 
 #define ONE_OF(text, ...) is_one_of(text, (const char *const[]){__VA_ARGS__, NULL})
 
-const char *check_log_level(const char *text)
+const char *setting_log_level(const char *text)
 {
     return ONE_OF(text, "debug", "info", "warn", "error") ? NULL
                                                           : "must be debug, info, warn or error";
 }
 
-const char *check_engine_kind(const char *text)
+const char *setting_engine_kind(const char *text)
 {
     return ONE_OF(text, "auto", "llamacpp", "vllm", "sglang", "generic")
                ? NULL
                : "must be auto, llamacpp, vllm, sglang or generic";
 }
 
-const char *check_attestation(const char *text)
+const char *setting_attestation(const char *text)
 {
     return ONE_OF(text, "insecure-dev") ? NULL : "must be insecure-dev";
 }
 
-const char *check_endpoint(const char *text)
+const char *setting_endpoint(const char *text)
 {
     return ONE_OF(text, "chat", "completions", "embeddings")
                ? NULL
@@ -267,14 +267,14 @@ static bool is_range(struct span text)
     return single || span_u64(text, v6 ? 128 : 32, &bits) == 0;
 }
 
-const char *check_proxy(const char *text)
+const char *setting_proxy(const char *text)
 {
     if (strcmp(text, "unix") == 0 || is_range(span_str(text)))
         return NULL;
     return "must be an address, a range such as 10.0.0.0/8, or unix";
 }
 
-const char *check_origin(const char *text)
+const char *setting_origin(const char *text)
 {
     const struct span s = span_str(text);
     const ptrdiff_t at = span_find(s, SPAN("://"));
@@ -289,12 +289,12 @@ const char *check_origin(const char *text)
     return "must be * or scheme://host[:port] without a path";
 }
 
-const char *check_label(const char *text)
+const char *setting_label(const char *text)
 {
     return is_name(span_str(text), 64) ? NULL : "must be 1 to 64 letters, digits, '.', '_' or '-'";
 }
 
-const char *check_model(const char *text)
+const char *setting_model(const char *text)
 {
     return span_visible(span_str(text), 256) ? NULL : "must be 1 to 256 visible ASCII characters";
 }

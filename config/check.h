@@ -3,34 +3,34 @@
 #define CONFIG_CHECK_H
 
 /* Where to listen: "127.0.0.1:80", "[::1]:80", ":80", "unix:/path": numbers only. */
-const char *check_listen(const char *text);
+const char *setting_listen(const char *text);
 /* The same, but only this machine may reach it. */
-const char *check_listen_local(const char *text);
+const char *setting_listen_local(const char *text);
 /* "unix:/path". */
-const char *check_unix(const char *text);
+const char *setting_unix(const char *text);
 /* Where to dial: "host:port" by name or number. */
-const char *check_host_port(const char *text);
+const char *setting_host_port(const char *text);
 /* redis://[:password@]host:port[/db], or unix:/path[?db=n]. */
-const char *check_redis_url(const char *text);
+const char *setting_redis_url(const char *text);
 /* http:// on this machine, or unix:/path. */
-const char *check_engine_url(const char *text);
+const char *setting_engine_url(const char *text);
 /* 64 hex digits. */
-const char *check_pin(const char *text);
+const char *setting_pin(const char *text);
 /* A raw TON address: workchain 0 or -1, ':', 64 hex digits. */
-const char *check_payout(const char *text);
+const char *setting_payout(const char *text);
 /* Hours of one day: "always", "" (never), or "HH:MM-HH:MM,…" up to 24:00. */
-const char *check_hours(const char *text);
-const char *check_log_level(const char *text);
-const char *check_engine_kind(const char *text);
-const char *check_attestation(const char *text);
-const char *check_endpoint(const char *text);
+const char *setting_hours(const char *text);
+const char *setting_log_level(const char *text);
+const char *setting_engine_kind(const char *text);
+const char *setting_attestation(const char *text);
+const char *setting_endpoint(const char *text);
 /* An address without port, a CIDR range, or "unix". */
-const char *check_proxy(const char *text);
+const char *setting_proxy(const char *text);
 /* "*", or scheme://host[:port]. */
-const char *check_origin(const char *text);
+const char *setting_origin(const char *text);
 /* 1 … 64 letters, digits, '.', '_', '-'. */
-const char *check_label(const char *text);
+const char *setting_label(const char *text);
 /* 1 … 256 visible characters: the name of a model. */
-const char *check_model(const char *text);
+const char *setting_model(const char *text);
 
 #endif

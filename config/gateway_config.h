@@ -5,35 +5,36 @@
 #include "config/config.h"
 
 struct gateway_config {
-    const char *listen;         /* public API: host:port, or unix:/path behind nginx or HAProxy */
-    const char *admin;          /* admin listener: loopback or unix: */
-    const char *tunnel_listen;  /* where workers dial */
-    const char *tunnel_public;  /* what workers are told to dial; "" = tunnel_listen */
-    const char *tunnel_chain;   /* PEM: leaf and CA */
+    const char *listen;        /* public API: host:port, or unix:/path behind nginx or HAProxy */
+    const char *admin;         /* admin listener: loopback or unix: */
+    const char *tunnel_listen; /* where workers dial */
+    const char *tunnel_public; /* what workers are told to dial; "" = tunnel_listen */
+    const char *tunnel_chain;  /* PEM: leaf and CA */
     const char *tunnel_key;
     const char *redis_url;
     const char *redis_password_file;
-    const char *cluster_secret_file; /* 32 bytes as 64 hex digits, shared by the operator's gateways */
-    const char *instance;       /* name of this instance; "" = host name and port */
-    const char *log_level;      /* debug info warn error */
-    bool accept_insecure_dev;   /* attestation.accept_insecure_dev */
+    const char
+        *cluster_secret_file; /* 32 bytes as 64 hex digits, shared by the operator's gateways */
+    const char *instance;     /* name of this instance; "" = host name and port */
+    const char *log_level;    /* debug info warn error */
+    bool accept_insecure_dev; /* attestation.accept_insecure_dev */
     struct config_strings cors_origins;    /* "*" or origins */
     struct config_strings trusted_proxies; /* addresses; "unix" for UNIX peers */
     int64_t daemons, offload_threads;
     int64_t connections, header_bytes, body_bytes, bodies_in_flight_bytes;
     int64_t header_ms, body_ms, body_ms_per_64k;
-    int64_t idle_s;             /* keep-alive of client connections */
-    int64_t head_ms;            /* worker silent before its first byte */
-    int64_t silence_ms;         /* worker silent between bytes (pings count) */
-    int64_t total_ms;           /* whole call: default and most of the caller's `timeout` */
-    int64_t stalled_ms;         /* a client that does not read */
+    int64_t idle_s;     /* keep-alive of client connections */
+    int64_t head_ms;    /* worker silent before its first byte */
+    int64_t silence_ms; /* worker silent between bytes (pings count) */
+    int64_t total_ms;   /* whole call: default and most of the caller's `timeout` */
+    int64_t stalled_ms; /* a client that does not read */
     int64_t drain_ms;
-    int64_t ping_ms;            /* cocoon-ping-ms given to workers */
-    int64_t attempts;           /* most workers tried for one call */
-    int64_t default_output;     /* completion tokens per choice where neither request nor key says */
+    int64_t ping_ms;        /* cocoon-ping-ms given to workers */
+    int64_t attempts;       /* most workers tried for one call */
+    int64_t default_output; /* completion tokens per choice where neither request nor key says */
     int64_t template_allowance; /* prompt tokens added to bytes for Cocoon-Max-Input */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
-    int64_t attest_every_ms;    /* re-verification */
+    int64_t attest_every_ms; /* re-verification */
 };
 
 extern const struct config_table gateway_config_table;

@@ -32,10 +32,10 @@
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, TOKENS_MAX = 100000000 };
 
 static const struct config_field operator_fields[] = {
-    TEXT(worker_operator, "name", name, NULL, check_label, "the operator's label"),
-    TEXTS(worker_operator, "gateways", gateways, NULL, 1, 64, check_host_port,
+    TEXT(worker_operator, "name", name, NULL, setting_label, "the operator's label"),
+    TEXTS(worker_operator, "gateways", gateways, NULL, 1, 64, setting_host_port,
           "host:port of its gateways' tunnel ports"),
-    TEXTS(worker_operator, "pins", pins, NULL, 1, 8, check_pin,
+    TEXTS(worker_operator, "pins", pins, NULL, 1, 8, setting_pin,
           "SHA-256 of its CA's public key (cocoonctl operator pin)"),
 };
 
@@ -47,12 +47,12 @@ static const struct config_table operator_table = {
 };
 
 static const struct config_field model_fields[] = {
-    TEXT(worker_model, "name", name, NULL, check_model, "the name that callers use"),
-    TEXT(worker_model, "engine_name", engine_name, "", check_model,
+    TEXT(worker_model, "name", name, NULL, setting_model, "the name that callers use"),
+    TEXT(worker_model, "engine_name", engine_name, "", setting_model,
          "the engine's own name; empty: the same"),
     NUMBER(worker_model, "context", context, NULL, 1, TOKENS_MAX, "tokens of prompt and answer"),
     NUMBER(worker_model, "max_output", max_output, NULL, 1, TOKENS_MAX, "tokens of an answer"),
-    TEXTS(worker_model, "endpoints", endpoints, "", 0, 8, check_endpoint,
+    TEXTS(worker_model, "endpoints", endpoints, "", 0, 8, setting_endpoint,
           "chat, completions, embeddings; empty: the first two"),
 };
 
@@ -64,25 +64,25 @@ static const struct config_table model_table = {
 };
 
 #define DAY(day)                                                                                   \
-    TEXT(worker_config, "hours." #day, hours_##day, "always", check_hours,                         \
+    TEXT(worker_config, "hours." #day, hours_##day, "always", setting_hours,                         \
          "local time: always, HH:MM-HH:MM,... or empty: never")
 
 static const struct config_field fields[] = {
-    TEXT(worker_config, "worker_id", worker_id, NULL, check_label, "a label for people"),
-    TEXT(worker_config, "payout", payout, NULL, check_payout, "the owner's raw TON address"),
-    TEXT(worker_config, "admin", admin, "unix:/run/cocoon-worker/admin.sock", check_unix,
+    TEXT(worker_config, "worker_id", worker_id, NULL, setting_label, "a label for people"),
+    TEXT(worker_config, "payout", payout, NULL, setting_payout, "the owner's raw TON address"),
+    TEXT(worker_config, "admin", admin, "unix:/run/cocoon-worker/admin.sock", setting_unix,
          "socket of cocoonctl worker"),
-    TEXT(worker_config, "log_level", log_level, "info", check_log_level,
+    TEXT(worker_config, "log_level", log_level, "info", setting_log_level,
          "debug, info, warn or error"),
     LIST(worker_config, "operators", operators, &operator_table, "whom this worker serves"),
     LIST(worker_config, "models", models, &model_table, "what this worker serves"),
-    TEXT(worker_config, "engine.url", engine_url, NULL, check_engine_url,
+    TEXT(worker_config, "engine.url", engine_url, NULL, setting_engine_url,
          "http://127.0.0.1:port or unix:/path"),
-    TEXT(worker_config, "engine.kind", engine_kind, "auto", check_engine_kind,
+    TEXT(worker_config, "engine.kind", engine_kind, "auto", setting_engine_kind,
          "auto, llamacpp, vllm, sglang or generic"),
     NUMBER(worker_config, "engine.silent_ms", engine_silent_ms, "600000", SECOND, HOUR,
            "an engine silent for so long is given up"),
-    TEXT(worker_config, "attestation", attestation, "insecure-dev", check_attestation,
+    TEXT(worker_config, "attestation", attestation, "insecure-dev", setting_attestation,
          "the evidence this worker shows"),
     NUMBER(worker_config, "max_requests", max_requests, "4", 1, 10000,
            "requests at a time, all gateways together"),

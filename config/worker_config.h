@@ -11,30 +11,32 @@ struct worker_operator {
 };
 
 struct worker_model {
-    const char *name;        /* served name */
-    const char *engine_name; /* the engine's own; "" = name */
+    const char *name;            /* served name */
+    const char *engine_name;     /* the engine's own; "" = name */
     int64_t context, max_output; /* tokens */
-    struct config_strings endpoints; /* chat, completions, embeddings; empty: chat and completions */
+    struct config_strings
+        endpoints; /* chat, completions, embeddings; empty: chat and completions */
 };
 
 struct worker_config {
-    const char *worker_id;   /* a label for people */
-    const char *payout;      /* owner's raw TON address */
-    const char *admin;       /* "unix:/path": socket of the owner's controls */
+    const char *worker_id; /* a label for people */
+    const char *payout;    /* owner's raw TON address */
+    const char *admin;     /* "unix:/path": socket of the owner's controls */
     const char *log_level;
     struct config_list operators; /* struct worker_operator */
     struct config_list models;    /* struct worker_model */
-    const char *engine_url;  /* http://127.0.0.1:port or unix:/path: loopback only */
-    const char *engine_kind; /* auto llamacpp vllm sglang generic */
-    const char *attestation; /* insecure-dev until evidence is built */
-    int64_t max_requests;    /* 1 … 10,000 at a time, all gateways together */
-    int64_t ask;             /* 1/1000 */
-    const char *hours_mon, *hours_tue, *hours_wed, *hours_thu, *hours_fri, *hours_sat, *hours_sun; /* "HH:MM-HH:MM,…"; "" never; "always" */
-    int64_t max_watts;       /* 0: no ceiling */
+    const char *engine_url;       /* http://127.0.0.1:port or unix:/path: loopback only */
+    const char *engine_kind;      /* auto llamacpp vllm sglang generic */
+    const char *attestation;      /* insecure-dev until evidence is built */
+    int64_t max_requests;         /* 1 … 10,000 at a time, all gateways together */
+    int64_t ask;                  /* 1/1000 */
+    const char *hours_mon, *hours_tue, *hours_wed, *hours_thu, *hours_fri, *hours_sat,
+        *hours_sun;            /* "HH:MM-HH:MM,…"; "" never; "always" */
+    int64_t max_watts;         /* 0: no ceiling */
     const char *watts_command; /* prints the present watts */
-    const char *usage_file;  /* "" = usage records in memory only */
-    int64_t body_bytes;      /* largest request */
-    int64_t head_ms;         /* longest hold of the answer's head while the engine is silent: 10 s */
+    const char *usage_file;    /* "" = usage records in memory only */
+    int64_t body_bytes;        /* largest request */
+    int64_t head_ms; /* longest hold of the answer's head while the engine is silent: 10 s */
     int64_t engine_silent_ms; /* engine silent for so long: given up */
     int64_t drain_ms;
     int64_t offload_threads;

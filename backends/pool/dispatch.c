@@ -1,0 +1,465 @@
+/* One attempt on one worker: BHTTP → OHTTP → tunnel, and back, ending with a usage record that was
+ * checked against what passed. */
+#include <stdlib.h>
+
+#include "backends/pool/dispatch.h"
+#include "backends/pool/pool_impl.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/json.h"
+#include "base/log.h"
+
+enum { CANCEL_MS = 2000, PROBLEM_MAX = 4096, OFFLOAD_BYTES = 256 * 1024, ANSWER_MAX = 1 << 30 };
+
+enum dispatch_state {
+    DISPATCH_SEALING,
+    DISPATCH_SENT,      /* no head yet */
+    DISPATCH_OPEN,      /* 200: ciphertext comes */
+    DISPATCH_PROBLEM,   /* another status: its problem document comes */
+    DISPATCH_DISCARDING /* nobody listens any more; the record is still of interest */
+};
+
+struct dispatch {
+    struct pool_worker *worker;
+    enum dispatch_state state;
+    const struct dispatch_events *events; /* NULL: nobody listens */
+    void *arg;
+    dispatch_over_fn *over;
+    void *charge;
+
+    char call[33], price[40];
+    uint32_t attempt;
+    struct buf model;
+    int64_t max_tokens, max_input, expected_tokens;
+    uint8_t kfp[KFP_LEN], keyset[SHA256_LEN], req[SHA256_LEN], resp[SHA256_LEN];
+
+    struct ohttp_client *client;
+    struct buf plain, sealed;
+    struct offload_job job; /* sealing of a large body, later the check of the record */
+    int seal_error;
+
+    struct tunnel_stream *stream;
+    struct bhttp_reader *reader;
+    struct sha256_ctx *resp_hash;
+    struct buf problem;
+    size_t unconsumed;
+    bool broken, ended, cancelled, abandoned;
+    uint64_t sent_us, first_us;
+    struct loop_timer timer;
+
+    struct buf jws;
+    uint8_t receipt_key[ED25519_KEY_LEN], keyset_now[SHA256_LEN];
+    struct usage_record usage;
+    bool usage_valid;
+};
+
+const char *dispatch_failure_name(enum dispatch_failure f)
+{
+    static const char *const names[] = {"busy", "key", "refused", "gone", "broken"};
+    return names[f];
+}
+
+static void dispatch_free(struct dispatch *d)
+{
+    loop_timer_cancel(d->worker->pool->loop, &d->timer);
+    ohttp_client_free(d->client);
+    bhttp_reader_free(d->reader);
+    sha256_free(d->resp_hash);
+    buf_fini(&d->model);
+    buf_wipe(&d->plain);
+    buf_fini(&d->sealed);
+    buf_fini(&d->problem);
+    buf_fini(&d->jws);
+    if (d->usage_valid)
+        usage_record_fini(&d->usage);
+    pool_worker_unref(d->worker);
+    free(d);
+}
+
+/* Tells whoever listens, once; afterwards nobody does. */
+static void tell_failed(struct dispatch *d, enum dispatch_failure why)
+{
+    const struct dispatch_events *ev = d->events;
+
+    d->events = NULL;
+    if (ev && (why == DISPATCH_GONE || why == DISPATCH_BROKEN))
+        worker_failed(d->worker);
+    d->abandoned = d->abandoned || ev;
+    if (ev)
+        ev->failed(d->arg, why);
+}
+
+/* ---- The record ---- */
+
+/* True when the record speaks of this attempt and of the bytes that passed through here. */
+static bool usage_matches(const struct dispatch *d)
+{
+    const struct usage_record *u = &d->usage;
+    bool same_bytes = !u->final || memcmp(u->resp, d->resp, SHA256_LEN) == 0;
+
+    return strcmp(u->call, d->call) == 0 && u->attempt == d->attempt && same_bytes &&
+           memcmp(u->req, d->req, SHA256_LEN) == 0 && memcmp(u->kfp, d->kfp, KFP_LEN) == 0 &&
+           memcmp(u->op, d->worker->pool->op, SHA256_LEN) == 0 &&
+           span_eq(u->model, buf_span(&d->model)) && strcmp(u->price, d->price) == 0 &&
+           u->final == (d->ended && !d->broken) &&
+           (memcmp(u->keyset, d->keyset, SHA256_LEN) == 0 ||
+            memcmp(u->keyset, d->keyset_now, SHA256_LEN) == 0);
+}
+
+static void usage_work(struct offload_job *job)
+{
+    struct dispatch *d = CONTAINER(job, struct dispatch, job);
+    AUTO(ed25519_free) struct ed25519 *key = NULL;
+
+    if (ed25519_from_public(&key, SPAN_OF(d->receipt_key)) < 0)
+        return;
+    d->usage_valid = usage_record_verify(&d->usage, key, buf_span(&d->jws)) == 0;
+}
+
+static double speed_of(const struct dispatch *d)
+{
+    uint64_t now = clock_mono_us();
+
+    if (!d->usage_valid || d->usage.out < 2 || !d->first_us || now <= d->first_us)
+        return 0;
+    return (double)d->usage.out * 1e6 / (double)(now - d->first_us);
+}
+
+static void usage_done(struct offload_job *job)
+{
+    struct dispatch *d = CONTAINER(job, struct dispatch, job);
+    bool matches = d->usage_valid && usage_matches(d);
+    struct dispatch_report report = {d->worker, d->attempt, matches ? &d->usage : NULL,
+                                     d->abandoned};
+
+    if (d->jws.len > 0 && !matches)
+        log_event(LOG_WARN, "usage_refused", "call=%s attempt=%u worker=%s valid=%d", d->call,
+                  d->attempt, d->worker->iid, d->usage_valid);
+    if (matches && !d->abandoned &&
+        (d->usage.outcome == USAGE_STOP || d->usage.outcome == USAGE_LENGTH))
+        worker_served(d->worker, d->first_us ? (double)(d->first_us - d->sent_us) / 1000.0 : 0,
+                      speed_of(d));
+    if (matches)
+        acks_add(d->worker, span_str(d->call), d->attempt, d->abandoned ? "abandoned" : "settled");
+    d->over(d->charge, &report);
+    dispatch_free(d);
+}
+
+/* The stream is over: judges the record off the loop, then reports. */
+static void dispatch_finish(struct dispatch *d)
+{
+    d->job = (struct offload_job){.work = usage_work, .done = usage_done};
+    memcpy(d->keyset_now, d->worker->keyset.digest, SHA256_LEN);
+    memcpy(d->receipt_key, d->worker->keyset.receipt_key, ED25519_KEY_LEN);
+    if (d->jws.len == 0 || offload_submit(d->worker->pool->offload, &d->job) < 0)
+        usage_done(&d->job);
+}
+
+/* ---- The answer ---- */
+
+static void break_off(struct dispatch *d)
+{
+    d->broken = true;
+    d->state = DISPATCH_DISCARDING;
+    tell_failed(d, DISPATCH_BROKEN);
+    if (d->stream)
+        tunnel_stream_reset(d->stream);
+}
+
+static void read_inner(struct dispatch *d)
+{
+    enum bhttp_event event;
+    struct span content;
+
+    while (!d->broken && d->events) {
+        if (bhttp_next(d->reader, &event, &content) < 0) {
+            d->broken = true;
+            return;
+        }
+        if (event == BHTTP_NEED_MORE || event == BHTTP_END)
+            return;
+        if (event == BHTTP_HEAD) {
+            const struct bhttp_head *h = bhttp_head_of(d->reader);
+            struct span type = {0};
+            if (bhttp_field_get(h->fields, h->count, "content-type", &type) < 0)
+                type = SPAN("");
+            d->events->head(d->arg, h->status, type);
+        } else if (event == BHTTP_CONTENT) {
+            d->events->content(d->arg, content);
+        }
+    }
+}
+
+static void on_chunk(void *arg, struct span plain, bool final)
+{
+    struct dispatch *d = arg;
+
+    (void) final;
+    if (!d->events || d->broken)
+        return;
+    bhttp_feed(d->reader, plain);
+    read_inner(d);
+}
+
+static bool is_sealed_answer(const struct tunnel_stream *s)
+{
+    struct span type = tunnel_stream_field(s, "content-type");
+
+    return tunnel_stream_status(s) == 200 && span_ieq(type, SPAN("message/ohttp-chunked-res"));
+}
+
+static void stream_head(void *arg, struct tunnel_stream *s)
+{
+    struct dispatch *d = arg;
+
+    link_observe(d->worker, s);
+    if (d->state == DISPATCH_SENT)
+        d->state = is_sealed_answer(s) ? DISPATCH_OPEN : DISPATCH_PROBLEM;
+}
+
+static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
+{
+    struct dispatch *d = arg;
+
+    d->unconsumed += bytes.len;
+    if (d->state != DISPATCH_PROBLEM)
+        sha256_update(d->resp_hash, bytes);
+    if (d->state == DISPATCH_OPEN) {
+        if (ohttp_client_open(d->client, bytes, on_chunk, d) < 0 || d->broken)
+            break_off(d);
+        return;
+    }
+    if (d->state == DISPATCH_PROBLEM && d->problem.len < PROBLEM_MAX)
+        buf_append(&d->problem, span_cut(bytes, 0, PROBLEM_MAX - d->problem.len));
+    tunnel_stream_consume(s, d->unconsumed);
+    d->unconsumed = 0;
+}
+
+static enum dispatch_failure problem_kind(struct dispatch *d, unsigned status)
+{
+    AUTO_JSON json_t *doc = NULL;
+    const char *code = json_read(buf_span(&d->problem), &doc) == 0
+                           ? json_string_value(json_object_get(doc, "code"))
+                           : NULL;
+
+    log_event(LOG_INFO, "worker_refusal", "call=%s attempt=%u worker=%s status=%u", d->call,
+              d->attempt, d->worker->iid, status);
+    if (code && strcmp(code, "ohttp_key") == 0) {
+        link_attest(d->worker);
+        return DISPATCH_KEY;
+    }
+    if (status == 503 && code && strcmp(code, "busy") == 0)
+        d->worker->load_others = d->worker->load.max; /* until its next report */
+    return status == 503 ? DISPATCH_BUSY : DISPATCH_REFUSED;
+}
+
+/* The authenticated end, or what only looks like one. */
+static void answer_end(struct dispatch *d)
+{
+    d->broken = ohttp_client_end(d->client, on_chunk, d) < 0 || d->broken;
+    if (!d->broken && d->events) {
+        bhttp_finish(d->reader);
+        read_inner(d);
+    }
+    if (d->broken || !d->events) {
+        tell_failed(d, DISPATCH_BROKEN);
+        return;
+    }
+    d->ended = true;
+    const struct dispatch_events *ev = d->events;
+    d->events = NULL;
+    ev->end(d->arg);
+}
+
+static void stream_end(void *arg, struct tunnel_stream *s)
+{
+    struct dispatch *d = arg;
+    struct span jws = tunnel_stream_trailer(s, "cocoon-usage");
+
+    if (jws.data)
+        buf_append(&d->jws, jws);
+    sha256_final(d->resp_hash, d->resp);
+    if (d->state == DISPATCH_PROBLEM)
+        tell_failed(d, problem_kind(d, tunnel_stream_status(s)));
+    else if (d->state == DISPATCH_OPEN)
+        answer_end(d);
+    d->state = DISPATCH_DISCARDING;
+}
+
+static void stream_closed(void *arg, struct tunnel_stream *s, int error)
+{
+    struct dispatch *d = arg;
+
+    (void)s;
+    (void)error;
+    d->stream = NULL;
+    worker_freed(d->worker, d->expected_tokens);
+    if (d->events)
+        tell_failed(d, DISPATCH_GONE);
+    dispatch_finish(d);
+}
+
+static const struct tunnel_stream_events stream_events = {
+    .head = stream_head,
+    .data = stream_data,
+    .end = stream_end,
+    .closed = stream_closed,
+};
+
+/* ---- The request ---- */
+
+static int seal(struct dispatch *d)
+{
+    TRY(ohttp_client_seal(d->client, buf_span(&d->plain), &d->sealed));
+    sha256(d->req, buf_span(&d->sealed));
+    buf_wipe(&d->plain);
+    return 0;
+}
+
+static int send_sealed(struct dispatch *d)
+{
+    char kfp[2 * KFP_LEN + 1], attempt[12], tokens[24], input[24];
+
+    hex_encode(kfp, SPAN_OF(d->kfp));
+    snprintf(attempt, sizeof(attempt), "%u", d->attempt);
+    snprintf(tokens, sizeof(tokens), "%lld", (long long)d->max_tokens);
+    snprintf(input, sizeof(input), "%lld", (long long)d->max_input);
+    const struct tunnel_field fields[] = {
+        {SPAN("content-type"), SPAN("message/ohttp-chunked-req")},
+        {SPAN("accept"), SPAN("message/ohttp-chunked-res")},
+        {SPAN("incremental"), SPAN("?1")},
+        {SPAN("cocoon-key"), span_str(kfp)},
+        {SPAN("cocoon-model"), buf_span(&d->model)},
+        {SPAN("cocoon-max-tokens"), span_str(tokens)},
+        {SPAN("cocoon-max-input"), span_str(input)},
+        {SPAN("cocoon-call"), span_str(d->call)},
+        {SPAN("cocoon-attempt"), span_str(attempt)},
+        {SPAN("cocoon-price"), span_str(d->price)},
+    };
+    if (!d->worker->tunnel)
+        return E_CLOSED;
+    TRY(tunnel_request(d->worker->tunnel, "POST", "/ohttp", fields,
+                       sizeof(fields) / sizeof(*fields), &d->sealed, &stream_events, d,
+                       &d->stream));
+    d->state = DISPATCH_SENT;
+    d->sent_us = clock_mono_us();
+    return 0;
+}
+
+static void seal_work(struct offload_job *job)
+{
+    struct dispatch *d = CONTAINER(job, struct dispatch, job);
+
+    d->seal_error = seal(d);
+}
+
+static void seal_done(struct offload_job *job)
+{
+    struct dispatch *d = CONTAINER(job, struct dispatch, job);
+
+    if (!d->cancelled && d->seal_error == 0 && send_sealed(d) == 0)
+        return;
+    worker_freed(d->worker, d->expected_tokens);
+    if (d->events)
+        tell_failed(d, DISPATCH_GONE);
+    dispatch_finish(d);
+}
+
+static struct dispatch *dispatch_new(struct pool_worker *w, const struct dispatch_message *m)
+{
+    struct dispatch *d = mem_zero(sizeof(*d));
+
+    d->worker = pool_worker_ref(w);
+    d->attempt = m->attempt;
+    d->max_tokens = m->max_tokens;
+    d->max_input = m->max_input;
+    d->expected_tokens = m->expected_tokens;
+    memcpy(d->call, m->call.data, 32);
+    snprintf(d->price, sizeof(d->price), "%.*s", SPAN_FMT(m->price));
+    buf_append(&d->model, m->model);
+    memcpy(d->kfp, w->key.kfp, KFP_LEN);
+    memcpy(d->keyset, w->keyset.digest, SHA256_LEN);
+    d->reader = bhttp_reader_new(false, ANSWER_MAX);
+    d->resp_hash = sha256_new();
+    return d;
+}
+
+int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct dispatch_message *m,
+                   const struct dispatch_events *ev, void *arg, dispatch_over_fn *over,
+                   void *charge)
+{
+    CHECK(m->call.len == 32);
+    struct dispatch *d = dispatch_new(w, m);
+    int error = senders_take(w->senders, &d->client);
+
+    bhttp_request(&d->plain, SPAN("POST"), SPAN("https"), SPAN("worker"), span_str(m->path),
+                  m->fields, m->field_count, m->body);
+    bool large = d->plain.len > OFFLOAD_BYTES;
+    if (error == 0 && large) {
+        d->job = (struct offload_job){.work = seal_work, .done = seal_done};
+        error = offload_submit(w->pool->offload, &d->job);
+    } else if (error == 0) {
+        error = seal(d);
+        if (error == 0)
+            error = send_sealed(d);
+    }
+    if (error < 0) {
+        dispatch_free(d);
+        return error;
+    }
+    d->events = ev;
+    d->arg = arg;
+    d->over = over;
+    d->charge = charge;
+    worker_took(w, d->expected_tokens);
+    *out = d;
+    return 0;
+}
+
+/* ---- While it runs ---- */
+
+static void cancel_late(void *arg)
+{
+    struct dispatch *d = arg;
+
+    if (d->stream)
+        tunnel_stream_reset(d->stream);
+}
+
+static void cancel_heard(struct pool_worker *w, const struct link_answer *a)
+{
+    (void)w;
+    (void)a; /* 204, or 404 when it has ended meanwhile: the stream itself tells */
+}
+
+void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why)
+{
+    char path[64];
+
+    d->events = NULL;
+    d->cancelled = true;
+    d->abandoned = why != CANCEL_CLIENT_GONE;
+    if (d->abandoned)
+        worker_failed(d->worker);
+    if (!d->stream || d->ended)
+        return; /* not sent yet, or over: nothing to stop */
+    if (d->state == DISPATCH_OPEN || d->state == DISPATCH_SENT)
+        d->state = DISPATCH_DISCARDING;
+    snprintf(path, sizeof(path), "/ohttp/%s/%u", d->call, d->attempt);
+    link_fetch(d->worker, "DELETE", path, NULL, 0, NULL, PROBLEM_MAX, cancel_heard);
+    loop_timer_set(d->worker->pool->loop, &d->timer, CANCEL_MS, cancel_late, d);
+    dispatch_consumed(d);
+}
+
+void dispatch_consumed(struct dispatch *d)
+{
+    if (d->stream && d->unconsumed > 0)
+        tunnel_stream_consume(d->stream, d->unconsumed);
+    d->unconsumed = 0;
+}
+
+void dispatch_first_event(struct dispatch *d)
+{
+    if (!d->first_us)
+        d->first_us = clock_mono_us();
+}

@@ -1,0 +1,72 @@
+/* One attempt of a call on one worker, sealed: encapsulates the message, opens the answer, and ends
+ * with the usage record. */
+#ifndef BACKENDS_POOL_DISPATCH_H
+#define BACKENDS_POOL_DISPATCH_H
+
+#include "backends/pool/pool.h"
+#include "ohttp/bhttp.h"
+#include "receipt/usage_record.h"
+
+struct dispatch;
+
+enum dispatch_failure {
+    DISPATCH_BUSY,    /* the worker is at its limit or takes nothing new: no mark against it */
+    DISPATCH_KEY,     /* it no longer knows the key: attested again, may be tried again */
+    DISPATCH_REFUSED, /* bad_message, replay and the like: our fault or its */
+    DISPATCH_GONE,    /* tunnel lost, stream reset, timed out */
+    DISPATCH_BROKEN   /* the answer does not open, or ended without its authenticated final chunk */
+};
+const char *dispatch_failure_name(enum dispatch_failure f);
+
+/* None is called after `end` or `failed`, nor after dispatch_cancel. */
+struct dispatch_events {
+    void (*head)(void *arg, unsigned status, struct span content_type); /* of the inner answer */
+    void (*content)(void *arg, struct span bytes); /* one piece as the worker cut it: one event */
+    void (*end)(void *arg); /* authenticated end; the usage record may follow */
+    void (*failed)(void *arg, enum dispatch_failure why);
+};
+
+/* How an attempt ended. */
+struct dispatch_report {
+    struct pool_worker *worker;
+    uint32_t attempt;
+    const struct usage_record
+        *usage;     /* verified and matching what passed through; NULL: no valid record */
+    bool abandoned; /* it failed, or was given up for another: nothing is owed */
+};
+/* Exactly once for each started dispatch, when its stream is over and its record judged; then the
+ * dispatch is gone. */
+typedef void dispatch_over_fn(void *charge, const struct dispatch_report *r);
+
+struct dispatch_message {
+    struct span call; /* 32 hex */
+    uint32_t attempt;
+    struct span model; /* served name */
+    int64_t max_tokens, max_input;
+    struct span price;                /* Cocoon-Price */
+    const char *path;                 /* inner path */
+    const struct bhttp_field *fields; /* inner fields (wire.md §5) */
+    size_t field_count;
+    struct span body;
+    int64_t expected_tokens; /* for the choice's bookkeeping */
+};
+
+/* Seals and sends. On success the slot on w is taken until the stream is over, and `over` will be
+ * called. */
+MUST_CHECK int dispatch_start(struct dispatch **out, struct pool_worker *w,
+                              const struct dispatch_message *m, const struct dispatch_events *ev,
+                              void *arg, dispatch_over_fn *over, void *charge);
+enum dispatch_cancel {
+    CANCEL_CLIENT_GONE, /* what was generated counts: the record settles the call */
+    CANCEL_TIMEOUT,     /* the worker was silent: a mark against it, nothing is owed */
+    CANCEL_FAILED       /* it answered that it or its engine failed: the same */
+};
+/* The caller is not interested any more: DELETE /ohttp/…, the rest is read and discarded, the
+ * record awaited for 2 s. */
+void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why);
+/* Everything given to `content` so far went on to the client: opens the stream's window. */
+void dispatch_consumed(struct dispatch *d);
+/* Marks for the choice: the first event came, so many ms after dispatch_start. */
+void dispatch_first_event(struct dispatch *d);
+
+#endif

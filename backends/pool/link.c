@@ -1,0 +1,347 @@
+/* One worker's tunnel: TLS → attestation → description → ready, then a look every second and a new
+ * proof when due. */
+#include <stdlib.h>
+
+#include "backends/pool/pool_impl.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/random.h"
+
+enum { POLL_MS = 1000, SKEW_S = 60, DESCRIPTION_MAX = 64 * 1024 };
+
+static void link_describe(struct pool_worker *w);
+
+/* ---- Refusal ---- */
+
+static void refused(struct pool_worker *w, const struct link_answer *a)
+{
+    (void)a;
+    if (w->tunnel)
+        tunnel_close(w->tunnel);
+}
+
+/* Tells the worker why (a problem document with the verdict's code), then closes. */
+static void link_refuse(struct pool_worker *w, const char *code)
+{
+    static const struct tunnel_field type[] = {
+        {SPAN("content-type"), SPAN("application/problem+json")}};
+    struct buf problem = {0};
+
+    log_event(LOG_WARN, "worker_refused", "worker=%s reason=%s", w->iid[0] ? w->iid : "-", code);
+    w->state = POOL_REFUSED;
+    w->verdict.reason = code;
+    buf_printf(&problem,
+               "{\"type\":\"about:blank\",\"title\":\"Refused\",\"status\":403,\"code\":\"%s\"}",
+               code);
+    link_fetch(w, "POST", "/v1/refused", type, 1, &problem, 1024, refused);
+    buf_fini(&problem);
+}
+
+/* ---- Attestation ---- */
+
+struct proof_job {
+    struct offload_job job;
+    struct pool_worker *worker;
+    struct buf document;
+    uint8_t nonce[ATTEST_NONCE_LEN], spki[TLS_SPKI_LEN];
+    struct attest_policy policy;
+    uint64_t now_s;
+    int error;
+    struct keyset keyset;
+    struct attest_verdict verdict;
+};
+
+static void proof_work(struct offload_job *job)
+{
+    struct proof_job *j = CONTAINER(job, struct proof_job, job);
+
+    j->error = attest_verify(buf_span(&j->document), j->nonce, j->spki, j->now_s, &j->policy,
+                             &j->keyset, &j->verdict);
+}
+
+/* Takes the keyset of an accepted proof into force. */
+static int link_adopt(struct pool_worker *w, struct proof_job *j)
+{
+    struct key_config key;
+    struct ed25519 *receipt = NULL;
+
+    TRY(key_config_parse(&key, j->keyset.hpke[0]));
+    TRY(ed25519_from_public(&receipt, SPAN_OF(j->keyset.receipt_key)));
+    if (!w->senders || memcmp(key.kfp, w->key.kfp, KFP_LEN) != 0) {
+        senders_drop(w->senders);
+        w->senders = senders_new(w->pool->offload, &key);
+    }
+    if (!w->senders) {
+        ed25519_free(receipt);
+        return E_CRYPTO;
+    }
+    ed25519_free(w->receipt_key);
+    w->receipt_key = receipt;
+    w->key = key;
+    keyset_fini(&w->keyset);
+    w->keyset = j->keyset;
+    j->keyset = (struct keyset){0};
+    w->verdict = j->verdict;
+    buf_take(&w->document, &j->document);
+    keyset_iid(&w->keyset, w->iid);
+    keyset_wid(&w->keyset, NULL, w->wid);
+    return 0;
+}
+
+static void attest_again(void *arg)
+{
+    link_attest(arg);
+}
+
+static void proof_done(struct offload_job *job)
+{
+    struct proof_job *j = CONTAINER(job, struct proof_job, job);
+    struct pool_worker *w = j->worker;
+
+    w->attesting = false;
+    if (w->tunnel && w->state != POOL_REFUSED) {
+        if (j->error < 0)
+            link_refuse(w, j->verdict.reason ? j->verdict.reason : "bad_document");
+        else if (link_adopt(w, j) < 0)
+            link_refuse(w, "bad_keyset");
+        else {
+            loop_timer_set(w->pool->loop, &w->attest_timer, w->pool->options.attest_every_ms,
+                           attest_again, w);
+            if (w->state != POOL_READY)
+                link_describe(w);
+            if (w->attest_again)
+                link_attest(w);
+        }
+    }
+    keyset_fini(&j->keyset);
+    buf_fini(&j->document);
+    free(j);
+    pool_worker_unref(w);
+}
+
+static void attested(struct pool_worker *w, const struct link_answer *a)
+{
+    if (!w->tunnel || a->error < 0 || a->status != 200) {
+        w->attesting = false;
+        if (w->tunnel && w->state != POOL_REFUSED)
+            link_refuse(w, "no_attestation");
+        return;
+    }
+    struct proof_job *j = mem_zero(sizeof(*j));
+    j->job = (struct offload_job){.work = proof_work, .done = proof_done};
+    j->worker = pool_worker_ref(w);
+    buf_append(&j->document, a->body);
+    memcpy(j->nonce, w->nonce, sizeof(j->nonce));
+    tunnel_peer_spki(w->tunnel, j->spki);
+    j->policy = w->pool->options.policy;
+    j->now_s = clock_wall_ms() / 1000;
+    if (offload_submit(w->pool->offload, &j->job) < 0) {
+        j->error = E_BUSY;
+        proof_done(&j->job);
+    }
+}
+
+void link_attest(struct pool_worker *w)
+{
+    char path[32 + 2 * ATTEST_NONCE_LEN + 1] = "/v1/attestation?nonce=";
+
+    w->attest_again = w->attesting;
+    if (w->attesting || !w->tunnel || w->state == POOL_REFUSED)
+        return;
+    w->attesting = true;
+    random_bytes(w->nonce, sizeof(w->nonce));
+    hex_encode(path + strlen(path), SPAN_OF(w->nonce));
+    link_fetch(w, "GET", path, NULL, 0, NULL, ATTEST_MAX_DOCUMENT, attested);
+}
+
+/* ---- Description ---- */
+
+static void remember_models(struct pool_worker *w)
+{
+    for (size_t i = 0; i < w->about.model_count; i++) {
+        struct span name = span_str(w->about.models[i].name);
+        struct known_model *k = map_get(&w->pool->known, name);
+        if (!k) {
+            k = mem_zero(sizeof(*k));
+            k->first_s = clock_wall_ms() / 1000;
+            map_put(&w->pool->known, name, k);
+        }
+        k->last_ms = clock_mono_ms();
+    }
+}
+
+static void gateways_told(struct pool_worker *w, const struct link_answer *a)
+{
+    if (a->error < 0 || a->status != 204)
+        log_event(LOG_WARN, "gateways_unheard", "worker=%s", w->iid);
+}
+
+static void link_ready(struct pool_worker *w)
+{
+    static const struct tunnel_field type[] = {{SPAN("content-type"), SPAN("application/json")}};
+    struct buf list = {0};
+
+    w->state = POOL_READY;
+    log_event(LOG_INFO, "worker_ready", "worker=%s models=%zu max=%lld attestation=%s", w->iid,
+              w->about.model_count, (long long)w->about.max_requests,
+              attest_env_name(w->verdict.env));
+    buf_append_str(&list, "{\"gateways\":[\"");
+    buf_json_escape(&list, span_str(w->pool->options.tunnel_public));
+    buf_append_str(&list, "\"]}");
+    link_fetch(w, "PUT", "/v1/gateways", type, 1, &list, 1024, gateways_told);
+    buf_fini(&list);
+    acks_fetch(w);
+}
+
+static void keep_etag(struct pool_worker *w, struct span etag)
+{
+    w->etag[0] = 0;
+    if (etag.len > 0 && etag.len < sizeof(w->etag)) {
+        memcpy(w->etag, etag.data, etag.len);
+        w->etag[etag.len] = 0;
+    }
+}
+
+static void poll_again(void *arg)
+{
+    link_describe(arg);
+}
+
+static void described(struct pool_worker *w, const struct link_answer *a)
+{
+    struct description about;
+
+    w->polling = false;
+    if (!w->tunnel || w->state == POOL_REFUSED)
+        return;
+    loop_timer_set(w->pool->loop, &w->poll_timer, POLL_MS, poll_again, w);
+    if (a->error == 0 && a->status == 200) {
+        if (description_parse(&about, a->body) < 0) {
+            link_refuse(w, "bad_description");
+            return;
+        }
+        w->about = about;
+        keep_etag(w, tunnel_stream_field(a->stream, "etag"));
+        if (w->state != POOL_READY)
+            link_ready(w);
+        link_capacity(w->pool);
+    }
+    if (w->state == POOL_READY && a->error == 0)
+        remember_models(w);
+}
+
+static void link_describe(struct pool_worker *w)
+{
+    struct tunnel_field match[] = {{SPAN("if-none-match"), span_str(w->etag)}};
+
+    if (w->polling || !w->tunnel)
+        return;
+    if (w->state != POOL_READY)
+        w->state = POOL_DESCRIBING;
+    w->polling = true;
+    link_fetch(w, "GET", "/v1/worker", match, w->etag[0] ? 1 : 0, NULL, DESCRIPTION_MAX, described);
+}
+
+/* ---- What every answer carries ---- */
+
+static void observe_date(struct pool_worker *w, struct span date)
+{
+    time_t t;
+
+    if (!date.data || clock_http_parse(date, &t) < 0)
+        return;
+    int64_t off = (int64_t)t - (int64_t)(clock_wall_ms() / 1000);
+    bool skewed = off > SKEW_S || off < -SKEW_S;
+    if (skewed != w->skewed)
+        log_event(skewed ? LOG_WARN : LOG_INFO, "worker_clock", "worker=%s off_s=%lld", w->iid,
+                  (long long)off);
+    w->skewed = skewed;
+}
+
+static void observe_keyset(struct pool_worker *w, struct span hex)
+{
+    uint8_t digest[SHA256_LEN];
+
+    if (w->state == POOL_READY && hex.data && hex_decode(digest, sizeof(digest), hex) == 0 &&
+        memcmp(digest, w->keyset.digest, sizeof(digest)) != 0 && !w->attesting)
+        link_attest(w);
+}
+
+void link_observe(struct pool_worker *w, const struct tunnel_stream *s)
+{
+    struct span load = tunnel_stream_field(s, "cocoon-load");
+    struct load l;
+
+    observe_date(w, tunnel_stream_field(s, "date"));
+    observe_keyset(w, tunnel_stream_field(s, "cocoon-keyset"));
+    if (!load.data || load_parse(&l, load) < 0)
+        return;
+    bool was_full = w->load.running >= w->load.max;
+    w->load = l;
+    w->load_others = l.running > w->in_flight ? l.running - w->in_flight : 0;
+    if (was_full && l.running < l.max)
+        link_capacity(w->pool);
+}
+
+/* ---- The tunnel's own events ---- */
+
+static void tunnel_opened(void *arg, struct tunnel *t)
+{
+    struct pool_worker *w = arg;
+    uint8_t spki[TLS_SPKI_LEN];
+
+    tunnel_peer_spki(t, spki);
+    hex_encode(w->iid, span_of(spki, IID_LEN / 2));
+    w->state = POOL_ATTESTING;
+    link_attest(w);
+}
+
+static void tunnel_leaving(void *arg, struct tunnel *t)
+{
+    struct pool_worker *w = arg;
+
+    (void)t;
+    log_event(LOG_INFO, "worker_leaving", "worker=%s", w->iid);
+    w->about.accepting = false;
+}
+
+static void tunnel_gone(void *arg, struct tunnel *t, int error)
+{
+    struct pool_worker *w = arg;
+
+    (void)t;
+    if (w->state == POOL_READY)
+        log_event(LOG_INFO, "worker_gone", "worker=%s why=%s", w->iid, error_name(error));
+    w->state = POOL_GONE;
+    w->tunnel = NULL;
+    list_del(&w->link);
+    loop_timer_cancel(w->pool->loop, &w->poll_timer);
+    loop_timer_cancel(w->pool->loop, &w->attest_timer);
+    loop_timer_cancel(w->pool->loop, &w->ack_timer);
+    pool_worker_unref(w);
+}
+
+static const struct tunnel_events link_events = {
+    .open = tunnel_opened,
+    .goaway = tunnel_leaving,
+    .closed = tunnel_gone,
+};
+
+void link_accept(struct pool *p, int fd, const struct net_addr *peer)
+{
+    struct pool_worker *w = mem_zero(sizeof(*w));
+
+    (void)peer;
+    w->pool = p;
+    w->refs = 1;
+    w->connected_ms = clock_wall_ms();
+    p->live++;
+    if (tunnel_accept(&w->tunnel, p->loop, p->tls, fd, &tunnel_gateway_limits, &link_events, w) <
+        0) {
+        pool_worker_unref(w);
+        return;
+    }
+    list_push(&p->workers, &w->link);
+}

@@ -1,0 +1,257 @@
+/* The pool: its listener, its workers, and what of them is shown. */
+#include <stdlib.h>
+
+#include "backends/pool/pool_impl.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+enum { KNOWN_MS = 600000 };
+
+const char *pool_state_name(enum pool_state s)
+{
+    static const char *const names[] = {"connecting", "attesting", "describing",
+                                        "ready",      "refused",   "gone"};
+    return names[s];
+}
+
+int pool_new(struct pool **out, struct loop *l, struct offload *o,
+             const struct pool_options *options)
+{
+    struct pool *p = mem_zero(sizeof(*p));
+
+    p->loop = l;
+    p->offload = o;
+    p->options = *options;
+    list_init(&p->workers);
+    int error = tls_server_new(&p->tls, options->tunnel_chain, options->tunnel_key);
+    if (error < 0) {
+        free(p);
+        return error;
+    }
+    tls_server_op(p->tls, p->op);
+    *out = p;
+    return 0;
+}
+
+static void on_accept(void *arg, int fd, const struct net_addr *peer)
+{
+    link_accept(arg, fd, peer);
+}
+
+int pool_listen(struct pool *p, const struct net_addr *at)
+{
+    return net_listen(&p->listener, p->loop, at, on_accept, p);
+}
+
+void pool_addr(const struct pool *p, struct net_addr *out)
+{
+    net_listener_addr(p->listener, out);
+}
+
+void pool_on_capacity(struct pool *p, void (*fn)(void *arg), void *arg)
+{
+    p->capacity_fn = fn;
+    p->capacity_arg = arg;
+}
+
+void link_capacity(struct pool *p)
+{
+    if (p->capacity_fn)
+        p->capacity_fn(p->capacity_arg);
+}
+
+static void drained(struct pool_worker *w, const struct link_answer *a)
+{
+    if (a->error < 0 || a->status != 204)
+        log_event(LOG_WARN, "drain_unheard", "worker=%s", w->iid);
+}
+
+void pool_drain(struct pool *p)
+{
+    LIST_FOREACH_SAFE(it, &p->workers) {
+        struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        acks_flush(w);
+        if (w->state == POOL_READY)
+            link_fetch(w, "POST", "/v1/drain", NULL, 0, NULL, 1024, drained);
+    }
+}
+
+void pool_close(struct pool *p)
+{
+    p->closing = true;
+    net_listener_free(p->listener);
+    p->listener = NULL;
+    LIST_FOREACH_SAFE(it, &p->workers) {
+        struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        acks_flush(w);
+        if (w->tunnel)
+            tunnel_close(w->tunnel);
+    }
+}
+
+bool pool_idle(const struct pool *p)
+{
+    return p->live == 0;
+}
+
+void pool_free(struct pool *p)
+{
+    struct span name;
+    void *value;
+    size_t at = 0;
+
+    if (!p)
+        return;
+    CHECK(p->live == 0);
+    net_listener_free(p->listener);
+    while (map_next(&p->known, &at, &name, &value))
+        free(value);
+    map_fini(&p->known);
+    tls_ctx_free(p->tls);
+    free(p);
+}
+
+/* ---- Views ---- */
+
+static void view_of(const struct pool_worker *w, struct pool_view *v)
+{
+    *v = (struct pool_view){
+        .iid = w->iid,
+        .wid = w->wid,
+        .worker_id = w->about.worker_id,
+        .payout = w->keyset.payout,
+        .version = w->about.version,
+        .reason = w->about.reason,
+        .state = w->state,
+        .attestation = w->verdict.reason ? w->verdict.reason : attest_env_name(w->verdict.env),
+        .models = w->about.models,
+        .model_count = w->about.model_count,
+        .running = w->load.running,
+        .waiting = w->load.waiting,
+        .max = w->load.max,
+        .ask = w->about.ask,
+        .in_flight = w->in_flight,
+        .kv = w->load.kv,
+        .tokens_per_s = w->tokens_per_s,
+        .first_token_ms = w->first_token_ms,
+        .accepting = w->about.accepting,
+        .skewed = w->skewed,
+        .rtt_ms = w->tunnel ? tunnel_rtt_ms(w->tunnel) : 0,
+        .connected_ms = w->connected_ms,
+        .failures = w->failures,
+        .served = w->served,
+    };
+    memcpy(v->keyset, w->keyset.digest, SHA256_LEN);
+}
+
+void pool_each(struct pool *p, pool_view_fn *fn, void *arg)
+{
+    LIST_FOREACH(it, &p->workers) {
+        struct pool_view v;
+        view_of(CONTAINER(it, struct pool_worker, link), &v);
+        fn(arg, &v);
+    }
+}
+
+static bool takes_new(const struct pool_worker *w)
+{
+    return w->state == POOL_READY && w->about.accepting && !w->skewed && tunnel_is_open(w->tunnel);
+}
+
+static void model_merge(struct pool_model_view *out, const struct pool_worker *w,
+                        const struct pool_model *m)
+{
+    if (out->workers++ == 0) {
+        out->model = *m;
+        out->lowest_ask = w->about.ask;
+        out->attestation = w->verdict.env;
+    }
+    out->model.endpoints |= m->endpoints;
+    if (m->context > out->model.context)
+        out->model.context = m->context;
+    if (m->max_output > out->model.max_output)
+        out->model.max_output = m->max_output;
+    if (w->about.ask < out->lowest_ask)
+        out->lowest_ask = w->about.ask;
+    if (w->verdict.env < out->attestation)
+        out->attestation = w->verdict.env;
+    out->ready += takes_new(w) ? 1 : 0;
+}
+
+bool pool_model(struct pool *p, struct span name, struct pool_model_view *out)
+{
+    *out = (struct pool_model_view){0};
+    LIST_FOREACH(it, &p->workers) {
+        const struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        const struct pool_model *m = w->state == POOL_READY ? pool_worker_model(w, name) : NULL;
+        if (m)
+            model_merge(out, w, m);
+    }
+    const struct known_model *k = map_get(&p->known, name);
+    out->since_s = k ? k->first_s : 0;
+    return out->workers > 0;
+}
+
+void pool_models_each(struct pool *p, pool_model_fn *fn, void *arg)
+{
+    struct span name;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(&p->known, &at, &name, &value)) {
+        struct pool_model_view v;
+        if (pool_model(p, name, &v))
+            fn(arg, &v);
+    }
+}
+
+bool pool_model_known(const struct pool *p, struct span name)
+{
+    const struct known_model *k = map_get(&p->known, name);
+
+    LIST_FOREACH(it, &p->workers) {
+        const struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        if (w->state == POOL_READY && pool_worker_model(w, name))
+            return true;
+    }
+    return k && clock_mono_ms() - k->last_ms < KNOWN_MS;
+}
+
+/* ---- One worker's life ---- */
+
+struct pool_worker *pool_worker_ref(struct pool_worker *w)
+{
+    w->refs++;
+    return w;
+}
+
+void pool_worker_unref(struct pool_worker *w)
+{
+    if (!w || --w->refs > 0)
+        return;
+    w->pool->live--;
+    keyset_fini(&w->keyset);
+    buf_fini(&w->document);
+    buf_fini(&w->acks);
+    senders_drop(w->senders);
+    ed25519_free(w->receipt_key);
+    free(w);
+}
+
+const char *pool_worker_iid(const struct pool_worker *w)
+{
+    return w->iid;
+}
+
+enum attest_env pool_worker_env(const struct pool_worker *w)
+{
+    return w->verdict.env;
+}
+
+const struct pool_model *pool_worker_model(const struct pool_worker *w, struct span name)
+{
+    for (size_t i = 0; i < w->about.model_count; i++)
+        if (span_is(name, w->about.models[i].name))
+            return &w->about.models[i];
+    return NULL;
+}

@@ -1,0 +1,115 @@
+/* The pool as the gateway sees it: workers that dialled in, which of them may take a call, and the
+ * choice among them. */
+#ifndef BACKENDS_POOL_POOL_H
+#define BACKENDS_POOL_POOL_H
+
+#include "attest/document.h"
+#include "net/offload.h"
+#include "net/redis.h"
+#include "net/tunnel.h"
+#include "openai/request.h"
+
+struct pool;
+struct pool_worker;
+
+enum { POOL_MAX_MODELS = 64, POOL_NAME_LEN = 128 };
+
+struct pool_options {
+    const char *tunnel_chain, *tunnel_key; /* PEM files */
+    const char *tunnel_public; /* host:port that workers are told with PUT /v1/gateways */
+    struct attest_policy policy;
+    uint64_t attest_every_ms;
+};
+
+/* loop and offload outlive the pool. E_INVALID: certificate or key unusable. */
+MUST_CHECK int pool_new(struct pool **out, struct loop *l, struct offload *o,
+                        const struct pool_options *options);
+MUST_CHECK int pool_listen(struct pool *p, const struct net_addr *at);
+void pool_addr(const struct pool *p, struct net_addr *out);
+/* Tells every worker to send nothing more here (POST /v1/drain), flushes acknowledgements. */
+void pool_drain(struct pool *p);
+/* Closes every tunnel; dispatches end first. Turn the loop until pool_idle, then pool_free. */
+void pool_close(struct pool *p);
+bool pool_idle(const struct pool *p);
+void pool_free(struct pool *p);
+/* Called whenever a worker becomes able to take a call (a slot freed, a worker joined): queued
+ * calls try again. */
+void pool_on_capacity(struct pool *p, void (*fn)(void *arg), void *arg);
+
+/* ---- What is there ---- */
+
+struct pool_model {
+    char name[POOL_NAME_LEN + 1];
+    int64_t context, max_output;
+    unsigned endpoints; /* bit 1 << enum endpoint */
+};
+
+enum pool_state {
+    POOL_CONNECTING,
+    POOL_ATTESTING,
+    POOL_DESCRIBING,
+    POOL_READY,
+    POOL_REFUSED,
+    POOL_GONE
+};
+const char *pool_state_name(enum pool_state s);
+
+/* A worker for display; borrowed, valid until the loop's next turn. */
+struct pool_view {
+    const char *iid, *wid, *worker_id, *payout, *version, *reason;
+    enum pool_state state;
+    const char *attestation; /* attest_env_name, or the refusal's code */
+    const struct pool_model *models;
+    size_t model_count;
+    int64_t running, waiting, max, ask, in_flight;
+    double kv, tokens_per_s, first_token_ms;
+    bool accepting, skewed;
+    uint64_t rtt_ms, connected_ms, failures, served;
+    uint8_t keyset[SHA256_LEN];
+};
+typedef void pool_view_fn(void *arg, const struct pool_view *v);
+void pool_each(struct pool *p, pool_view_fn *fn, void *arg);
+
+/* One model over all its workers. False when no connected worker serves it. */
+struct pool_model_view {
+    struct pool_model model; /* the largest context and output on offer, endpoints of all */
+    size_t workers, ready;
+    int64_t lowest_ask;
+    enum attest_env attestation; /* the best among the workers */
+    uint64_t since_s;            /* when it was first seen by this process */
+};
+typedef void pool_model_fn(void *arg, const struct pool_model_view *v);
+void pool_models_each(struct pool *p, pool_model_fn *fn, void *arg);
+bool pool_model(struct pool *p, struct span name, struct pool_model_view *out);
+/* Served by any worker now or in the last ten minutes: tells 404 from 503. */
+bool pool_model_known(const struct pool *p, struct span name);
+
+/* ---- The choice (pool.md §2, §3) ---- */
+
+enum { POOL_MAX_TRIED = 8 };
+
+struct pool_query {
+    struct span model;
+    enum endpoint endpoint;
+    int64_t expected_tokens;
+    struct pool_worker *tried[POOL_MAX_TRIED]; /* not these again */
+    size_t tried_count;
+};
+
+/* Which condition excluded how many. */
+struct pool_excluded {
+    size_t total, model, endpoint, not_ready, draining, full, failing, tried;
+};
+
+/* The best eligible worker, or NULL with the reasons. Its slot is taken by dispatch_start, not
+ * here. */
+struct pool_worker *pool_choose(struct pool *p, const struct pool_query *q,
+                                struct pool_excluded *why);
+struct pool_worker *pool_worker_ref(struct pool_worker *w);
+void pool_worker_unref(struct pool_worker *w);
+const char *pool_worker_iid(const struct pool_worker *w);
+enum attest_env pool_worker_env(const struct pool_worker *w);
+/* The model as this worker serves it; NULL when it no longer does. */
+const struct pool_model *pool_worker_model(const struct pool_worker *w, struct span name);
+
+#endif

@@ -1,0 +1,128 @@
+/* Inside of the pool, shared by its files only. */
+#ifndef BACKENDS_POOL_POOL_IMPL_H
+#define BACKENDS_POOL_POOL_IMPL_H
+
+#include "backends/pool/pool.h"
+#include "base/map.h"
+#include "ohttp/ohttp.h"
+#include "receipt/usage_record.h"
+
+struct pool {
+    struct loop *loop;
+    struct offload *offload;
+    struct pool_options options;
+    struct tls_ctx *tls;
+    uint8_t op[SHA256_LEN];
+    struct net_listener *listener;
+    struct list workers; /* struct pool_worker.link: tunnels that are not closed */
+    struct map known;    /* model name → struct known_model */
+    size_t live;         /* worker objects that still exist */
+    bool closing;
+    void (*capacity_fn)(void *arg);
+    void *capacity_arg;
+};
+
+struct known_model {
+    uint64_t first_s, last_ms;
+};
+
+/* What GET /v1/worker says (wire.md §1). */
+struct description {
+    char worker_id[65], version[65], reason[17];
+    struct pool_model models[POOL_MAX_MODELS];
+    size_t model_count;
+    int64_t max_requests, ask;
+    bool accepting;
+};
+/* E_INVALID when it is not that document. */
+MUST_CHECK int description_parse(struct description *out, struct span body);
+
+/* Cocoon-Load: running=3,waiting=0,max=16,kv=0.42 */
+struct load {
+    int64_t running, waiting, max;
+    double kv;
+};
+MUST_CHECK int load_parse(struct load *out, struct span value);
+
+/* Sender contexts made ahead of need for one key (libraries.md §8.3): take-once. */
+struct senders;
+struct senders *senders_new(struct offload *o, const struct key_config *key);
+/* One made ahead, or made now. */
+MUST_CHECK int senders_take(struct senders *s, struct ohttp_client **out);
+/* The key is not used any more: frees what is left, once no job runs. */
+void senders_drop(struct senders *s);
+
+struct pool_worker {
+    struct list link; /* pool.workers while the tunnel lives */
+    struct pool *pool;
+    unsigned refs;
+    struct tunnel *tunnel; /* NULL once closed */
+    enum pool_state state;
+    uint64_t connected_ms;
+    char iid[IID_LEN + 1], wid[33];
+
+    /* Proof: the keyset in force and what it was proven with. */
+    uint8_t nonce[ATTEST_NONCE_LEN];
+    struct keyset keyset;
+    struct buf document;
+    struct attest_verdict verdict;
+    struct key_config key;
+    struct senders *senders;
+    struct ed25519 *receipt_key;
+    bool attesting, attest_again;
+    struct loop_timer attest_timer, poll_timer;
+    bool polling;
+
+    /* What it says of itself. */
+    struct description about;
+    char etag[80];
+    struct load load;
+    int64_t load_others; /* running for other gateways, as of the last report */
+    bool skewed;         /* its clock is more than 60 s off */
+
+    /* First-hand knowledge. */
+    int64_t in_flight, tokens_in_flight;
+    double first_token_ms, tokens_per_s; /* moving averages; 0: unknown */
+    unsigned failures_in_row;
+    uint64_t failures, served, blocked_until_ms;
+
+    struct buf acks; /* JSON objects to acknowledge, comma-separated */
+    size_t ack_count;
+    struct loop_timer ack_timer;
+};
+
+/* Takes an accepted connection; the worker's journey from TLS to ready is in link.c. */
+void link_accept(struct pool *p, int fd, const struct net_addr *peer);
+/* Asks for a new proof now (its keyset changed, or it did not know our key). */
+void link_attest(struct pool_worker *w);
+/* Reads date, Cocoon-Keyset and Cocoon-Load of any answer. */
+void link_observe(struct pool_worker *w, const struct tunnel_stream *s);
+void link_capacity(struct pool *p);
+
+/* A small request on a worker's tunnel, its answer collected. */
+struct link_answer {
+    int error; /* 0, or E_CLOSED, E_TIMEOUT, E_TOO_LARGE */
+    unsigned status;
+    struct span body;
+    struct tunnel_stream *stream; /* for headers; NULL on error */
+};
+typedef void link_answer_fn(struct pool_worker *w, const struct link_answer *a);
+/* fn is called once, later, with w still referenced. body may be NULL (taken). */
+void link_fetch(struct pool_worker *w, const char *method, const char *path,
+                const struct tunnel_field *fields, size_t count, struct buf *body, size_t max,
+                link_answer_fn *fn);
+
+/* Marks for the choice. */
+void worker_took(struct pool_worker *w, int64_t tokens);
+void worker_freed(struct pool_worker *w, int64_t tokens);
+void worker_failed(struct pool_worker *w);
+void worker_served(struct pool_worker *w, double first_token_ms, double tokens_per_s);
+
+/* Acknowledges a usage record in the next batch. result: settled, abandoned, refused. This is where
+ * the journal takes over. */
+void acks_add(struct pool_worker *w, struct span call, uint32_t attempt, const char *result);
+void acks_flush(struct pool_worker *w);
+/* Fetches what was not acknowledged (after each connect). */
+void acks_fetch(struct pool_worker *w);
+
+#endif

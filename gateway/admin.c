@@ -1,0 +1,208 @@
+/* The admin listener: health, readiness, metrics, and the state of this instance for people and
+ * programs. Loopback or UNIX socket only. */
+#include <stdlib.h>
+
+#include "gateway/gateway.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+
+/* ---- Pages ---- */
+
+static void page_healthz(struct gateway *g, struct buf *out)
+{
+    (void)g;
+    buf_append_str(out, "ok\n");
+}
+
+static void page_metrics(struct gateway *g, struct buf *out)
+{
+    metrics_write(&g->metrics, out);
+    gauge_write("cocoon_calls", "Calls in progress.", (double)g->call_count, out);
+    gauge_write("cocoon_queue", "Calls that wait for a worker.", (double)g->queue_count, out);
+    gauge_write("cocoon_connections", "Client connections.",
+                (double)http_server_connections(g->api), out);
+    gauge_write("cocoon_bodies_bytes", "Bytes of request bodies held.", (double)g->bodies_in_flight,
+                out);
+    gauge_write("cocoon_offload_queue", "Jobs that wait for a thread.",
+                (double)offload_queued(g->offload), out);
+    gauge_write("cocoon_redis_up", "1 while Redis answers.", redis_up(g->redis) ? 1 : 0, out);
+    gauge_write("cocoon_redis_latency_seconds", "Of the last reply.",
+                (double)redis_latency_us(g->redis) / 1e6, out);
+}
+
+struct workers_page {
+    struct buf *out;
+    size_t ready, total;
+};
+
+static void worker_row(void *arg, const struct pool_view *v)
+{
+    struct workers_page *p = arg;
+
+    p->ready += v->state == POOL_READY ? 1 : 0;
+    buf_printf(p->out, "%s{\"iid\":\"%s\",\"worker_id\":\"", p->total++ ? "," : "", v->iid);
+    buf_json_escape(p->out, span_str(v->worker_id));
+    buf_printf(
+        p->out,
+        "\",\"wid\":\"%s\",\"state\":\"%s\",\"attestation\":\"%s\",\"accepting\":%s,\"reason\":\"",
+        v->wid, pool_state_name(v->state), v->attestation, v->accepting ? "true" : "false");
+    buf_json_escape(p->out, span_str(v->reason));
+    buf_printf(p->out,
+               "\",\"running\":%lld,\"waiting\":%lld,\"max\":%lld,\"kv\":%.3f,\"ask\":%lld,"
+               "\"streams\":%lld,\"rtt_ms\":%llu,",
+               (long long)v->running, (long long)v->waiting, (long long)v->max, v->kv,
+               (long long)v->ask, (long long)v->in_flight, (unsigned long long)v->rtt_ms);
+    buf_printf(p->out,
+               "\"first_token_ms\":%.1f,\"tokens_per_s\":%.1f,\"served\":%llu,\"failures\":%llu,"
+               "\"clock_skewed\":%s,\"models\":[",
+               v->first_token_ms, v->tokens_per_s, (unsigned long long)v->served,
+               (unsigned long long)v->failures, v->skewed ? "true" : "false");
+    for (size_t i = 0; i < v->model_count; i++) {
+        buf_append_str(p->out, i ? ",\"" : "\"");
+        buf_json_escape(p->out, span_str(v->models[i].name));
+        buf_append_str(p->out, "\"");
+    }
+    buf_append_str(p->out, "]}");
+}
+
+static void page_status_json(struct gateway *g, struct buf *out)
+{
+    struct workers_page p = {.out = out};
+    const char *unready = gateway_unready(g);
+
+    buf_printf(out,
+               "{\"instance\":\"%s\",\"version\":\"%s\",\"commit\":\"%s\",\"uptime_s\":%llu,"
+               "\"ready\":%s,\"missing\":\"%s\",",
+               g->instance, cocoon_version, cocoon_commit,
+               (unsigned long long)(clock_mono_ms() - g->started_ms) / 1000,
+               unready ? "false" : "true", unready ? unready : "");
+    buf_printf(out,
+               "\"accept_insecure_dev\":%s,\"redis\":%s,\"calls\":%zu,\"queue\":%zu,"
+               "\"connections\":%zu,\"workers\":[",
+               gateway_settings(g)->accept_insecure_dev ? "true" : "false",
+               redis_up(g->redis) ? "true" : "false", g->call_count, g->queue_count,
+               http_server_connections(g->api));
+    pool_each(g->pool, worker_row, &p);
+    buf_printf(out, "],\"workers_ready\":%zu}\n", p.ready);
+}
+
+static void worker_line(void *arg, const struct pool_view *v)
+{
+    struct buf *out = arg;
+
+    buf_printf(out, "<tr><td>%s<td>%s<td>%s<td>%lld/%lld<td>%.0f ms<td>%.1f<td>%llu<td>%llu</tr>\n",
+               v->iid, pool_state_name(v->state), v->attestation, (long long)v->running,
+               (long long)v->max, v->first_token_ms, v->tokens_per_s, (unsigned long long)v->served,
+               (unsigned long long)v->failures);
+}
+
+static void page_status(struct gateway *g, struct buf *out)
+{
+    const char *unready = gateway_unready(g);
+
+    buf_printf(
+        out,
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Cocoon gateway</title>\n"
+        "<h1>Cocoon gateway %s</h1><p>Version %s (%s), %s%s.</p>\n",
+        g->instance, cocoon_version, cocoon_commit, unready ? "not ready: " : "ready",
+        unready ? unready : "");
+    if (gateway_settings(g)->accept_insecure_dev)
+        buf_append_str(out, "<p><strong>Accepts insecure-dev workers: nothing here is "
+                            "confidential.</strong></p>\n");
+    buf_printf(out, "<p>%zu calls, %zu queued, %zu connections; Redis %s.</p>\n", g->call_count,
+               g->queue_count, http_server_connections(g->api), redis_up(g->redis) ? "up" : "away");
+    buf_append_str(out,
+                   "<table border=\"1\"><tr><th>worker<th>state<th>attestation<th>running<th>first "
+                   "token<th>tokens/s<th>served"
+                   "<th>failures</tr>\n");
+    pool_each(g->pool, worker_line, out);
+    buf_append_str(out, "</table></html>\n");
+}
+
+static void page_readyz(struct gateway *g, struct buf *out)
+{
+    const char *unready = gateway_unready(g);
+
+    buf_printf(out, "%s\n", unready ? unready : "ready");
+}
+
+/* ---- The listener ---- */
+
+static const struct page {
+    const char *path, *type;
+    void (*write)(struct gateway *g, struct buf *out);
+} pages[] = {
+    {"/healthz", "text/plain", page_healthz},
+    {"/readyz", "text/plain", page_readyz},
+    {"/metrics", "text/plain; version=0.0.4", page_metrics},
+    {"/status", "text/html; charset=utf-8", page_status},
+    {"/status.json", "application/json", page_status_json},
+};
+
+static void reply(struct http_exchange *ex, unsigned status, const char *type, struct buf *body)
+{
+    const struct http_field fields[] = {{"content-type", type},
+                                        {"cache-control", "no-store"},
+                                        {"x-content-type-options", "nosniff"}};
+
+    http_reply(ex, status, fields, sizeof(fields) / sizeof(*fields), body,
+               http_content_length(ex) != -2);
+}
+
+static void on_head(void *arg, struct http_exchange *ex)
+{
+    struct gateway *g = arg;
+    struct buf body = {0};
+    bool get = span_is(http_method(ex), "GET") || span_is(http_method(ex), "HEAD");
+
+    for (size_t i = 0; i < sizeof(pages) / sizeof(*pages); i++) {
+        if (!get || !span_is(http_path(ex), pages[i].path))
+            continue;
+        bool unready = pages[i].write == page_readyz && gateway_unready(g);
+        pages[i].write(g, &body);
+        reply(ex, unready ? 503 : 200, pages[i].type, &body);
+        return;
+    }
+    buf_append_str(&body, get ? "no such page\n" : "GET only\n");
+    reply(ex, get ? 404 : 405, "text/plain", &body);
+}
+
+static void ignore(void *arg, struct http_exchange *ex)
+{
+    (void)arg;
+    (void)ex;
+}
+
+static void ignore_part(void *arg, struct http_exchange *ex, struct span part)
+{
+    (void)part;
+    ignore(arg, ex);
+}
+
+static void ignore_done(void *arg, struct http_exchange *ex, bool complete)
+{
+    (void)complete;
+    ignore(arg, ex);
+}
+
+int admin_start(struct gateway *g)
+{
+    static const struct http_handler handler = {
+        .head = on_head,
+        .body = ignore_part,
+        .body_end = ignore,
+        .body_late = ignore,
+        .drained = ignore,
+        .gone = ignore,
+        .done = ignore_done,
+    };
+    struct http_server_options o = http_server_defaults;
+    struct net_addr at;
+
+    o.daemons = 1;
+    o.connection_limit = 64;
+    TRY(net_addr_parse(&at, gateway_settings(g)->admin));
+    TRY(http_server_new(&g->admin, g->loop, &o, &handler, g));
+    return http_server_listen(g->admin, &at, -1);
+}

@@ -1,0 +1,52 @@
+/* Step admit: how much this call may use at most, and the charge that settle ends. Rate limits,
+ * idempotency and the hold go here. */
+#include "gateway/call.h"
+#include "base/clock.h"
+
+static const struct gateway_config *settings(const struct call *c)
+{
+    return c->config->values;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Completion tokens of one choice: the request's, or the key's default, at most the model's. */
+static int64_t choice_cap(const struct call *c)
+{
+    int64_t most = c->model.workers ? c->model.model.max_output : INT32_MAX;
+    int64_t own = c->key->max_output > 0 ? c->key->max_output : settings(c)->default_output;
+
+    if (c->rq.endpoint == EP_EMBEDDINGS)
+        return 0;
+    return least(c->rq.cap >= 0 ? c->rq.cap : own, most);
+}
+
+static void call_late(void *arg)
+{
+    call_fail(arg, &ERR_UPSTREAM_TIMEOUT);
+}
+
+/* The caller's `timeout` caps the whole call. */
+static void shorten_deadline(struct call *c)
+{
+    uint64_t spent = (clock_mono_us() - c->begun_us) / 1000;
+
+    if (c->rq.timeout_ms == 0 || c->rq.timeout_ms >= (uint64_t)settings(c)->total_ms)
+        return;
+    uint64_t left = c->rq.timeout_ms > spent ? c->rq.timeout_ms - spent : 0;
+    loop_timer_set(c->gateway->loop, &c->deadline, left, call_late, c);
+}
+
+enum step_result call_admit(struct call *c)
+{
+    c->cap = choice_cap(c);
+    c->max_tokens = c->cap * c->rq.sequences;
+    c->max_input = (int64_t)c->body.len + settings(c)->template_allowance;
+    c->charge = charge_new(c);
+    shorten_deadline(c);
+    c->admitted_us = clock_mono_us();
+    return STEP_NEXT;
+}

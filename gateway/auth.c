@@ -1,0 +1,60 @@
+/* Step auth: whose key it is and whether it may come here. */
+#include "gateway/call.h"
+#include "base/clock.h"
+
+static enum step_result refuse(struct call *c, const struct api_error *e)
+{
+    api_fault_set(&c->fault, e, NULL, NULL);
+    return STEP_FAIL;
+}
+
+static void judged(void *arg, enum auth_result result, struct key_record *record)
+{
+    struct call *c = arg;
+
+    c->auth_wait = NULL;
+    c->key = record;
+    if (result == AUTH_UNAVAILABLE)
+        api_fault_set(&c->fault, &ERR_SERVICE_UNAVAILABLE, NULL, NULL);
+    else if (result != AUTH_OK)
+        api_fault_set(&c->fault, &ERR_INVALID_KEY, NULL, NULL);
+    call_resume(c);
+}
+
+/* What the key's scopes say of this address and path. */
+static enum step_result check_scopes(struct call *c)
+{
+    c->auth_us = clock_mono_us();
+    histogram_add(&c->gateway->metrics.step_auth, c->auth_us - c->begun_us);
+    if (!key_allows_address(c->key, span_str(c->client)))
+        return refuse(c, &ERR_FORBIDDEN);
+    if (!key_allows_endpoint(c->key, c->route->scope))
+        return refuse(c, &ERR_ENDPOINT_NOT_ALLOWED);
+    if (c->route->kind == ROUTE_INFERENCE && c->key->end_to_end_only)
+        return refuse(c, &ERR_END_TO_END_ONLY);
+    if (c->route->kind != ROUTE_SERVE)
+        return STEP_NEXT;
+    c->route->serve(c);
+    return STEP_OVER;
+}
+
+enum step_result call_auth(struct call *c)
+{
+    struct buf scratch = {0};
+
+    if (c->key)
+        return check_scopes(c);
+    if (c->fault.error)
+        return STEP_FAIL;
+    if (c->auth_wait)
+        return STEP_WAIT;
+    struct span credential = api_key_credential(http_header(c->ex, "authorization"),
+                                                http_header(c->ex, "x-api-key"), &scratch);
+    if (!credential.data) {
+        buf_wipe(&scratch);
+        return refuse(c, &ERR_NO_KEY);
+    }
+    c->auth_wait = auth_check(c->gateway->auth, credential, span_str(c->client), judged, c);
+    buf_wipe(&scratch);
+    return STEP_WAIT;
+}

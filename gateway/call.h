@@ -1,0 +1,148 @@
+/* A call: one request to the public API on its journey through the table of steps in call.c. */
+#ifndef GATEWAY_CALL_H
+#define GATEWAY_CALL_H
+
+#include "backends/pool/dispatch.h"
+#include "base/arena.h"
+#include "gateway/gateway.h"
+#include "gateway/routes.h"
+#include "openai/answer.h"
+#include "openai/request.h"
+
+enum { CALL_ID_LEN = 32 };
+
+enum step_result {
+    STEP_NEXT, /* on to the next step */
+    STEP_WAIT, /* call_resume when there is more to do */
+    STEP_FAIL, /* call.fault says why: answered at once */
+    STEP_OVER  /* answered; what is left happens when the exchange is done */
+};
+
+enum call_step {
+    CALL_HEAD,
+    CALL_AUTH,
+    CALL_RECV,
+    CALL_CHECK,
+    CALL_ADMIT,
+    CALL_ROUTE,
+    CALL_SEAL,
+    CALL_SEND,
+    CALL_RELAY,
+    CALL_SETTLE,
+    CALL_FINISH,
+    CALL_STEPS
+};
+
+struct check_job;
+struct charge;
+
+struct call {
+    struct gateway *gateway;
+    struct http_exchange *ex;
+    struct config_snapshot *config;
+    struct list link;
+    struct arena arena; /* what lives as long as the call */
+    enum call_step step;
+    bool running, rerun;
+    char id[CALL_ID_LEN + 1];
+    struct api_fault fault;
+
+    /* head */
+    const struct route *route;
+    struct span tail; /* what follows the route's path, decoded: a model's id */
+    char client[64];  /* address without port, from a trusted proxy's header where there is one */
+    struct loop_timer deadline;
+    uint64_t begun_us, received_us, admitted_us, routed_us, head_us;
+    uint64_t auth_us, queue_us, sent_us, first_us, events;
+
+    /* auth */
+    struct auth_wait *auth_wait;
+    struct key_record *key;
+
+    /* recv, check */
+    struct buf body;
+    size_t body_counted; /* of gateway.bodies_in_flight */
+    bool body_whole;
+    struct request rq;
+    bool parsed;
+    struct check_job *check_job;
+    struct pool_model_view model;
+
+    /* admit */
+    struct charge *charge;
+    int64_t cap, max_tokens, max_input;
+
+    /* route */
+    struct list queue_link;
+    bool queued;
+    struct loop_timer queue_timer;
+    struct pool_query query;
+    struct pool_worker *worker;
+
+    /* seal, send, relay */
+    struct buf sealed_body;
+    uint32_t attempt;
+    struct dispatch *dispatch;
+    struct loop_timer silence;
+    uint64_t last_byte_ms, last_drain_ms;
+    unsigned inner_status;
+    bool inner_json;
+    struct buf inner; /* collected: a non-streamed answer, or an inner error */
+    struct buf held;  /* usage event and what follows, until the authenticated end */
+    bool streaming;   /* the head of a stream is out */
+    bool ended;       /* the authenticated end of the answer came */
+    bool event_sent; /* something but a comment reached the caller: no other worker may take over */
+    bool answered;   /* http_reply, or the end of the stream, was called */
+    bool gone;       /* the client left */
+    unsigned status; /* of the answer; 499: the client left first */
+    char attestation; /* enum attest_env of the worker that answers, -1: none yet */
+    struct usage usage;
+};
+
+/* Takes a new exchange; the call dies with it. */
+void call_begin(struct gateway *g, struct http_exchange *ex);
+/* Goes on from the present step: from a callback, never from inside a step. */
+void call_resume(struct call *c);
+/* Sets the fault and answers: for what happens outside a step (a deadline, a lost worker). */
+void call_fail(struct call *c, const struct api_error *e);
+/* The same when c->fault is set already. */
+void call_fault(struct call *c);
+/* Ends whatever of the call still runs at a worker. */
+void call_stop_attempt(struct call *c, enum dispatch_cancel why);
+extern const struct http_handler call_handler;
+
+/* One function a step, each in the file of its name. */
+enum step_result call_head(struct call *c);
+enum step_result call_auth(struct call *c);
+enum step_result call_recv(struct call *c);
+enum step_result call_check(struct call *c);
+enum step_result call_admit(struct call *c);
+enum step_result call_route(struct call *c);
+enum step_result call_seal(struct call *c);
+enum step_result call_send(struct call *c);
+enum step_result call_relay(struct call *c);
+enum step_result call_settle(struct call *c);
+enum step_result call_finish(struct call *c);
+
+/* recv.c */
+void recv_part(struct call *c, struct span part);
+void recv_release(struct call *c);
+/* check.c: nobody waits for a running job any more. */
+void check_forget(struct call *c);
+/* route.c */
+void route_wake(struct gateway *g);
+void route_unqueue(struct call *c);
+/* relay.c */
+extern const struct dispatch_events relay_events;
+void relay_drained(struct call *c);
+/* The attempt failed before anything reached the caller, or could not be sent: to another worker,
+ * or c->fault. */
+enum step_result relay_retry(struct call *c, const struct api_error *e);
+/* settle.c: a charge is made at admission and settled exactly once: by the record of the attempt
+ * that answered, or by the last reference to go. */
+struct charge *charge_new(struct call *c);
+struct charge *charge_ref(struct charge *ch);
+void charge_unref(struct charge *ch);
+dispatch_over_fn settle_attempt;
+
+#endif

@@ -1,0 +1,128 @@
+/* Step check: JSON, fields, and the model. Long bodies are read in the offload pool. */
+#include <stdlib.h>
+
+#include "gateway/call.h"
+#include "base/clock.h"
+
+enum { OFFLOAD_BYTES = 256 * 1024 };
+
+/* Owns body and result while it runs, so that the call may die meanwhile. */
+struct check_job {
+    struct offload_job job;
+    struct call *call; /* NULL: nobody waits any more */
+    enum endpoint endpoint;
+    struct request_rules rules;
+    struct buf body;
+    struct request rq;
+    struct api_fault fault;
+    int error;
+};
+
+static void job_work(struct offload_job *job)
+{
+    struct check_job *j = CONTAINER(job, struct check_job, job);
+
+    j->error = request_parse(&j->rq, j->endpoint, buf_span(&j->body), &j->rules, &j->fault);
+}
+
+static void job_done(struct offload_job *job)
+{
+    struct check_job *j = CONTAINER(job, struct check_job, job);
+    struct call *c = j->call;
+
+    if (c) {
+        c->check_job = NULL;
+        buf_take(&c->body, &j->body); /* the bytes stay where they are: rq borrows them */
+        c->parsed = j->error == 0;
+        c->rq = j->rq;
+        c->fault = j->fault;
+    } else {
+        if (j->error == 0)
+            request_fini(&j->rq);
+        buf_wipe(&j->body);
+    }
+    free(j);
+    if (c)
+        call_resume(c);
+}
+
+void check_forget(struct call *c)
+{
+    if (c->check_job)
+        c->check_job->call = NULL;
+    c->check_job = NULL;
+}
+
+static enum step_result check_later(struct call *c, const struct request_rules *rules)
+{
+    struct check_job *j = mem_zero(sizeof(*j));
+
+    j->job = (struct offload_job){.work = job_work, .done = job_done};
+    j->call = c;
+    j->endpoint = c->route->endpoint;
+    j->rules = *rules;
+    buf_take(&j->body, &c->body);
+    if (offload_submit(c->gateway->offload, &j->job) < 0) {
+        buf_wipe(&j->body);
+        free(j);
+        api_fault_set(&c->fault, &ERR_OVERLOADED, NULL, NULL);
+        return STEP_FAIL;
+    }
+    c->check_job = j;
+    return STEP_WAIT;
+}
+
+static enum step_result check_model(struct call *c)
+{
+    struct span name = buf_span(&c->rq.model);
+    char shown[80];
+
+    snprintf(shown, sizeof(shown), "%.*s", (int)(name.len > 64 ? 64 : name.len),
+             (const char *)name.data);
+    if (!key_allows_model(c->key, name)) {
+        api_fault_set(&c->fault, &ERR_MODEL_NOT_ALLOWED, "model", shown);
+        return STEP_FAIL;
+    }
+    bool served = pool_model(c->gateway->pool, name, &c->model);
+    if (!served && !pool_model_known(c->gateway->pool, name)) {
+        api_fault_set(&c->fault, &ERR_MODEL_NOT_FOUND, "model", shown);
+        return STEP_FAIL;
+    }
+    if (served && !(c->model.model.endpoints & (1u << c->rq.endpoint))) {
+        api_fault_text(&c->fault, &ERR_UNSUPPORTED_VALUE, "model",
+                       "The model does not support this endpoint.");
+        return STEP_FAIL;
+    }
+    return STEP_NEXT;
+}
+
+/* The caller's own demands on the worker's evidence: none is attested yet, so any demand excludes
+ * all. */
+static bool demands_evidence(const struct call *c)
+{
+    struct span require = http_header(c->ex, "cocoon-require");
+
+    return require.data && span_trim(require).len > 0;
+}
+
+enum step_result call_check(struct call *c)
+{
+    struct request_rules rules = {.strict = c->key->strict, .max_n = 128};
+
+    if (c->fault.error)
+        return STEP_FAIL;
+    if (!c->parsed && c->check_job)
+        return STEP_WAIT;
+    if (!c->parsed && c->body.len > OFFLOAD_BYTES)
+        return check_later(c, &rules);
+    if (!c->parsed &&
+        request_parse(&c->rq, c->route->endpoint, buf_span(&c->body), &rules, &c->fault) < 0)
+        return STEP_FAIL;
+    c->parsed = true;
+    if (demands_evidence(c)) {
+        api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL,
+                       "No worker has the evidence that Cocoon-Require asks for.");
+        return STEP_FAIL;
+    }
+    return check_model(c);
+}

@@ -1,0 +1,43 @@
+/* Step finish: one access line and the counters of a call that is over. Codes, times and counts
+ * only. */
+#include "gateway/call.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "gateway/counters.h"
+
+static unsigned long long ms_since(uint64_t from_us, uint64_t to_us)
+{
+    return from_us && to_us > from_us ? (to_us - from_us) / 1000 : 0;
+}
+
+static const char *outcome(const struct call *c)
+{
+    if (c->fault.error)
+        return c->fault.error->name;
+    return c->status == 499 ? "CLIENT_GONE" : "OK";
+}
+
+enum step_result call_finish(struct call *c)
+{
+    struct gateway *g = c->gateway;
+    uint64_t now = clock_mono_us();
+
+    if (c->gone && !(c->answered && c->ended))
+        c->status = 499;
+    if (c->status < METRIC_STATUSES)
+        g->metrics.answers[c->status]++;
+    histogram_add(&g->metrics.total, now - c->begun_us);
+    if (c->charge)
+        counters_request(g->counters, c->key->id, c->model.model.name, c->status);
+    log_event(LOG_INFO, "request",
+              "call=%s key=%s path=%s model=%s worker=%s status=%u outcome=%s attempts=%u "
+              "events=%llu body=%zu ms=%llu "
+              "first_ms=%llu queue_ms=%llu",
+              c->id, c->key ? c->key->id : "-", c->route ? c->route->path : "-",
+              c->model.workers ? c->model.model.name : "-",
+              c->worker ? pool_worker_iid(c->worker) : "-", c->status, outcome(c),
+              c->sent_us ? c->attempt + 1 : 0, (unsigned long long)c->events, c->body.len,
+              ms_since(c->begun_us, now), ms_since(c->begun_us, c->first_us),
+              (unsigned long long)(c->queue_us / 1000));
+    return STEP_OVER;
+}

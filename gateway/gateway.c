@@ -1,0 +1,316 @@
+/* The gateway's parts brought up in order, reloaded, drained, and taken down in the reverse order.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "gateway/call.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "gateway/counters.h"
+#include "gateway/projection.h"
+#include "net/notify.h"
+
+enum { TURN_MS = 20, CLOSE_TURNS = 150 };
+
+/* ---- Start ---- */
+
+static int bad(const char *what, int error)
+{
+    log_event(LOG_ERROR, "start_failed", "what=%s error=%s", what, error_name(error));
+    return error;
+}
+
+static int read_cluster_secret(struct gateway *g, const struct gateway_config *s)
+{
+    AUTO(buf_wipe) struct buf text = {0};
+
+    if (s->cluster_secret_file[0] == 0) {
+        log_event(LOG_WARN, "cluster_secret_drawn",
+                  "hint=set-cluster_secret_file-where-gateways-share-users");
+        random_bytes(g->cluster_secret, sizeof(g->cluster_secret));
+        return 0;
+    }
+    TRY(config_read_secret(s->cluster_secret_file, &text));
+    return hex_decode(g->cluster_secret, sizeof(g->cluster_secret), buf_span(&text));
+}
+
+static int redis_url(const struct gateway_config *s, struct redis_options *o)
+{
+    AUTO(buf_wipe) struct buf password = {0};
+    const char *rest = strstr(s->redis_url, "://");
+
+    *o = redis_defaults;
+    if (s->redis_password_file[0] == 0) {
+        snprintf(o->url, sizeof(o->url), "%s", s->redis_url);
+        return 0;
+    }
+    if (!rest)
+        return E_INVALID;
+    TRY(config_read_secret(s->redis_password_file, &password));
+    int n = snprintf(o->url, sizeof(o->url), "%.*s://:%s@%s", (int)(rest - s->redis_url),
+                     s->redis_url, buf_cstr(&password), rest + 3);
+    return n > 0 && (size_t)n < sizeof(o->url) ? 0 : E_TOO_LARGE;
+}
+
+static void redis_state(void *arg, bool up, const char *run_id)
+{
+    struct gateway *g = arg;
+
+    log_event(up ? LOG_INFO : LOG_WARN, up ? "redis_up" : "redis_away", "run_id=%s",
+              up && run_id ? run_id : "-");
+    if (up && g->projection)
+        projection_write(g->projection);
+}
+
+static int start_redis(struct gateway *g, const struct gateway_config *s)
+{
+    struct redis_options o;
+    const struct auth_options a = {
+        .fresh_ms = (uint64_t)s->auth_fresh_ms,
+        .stale_ms = (uint64_t)s->auth_stale_ms,
+        .negative_ms = (uint64_t)s->auth_negative_ms,
+        .failures_per_minute = (unsigned)s->auth_failures_per_minute,
+        .cache_max = 100000,
+    };
+
+    TRY(redis_url(s, &o));
+    int error = redis_new(&g->redis, g->loop, &o, redis_state, g);
+    explicit_bzero(o.url, sizeof(o.url));
+    TRY(error);
+    g->counters = counters_new(g->loop, g->redis);
+    return auth_new(&g->auth, g->loop, g->redis, &a);
+}
+
+static void capacity_changed(void *arg)
+{
+    struct gateway *g = arg;
+
+    g->capacity = true;
+    loop_again(g->loop);
+}
+
+static void wake(void *arg)
+{
+    struct gateway *g = arg;
+
+    if (!g->capacity)
+        return;
+    g->capacity = false;
+    route_wake(g);
+}
+
+static int start_pool(struct gateway *g, const struct gateway_config *s)
+{
+    struct net_addr at;
+    const struct pool_options o = {
+        .tunnel_chain = s->tunnel_chain,
+        .tunnel_key = s->tunnel_key,
+        .tunnel_public = s->tunnel_public[0] ? s->tunnel_public : s->tunnel_listen,
+        .policy = {.accept_insecure_dev = s->accept_insecure_dev},
+        .attest_every_ms = (uint64_t)s->attest_every_ms,
+    };
+
+    TRY(net_addr_parse(&at, s->tunnel_listen));
+    TRY(pool_new(&g->pool, g->loop, g->offload, &o));
+    pool_on_capacity(g->pool, capacity_changed, g);
+    g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
+    loop_hook_add(g->loop, &g->wake);
+    g->projection = projection_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public);
+    return pool_listen(g->pool, &at);
+}
+
+static int start_api(struct gateway *g, const struct gateway_config *s)
+{
+    struct http_server_options o = http_server_defaults;
+    struct net_addr at;
+
+    o.daemons = (unsigned)s->daemons;
+    o.connection_limit = (unsigned)s->connections;
+    o.header_max = (size_t)s->header_bytes;
+    o.header_ms = (uint64_t)s->header_ms;
+    o.body_ms = (uint64_t)s->body_ms;
+    o.body_ms_per_64k = (uint64_t)s->body_ms_per_64k;
+    o.idle_s = (unsigned)s->idle_s;
+    TRY(net_addr_parse(&at, s->listen));
+    TRY(http_server_new(&g->api, g->loop, &o, &call_handler, g));
+    int inherited = net_inherited_fds();
+    if (inherited <= 0)
+        return http_server_listen(g->api, &at, -1);
+    for (int fd = 3; fd < 3 + inherited; fd++)
+        TRY(http_server_listen(g->api, &at, fd));
+    return 0;
+}
+
+/* Descriptors for the connections, as many tunnels again, and our own files. */
+static int check_descriptors(const struct gateway_config *s)
+{
+    uint64_t have = net_raise_nofile(), need = (uint64_t)s->connections + 1024;
+
+    log_event(LOG_INFO, "descriptors", "have=%llu need=%llu", (unsigned long long)have,
+              (unsigned long long)need);
+    return have >= need ? 0 : E_TOO_LARGE;
+}
+
+static void name_instance(struct gateway *g, const struct gateway_config *s)
+{
+    char host[64] = "gateway";
+
+    if (s->instance[0]) {
+        snprintf(g->instance, sizeof(g->instance), "%s", s->instance);
+        return;
+    }
+    if (gethostname(host, sizeof(host) - 1) < 0)
+        host[0] = 0;
+    snprintf(g->instance, sizeof(g->instance), "%s-%d", host, (int)getpid());
+}
+
+static void announce(struct gateway *g, const struct gateway_config *s)
+{
+    struct net_addr a;
+    char api[160], tunnel[160];
+
+    http_server_addr(g->api, 0, &a);
+    net_addr_text(&a, api, sizeof(api));
+    pool_addr(g->pool, &a);
+    net_addr_text(&a, tunnel, sizeof(tunnel));
+    log_event(LOG_INFO, "listening", "api=%s tunnel=%s admin=%s instance=%s", api, tunnel, s->admin,
+              g->instance);
+    if (s->accept_insecure_dev)
+        log_event(LOG_WARN, "insecure_dev",
+                  "note=workers-without-attestation-are-accepted-nothing-here-is-confidential");
+}
+
+int gateway_start(struct gateway *g)
+{
+    const struct gateway_config *s = gateway_settings(g);
+    int error;
+
+    list_init(&g->calls);
+    list_init(&g->queue);
+    g->started_ms = clock_mono_ms();
+    name_instance(g, s);
+    if ((error = check_descriptors(s)) < 0)
+        return bad("limits.connections: too few file descriptors", error);
+    if ((error = read_cluster_secret(g, s)) < 0)
+        return bad("cluster_secret_file", error);
+    if ((error = loop_new(&g->loop)) < 0)
+        return bad("event loop", error);
+    if ((error = offload_new(&g->offload, g->loop, (unsigned)s->offload_threads)) < 0)
+        return bad("offload pool", error);
+    if ((error = start_redis(g, s)) < 0)
+        return bad("redis", error);
+    if ((error = start_pool(g, s)) < 0)
+        return bad("tunnel", error);
+    if ((error = admin_start(g)) < 0)
+        return bad("admin", error);
+    if ((error = start_api(g, s)) < 0)
+        return bad("listen", error);
+    announce(g, s);
+    return 0;
+}
+
+struct any_ready {
+    bool ready;
+};
+
+static void see_ready(void *arg, const struct pool_view *v)
+{
+    struct any_ready *a = arg;
+
+    a->ready = a->ready || (v->state == POOL_READY && v->accepting);
+}
+
+const char *gateway_unready(const struct gateway *g)
+{
+    struct any_ready a = {false};
+
+    if (g->draining)
+        return "draining";
+    if (!redis_up(g->redis))
+        return "redis is away";
+    pool_each(g->pool, see_ready, &a);
+    return a.ready ? NULL : "no worker is ready";
+}
+
+/* ---- Reload ---- */
+
+void gateway_reload(struct gateway *g)
+{
+    struct buf why = {0};
+    struct config_snapshot *next = NULL;
+
+    if (config_load(&next, &gateway_config_table, g->config_file, &why) < 0) {
+        log_event(LOG_ERROR, "reload_refused", "why=%.*s", SPAN_FMT(buf_span(&why)));
+    } else {
+        config_unref(g->config);
+        g->config = next;
+        log_event(LOG_INFO, "reloaded", "note=listeners-certificates-and-redis-need-a-restart");
+    }
+    buf_fini(&why);
+}
+
+/* ---- Drain and stop ---- */
+
+static void drain_look(void *arg);
+
+static void drain_again(struct gateway *g)
+{
+    loop_timer_set(g->loop, &g->drain_timer, TURN_MS, drain_look, g);
+}
+
+static void drain_look(void *arg)
+{
+    struct gateway *g = arg;
+    bool late = clock_mono_ms() >= g->drain_until_ms;
+
+    if (late)
+        LIST_FOREACH_SAFE(it, &g->calls) {
+            struct call *c = CONTAINER(it, struct call, link);
+            call_fail(c, &ERR_OVERLOADED);
+        }
+    if (g->call_count == 0 || late)
+        loop_stop(g->loop);
+    else
+        drain_again(g);
+}
+
+void gateway_drain(struct gateway *g)
+{
+    if (g->draining)
+        return;
+    g->draining = true;
+    log_event(LOG_INFO, "draining", "calls=%zu", g->call_count);
+    manager_told(notify_send("STOPPING=1"));
+    http_server_quiesce(g->api);
+    g->drain_until_ms = clock_mono_ms() + (uint64_t)gateway_settings(g)->drain_ms;
+    drain_look(g);
+}
+
+void gateway_stop(struct gateway *g)
+{
+    http_server_free(g->api);
+    http_server_free(g->admin);
+    projection_free(g->projection);
+    counters_free(g->counters);
+    if (g->pool) {
+        pool_drain(g->pool);
+        loop_turn(g->loop, TURN_MS);
+        pool_close(g->pool);
+        for (int i = 0; i < CLOSE_TURNS && !pool_idle(g->pool); i++)
+            loop_turn(g->loop, TURN_MS);
+    }
+    auth_free(g->auth);
+    redis_free(g->redis);
+    offload_free(g->offload);
+    if (g->pool) {
+        loop_hook_del(g->loop, &g->wake);
+        pool_free(g->pool);
+    }
+    if (g->loop)
+        loop_free(g->loop);
+    config_unref(g->config);
+    explicit_bzero(g->cluster_secret, sizeof(g->cluster_secret));
+}

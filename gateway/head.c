@@ -1,0 +1,152 @@
+/* Step head: what can be told from the request's head alone. Nothing of a stranger's body is read
+ * before the next step is through. */
+#include <arpa/inet.h>
+
+#include "gateway/call.h"
+#include "gateway/reply.h"
+
+enum { ROUTE_NAME_MAX = 64 };
+
+static const struct gateway_config *settings(const struct call *c)
+{
+    return c->config->values;
+}
+
+static bool is_trusted(const struct call *c, const char *peer)
+{
+    const struct config_strings *list = &settings(c)->trusted_proxies;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], peer) == 0)
+            return true;
+    return false;
+}
+
+/* The address of a socket without its port; "unix" for a UNIX socket. */
+static void peer_name(const struct net_addr *a, char *out, size_t len)
+{
+    const void *ip = NULL;
+
+    if (a->sa.ss_family == AF_INET)
+        ip = &((const struct sockaddr_in *)(const void *)&a->sa)->sin_addr;
+    else if (a->sa.ss_family == AF_INET6)
+        ip = &((const struct sockaddr_in6 *)(const void *)&a->sa)->sin6_addr;
+    if (!ip || !inet_ntop(a->sa.ss_family, ip, out, (socklen_t)len))
+        snprintf(out, len, "unix");
+}
+
+/* The client's address: the last one a trusted proxy added, if it is an address, else the peer's
+ * own. */
+static void name_client(struct call *c)
+{
+    struct span list = http_header(c->ex, "x-forwarded-for"), last = {0};
+    char text[INET6_ADDRSTRLEN];
+    uint8_t ip[16];
+
+    peer_name(http_peer(c->ex), c->client, sizeof(c->client));
+    if (!list.data || !is_trusted(c, c->client))
+        return;
+    while (list.len > 0)
+        last = span_trim(span_split(&list, ','));
+    if (last.len == 0 || last.len >= sizeof(text))
+        return;
+    memcpy(text, last.data, last.len);
+    text[last.len] = 0;
+    if (inet_pton(AF_INET, text, ip) == 1 || inet_pton(AF_INET6, text, ip) == 1)
+        memcpy(c->client, text, last.len + 1);
+}
+
+static enum step_result refuse(struct call *c, const struct api_error *e)
+{
+    api_fault_set(&c->fault, e, NULL, NULL);
+    return STEP_FAIL;
+}
+
+static enum step_result refuse_url(struct call *c)
+{
+    struct span m = http_method(c->ex), p = span_cut(http_path(c->ex), 0, ROUTE_NAME_MAX);
+    char *text = arena_printf(&c->arena, "Invalid URL (%.*s %.*s)", SPAN_FMT(span_cut(m, 0, 16)),
+                              SPAN_FMT(p));
+
+    for (char *s = text; *s; s++)
+        if (*s < 0x20 || *s > 0x7E || *s == '"' || *s == '\\')
+            *s = '?';
+    api_fault_text(&c->fault, &ERR_UNKNOWN_URL, NULL, "%s", text);
+    return STEP_FAIL;
+}
+
+static enum step_result refuse_method(struct call *c)
+{
+    struct span m = span_cut(http_method(c->ex), 0, 16);
+
+    api_fault_text(
+        &c->fault, &ERR_METHOD_NOT_SUPPORTED, NULL,
+        "Not allowed to %.*s on /v1%s (HINT: Perhaps you meant to use a different HTTP method?)",
+        SPAN_FMT(m), c->route->path);
+    return STEP_FAIL;
+}
+
+static enum step_result refuse_route(struct call *c)
+{
+    api_fault_set(&c->fault, c->route->error, NULL, NULL);
+    if (c->route->message)
+        api_fault_text(&c->fault, c->route->error, NULL, "%s", c->route->message);
+    return STEP_FAIL;
+}
+
+/* A body must say that it is JSON, or say nothing. */
+static bool is_json(struct span type)
+{
+    struct span media = span_trim(span_split(&type, ';'));
+
+    return media.len == 0 || span_ieq(media, SPAN("application/json")) ||
+           (media.len > 5 && span_ieq(span_from(media, media.len - 5), SPAN("+json")));
+}
+
+static enum step_result check_body_head(struct call *c)
+{
+    int64_t len = http_content_length(c->ex);
+
+    if (len > settings(c)->body_bytes)
+        return refuse(c, &ERR_REQUEST_TOO_LARGE);
+    if (!is_json(http_header(c->ex, "content-type")))
+        return refuse(c, &ERR_UNSUPPORTED_MEDIA_TYPE);
+    if (c->gateway->bodies_in_flight + (len > 0 ? (size_t)len : 0) >
+        (size_t)settings(c)->bodies_in_flight_bytes)
+        return refuse(c, &ERR_OVERLOADED);
+    return STEP_NEXT;
+}
+
+static void count_sdk_retry(struct call *c)
+{
+    struct span n = http_header(c->ex, "x-stainless-retry-count");
+
+    if (n.data && n.len > 0 && !span_is(n, "0"))
+        c->gateway->metrics.sdk_retries++;
+}
+
+enum step_result call_head(struct call *c)
+{
+    struct span method = http_method(c->ex);
+
+    name_client(c);
+    count_sdk_retry(c);
+    c->route = route_find(http_path(c->ex), &c->arena, &c->tail);
+    if (http_content_length(c->ex) == -3)
+        return refuse(c, &ERR_BAD_FRAMING);
+    if (http_header_bytes(c->ex) > (size_t)settings(c)->header_bytes)
+        return refuse(c, &ERR_HEADERS_TOO_LARGE);
+    if (span_is(method, "OPTIONS")) {
+        reply_preflight(c);
+        return STEP_OVER;
+    }
+    if (!c->route)
+        return refuse_url(c);
+    if (!route_allows(c->route, method))
+        return refuse_method(c);
+    if (c->route->kind == ROUTE_REFUSE)
+        return refuse_route(c);
+    if (c->gateway->draining)
+        return refuse(c, &ERR_OVERLOADED);
+    return c->route->kind == ROUTE_INFERENCE ? check_body_head(c) : STEP_NEXT;
+}

@@ -1,0 +1,81 @@
+/* Counters and histograms as Prometheus text (exposition format 0.0.4). */
+#include "gateway/metrics.h"
+
+static const uint64_t bounds_us[METRIC_BUCKETS] = {500,     1000,     2500,     5000,     10000,
+                                                   25000,   50000,    100000,   250000,   1000000,
+                                                   5000000, 20000000, 60000000, 300000000};
+
+void histogram_add(struct histogram *h, uint64_t us)
+{
+    size_t i = 0;
+
+    while (i < METRIC_BUCKETS && us > bounds_us[i])
+        i++;
+    h->buckets[i]++;
+    h->count++;
+    h->sum_us += us;
+}
+
+static void head_write(const char *name, const char *help, const char *type, struct buf *out)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+void histogram_write(const struct histogram *h, const char *name, const char *help, struct buf *out)
+{
+    uint64_t sum = 0;
+
+    head_write(name, help, "histogram", out);
+    for (size_t i = 0; i < METRIC_BUCKETS; i++) {
+        sum += h->buckets[i];
+        buf_printf(out, "%s_bucket{le=\"%g\"} %llu\n", name, (double)bounds_us[i] / 1e6,
+                   (unsigned long long)sum);
+    }
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.6f\n%s_count %llu\n", name,
+               (unsigned long long)h->count, name, (double)h->sum_us / 1e6, name,
+               (unsigned long long)h->count);
+}
+
+void counter_write(const char *name, const char *help, uint64_t value, struct buf *out)
+{
+    head_write(name, help, "counter", out);
+    buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
+}
+
+void gauge_write(const char *name, const char *help, double value, struct buf *out)
+{
+    head_write(name, help, "gauge", out);
+    buf_printf(out, "%s %g\n", name, value);
+}
+
+void metrics_write(const struct metrics *m, struct buf *out)
+{
+    static const char *const classes[METRIC_TOKEN_CLASSES] = {"prompt", "cached", "completion",
+                                                              "reasoning"};
+
+    head_write("cocoon_answers_total", "Answers by HTTP status; 499: the client left first.",
+               "counter", out);
+    for (unsigned i = 0; i < METRIC_STATUSES; i++)
+        if (m->answers[i])
+            buf_printf(out, "cocoon_answers_total{status=\"%u\"} %llu\n", i,
+                       (unsigned long long)m->answers[i]);
+    head_write("cocoon_tokens_total", "Tokens of settled calls by class.", "counter", out);
+    for (unsigned i = 0; i < METRIC_TOKEN_CLASSES; i++)
+        buf_printf(out, "cocoon_tokens_total{class=\"%s\"} %llu\n", classes[i],
+                   (unsigned long long)m->tokens[i]);
+    counter_write("cocoon_attempts_total", "Dispatches to workers.", m->attempts, out);
+    counter_write("cocoon_retries_total", "Calls moved to another worker.", m->retries, out);
+    counter_write("cocoon_client_retries_total", "Requests that an SDK marked as its own retry.",
+                  m->sdk_retries, out);
+    counter_write("cocoon_broken_streams_total", "Streams ended by an error event.",
+                  m->broken_streams, out);
+    counter_write("cocoon_usage_missing_total", "Answers that ended without a valid usage record.",
+                  m->usage_missing, out);
+    counter_write("cocoon_events_total", "Events relayed to clients.", m->events, out);
+    histogram_write(&m->first_event, "cocoon_first_event_seconds",
+                    "From the request's last byte to the first event.", out);
+    histogram_write(&m->total, "cocoon_request_seconds", "From the head to the end of the answer.",
+                    out);
+    histogram_write(&m->step_auth, "cocoon_auth_seconds",
+                    "From the head to the verdict on the key.", out);
+}

@@ -1,0 +1,32 @@
+/* Counters and histograms, Prometheus text. Label sets are closed: no account, key, address or text
+ * of a request. */
+#ifndef GATEWAY_METRICS_H
+#define GATEWAY_METRICS_H
+
+#include "base/buf.h"
+
+enum { METRIC_BUCKETS = 14, METRIC_STATUSES = 600, METRIC_TOKEN_CLASSES = 4 };
+
+struct histogram {
+    uint64_t count, buckets[METRIC_BUCKETS + 1];
+    uint64_t sum_us;
+};
+
+struct metrics {
+    uint64_t answers[METRIC_STATUSES];     /* by HTTP status; 499: the client left first */
+    uint64_t tokens[METRIC_TOKEN_CLASSES]; /* prompt, cached, completion, reasoning */
+    uint64_t attempts, retries, broken_streams, usage_missing, sdk_retries;
+    uint64_t events;
+    struct histogram first_event, total, step_auth;
+};
+
+void histogram_add(struct histogram *h, uint64_t us);
+/* Appends `name_bucket{le=…}`, `_sum`, `_count`. */
+void histogram_write(const struct histogram *h, const char *name, const char *help,
+                     struct buf *out);
+void counter_write(const char *name, const char *help, uint64_t value, struct buf *out);
+void gauge_write(const char *name, const char *help, double value, struct buf *out);
+/* Everything of m. */
+void metrics_write(const struct metrics *m, struct buf *out);
+
+#endif

@@ -1,0 +1,19 @@
+/* What this instance knows, written to Redis for the others and for display (pool.md §1): never on
+ * the path of a request. */
+#ifndef GATEWAY_PROJECTION_H
+#define GATEWAY_PROJECTION_H
+
+#include "backends/pool/pool.h"
+#include "net/redis.h"
+
+struct projection;
+
+/* Every 5 s (and once redis has come back): gw:{instance}, worker:{iid}, load:{instance}, the first
+ * and last with a life of 15 s. */
+struct projection *projection_new(struct loop *l, struct redis *r, struct pool *p,
+                                  const char *instance, const char *tunnel);
+void projection_write(struct projection *p);
+/* Removes this instance's keys. */
+void projection_free(struct projection *p);
+
+#endif

@@ -1,0 +1,260 @@
+/* Step relay: the worker's bytes to the caller, untouched, one write an event; and what happens
+ * when they stop coming. */
+#include "gateway/call.h"
+#include "base/clock.h"
+#include "gateway/reply.h"
+
+enum {
+    PARK_BYTES = 64 * 1024,
+    INNER_ERROR_MAX = 64 * 1024,
+    INNER_MAX = 256 * 1024 * 1024,
+    WATCH_MIN_MS = 50
+};
+
+static const struct gateway_config *settings(const struct call *c)
+{
+    return c->config->values;
+}
+
+/* ---- Another worker, or the end ---- */
+
+enum step_result relay_retry(struct call *c, const struct api_error *e)
+{
+    api_fault_set(&c->fault, e, NULL, NULL);
+    buf_wipe(&c->inner);
+    buf_wipe(&c->held);
+    c->inner_status = 0;
+    if (c->query.tried_count < POOL_MAX_TRIED)
+        c->query.tried[c->query.tried_count++] = c->worker;
+    if (c->event_sent || ++c->attempt >= (uint32_t)settings(c)->attempts)
+        return STEP_FAIL;
+    c->gateway->metrics.retries++;
+    c->step = CALL_ROUTE;
+    return STEP_NEXT;
+}
+
+/* The same from a callback. */
+static void retry_or_fail(struct call *c, const struct api_error *e)
+{
+    c->dispatch = NULL;
+    loop_timer_cancel(c->gateway->loop, &c->silence);
+    if (relay_retry(c, e) == STEP_FAIL)
+        call_fault(c);
+    else
+        call_resume(c);
+}
+
+/* Busy is no failure: the same call goes elsewhere, or waits, as often as it takes. */
+static void go_elsewhere(struct call *c)
+{
+    c->dispatch = NULL;
+    loop_timer_cancel(c->gateway->loop, &c->silence);
+    c->attempt++;
+    c->step = CALL_ROUTE;
+    call_resume(c);
+}
+
+static void relay_failed(void *arg, enum dispatch_failure why)
+{
+    struct call *c = arg;
+
+    if (why == DISPATCH_BUSY && !c->event_sent)
+        go_elsewhere(c);
+    else
+        retry_or_fail(c, &ERR_WORKER_ERROR);
+}
+
+/* ---- Silence ---- */
+
+static bool client_stalls(const struct call *c, uint64_t now)
+{
+    return c->streaming && http_stream_queued(c->ex) > 0 &&
+           now - c->last_drain_ms >= (uint64_t)settings(c)->stalled_ms;
+}
+
+/* Looks again when the nearer of the two limits could be reached. */
+static void watch(void *arg)
+{
+    struct call *c = arg;
+    uint64_t now = loop_now(c->gateway->loop), silent = now - c->last_byte_ms;
+    uint64_t limit = (uint64_t)(c->inner_status ? settings(c)->silence_ms : settings(c)->head_ms);
+
+    if (client_stalls(c, now)) {
+        call_stop_attempt(c, CANCEL_CLIENT_GONE);
+        c->answered = true;
+        http_stream_abort(c->ex);
+        return;
+    }
+    if (silent >= limit && http_stream_queued(c->ex) == 0) {
+        dispatch_cancel(c->dispatch, CANCEL_TIMEOUT);
+        retry_or_fail(c, &ERR_UPSTREAM_TIMEOUT);
+        return;
+    }
+    uint64_t wait = silent < limit ? limit - silent : limit;
+    if (wait > (uint64_t)settings(c)->stalled_ms)
+        wait = (uint64_t)settings(c)->stalled_ms;
+    loop_timer_set(c->gateway->loop, &c->silence, wait > WATCH_MIN_MS ? wait : WATCH_MIN_MS, watch,
+                   c);
+}
+
+/* ---- Events ---- */
+
+static void relay_head(void *arg, unsigned status, struct span content_type)
+{
+    struct call *c = arg;
+
+    c->inner_status = status;
+    c->inner_json = !span_starts(content_type, SPAN("text/event-stream"));
+    c->last_byte_ms = loop_now(c->gateway->loop);
+    c->attestation = (char)pool_worker_env(c->worker);
+}
+
+/* Nothing but comment lines: proof of life, not an answer. */
+static bool only_comments(struct span bytes)
+{
+    while (bytes.len > 0) {
+        struct span line = span_split(&bytes, '\n');
+        if (line.len > 0 && line.data[0] != ':')
+            return false;
+    }
+    return true;
+}
+
+/* The usage event (a chunk of its own, wire.md §5) and the end mark wait for the authenticated end.
+ */
+static bool is_closing(struct span bytes)
+{
+    if (span_ends(bytes, SPAN("data: [DONE]\n\n")))
+        return true;
+    return span_ends(bytes, SPAN("}}\n\n")) && span_find(bytes, SPAN("\"choices\":[]")) >= 0;
+}
+
+static void write_stream(struct call *c, struct span bytes)
+{
+    struct buf chunk = {0};
+
+    if (!c->streaming)
+        reply_stream(c);
+    if (http_stream_queued(c->ex) == 0)
+        c->last_drain_ms = loop_now(c->gateway->loop);
+    buf_append(&chunk, bytes);
+    http_stream_write(c->ex, &chunk);
+    buf_fini(&chunk);
+}
+
+static void first_event(struct call *c)
+{
+    c->event_sent = true;
+    c->first_us = clock_mono_us();
+    histogram_add(&c->gateway->metrics.first_event, c->first_us - c->received_us);
+    dispatch_first_event(c->dispatch);
+}
+
+static void relay_event(struct call *c, struct span bytes)
+{
+    if (c->held.len > 0 || is_closing(bytes)) {
+        buf_append(&c->held, bytes);
+        return;
+    }
+    if (!c->event_sent && !only_comments(bytes))
+        first_event(c);
+    c->events++;
+    c->gateway->metrics.events++;
+    write_stream(c, bytes);
+}
+
+static bool collects(const struct call *c)
+{
+    return c->inner_json || c->inner_status != 200 || !c->rq.stream;
+}
+
+static void relay_content(void *arg, struct span bytes)
+{
+    struct call *c = arg;
+    size_t most = c->inner_status == 200 ? INNER_MAX : INNER_ERROR_MAX;
+
+    c->last_byte_ms = loop_now(c->gateway->loop);
+    if (!collects(c))
+        relay_event(c, bytes);
+    else if (c->inner.len + bytes.len <= most)
+        buf_append(&c->inner, bytes);
+    else {
+        dispatch_cancel(c->dispatch, CANCEL_FAILED);
+        retry_or_fail(c, &ERR_WORKER_ERROR);
+        return;
+    }
+    if (collects(c) || http_stream_queued(c->ex) < PARK_BYTES)
+        dispatch_consumed(c->dispatch);
+}
+
+void relay_drained(struct call *c)
+{
+    c->last_drain_ms = loop_now(c->gateway->loop);
+    if (c->dispatch && http_stream_queued(c->ex) < PARK_BYTES)
+        dispatch_consumed(c->dispatch);
+}
+
+/* The worker's own refusal of the request, or its engine's failure, in our words. */
+static void inner_error(struct call *c)
+{
+    struct api_fault f = {0};
+
+    if (api_fault_parse(&f, c->inner_status, buf_span(&c->inner)) < 0)
+        api_fault_set(&f, &ERR_WORKER_ERROR, NULL, NULL);
+    if (f.error->status >= 500 && f.error->status != 501) {
+        dispatch_cancel(c->dispatch, CANCEL_FAILED);
+        retry_or_fail(c, f.error);
+        return;
+    }
+    c->fault = f;
+    c->dispatch = NULL;
+    call_fault(c);
+}
+
+static void relay_end(void *arg)
+{
+    struct call *c = arg;
+
+    if (c->inner_status != 200) {
+        inner_error(c);
+        return;
+    }
+    c->dispatch = NULL;
+    c->ended = true;
+    loop_timer_cancel(c->gateway->loop, &c->silence);
+    call_resume(c);
+}
+
+const struct dispatch_events relay_events = {
+    .head = relay_head,
+    .content = relay_content,
+    .end = relay_end,
+    .failed = relay_failed,
+};
+
+enum step_result call_relay(struct call *c)
+{
+    if (c->ended)
+        return STEP_NEXT;
+    c->last_byte_ms = loop_now(c->gateway->loop);
+    if (c->rq.stream)
+        loop_timer_set(c->gateway->loop, &c->silence, WATCH_MIN_MS, watch, c);
+    return STEP_WAIT;
+}
+
+/* Step settle: the answer's end goes out. The charge itself is settled by the attempt's usage
+ * record, in settle_attempt. */
+enum step_result call_settle(struct call *c)
+{
+    if (collects(c)) {
+        reply_whole(c, 200, "application/json", &c->inner);
+        return STEP_OVER;
+    }
+    if (c->held.len > 0)
+        write_stream(c, buf_span(&c->held));
+    if (!c->streaming)
+        reply_stream(c);
+    c->answered = true;
+    http_stream_end(c->ex, NULL, 0);
+    return STEP_OVER;
+}

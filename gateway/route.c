@@ -1,0 +1,97 @@
+/* Step route: a worker for this attempt, or a place in the queue until one has room. */
+#include "gateway/call.h"
+#include "base/clock.h"
+
+enum { QUEUE_MS = 20000, QUEUE_MAX = 1000, RETRY_AFTER_MS = 2000, EXPECTED_MAX = 512 };
+
+void route_unqueue(struct call *c)
+{
+    if (!c->queued)
+        return;
+    c->queued = false;
+    list_del(&c->queue_link);
+    c->gateway->queue_count--;
+    loop_timer_cancel(c->gateway->loop, &c->queue_timer);
+}
+
+static void say_no_capacity(struct call *c, const struct pool_excluded *w)
+{
+    api_fault_text(&c->fault, &ERR_NO_CAPACITY, NULL,
+                   "No worker can take this request now: of %zu, %zu do not serve the model, %zu "
+                   "are full, %zu are draining, "
+                   "%zu are not ready, %zu failed on this request.",
+                   w->total, w->model + w->endpoint, w->full, w->draining, w->not_ready, w->tried);
+    c->fault.retry_after_ms = RETRY_AFTER_MS;
+}
+
+static void queue_late(void *arg)
+{
+    struct call *c = arg;
+    struct pool_excluded why;
+
+    pool_choose(c->gateway->pool, &c->query, &why);
+    say_no_capacity(c, &why);
+    call_fault(c);
+}
+
+static enum step_result wait_for_room(struct call *c)
+{
+    struct gateway *g = c->gateway;
+
+    if (c->queued)
+        return STEP_WAIT;
+    c->queued = true;
+    g->queue_count++;
+    list_push(&g->queue, &c->queue_link);
+    c->routed_us = clock_mono_us();
+    loop_timer_set(g->loop, &c->queue_timer, QUEUE_MS, queue_late, c);
+    return STEP_WAIT;
+}
+
+static void note_queue_time(struct call *c)
+{
+    uint64_t now = clock_mono_us();
+
+    if (c->queued)
+        c->queue_us += now - c->routed_us;
+    c->routed_us = now;
+}
+
+enum step_result call_route(struct call *c)
+{
+    struct pool_excluded why;
+
+    c->query.model = buf_span(&c->rq.model);
+    c->query.endpoint = c->rq.endpoint;
+    c->query.expected_tokens = c->max_tokens < EXPECTED_MAX ? c->max_tokens + 1 : EXPECTED_MAX;
+    struct pool_worker *w = pool_choose(c->gateway->pool, &c->query, &why);
+    if (!w && c->fault.error)
+        return STEP_FAIL; /* the last attempt's own reason says more */
+    if (!w && why.full > 0 && c->gateway->queue_count < QUEUE_MAX)
+        return wait_for_room(c);
+    if (!w) {
+        say_no_capacity(c, &why);
+        return STEP_FAIL;
+    }
+    c->fault = (struct api_fault){0};
+    note_queue_time(c);
+    route_unqueue(c);
+    pool_worker_unref(c->worker);
+    c->worker = pool_worker_ref(w);
+    return STEP_NEXT;
+}
+
+/* First come, first served, as long as there is room. */
+void route_wake(struct gateway *g)
+{
+    size_t tries = g->queue_count;
+
+    while (tries-- > 0 && !list_empty(&g->queue)) {
+        struct call *c = CONTAINER(g->queue.next, struct call, queue_link);
+        call_resume(c);
+        if (c->queued) { /* no room for its model: behind the others, whose model may have some */
+            list_del(&c->queue_link);
+            list_push(&g->queue, &c->queue_link);
+        }
+    }
+}

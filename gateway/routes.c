@@ -1,0 +1,122 @@
+/* The table of paths. The first row that matches and allows the method answers; the first that
+ * matches names the allowed methods. */
+#include "gateway/routes.h"
+
+#define NOT_STORED                                                                                 \
+    "Chat completions are not stored by this service, so there is nothing to retrieve."
+#define NO_STATE                                                                                   \
+    "Responses and conversations are not stored; send the whole input with each request."
+#define NO_FILES "This service keeps no files; send content inside the request."
+#define NO_THREADS                                                                                 \
+    "The Assistants API keeps state, which this service does not; use /v1/chat/completions."
+#define NO_TUNING "Fine-tuning and evals are not offered."
+#define NO_BATCH  "Batches are not available yet; send single requests with a key of class batch."
+#define NOT_YET   "This endpoint is not available yet."
+#define USE_CHAT  "Not available yet; use /v1/chat/completions."
+
+#define REFUSE(path_, match_, error_, message_)                                                    \
+    {                                                                                              \
+        .path = path_, .match = match_, .kind = ROUTE_REFUSE, .error = &ERR_##error_,              \
+        .message = message_                                                                        \
+    }
+
+static const struct route routes[] = {
+    {"/chat/completions", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_CHAT, "chat", .message = NULL},
+    {"/completions", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_COMPLETIONS, "completions",
+     .message = NULL},
+    {"/embeddings", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_EMBEDDINGS, "embeddings",
+     .message = NULL},
+    {"/models", ROUTE_EXACT, "GET", ROUTE_SERVE, .scope = "models", .serve = models_list},
+    {"/models", ROUTE_UNDER, "GET", ROUTE_SERVE, .scope = "models", .serve = models_get},
+    REFUSE("/chat/completions", ROUTE_UNDER, NOT_STORED, NOT_STORED),
+    REFUSE("/responses/compact", ROUTE_EXACT, NOT_STORED, NO_STATE),
+    REFUSE("/responses/input_tokens", ROUTE_EXACT, NOT_IMPLEMENTED, USE_CHAT),
+    REFUSE("/responses", ROUTE_EXACT, NOT_IMPLEMENTED, USE_CHAT),
+    REFUSE("/responses", ROUTE_UNDER, NOT_STORED, NO_STATE),
+    REFUSE("/conversations", ROUTE_UNDER, NOT_STORED, NO_STATE),
+    REFUSE("/files", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
+    REFUSE("/uploads", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
+    REFUSE("/vector_stores", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
+    REFUSE("/containers", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
+    REFUSE("/assistants", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_THREADS),
+    REFUSE("/threads", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_THREADS),
+    REFUSE("/fine_tuning", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_TUNING),
+    REFUSE("/fine-tunes", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_TUNING),
+    REFUSE("/evals", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_TUNING),
+    REFUSE("/moderations", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, "No moderation model is offered."),
+    REFUSE("/realtime", ROUTE_UNDER, UNSUPPORTED_ENDPOINT,
+           "The Realtime API is not offered; use /v1/chat/completions with stream."),
+    REFUSE("/messages/batches", ROUTE_UNDER, NOT_IMPLEMENTED, NO_BATCH),
+    REFUSE("/batches", ROUTE_UNDER, NOT_IMPLEMENTED, NO_BATCH),
+    REFUSE("/images", ROUTE_UNDER, NOT_IMPLEMENTED, "Image generation is not available yet."),
+    REFUSE("/audio", ROUTE_UNDER, NOT_IMPLEMENTED, "Audio is not available yet."),
+    REFUSE("/videos", ROUTE_UNDER, NOT_IMPLEMENTED, "Video is not available yet."),
+    REFUSE("/rerank", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
+    REFUSE("/reranking", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
+    REFUSE("/v2/rerank", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
+    REFUSE("/score", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
+    REFUSE("/tokenize", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
+    REFUSE("/detokenize", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
+    REFUSE("/messages", ROUTE_UNDER, NOT_IMPLEMENTED, USE_CHAT),
+};
+
+static bool matches(const struct route *r, struct span path)
+{
+    struct span own = span_str(r->path);
+
+    if (r->match == ROUTE_EXACT || span_eq(path, own))
+        return span_eq(path, own) && (r->match == ROUTE_EXACT || r->kind == ROUTE_REFUSE);
+    return span_starts(path, own) && path.data[own.len] == '/' && path.len > own.len + 1;
+}
+
+static int hex_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : -1;
+}
+
+/* Percent-decoding, once (RFC 3986 §2.1); what is no valid escape stays as it is. */
+static struct span decode(struct span s, struct arena *a)
+{
+    uint8_t *out = arena_alloc(a, s.len + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        int hi = s.data[i] == '%' && i + 2 < s.len ? hex_digit(s.data[i + 1]) : -1;
+        int lo = hi >= 0 ? hex_digit(s.data[i + 2]) : -1;
+        out[n++] = lo >= 0 ? (uint8_t)(hi << 4 | lo) : s.data[i];
+        i += lo >= 0 ? 2 : 0;
+    }
+    out[n] = 0;
+    return span_of(out, n);
+}
+
+const struct route *route_find(struct span path, struct arena *a, struct span *tail)
+{
+    if (span_starts(path, SPAN("/v1/")))
+        path = span_from(path, 3);
+    for (size_t i = 0; i < sizeof(routes) / sizeof(*routes); i++) {
+        if (!matches(&routes[i], path))
+            continue;
+        *tail = path.len > strlen(routes[i].path)
+                    ? decode(span_from(path, strlen(routes[i].path) + 1), a)
+                    : SPAN("");
+        return &routes[i];
+    }
+    return NULL;
+}
+
+bool route_allows(const struct route *r, struct span method)
+{
+    struct span list = span_str(r->methods);
+
+    if (!r->methods)
+        return true;
+    if (span_is(method, "HEAD"))
+        method = SPAN("GET"); /* RFC 9110 §9.3.2 */
+    while (list.len > 0)
+        if (span_eq(span_trim(span_split(&list, ',')), method))
+            return true;
+    return false;
+}

@@ -1,0 +1,39 @@
+/* What the public API has, and what it says of the rest: the table of paths (api.md §1.1, §1.5). */
+#ifndef GATEWAY_ROUTES_H
+#define GATEWAY_ROUTES_H
+
+#include "base/arena.h"
+#include "openai/request.h"
+
+struct call;
+
+enum route_match { ROUTE_EXACT, ROUTE_UNDER /* the path and everything below it */ };
+enum route_kind {
+    ROUTE_INFERENCE, /* endpoint */
+    ROUTE_SERVE,     /* answered by `serve` after auth */
+    ROUTE_REFUSE     /* always `error` with `message` */
+};
+
+struct route {
+    const char *path; /* without /v1 */
+    enum route_match match;
+    const char *methods; /* for Allow: "GET", "POST"; NULL: any */
+    enum route_kind kind;
+    enum endpoint endpoint;
+    const char *scope; /* of the key */
+    void (*serve)(struct call *c);
+    const struct api_error *error;
+    const char *message; /* NULL: the error's own */
+};
+
+/* The route of a path as sent (with or without /v1), and what follows it, percent-decoded once into
+ * the arena. NULL: no such path. */
+const struct route *route_find(struct span path, struct arena *a, struct span *tail);
+/* True when `method` stands in the route's list. */
+bool route_allows(const struct route *r, struct span method);
+
+/* models.c */
+void models_list(struct call *c);
+void models_get(struct call *c);
+
+#endif

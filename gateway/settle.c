@@ -1,0 +1,70 @@
+/* Step settle: what a call used, told once. A charge is made at admission and ends here whatever
+ * becomes of the call: by the usage record of the attempt that answered, or without one. The hold
+ * of the account is settled or released in the same place. */
+#include <stdlib.h>
+
+#include "gateway/call.h"
+#include "base/clock.h"
+#include "gateway/counters.h"
+
+struct charge {
+    unsigned refs;
+    struct gateway *gateway;
+    char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1], model[POOL_NAME_LEN + 1];
+    bool settled;
+};
+
+struct charge *charge_new(struct call *c)
+{
+    struct charge *ch = mem_zero(sizeof(*ch));
+
+    ch->refs = 1;
+    ch->gateway = c->gateway;
+    memcpy(ch->call, c->id, sizeof(ch->call));
+    memcpy(ch->key, c->key->id, sizeof(ch->key));
+    snprintf(ch->model, sizeof(ch->model), "%.*s", SPAN_FMT(buf_span(&c->rq.model)));
+    return ch;
+}
+
+struct charge *charge_ref(struct charge *ch)
+{
+    ch->refs++;
+    return ch;
+}
+
+static void settle(struct charge *ch, const struct usage_record *u)
+{
+    struct metrics *m = &ch->gateway->metrics;
+
+    if (ch->settled)
+        return;
+    ch->settled = true;
+    if (!u)
+        return;
+    m->tokens[0] += (uint64_t)u->in;
+    m->tokens[1] += (uint64_t)u->cached;
+    m->tokens[2] += (uint64_t)u->out;
+    m->tokens[3] += (uint64_t)u->reasoning;
+    counters_usage(ch->gateway->counters, ch->key, ch->model, u);
+}
+
+/* The last to let go releases what no record has settled. */
+void charge_unref(struct charge *ch)
+{
+    if (!ch || --ch->refs > 0)
+        return;
+    settle(ch, NULL);
+    free(ch);
+}
+
+/* A failed or abandoned attempt owes nothing and settles nothing: another may still answer. */
+void settle_attempt(void *charge, const struct dispatch_report *r)
+{
+    struct charge *ch = charge;
+
+    if (!r->abandoned && r->usage)
+        settle(ch, r->usage);
+    else if (!r->abandoned)
+        ch->gateway->metrics.usage_missing++;
+    charge_unref(ch);
+}
