@@ -34,8 +34,8 @@ static void refuse(check_fn *check, const char *const *texts)
 static void listening_addresses_are_numbers(void **state)
 {
     (void)state;
-    TAKE(check_listen, "127.0.0.1:80", "0.0.0.0:0", ":80", "[::1]:80", "[::]:8443", "unix:/run/a");
-    REFUSE(check_listen, "", "80", "localhost:80", "127.0.0.1", "127.0.0.1:65536", "[::1]",
+    TAKE(setting_listen, "127.0.0.1:80", "0.0.0.0:0", ":80", "[::1]:80", "[::]:8443", "unix:/run/a");
+    REFUSE(setting_listen, "", "80", "localhost:80", "127.0.0.1", "127.0.0.1:65536", "[::1]",
            "::1:80", "127.0.0.1:08", "unix:", "unix:a", "unix:/", "[127.0.0.1]:80",
            "127.0.0.1:80 ");
 }
@@ -43,8 +43,8 @@ static void listening_addresses_are_numbers(void **state)
 static void admin_listeners_stay_on_the_machine(void **state)
 {
     (void)state;
-    TAKE(check_listen_local, "127.0.0.1:9090", "127.8.0.1:1", "[::1]:9090", "unix:/run/a");
-    REFUSE(check_listen_local, "0.0.0.0:9090", ":9090", "[::]:9090", "10.0.0.1:9090",
+    TAKE(setting_listen_local, "127.0.0.1:9090", "127.8.0.1:1", "[::1]:9090", "unix:/run/a");
+    REFUSE(setting_listen_local, "0.0.0.0:9090", ":9090", "[::]:9090", "10.0.0.1:9090",
            "127.evil.org:9090");
 }
 
@@ -55,33 +55,33 @@ static void a_socket_path_fits_the_kernel(void **state)
     (void)state;
     for (size_t i = 6; i < 120; i++)
         path[i] = 'a';
-    assert_non_null(check_unix(path));
+    assert_non_null(setting_unix(path));
     path[5 + 107] = 0;
-    assert_null(check_unix(path));
+    assert_null(setting_unix(path));
 }
 
 static void dialled_addresses_may_be_names(void **state)
 {
     (void)state;
-    TAKE(check_host_port, "gw.example.org:8443", "127.0.0.1:1", "[2001:db8::1]:443");
-    REFUSE(check_host_port, ":8443", "gw.example.org", "gw:0", "gw:", "g w:1", "http://gw:1", "");
+    TAKE(setting_host_port, "gw.example.org:8443", "127.0.0.1:1", "[2001:db8::1]:443");
+    REFUSE(setting_host_port, ":8443", "gw.example.org", "gw:0", "gw:", "g w:1", "http://gw:1", "");
 }
 
 static void redis_urls_are_tcp_or_unix(void **state)
 {
     (void)state;
-    TAKE(check_redis_url, "redis://127.0.0.1:6379", "redis://:p@ss@h:1/2", "redis://[::1]:6379/0",
+    TAKE(setting_redis_url, "redis://127.0.0.1:6379", "redis://:p@ss@h:1/2", "redis://[::1]:6379/0",
          "unix:/run/redis.sock", "unix:/run/redis.sock?db=3");
-    REFUSE(check_redis_url, "127.0.0.1:6379", "redis://h", "redis://h:1/x", "rediss://h:1",
+    REFUSE(setting_redis_url, "127.0.0.1:6379", "redis://h", "redis://h:1/x", "rediss://h:1",
            "unix:/r?db=", "unix:/r?db=x", "");
 }
 
 static void engines_are_on_the_same_machine(void **state)
 {
     (void)state;
-    TAKE(check_engine_url, "http://127.0.0.1:8000", "http://localhost:8000/base",
+    TAKE(setting_engine_url, "http://127.0.0.1:8000", "http://localhost:8000/base",
          "http://[::1]:80/", "unix:/run/engine.sock");
-    REFUSE(check_engine_url, "http://10.0.0.1:8000", "https://127.0.0.1:8000", "http://127.0.0.1",
+    REFUSE(setting_engine_url, "http://10.0.0.1:8000", "https://127.0.0.1:8000", "http://127.0.0.1",
            "http://127.0.0.1.evil.org:80", "http://[::2]:80", "http://engine:80",
            "http://u@127.0.0.1:80", "");
 }
@@ -89,17 +89,17 @@ static void engines_are_on_the_same_machine(void **state)
 static void pins_and_payouts_are_hex(void **state)
 {
     (void)state;
-    TAKE(check_pin, HEX64);
-    REFUSE(check_pin, "", "0" HEX64, "0123", "0123456789ABCDEF" HEX64, HEX64 " ");
-    TAKE(check_payout, "0:" HEX64, "-1:" HEX64);
-    REFUSE(check_payout, HEX64, "1:" HEX64, "0:0123", "0:" HEX64 "0", "-1:", "");
+    TAKE(setting_pin, HEX64);
+    REFUSE(setting_pin, "", "0" HEX64, "0123", "0123456789ABCDEF" HEX64, HEX64 " ");
+    TAKE(setting_payout, "0:" HEX64, "-1:" HEX64);
+    REFUSE(setting_payout, HEX64, "1:" HEX64, "0:0123", "0:" HEX64 "0", "-1:", "");
 }
 
 static void hours_are_ranges_of_one_day(void **state)
 {
     (void)state;
-    TAKE(check_hours, "always", "", "00:00-24:00", "09:00-17:30", "00:00-06:00,22:00-24:00");
-    REFUSE(check_hours, "never", "9:00-17:00", "09:00", "09:00-25:00", "09:60-10:00", "22:00-06:00",
+    TAKE(setting_hours, "always", "", "00:00-24:00", "09:00-17:30", "00:00-06:00,22:00-24:00");
+    REFUSE(setting_hours, "never", "9:00-17:00", "09:00", "09:00-25:00", "09:60-10:00", "22:00-06:00",
            "09:00-09:00", "09:00-10:00,", ",", "09:00-10:00;11:00-12:00", "09:00 10:00",
            "00:00-24:01");
 }
@@ -107,33 +107,33 @@ static void hours_are_ranges_of_one_day(void **state)
 static void choices_come_from_their_lists(void **state)
 {
     (void)state;
-    TAKE(check_log_level, "debug", "info", "warn", "error");
-    REFUSE(check_log_level, "", "INFO", "trace");
-    TAKE(check_engine_kind, "auto", "llamacpp", "vllm", "sglang", "generic");
-    REFUSE(check_engine_kind, "ollama");
-    TAKE(check_attestation, "insecure-dev");
-    REFUSE(check_attestation, "tdx", "");
-    TAKE(check_endpoint, "chat", "completions", "embeddings");
-    REFUSE(check_endpoint, "models", "");
+    TAKE(setting_log_level, "debug", "info", "warn", "error");
+    REFUSE(setting_log_level, "", "INFO", "trace");
+    TAKE(setting_engine_kind, "auto", "llamacpp", "vllm", "sglang", "generic");
+    REFUSE(setting_engine_kind, "ollama");
+    TAKE(setting_attestation, "insecure-dev");
+    REFUSE(setting_attestation, "tdx", "");
+    TAKE(setting_endpoint, "chat", "completions", "embeddings");
+    REFUSE(setting_endpoint, "models", "");
 }
 
 static void proxies_and_origins(void **state)
 {
     (void)state;
-    TAKE(check_proxy, "unix", "127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "::1", "0.0.0.0/0");
-    REFUSE(check_proxy, "", "localhost", "10.0.0.0/33", "10.0.0.0/", "2001:db8::/129", "10.0.0/8");
-    TAKE(check_origin, "*", "https://app.example.org", "http://localhost:3000",
+    TAKE(setting_proxy, "unix", "127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "::1", "0.0.0.0/0");
+    REFUSE(setting_proxy, "", "localhost", "10.0.0.0/33", "10.0.0.0/", "2001:db8::/129", "10.0.0/8");
+    TAKE(setting_origin, "*", "https://app.example.org", "http://localhost:3000",
          "tauri://localhost");
-    REFUSE(check_origin, "", "app.example.org", "https://a/", "https://", "://a", "https://a b");
+    REFUSE(setting_origin, "", "app.example.org", "https://a/", "https://", "://a", "https://a b");
 }
 
 static void labels_and_models(void **state)
 {
     (void)state;
-    TAKE(check_label, "w-0001", "A.b_c");
-    REFUSE(check_label, "", "a b", "a/b", "\xc3\xa9");
-    TAKE(check_model, "Qwen/Qwen3-0.6B", "m");
-    REFUSE(check_model, "", "a b");
+    TAKE(setting_label, "w-0001", "A.b_c");
+    REFUSE(setting_label, "", "a b", "a/b", "\xc3\xa9");
+    TAKE(setting_model, "Qwen/Qwen3-0.6B", "m");
+    REFUSE(setting_model, "", "a b");
 }
 
 int main(void)
