@@ -49,6 +49,7 @@ CFLAGS.asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=unde
 CFLAGS.tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 CFLAGS.fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS.cover   := -O0 -g --coverage
+CFLAGS.analyze := -O1 -fanalyzer
 LDFLAGS.release := -Wl,-z,relro,-z,now,-z,noexecstack
 LDFLAGS.asan    := -fsanitize=address,undefined
 LDFLAGS.tsan    := -fsanitize=thread
@@ -106,4 +107,70 @@ endef
 $(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l))))
 
 .SECONDARY:
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- What a developer runs ------------------------------------------------------------------------
+
+-include scripts/targets.mk
+-include tests/bench/bench.mk
+
+SOURCES := $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' 2>/dev/null)
+FUZZ_SECONDS ?= 20
+
+unit: $(UNIT_TESTS) ## Build and run the unit tests
+	@for t in $(UNIT_TESTS); do echo "== $$t"; $$t || exit 1; done
+
+layers: ## Every include stays inside what DEPS allows
+	@fail=0; \
+	$(foreach l,$(LAYERS),bad=$$(grep -nE '^#include "[a-z]' $(wildcard $(l)/*.[ch]) /dev/null | \
+	  sed -E 's@"(base|crypto|net|openai|ohttp|receipt|attest)/@"lib/\1/@' | \
+	  grep -vE '"($(subst $() ,|,$(strip $(l) $(DEPS.$(l)))))/[^/"]+"' || true); \
+	  [ -z "$$bad" ] || { echo "$(l) may not include:"; echo "$$bad"; fail=1; };) \
+	bad=$$(grep -rnE '#include <(openssl)/' $(LAYERS) $(PROGRAMS) | grep -vE '^lib/(crypto|net)/' || true); \
+	bad="$$bad$$(grep -rnE '#include <(curl|hiredis|nghttp2|microhttpd)' $(LAYERS) $(PROGRAMS) | grep -vE '^lib/net/' || true)"; \
+	[ -z "$$bad" ] || { echo "only lib/net (and lib/crypto for OpenSSL) may include:"; echo "$$bad"; fail=1; }; \
+	exit $$fail
+
+fmt: ## Format every C file
+	clang-format -i $(SOURCES)
+
+fmt-check: ## Fail when a C file is not formatted
+	clang-format --dry-run --Werror $(SOURCES)
+
+tidy: ## clang-tidy, cppcheck and gcc's analyzer
+	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES))) -- $(CPPFLAGS) -std=gnu17
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
+	  --suppress=missingIncludeSystem -Ilib -I. $(filter %.c,$(filter-out tests/%,$(SOURCES)))
+	$(MAKE) VARIANT=analyze all
+
+fuzzers: ## Build the fuzz targets (VARIANT=fuzz)
+	$(MAKE) VARIANT=fuzz fuzzers-here
+fuzzers-here: $(FUZZERS)
+
+fuzz: fuzzers ## Run every fuzz target for FUZZ_SECONDS
+	@set -e; for f in $(patsubst $(BUILD)/%,build/fuzz/%,$(FUZZERS)); do \
+	  n=$$(basename $$f); mkdir -p .cache/corpus/$$n tests/fuzz/corpus/$$n; echo "== $$n"; \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=.cache/corpus/$$n- .cache/corpus/$$n tests/fuzz/corpus/$$n 2>&1 | grep -E 'number_of_executed|ERROR|SUMMARY' ; \
+	  [ $${PIPESTATUS[0]:-0} -eq 0 ]; done
+
+check: fmt-check layers tidy test asan tsan fuzz ## What a developer runs before landing
+
+install: all ## Install programs, settings and units under $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/cocoon $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(foreach p,$(PROGRAMS),$(BIN)/$(BINARY.$(p))) $(DESTDIR)$(PREFIX)/bin
+	install -m 640 config/*.example.yaml $(DESTDIR)/etc/cocoon
+	install -m 644 config/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system
+PREFIX ?= /usr/local
+
+clean: ## Remove what was built; downloads stay
+	rm -rf build bin .run
+distclean: clean ## Remove downloads too
+	rm -rf .cache
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+.DEFAULT_GOAL := all
+.PHONY: all unit layers fmt fmt-check tidy fuzz fuzzers fuzzers-here check install clean distclean help
