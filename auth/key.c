@@ -21,9 +21,17 @@ static void put_crc(uint8_t raw[static RAW_LEN])
 
 void api_key_make(struct api_key *out, struct buf *text)
 {
+    uint8_t id[KEY_ID_LEN];
+
+    random_bytes(id, sizeof(id));
+    api_key_remake(out, id, text);
+}
+
+void api_key_remake(struct api_key *out, const uint8_t id[static KEY_ID_LEN], struct buf *text)
+{
     uint8_t raw[RAW_LEN];
 
-    random_bytes(out->id, sizeof(out->id));
+    memcpy(out->id, id, KEY_ID_LEN);
     random_bytes(out->secret, sizeof(out->secret));
     memcpy(raw, out->id, KEY_ID_LEN);
     memcpy(raw + KEY_ID_LEN, out->secret, KEY_SECRET_LEN);
