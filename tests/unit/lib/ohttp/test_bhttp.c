@@ -203,7 +203,7 @@ static void empty_sections_at_the_end_may_be_left_out(void **state)
 
 static void any_other_truncation_is_refused(void **state)
 {
-    AUTO(buf_fini) struct buf bytes = {0}, log = {0};
+    AUTO(buf_fini) struct buf log = {0};
 
     (void)state;
     refused_as(false, SPAN("\x03\x40\xc8\x00\x01x"), E_INVALID); /* a chunk, then no terminator */
