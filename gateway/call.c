@@ -106,7 +106,8 @@ static void call_end(struct call *c)
     call_stop_attempt(c, CANCEL_CLIENT_GONE);
     route_unqueue(c);
     check_forget(c);
-    auth_cancel(c->auth_wait);
+    if (c->auth_wait)
+        auth_cancel(c->auth_wait);
     recv_release(c);
     call_finish(c);
     charge_unref(c->charge);
