@@ -657,6 +657,57 @@ static void pings_measure_the_round_trip_and_keep_the_tunnel(void **state)
     pair_free(&p);
 }
 
+/* ---- Rapid resets ---- */
+
+static void a_gateway_that_resets_too_fast_is_cut_off(void **state)
+{
+    struct pair p;
+    struct side x;
+
+    (void)state;
+    pair_listen(&p);
+    p.worker_limits.resets_per_second = 20;
+    pair_open(&p);
+    for (int i = 0; i < 60 && p.gateway && tunnel_is_open(p.gateway); i++) {
+        x = (struct side){0};
+        ask(&p, &x, "GET", NULL);
+        turn_for(p.loop, 1); /* the request must be out, or nothing of it is sent */
+        if (x.s)
+            tunnel_stream_reset(x.s);
+        TURN_UNTIL(p.loop, x.closes == 1, WAIT_MS);
+    }
+    TURN_UNTIL(p.loop, p.worker_closes == 1 && p.gateway_closes == 1, WAIT_MS);
+    assert_int_equal(p.worker_error, E_PROTOCOL);
+    assert_in_range(p.request_count, 20, 30);
+    pair_free(&p);
+}
+
+static void reset_at_once(struct pair *p, struct side *r)
+{
+    (void)p;
+    tunnel_stream_reset(r->s);
+}
+
+static void a_worker_that_resets_too_fast_is_cut_off(void **state)
+{
+    struct pair p;
+    static struct side x[MANY];
+
+    (void)state;
+    pair_listen(&p);
+    p.gateway_limits.resets_per_second = 20;
+    pair_open(&p);
+    p.serve = reset_at_once;
+    memset(x, 0, sizeof(x));
+    for (unsigned i = 0; i < MANY; i++)
+        ask(&p, &x[i], "GET", NULL);
+    TURN_UNTIL(p.loop, p.worker_closes == 1 && p.gateway_closes == 1, WAIT_MS);
+    assert_int_equal(p.gateway_error, E_PROTOCOL);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(x[i].closes, 1);
+    pair_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -677,6 +728,8 @@ int main(void)
         cmocka_unit_test(a_request_that_crosses_a_goaway_may_be_sent_elsewhere),
         cmocka_unit_test(closing_ends_every_stream_then_the_tunnel),
         cmocka_unit_test(closing_inside_a_callback_is_fine),
+        cmocka_unit_test(a_gateway_that_resets_too_fast_is_cut_off),
+        cmocka_unit_test(a_worker_that_resets_too_fast_is_cut_off),
         cmocka_unit_test(pings_measure_the_round_trip_and_keep_the_tunnel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
