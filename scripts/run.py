@@ -1,0 +1,552 @@
+#!/usr/bin/env python3
+"""`make run`: a whole stack on this machine: Redis, a real engine with a real model, workers and the gateway.
+
+Everything listens on loopback and keeps its state below .run/. Stays in the foreground; Ctrl-C, SIGTERM or the death of any part
+stops every process it started. A guard process does the same should this one be killed.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPConnection
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MODEL = "smollm2-135m-instruct"
+CONTEXT = 2048  # tokens a slot of the engine
+SLOTS = 4
+READY_S = 120  # the whole start may take so long
+GRACE_S = 5  # from SIGTERM to SIGKILL
+QUESTION = "What is the capital of France?"
+
+
+class Failure(Exception):
+    """Ends the run with a message for people."""
+
+
+class Stopped(Exception):
+    """A signal asked to stop."""
+
+
+# ---- The guard: stops the parts when this process could not --------------------------------------------
+
+class Guard:
+    """A child that holds the other end of a pipe: when that closes, whatever was the reason, it ends every part still alive and
+    removes the files of a running stack. Parts are held by pidfd, so a reused process id is never hit."""
+
+    def __init__(self, cleanup):
+        reader, self.pipe = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self.pipe)
+            try:
+                self.watch(reader, cleanup)
+            finally:
+                os._exit(0)
+        os.close(reader)
+
+    @staticmethod
+    def watch(reader, cleanup):
+        os.setsid()  # what is sent to the process group must not end the guard
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(s, signal.SIG_IGN)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        parts = []
+        with os.fdopen(reader) as lines:
+            for line in lines:
+                try:
+                    parts.append(os.pidfd_open(int(line)))
+                except ProcessLookupError:
+                    pass
+        end_all(parts)
+        cleanup()
+
+    def add(self, pid):
+        os.write(self.pipe, b"%d\n" % pid)
+
+    def dismiss(self):
+        os.close(self.pipe)
+        os.waitpid(self.pid, 0)
+
+
+def end_all(pidfds, grace=GRACE_S):
+    """SIGTERM to each, SIGKILL to what is left after the grace."""
+    for fd in pidfds:
+        send(fd, signal.SIGTERM)
+    until = time.monotonic() + grace
+    for fd in pidfds:
+        if not ended(fd, max(0.0, until - time.monotonic())):
+            send(fd, signal.SIGKILL)
+            ended(fd, 5)
+
+
+def send(pidfd, number):
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        pass
+
+
+def ended(pidfd, timeout):
+    return bool(select.select([pidfd], [], [], timeout)[0])
+
+
+# ---- Parts ---------------------------------------------------------------------------------------------
+
+class Part:
+    """One process of the stack, its output in a log file."""
+
+    def __init__(self, name, argv, log, guard, env=None):
+        self.name, self.log = name, log
+        self.started = time.monotonic()
+        with open(log, "wb") as out:
+            # A session of its own: Ctrl-C reaches this script only, which then stops the parts in order.
+            self.process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                            start_new_session=True, env={**os.environ, **(env or {})})
+        guard.add(self.process.pid)
+        self.pidfd = os.pidfd_open(self.process.pid)
+
+    @property
+    def seconds(self):
+        return time.monotonic() - self.started
+
+    def tail(self, lines=12):
+        with open(self.log, "rb") as f:
+            text = f.read()[-8192:].decode(errors="replace")
+        return "".join(f"    {line}\n" for line in text.splitlines()[-lines:])
+
+    def end(self):
+        end_all([self.pidfd])
+        self.process.wait()
+
+
+def say(name, state, detail="", seconds=None):
+    took = f"  ({seconds:.1f} s)" if seconds is not None else ""
+    print(f"{name:<9} {state:<10} {detail}{took}".rstrip(), flush=True)
+
+
+def free_port(preferred, held):
+    """The preferred port of 127.0.0.1, or a free one when it is taken; the socket is held until all are chosen."""
+    for port in (preferred, 0):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+            s.listen(1)  # a listener of someone else on all addresses shows here
+        except OSError:
+            s.close()
+            continue
+        held.append(s)
+        return s.getsockname()[1]
+    raise Failure("no free port on 127.0.0.1")
+
+
+class UnixConnection(HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def probe(address, path="/readyz"):
+    """Status and body of a GET on an admin listener, host:port or unix:/path; (None, why) when nobody answers."""
+    if address.startswith("unix:"):
+        connection = UnixConnection(address[5:], 2)
+    else:
+        connection = HTTPConnection(address, timeout=2)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(4096).decode(errors="replace").strip()
+    except OSError as e:
+        return None, str(e)
+    except Exception as e:  # what is no HTTP
+        return None, repr(e)
+    finally:
+        connection.close()
+
+
+# ---- The stack -----------------------------------------------------------------------------------------
+
+class Stack:
+    def __init__(self, args):
+        self.args = args
+        self.state = os.path.abspath(args.state)
+        self.parts = []
+        self.sockets = None
+        self.parent = None
+        self.signal = None
+
+    # -- waiting --
+    def listen_signals(self):
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.wake = reader
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if s == signal.SIGHUP and signal.getsignal(s) == signal.SIG_IGN:
+                continue  # nohup
+            signal.signal(s, lambda number, frame: setattr(self, "signal", number))
+        if "MAKELEVEL" in os.environ:
+            # make may be killed without being able to pass that on.
+            self.parent = os.pidfd_open(os.getppid())
+
+    def wait(self, timeout=None):
+        """Sleeps; raises when a part died, a signal came or make is gone."""
+        fds = [self.wake] + [p.pidfd for p in self.parts] + ([self.parent] if self.parent else [])
+        ready = select.select(fds, [], [], timeout)[0]
+        if self.wake in ready:
+            os.read(self.wake, 512)
+        if self.signal is not None or (self.parent in ready):
+            raise Stopped()
+        for part in self.parts:
+            if part.pidfd in ready:
+                raise Failure(died(part))
+
+    def until(self, part, what, check, deadline):
+        """Waits until check() returns None; it returns what is missing."""
+        while (missing := check()) is not None:
+            if time.monotonic() > deadline:
+                raise Failure(f"{part.name}: not {what} in time: {missing}\n{part.tail()}")
+            self.wait(0.03)
+
+    # -- files --
+    def path(self, *names):
+        return os.path.join(self.state, *names)
+
+    def write(self, name, text, mode=0o600):
+        path = self.path(name)
+        with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as f:
+            f.write(text)
+        os.replace(path + ".new", path)
+        return path
+
+    def lock(self):
+        os.makedirs(self.path("log"), mode=0o700, exist_ok=True)
+        os.chmod(self.state, 0o700)
+        self.lock_file = open(self.path("lock"), "a+")
+        until = time.monotonic() + GRACE_S + 2
+        while True:
+            try:
+                fcntl.flock(self.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                self.lock_file.seek(0)
+                pid = self.lock_file.read().strip()
+                if pid and os.path.exists(f"/proc/{pid}"):
+                    raise Failure(f"one is running in this checkout already (process {pid}); see {self.path('env')}")
+                if time.monotonic() > until:  # a killed run's guard still cleans up
+                    raise Failure("the stack that ran before is still being stopped; try again in a moment")
+                time.sleep(0.1)
+        self.lock_file.seek(0)
+        self.lock_file.truncate()
+        self.lock_file.write(str(os.getpid()))
+        self.lock_file.flush()
+
+    def remove_run_files(self):
+        for path in [self.path("env")] + [self.worker_socket(i) for i in range(self.args.workers)]:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+        if self.sockets and self.sockets != self.state:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+
+    def choose_sockets(self):
+        """UNIX socket paths are short: a deep checkout needs another folder for them."""
+        self.sockets = self.state
+        if len(self.worker_socket(self.args.workers - 1)) > 100:
+            self.sockets = tempfile.mkdtemp(prefix="cocoon-")
+
+    def worker_socket(self, i):
+        return os.path.join(self.sockets or self.state, f"{worker_name(i)}.sock")
+
+    # -- starting --
+    def ctl(self, *args):
+        """Runs cocoonctl on this stack; its output."""
+        env = {**os.environ, "REDIS_URL": self.redis_url, "COCOON_KEYS_FILE": self.path("keys.json")}
+        done = subprocess.run([os.path.join(self.args.bin, "cocoonctl"), *args], cwd=ROOT, env=env, text=True, timeout=30,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        if self.signal is not None:
+            raise Stopped()
+        if done.returncode:
+            raise Failure(f"cocoonctl {' '.join(args[:2])} failed:\n    {(done.stderr or done.stdout).strip()}")
+        return done.stdout.strip()
+
+    def start(self, name, argv, **kw):
+        part = Part(name, argv, self.path("log", name + ".log"), self.guard, **kw)
+        self.parts.append(part)
+        return part
+
+    def choose_ports(self):
+        held = []
+        wanted = {"redis": 6379, "engine": 8081, "api": 8080, "admin": 9090, "tunnel": 8443}
+        self.port = {name: free_port(port, held) for name, port in wanted.items()}
+        busy = [str(wanted[n]) for n in wanted if self.port[n] != wanted[n]]
+        for s in held:
+            s.close()
+        if busy:
+            say("ports", "busy", ", ".join(busy) + ": free ones are taken instead")
+        self.redis_url = f"redis://127.0.0.1:{self.port['redis']}"
+        self.base_url = f"http://127.0.0.1:{self.port['api']}/v1"
+
+    def start_redis(self):
+        return self.start("redis", ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port["redis"]), "--save", "",
+                                    "--appendonly", "no", "--daemonize", "no", "--dir", self.state, "--logfile", ""])
+
+    def start_engine(self):
+        python = os.path.join(ROOT, ".cache", "engine", "bin", "python")
+        if not os.path.exists(python):
+            raise Failure("the engine is not installed; run: scripts/setup.sh run")
+        argv = [python, "scripts/engine_serve.py", "--port", str(self.port["engine"]), "--alias", MODEL, "--template",
+                "scripts/chat.jinja", "--context", str(CONTEXT), "--slots", str(SLOTS)]
+        # OpenMP's threads must sleep when idle: spinning ones starve whatever else runs on the machine.
+        part = self.start("engine", argv, env={"OMP_WAIT_POLICY": "passive"})
+        say("engine", "loading …", f"{MODEL} on 127.0.0.1:{self.port['engine']}")
+        return part
+
+    def start_gateway(self):
+        config = self.write("gateway.yaml", f"""\
+# Written by scripts/run.py at each start.
+listen: 127.0.0.1:{self.port['api']}
+admin: 127.0.0.1:{self.port['admin']}
+tunnel:
+  listen: 127.0.0.1:{self.port['tunnel']}
+  chain: operator/tunnel.pem
+  key: operator/tunnel.key
+redis:
+  url: {self.redis_url}
+cluster_secret_file: operator/cluster.secret
+attestation:
+  accept_insecure_dev: true
+timeouts:
+  drain_ms: 2000
+""")
+        return self.start("gateway", [os.path.join(self.args.bin, "cocoon-gateway"), "--config", config])
+
+    def start_worker(self, i):
+        config = self.write(f"{worker_name(i)}.yaml", f"""\
+# Written by scripts/run.py at each start.
+worker_id: {worker_name(i)}
+payout: "0:{'0' * 64}"
+admin: {json.dumps('unix:' + self.worker_socket(i))}
+operators:
+  - name: local
+    gateways: ["127.0.0.1:{self.port['tunnel']}"]
+    pins: ["{self.pin}"]
+models:
+  - name: {MODEL}
+    context: {CONTEXT}
+    max_output: {CONTEXT}
+    endpoints: [chat, completions, embeddings]
+engine:
+  url: http://127.0.0.1:{self.port['engine']}
+  kind: llamacpp
+attestation: insecure-dev
+max_requests: {max(1, SLOTS // self.args.workers)}
+drain_ms: 2000
+""")
+        return self.start(worker_name(i), [os.path.join(self.args.bin, "cocoon-worker"), "--config", config])
+
+    def make_operator(self):
+        """The operator's certificates and secrets: made once, kept."""
+        if not os.path.exists(self.path("operator", "cluster.secret")):
+            self.ctl("operator", "init", self.path("operator"))
+        self.pin = self.ctl("operator", "pin", self.path("operator", "ca.pem")).split()[-1]
+
+    def make_key(self):
+        """The same key at every start: its record is in the keys file, its secret in a file of ours."""
+        try:
+            with open(self.path("api-key")) as f:
+                self.key = f.read().strip()
+            self.ctl("keys", "restore")
+        except FileNotFoundError:
+            self.key = self.ctl("keys", "create", "--quiet").split()[-1]
+            self.write("api-key", self.key + "\n")
+
+    def start_all(self):
+        deadline = time.monotonic() + READY_S
+        self.choose_sockets()
+        self.remove_stale_sockets()
+        self.choose_ports()
+        engine = self.start_engine()
+        redis = self.start_redis()
+        self.make_operator()
+        self.until(redis, "ready", self.redis_missing, deadline)
+        say("redis", "ready", f"127.0.0.1:{self.port['redis']}", redis.seconds)
+        self.make_key()
+        gateway = self.start_gateway()
+        workers = [self.start_worker(i) for i in range(self.args.workers)]
+        self.until(engine, "ready", self.engine_missing, deadline)
+        say("engine", "ready", f"127.0.0.1:{self.port['engine']}", engine.seconds)
+        for i, worker in enumerate(workers):
+            self.until(worker, "connected", lambda: readiness("unix:" + self.worker_socket(i)), deadline)
+            say(worker.name, "connected", f"gateway 127.0.0.1:{self.port['tunnel']}, attestation insecure-dev", worker.seconds)
+        self.until(gateway, "ready", lambda: readiness(f"127.0.0.1:{self.port['admin']}"), deadline)
+        say("gateway", "ready", self.base_url, gateway.seconds)
+
+    def remove_stale_sockets(self):
+        for i in range(self.args.workers):
+            if os.path.exists(self.worker_socket(i)):
+                os.unlink(self.worker_socket(i))
+
+    def redis_missing(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port["redis"]), 2) as s:
+                s.sendall(b"PING\r\n")
+                answer = s.recv(64)
+                return None if answer.startswith(b"+PONG") else answer.decode(errors="replace")
+        except OSError as e:
+            return str(e)
+
+    def engine_missing(self):
+        status, text = probe(f"127.0.0.1:{self.port['engine']}", "/health")
+        return None if status == 200 else text
+
+    # -- the proof, and what the user needs --
+    def chat(self):
+        """One real chat through the whole chain, on a thread so that signals and deaths are noticed meanwhile."""
+        result = []
+
+        def ask():
+            try:
+                result.append(complete(self.base_url, self.key))
+            except Exception as e:
+                result.append(e)
+
+        started = time.monotonic()
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self.wait(0.02)
+        if isinstance(result[0], Exception):
+            raise Failure(f"the chat through the whole chain failed: {result[0]}")
+        say("asked", "", QUESTION)
+        say("answer", "", result[0], time.monotonic() - started)
+
+    def write_env(self):
+        values = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.key, "REDIS_URL": self.redis_url,
+                  "GATEWAY_ADMIN_URL": f"http://127.0.0.1:{self.port['admin']}", "COCOON_KEYS_FILE": self.path("keys.json"),
+                  "COCOON_WORKER_ADMIN": "unix:" + self.worker_socket(0)}
+        self.write("env", "".join(f"{k}={shlex.quote(v)}\n" for k, v in values.items()))
+
+    def print_usage(self):
+        print(f"""
+  OPENAI_BASE_URL={self.base_url}
+  OPENAI_API_KEY={self.key}
+
+  curl {self.base_url}/chat/completions -H 'Content-Type: application/json' -H 'Authorization: Bearer {self.key}' \\
+    -d '{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
+
+All of it as variables: set -a; . {os.path.relpath(self.path('env'))}   Logs: {os.path.relpath(self.path('log'))}/   \
+Status: http://127.0.0.1:{self.port['admin']}/status
+Ctrl-C stops everything.""", flush=True)
+
+    # -- the life of the stack --
+    def run(self):
+        self.lock()
+        self.remove_run_files()
+        self.listen_signals()
+        self.guard = Guard(self.remove_run_files)
+        code = 0
+        try:
+            self.start_all()
+            self.chat()
+            self.write_env()
+            self.print_usage()
+            while True:
+                self.wait()
+        except Stopped:
+            pass
+        except Failure as e:
+            print(f"\n{e}", file=sys.stderr, flush=True)
+            code = 1
+        finally:
+            self.stop()
+        return code
+
+    def stop(self):
+        """In the order of a request's way, so that each can finish what it has; a second Ctrl-C does not wait."""
+        order = sorted(self.parts, key=lambda p: ("gateway", "worker", "engine", "redis").index(p.name.split("-")[0]))
+        self.signal = None
+        for part in order:
+            send(part.pidfd, signal.SIGTERM)
+            until = time.monotonic() + GRACE_S
+            while self.signal is None and time.monotonic() < until and not ended(part.pidfd, 0.05):
+                pass
+            send(part.pidfd, signal.SIGKILL)
+            part.process.wait()
+        self.remove_run_files()
+        self.guard.dismiss()
+        if order:
+            say("stopped", "", "all parts")
+
+
+def died(part):
+    code = part.process.wait()
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    return f"{part.name} {how}; the end of {os.path.relpath(part.log)}:\n{part.tail()}"
+
+
+def readiness(address):
+    status, text = probe(address)
+    return None if status == 200 else text or f"status {status}"
+
+
+def worker_name(i):
+    return "worker" if i == 0 else f"worker-{i + 1}"
+
+
+def complete(base_url, key):
+    body = {"model": MODEL, "temperature": 0, "max_tokens": 32, "messages": [{"role": "user", "content": QUESTION}]}
+    request = urllib.request.Request(base_url + "/chat/completions", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=90) as answer:
+            return json.load(answer)["choices"][0]["message"]["content"]
+    except urllib.error.HTTPError as e:
+        raise Failure(f"{e.code} {e.read(2048).decode(errors='replace')}") from None
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    a.add_argument("--bin", default=os.path.join(ROOT, "bin"), help="folder of the programs")
+    a.add_argument("--state", default=os.path.join(ROOT, ".run"), help="folder of what a run keeps and writes")
+    a.add_argument("--workers", type=int, default=1, help="how many share the engine (1 to 4)")
+    args = a.parse_args()
+    args.bin = os.path.abspath(args.bin)
+    if not 1 <= args.workers <= SLOTS:
+        a.error(f"--workers is 1 to {SLOTS}")
+    for tool in ("cocoon-gateway", "cocoon-worker", "cocoonctl"):
+        if not os.access(os.path.join(args.bin, tool), os.X_OK):
+            sys.exit(f"run: {os.path.join(args.bin, tool)} is not built; run: make")
+    if not shutil.which("redis-server"):
+        sys.exit("run: redis-server is not installed; run: scripts/setup.sh run")
+    try:
+        code = Stack(args).run()
+    except Failure as e:
+        sys.exit(f"run: {e}")
+    sys.stdout.flush()
+    os._exit(code)  # a chat's thread may still wait
+
+
+if __name__ == "__main__":
+    main()
