@@ -121,7 +121,7 @@ int hkdf_expand_parts(uint8_t *out, size_t len, struct span prk, const struct sp
     struct span previous = {0};
     EVP_MAC_CTX *mac;
 
-    if (len > 255 * SHA256_LEN)
+    if (len > (size_t)255 * SHA256_LEN)
         return E_TOO_LARGE;
     mac = mac_new();
     for (uint8_t n = 1; len > 0; n++) { /* RFC 5869 §2.3: T(n) = HMAC(prk, T(n-1) ‖ info ‖ n) */
