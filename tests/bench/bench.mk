@@ -1,0 +1,16 @@
+# The bench: a fake engine, a load generator and timed primitives, run by bench.py. Included by the Makefile.
+
+BENCH          := $(BUILD)/tests/bench
+BENCH_PROGRAMS := $(BENCH)/engine $(BENCH)/load $(BENCH)/primitives
+bench_objects   = $(patsubst %,$(BENCH)/%.o,$(1))
+
+$(BENCH)/engine: $(call bench_objects,engine) $(call linkorder,lib/base lib/net)
+$(BENCH)/load: $(call bench_objects,load call reply samples watch) $(call linkorder,lib/base lib/net)
+$(BENCH)/primitives: $(call bench_objects,primitives) $(call linkorder,lib/base lib/crypto)
+$(BENCH_PROGRAMS):
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+bench: all $(BENCH_PROGRAMS) ## Measure the gateway beside nginx and without either (QUICK=1: a short case)
+	python3 tests/bench/bench.py --bin $(BIN) --programs $(BENCH) $(if $(QUICK),--quick)
+
+.PHONY: bench
