@@ -69,8 +69,7 @@ static inline bool loop_timer_is_set(const struct loop_timer *t)
     return t->slot != 0;
 }
 
-/* ---- Steps of a turn (libraries.md §0): ① wait ② descriptors ③ timers, then hooks in this order
- * ---- */
+/* ---- Steps of a turn (libraries.md §0): ① wait ② descriptors ③ timers, then these hooks ---- */
 
 enum loop_step {
     LOOP_REAP,  /* ④ finished curl transfers */

@@ -13,26 +13,29 @@ struct net_addr {
     socklen_t len;
 };
 
-/* "127.0.0.1:80", "[::1]:80", ":80" (any address), "unix:/path". Numbers only: names are
- * E_NOT_FOUND (use net_resolve). */
+/* "127.0.0.1:80", "[::1]:80", ":80" (any address, IPv4 and IPv6), "unix:/path". Numbers only: names
+ * are E_NOT_FOUND (use net_resolve), anything else E_INVALID. */
 MUST_CHECK int net_addr_parse(struct net_addr *out, const char *text);
-/* The same form back; for a peer of a UNIX socket "unix:". */
-void net_addr_text(const struct net_addr *a, char *out, size_t out_len);
-/* "host:port" looked up with getaddrinfo in the offload pool; done(arg, error, addr) in the loop.
+/* The same form back, ":80" as "[::]:80"; for a peer of a UNIX socket "unix:". 128 bytes hold any.
  */
+void net_addr_text(const struct net_addr *a, char *out, size_t out_len);
+/* "host:port" looked up with getaddrinfo in the offload pool; done in the loop, with addr NULL on
+ * E_NOT_FOUND. What net_addr_parse reads passes as it is. */
 typedef void net_resolve_fn(void *arg, int error, const struct net_addr *addr);
 MUST_CHECK int net_resolve(struct offload *o, const char *host_port, net_resolve_fn *done,
                            void *arg);
 
 struct net_listener;
-/* A new connection: non-blocking, CLOEXEC, TCP_NODELAY; the callee owns fd. */
+/* A new connection: non-blocking, CLOEXEC, TCP_NODELAY; the callee owns fd. May free the listener.
+ */
 typedef void net_accept_fn(void *arg, int fd, const struct net_addr *peer);
 
 /* Binds and listens: TCP with SO_REUSEADDR and SO_REUSEPORT; a stale UNIX socket file is replaced,
  * mode 0660. At most 64 accepts a turn. E_IO with errno. */
 MUST_CHECK int net_listen(struct net_listener **out, struct loop *l, const struct net_addr *at,
                           net_accept_fn *fn, void *arg);
-/* The same over a socket that is bound and listening already (LISTEN_FDS, sd_listen_fds(3)). */
+/* The same over a socket that is bound and listening already (LISTEN_FDS, sd_listen_fds(3)). Takes
+ * fd when it succeeds; E_INVALID when it does not listen. */
 MUST_CHECK int net_listen_fd(struct net_listener **out, struct loop *l, int fd, net_accept_fn *fn,
                              void *arg);
 /* Number of descriptors from 3 on that were handed over to this process (LISTEN_PID, LISTEN_FDS);
@@ -40,7 +43,8 @@ MUST_CHECK int net_listen_fd(struct net_listener **out, struct loop *l, int fd, 
 int net_inherited_fds(void);
 /* The address bound, with the port the kernel chose for port 0. */
 void net_listener_addr(const struct net_listener *n, struct net_addr *out);
-/* Stops accepting and closes; the UNIX file is removed unless the socket was inherited. */
+/* Stops accepting and closes; the UNIX file is removed unless the socket was inherited or somebody
+ * else has put another in its place. */
 void net_listener_free(struct net_listener *n);
 
 /* Starts a non-blocking connect; 0 with *fd (in progress or done), else E_IO. */
