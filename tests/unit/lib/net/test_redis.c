@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ static void start_server(struct world *w, const char *option, const char *value)
     w->server = fork();
     if (w->server == 0) {
         int null = open("/dev/null", O_RDWR);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that crashes leaves no server */
         dup2(null, 1);
         dup2(null, 2);
         execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", w->socket, "--dir",
