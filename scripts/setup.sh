@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, running, testing and checking need; does nothing, quickly, when nothing is missing.
 #
-#   scripts/setup.sh PROFILE...     profiles: build run test check
+#   scripts/setup.sh PROFILE...     profiles: build run test bench check
 #
 # Debian packages come by apt-get (as root; otherwise the command to run is printed). Python and Node packages go below .cache/,
 # each by its lock file; `make clean` keeps that folder, `make distclean` removes it.
@@ -12,6 +12,7 @@ packages_build=(gcc libc6-dev make pkg-config libmicrohttpd-dev libnghttp2-dev l
     libcurl4-openssl-dev libssl-dev libyaml-dev)
 packages_run=(redis-server python3 python3-venv curl libgomp1 libstdc++6 ca-certificates)
 packages_test=(libcmocka-dev nginx haproxy openssl)
+packages_bench=(nginx redis-server python3)
 packages_check=(clang clang-tidy clang-format cppcheck libclang-rt-14-dev)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -105,15 +106,16 @@ make_node_modules() {
 
 # ---- Profiles -------------------------------------------------------------------------------------
 
-[ $# -gt 0 ] || die "say what for: build, run, test or check (several may be named)"
+[ $# -gt 0 ] || die "say what for: build, run, test, bench or check (several may be named)"
 packages=()
 for profile in "$@"; do
     case $profile in
     build) packages+=("${packages_build[@]}") ;;
     run) packages+=("${packages_run[@]}") ;;
     test) packages+=("${packages_build[@]}" "${packages_run[@]}" "${packages_test[@]}") ;;
+    bench) packages+=("${packages_build[@]}" "${packages_bench[@]}") ;;
     check) packages+=("${packages_build[@]}" "${packages_check[@]}") ;;
-    *) die "unknown profile: $profile (build, run, test, check)" ;;
+    *) die "unknown profile: $profile (build, run, test, bench, check)" ;;
     esac
 done
 

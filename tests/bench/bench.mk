@@ -1,4 +1,7 @@
 # The bench: a fake engine, a load generator and timed primitives, run by bench.py. Included by the Makefile.
+#
+#   make bench            about three minutes
+#   make bench QUICK=1    one short repetition
 
 BENCH          := $(BUILD)/tests/bench
 BENCH_PROGRAMS := $(BENCH)/engine $(BENCH)/load $(BENCH)/primitives
@@ -10,7 +13,11 @@ $(BENCH)/primitives: $(call bench_objects,primitives) $(call linkorder,lib/base 
 $(BENCH_PROGRAMS):
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-bench: all $(BENCH_PROGRAMS) ## Measure the gateway beside nginx and without either (QUICK=1: a short case)
-	python3 tests/bench/bench.py --bin $(BIN) --programs $(BENCH) $(if $(QUICK),--quick)
+bench: ## Measure the gateway beside nginx and beside no proxy at all (QUICK=1: a short case)
+	@scripts/setup.sh bench
+	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all bench-programs
+	@exec $(SYSTEM_PYTHON) tests/bench/bench.py --bin $(BIN) --programs $(BENCH) $(if $(QUICK),--quick)
 
-.PHONY: bench
+bench-programs: $(BENCH_PROGRAMS)
+
+.PHONY: bench bench-programs
