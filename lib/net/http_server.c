@@ -22,7 +22,11 @@ const struct http_server_options http_server_defaults = {
     .drain_ms = 5000,
 };
 
-enum { POOL_MIN = 64 << 10, FREE_STEP_MS = 10 };
+enum {
+    POOL_MIN = 64 << 10,
+    FREE_STEP_MS = 10,
+    RUNS_A_TURN = 8, /* MHD sends one chunk a run: a burst must not cost the loop a turn for each */
+};
 
 /* ---- Connections ---- */
 
@@ -151,12 +155,11 @@ static void daemons_run(void *arg)
 {
     struct http_server *s = arg;
 
-    for (unsigned i = 0; i < s->o.daemons; i++) {
-        if (daemon_wait(&s->daemons[i]) != 0)
-            continue;
-        s->daemons[i].due = false;
-        (void)MHD_run(s->daemons[i].mhd);
-    }
+    for (unsigned i = 0; i < s->o.daemons; i++)
+        for (int n = 0; n < RUNS_A_TURN && daemon_wait(&s->daemons[i]) == 0; n++) {
+            s->daemons[i].due = false;
+            (void)MHD_run(s->daemons[i].mhd);
+        }
 }
 
 static int daemons_wait(void *arg)

@@ -19,7 +19,8 @@ struct http_handler {
     /* The header block is there, nothing of the body has been read (nor 100 Continue sent). Answer with http_reply, or call
      * http_receive, now or in a later turn: until then the connection rests. */
     void (*head)(void *arg, struct http_exchange *ex);
-    /* A part of the body. http_reply is allowed here: the rest is discarded (bounded), then the connection closes. */
+    /* A part of the body. http_reply is allowed here: the answer goes out at once, the rest is read and thrown away for a while
+     * (5 s, 64 MiB), and the connection closes. */
     void (*body)(void *arg, struct http_exchange *ex, struct span part);
     /* The body is complete. Answer now or later. */
     void (*body_end)(void *arg, struct http_exchange *ex);
@@ -56,7 +57,8 @@ void http_server_addr(const struct http_server *s, size_t i, struct net_addr *ou
 void http_server_quiesce(struct http_server *s);
 size_t http_server_exchanges(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
-/* libraries.md §6: every exchange must have been answered or aborted; runs the daemons until none is left, then frees. */
+/* libraries.md §6: every exchange must have been answered or aborted; runs the daemons until none is left, then frees.
+ * What is still open is cut (`gone`, `done`). Never inside a handler. */
 void http_server_free(struct http_server *s);
 
 /* ---- Reading a request ---- */

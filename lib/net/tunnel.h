@@ -29,7 +29,8 @@ struct tunnel_limits {
 extern const struct tunnel_limits tunnel_gateway_limits, tunnel_worker_limits;
 
 struct tunnel_events {
-    /* TLS and ALPN are done; streams may be opened (gateway). */
+    /* TLS and ALPN are done; streams may be opened (gateway). A gateway that refuses the worker's certificate says so only
+     * after this (TLS 1.3): for a worker `open` is no acceptance yet. */
     void (*open)(void *arg, struct tunnel *t);
     /* Worker: a request's header block is complete. Call tunnel_stream_attach now, or tunnel_respond. */
     void (*request)(void *arg, struct tunnel *t, struct tunnel_stream *s);
@@ -46,12 +47,12 @@ MUST_CHECK int tunnel_accept(struct tunnel **out, struct loop *l, struct tls_ctx
 MUST_CHECK int tunnel_dial(struct tunnel **out, struct loop *l, struct tls_ctx *ctx, const struct net_addr *to,
                            const uint8_t (*pins)[TLS_SPKI_LEN], size_t pin_count, const struct tunnel_limits *limits,
                            const struct tunnel_events *ev, void *arg);
-/* Sends GOAWAY; what runs goes on. */
+/* Sends GOAWAY; what runs goes on, and after the last stream the tunnel closes (either side's GOAWAY does that). */
 void tunnel_goaway(struct tunnel *t);
 /* Ends everything: streams get `closed` with E_CLOSED, then the tunnel's `closed`, at the end of this turn at the latest. */
 void tunnel_close(struct tunnel *t);
 bool tunnel_is_open(const struct tunnel *t); /* open, no GOAWAY seen or sent */
-/* SHA-256 of the peer certificate's SPKI (gateway), and of the pinned CA that matched (worker: the tunnel's `op`). */
+/* SHA-256 of the peer certificate's SPKI, and of the pinned CA that matched (worker: the tunnel's `op`; gateway: its own `op`). */
 void tunnel_peer_spki(const struct tunnel *t, uint8_t out[static TLS_SPKI_LEN]);
 void tunnel_pin(const struct tunnel *t, uint8_t out[static TLS_SPKI_LEN]);
 const struct net_addr *tunnel_peer(const struct tunnel *t);
@@ -65,7 +66,9 @@ struct tunnel_stream_events {
     void (*data)(void *arg, struct tunnel_stream *s, struct span b); /* consume with tunnel_stream_consume */
     void (*end)(void *arg, struct tunnel_stream *s);                 /* the peer ended its side; trailers are there */
     void (*drained)(void *arg, struct tunnel_stream *s);             /* our queue fell below 64 KiB */
-    void (*closed)(void *arg, struct tunnel_stream *s, int error);   /* last; 0: both sides ended properly */
+    /* The last call for s. 0: both sides ended properly, or the answer is whole and the rest of the request was not wanted.
+     * E_BUSY: the peer never looked at it (GOAWAY, refused), so it may be sent elsewhere. E_CLOSED: reset, or the tunnel ended. */
+    void (*closed)(void *arg, struct tunnel_stream *s, int error);
 };
 
 /* Gateway: sends a request; takes the body (NULL: none). *out lives until its `closed`. E_BUSY at the peer's or our limit of

@@ -882,6 +882,69 @@ static void each_write_is_a_chunk_and_trailers_come_last(void **state)
     rig_free(r);
 }
 
+static void a_burst_of_writes_stays_separate_chunks(void **state)
+{
+    struct rig *r = rig_new();
+    struct client c = client_new(r);
+
+    (void)state;
+    client_say(&c, GET("/stream"));
+    PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
+    for (int i = 0; i < 50; i++)
+        write_text(r->seen[0].ex, "data: t\n\n");
+    http_stream_end(r->seen[0].ex, NULL, 0);
+    PUMP_UNTIL(r, &c, r->seen[0].dones == 1, WAIT_MS);
+    PUMP_UNTIL(r, &c, client_has(&c, "\r\n0\r\n\r\n"), WAIT_MS);
+    assert_int_equal(client_count(&c, "9\r\ndata: t\n\n\r\n"), 50);
+    client_close(&c);
+    rig_free(r);
+}
+
+static void a_large_head_leaves_room_for_a_stream_with_trailers(void **state)
+{
+    struct rig *r = rig_new();
+    struct client c = client_new(r);
+    struct buf request = {0}, token = {0};
+    static char jws[4096];
+    const struct http_field trailer = {"Cocoon-Usage", jws};
+
+    (void)state;
+    memset(jws, 'j', sizeof(jws) - 1);
+    buf_append_str(&request, "GET /stream HTTP/1.1\r\nHost: x\r\n");
+    for (int i = 0; request.len < 31500; i++)
+        buf_printf(&request, "X-%d: %0*d\r\n", i, 100, 7);
+    buf_append_str(&request, "\r\n");
+    client_send(&c, request.data, request.len);
+    PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
+    memset(buf_reserve(&token, 100000), 't', 100000);
+    token.len = 100000;
+    http_stream_write(r->seen[0].ex, &token);
+    http_stream_end(r->seen[0].ex, &trailer, 1);
+    PUMP_UNTIL(r, &c, r->seen[0].dones == 1, WAIT_MS);
+    assert_true(r->seen[0].complete);
+    PUMP_UNTIL(r, &c, client_has(&c, jws), WAIT_MS);
+    buf_fini(&request);
+    client_close(&c);
+    rig_free(r);
+}
+
+static void http_10_gets_its_stream_without_chunks(void **state)
+{
+    struct rig *r = rig_new();
+    struct client c = client_new(r);
+
+    (void)state;
+    client_say(&c, "GET /stream HTTP/1.0\r\n\r\n");
+    PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
+    write_text(r->seen[0].ex, "data: 1\n\n");
+    http_stream_end(r->seen[0].ex, NULL, 0);
+    PUMP_UNTIL(r, &c, c.eof, WAIT_MS);
+    assert_true(span_ends(buf_span(&c.got), SPAN("\r\n\r\ndata: 1\n\n")));
+    assert_true(r->seen[0].complete);
+    client_close(&c);
+    rig_free(r);
+}
+
 static void an_aborted_stream_has_no_last_chunk(void **state)
 {
     struct rig *r = rig_new();
@@ -1138,6 +1201,9 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_during_its_body_is_noticed),
         cmocka_unit_test(what_is_said_to_a_client_that_left_is_forgotten),
         cmocka_unit_test(each_write_is_a_chunk_and_trailers_come_last),
+        cmocka_unit_test(a_burst_of_writes_stays_separate_chunks),
+        cmocka_unit_test(a_large_head_leaves_room_for_a_stream_with_trailers),
+        cmocka_unit_test(http_10_gets_its_stream_without_chunks),
         cmocka_unit_test(an_aborted_stream_has_no_last_chunk),
         cmocka_unit_test(a_chunk_of_megabytes_goes_out_whole),
         cmocka_unit_test(a_head_request_for_a_stream_is_done_with_its_head),

@@ -21,7 +21,7 @@ enum { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, WINDOW_UPD
 struct identity {
     EVP_PKEY *key;
     X509 *cert;
-    X509 *ca; /* sent behind the certificate; NULL: none */
+    X509 *middle, *ca; /* sent behind the certificate; NULL: none */
 };
 
 struct cert_kind {
@@ -147,6 +147,8 @@ static SSL_CTX *peer_context(struct peer *p)
     if (p->id) {
         SSL_CTX_use_certificate(ctx, p->id->cert);
         SSL_CTX_use_PrivateKey(ctx, p->id->key);
+        if (p->id->middle)
+            SSL_CTX_add1_chain_cert(ctx, p->id->middle);
         if (p->id->ca)
             SSL_CTX_add1_chain_cert(ctx, p->id->ca);
     }
@@ -720,6 +722,31 @@ static void a_gateway_under_the_pinned_ca_is_accepted(void **state)
     worker_meets(&good_leaf, &good_ca, false, false, 0);
 }
 
+static void a_pinned_ca_may_stand_anywhere_above_the_leaf(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct end e;
+        struct identity ca = identity_new(&good_ca, "ca", NULL);
+        struct identity middle = identity_new(&good_ca, "middle", &ca);
+        struct identity leaf = identity_new(&good_leaf, "gateway", &middle);
+        struct peer p = {.alpn = ours, .id = &leaf};
+        uint8_t pin[1][TLS_SPKI_LEN], matched[TLS_SPKI_LEN];
+
+        leaf.middle = middle.cert;
+        leaf.ca = ca.cert;
+        identity_pin(i == 0 ? &ca : &middle, pin[0]);
+        worker_start(&e, &p, pin);
+        TURN_UNTIL(e.loop, e.opens == 1, WAIT_MS);
+        tunnel_pin(e.tunnel, matched);
+        assert_memory_equal(matched, pin[0], TLS_SPKI_LEN);
+        worker_ends(&e, &p, true, E_CLOSED);
+        identity_free(&leaf);
+        identity_free(&middle);
+        identity_free(&ca);
+    }
+}
+
 static void another_ca_is_refused(void **state)
 {
     (void)state;
@@ -823,6 +850,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_says_nothing_is_dead_after_a_while),
         cmocka_unit_test(a_peer_that_stops_reading_is_dead_after_a_while),
         cmocka_unit_test(a_gateway_under_the_pinned_ca_is_accepted),
+        cmocka_unit_test(a_pinned_ca_may_stand_anywhere_above_the_leaf),
         cmocka_unit_test(another_ca_is_refused),
         cmocka_unit_test(showing_the_pinned_ca_does_not_help_a_forged_leaf),
         cmocka_unit_test(dates_and_usage_of_the_chain_are_checked),
