@@ -1,0 +1,45 @@
+# What runs and tests the programs; included by the Makefile. Each target first installs what it needs (scripts/setup.sh).
+#
+#   make run WORKERS=2
+#   make test TESTS=tests/integration/test_smoke.py PYTEST_ARGS="-k stream -x"
+
+# Debian's interpreter where there is one: it needs no environment of its own.
+SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
+WORKERS       ?= 1
+TESTS         ?= tests/integration
+PYTEST_ARGS   ?=
+
+# As many compilers as cores, unless the caller's make already says how many.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
+run: ## Run a whole stack here: Redis, a real engine, a worker and the gateway (WORKERS=1)
+	@scripts/setup.sh build run
+	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all
+	@exec $(SYSTEM_PYTHON) scripts/run.py --bin $(BIN) --workers $(WORKERS)
+
+test: ## Run every test: unit, integration, short cases of the long suites
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory --quiet $(PARALLEL) test-here
+
+# With what is installed; used by other variants too.
+test-here: all $(UNIT_TESTS)
+	@exec $(SYSTEM_PYTHON) scripts/test.py --bin $(BIN) --build $(BUILD) --tests "$(TESTS)" --pytest "$(PYTEST_ARGS)" $(UNIT_TESTS)
+
+unit-here: $(UNIT_TESTS)
+	@exec $(SYSTEM_PYTHON) scripts/test.py --build $(BUILD) --tests "" $(UNIT_TESTS)
+
+asan: ## Unit and integration tests with the address, undefined and leak sanitizers
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory --quiet $(PARALLEL) VARIANT=asan test-here
+
+tsan: ## Unit tests with the thread sanitizer
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory --quiet $(PARALLEL) VARIANT=tsan unit-here
+
+setup-build setup-run setup-test setup-check:
+	@scripts/setup.sh $(@:setup-%=%)
+
+setup: ## Install what building, running, testing and checking need
+	@scripts/setup.sh build run test check
+
+.PHONY: run test test-here unit-here asan tsan setup setup-build setup-run setup-test setup-check
