@@ -32,10 +32,15 @@ void answer_free(struct answer *a);                        /* wipes */
 AUTO_FREE(struct answer, answer_free)
 
 /* One SSE event's data of the engine (or, for embeddings, its whole JSON body). first_choice is
- * added to the choice index of the event (fan-out: one engine request a choice). Stream: appends
- * complete client events to out (maybe none). Non-stream: collects.
- * "[DONE]" is taken as such. E_PROTOCOL: not what an engine may send; E_UNAVAILABLE: the event is
- * an error, *fault is set (map it to an HTTP answer while nothing was sent, else to an event). */
+ * added to the choice index of the event (fan-out: one engine request a choice), and names the
+ * engine's request. Stream: appends complete client events to out (maybe none). Non-stream:
+ * collects.
+ * "[DONE]" is taken as such. Texts and numbers are copied as the engine wrote them, but bytes that
+ * are not UTF-8 and escaped halves of surrogate pairs become U+FFFD. After an error the answer is
+ * over, and out is as it was. E_PROTOCOL: not what an engine may send; E_UNAVAILABLE: the event is
+ * an error, or a finish_reason that says the engine gave up: *fault is set (map it to an HTTP
+ * answer while nothing was sent, else to an event); E_TOO_LARGE: an event above 8 MiB, or more than
+ * 64 MiB collected. */
 MUST_CHECK int answer_feed(struct answer *a, struct span event, int64_t first_choice,
                            struct buf *out, struct api_fault *fault);
 /* One engine stream ended cleanly (its [DONE] was seen or its connection closed). Fan-out: call for

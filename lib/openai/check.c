@@ -98,10 +98,10 @@ static void number_text(struct check *c, const struct at *at, json_t *value, cha
 {
     struct json_member m;
 
-    if (json_is_integer(value))
-        snprintf(out, 40, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (!at->up && json_member_find(c->rq->body, at->name, &m) == 0 && m.value.len < 40)
+    if (!at->up && json_member_find(c->rq->body, at->name, &m) == 0 && m.value.len < 40)
         snprintf(out, 40, "%.*s", SPAN_FMT(m.value));
+    else if (json_is_integer(value))
+        snprintf(out, 40, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else
         snprintf(out, 40, "%.10g", json_real_value(value));
 }

@@ -46,6 +46,9 @@ struct rule {
     enum rule_use use;
 };
 
+/* json_read for a request's body, which may hold integers beyond 64 bits (request_read.c). */
+MUST_CHECK int body_read(struct span body, json_t **doc);
+
 /* Applies each rule to the member of its name. at NULL: the object is the body. */
 MUST_CHECK int check_object(struct check *c, const struct at *at, json_t *object,
                             const struct rule *rules);
@@ -83,7 +86,7 @@ void ignore_name(struct request *rq, struct span name);
 /* Checks that do not fit a column (request_common.c, request_chat.c, request_completions.c,
  * request_embeddings.c). */
 check_fn check_model, check_stop, check_logit_bias, check_metadata, check_stream_options,
-    check_store, check_timeout, check_n;
+    check_store, check_timeout, check_n, check_seed;
 check_fn check_messages, check_tools, check_tool_choice, check_functions, check_function_call,
     check_response_format, check_modalities, check_template_kwargs;
 check_fn check_prompt, check_input;

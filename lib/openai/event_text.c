@@ -247,7 +247,7 @@ int event_text(struct span in, struct buf *scratch, struct span *out)
 
 bool number_sound(struct span number)
 {
-    enum { MOST_CHARS = 40, MOST_DIGITS = 18, MOST_EXPONENT_CHARS = 3 };
+    enum { MOST_CHARS = 40, MOST_DIGITS = 18, MOST_EXPONENT_DIGITS = 2 };
     size_t digits = 0, at = 0;
 
     if (number.len == 0 || number.len > MOST_CHARS)
@@ -260,7 +260,9 @@ bool number_sound(struct span number)
         return false;
     while (at < number.len && (number.data[at] | 0x20) != 'e')
         at++;
-    return number.len - at <= 1 + MOST_EXPONENT_CHARS; // e-99
+    at++;
+    at += at < number.len && (number.data[at] == '-' || number.data[at] == '+');
+    return number.len <= at + MOST_EXPONENT_DIGITS;
 }
 
 bool is_string(struct span value)

@@ -198,7 +198,7 @@ int request_parse(struct request *out, enum endpoint endpoint, struct span body,
                   const struct request_rules *rules, struct api_fault *fault)
 {
     AUTO_JSON json_t *doc = NULL;
-    const int error = json_read(body, &doc);
+    const int error = body_read(body, &doc);
     struct check c = {.rq = out, .rules = rules, .fault = fault, .doc = doc};
 
     *out = (struct request){.endpoint = endpoint, .body = body};

@@ -33,7 +33,11 @@ static const char *const encodings[] = {"float", "base64", NULL};
         {.name = "presence_penalty", .kind = K_NUMBER, .flags = NULLABLE, .min = -2, .max = 2},    \
         {.name = "n", .kind = K_INTEGER, .flags = NULLABLE, .check = check_n, .use = REWRITE},     \
         {.name = "stop", .kind = K_ANY, .flags = NULLABLE, .check = check_stop},                   \
-        {.name = "seed", .kind = K_INTEGER, .flags = NULLABLE, .use = REWRITE},                    \
+        {.name = "seed",                                                                           \
+         .kind = K_INTEGER,                                                                        \
+         .flags = NULLABLE,                                                                        \
+         .check = check_seed,                                                                      \
+         .use = REWRITE},                                                                          \
     {                                                                                              \
         .name = "logit_bias", .kind = K_OBJECT, .flags = NULLABLE, .check = check_logit_bias       \
     }

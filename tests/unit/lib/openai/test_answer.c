@@ -228,9 +228,10 @@ static void tool_calls_keep_their_index_and_id(void **state)
                                                         "\"call_b\",\"type\":\"function\","
                                                         "\"function\":{\"name\":\"f\","
                                                         "\"arguments\":\"\"}}]}",
-                                                        "null") "}\n\n" CHUNK("{}", "\"tool_"
-                                                                                    "calls\"") "}\n"
-                                                                                               "\n");
+                                                        "null") "}\n\n" CHUNK("{}",
+                                                                              "\"tool_"
+                                                                              "calls\"") "}\n"
+                                                                                         "\n");
     done(&m);
 }
 
@@ -290,7 +291,7 @@ static void logprobs_are_copied_as_written_without_extras(void **state)
         "\"bytes\":[76],\"top_logprobs\":[{\"token\":\"L\",\"logprob\":-0.10,\"bytes\":[76]},{"
         "\"token\":\"\\n\",\"logprob\":-2,\"bytes\":null}]}],\"refusal\":null},"
         "\"finish_reason\":\"stop\"}");
-    assert_lacks(&m.out, "60");
+    assert_lacks(&m.out, "\"id\":60");
     done(&m);
 }
 

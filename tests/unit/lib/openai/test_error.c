@@ -110,8 +110,7 @@ static void what_is_not_ours_is_not_read_back(void **state)
         "{\"error\":\"x\"}",
         "{\"error\":{\"message\":\"x\"}}",
         "{\"error\":{\"message\":\"x\",\"type\":\"BadRequestError\",\"param\":null,\"code\":400}}",
-        "{\"error\":{\"message\":\"x\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":"
-        "\"z\"}}",
+        "{\"error\":{\"message\":\"x\",\"type\":\"server_error\",\"code\":\"zz\"}}",
     };
     struct api_fault f;
 

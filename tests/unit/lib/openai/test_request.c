@@ -76,6 +76,18 @@ static void a_body_that_is_not_json_is_refused(void **state)
     REFUSE_ALL(EP_CHAT, list, &plain);
 }
 
+static void a_nul_byte_is_refused_wherever_it_stands(void **state)
+{
+    static const char body[] = "{\"model\":\"m\"," MSG ",\"n\":1\0}";
+    struct request rq;
+    struct api_fault f;
+
+    (void)state;
+    assert_int_equal(request_parse(&rq, EP_CHAT, span_of(body, sizeof(body) - 1), &plain, &f),
+                     E_INVALID);
+    assert_ptr_equal(f.error, &ERR_INVALID_JSON);
+}
+
 static void a_body_too_deep_or_too_wide_is_refused(void **state)
 {
     AUTO(buf_fini) struct buf deep = {0};
@@ -645,6 +657,31 @@ static void bytes_stay_as_they_came(void **state)
         "\"a\":0.7, \"maximum\":9223372036854775807}}}]}");
 }
 
+/* A tool's schema may speak of integers that nobody here can hold. */
+static void integers_beyond_64_bits_pass_where_nobody_reads_them(void **state)
+{
+    static const struct refusal list[] = {
+        {CHAT(",\"seed\":18446744073709551615"), &ERR_INTEGER_ABOVE_MAX, "seed", NULL},
+        {CHAT(",\"seed\":-18446744073709551615"), &ERR_INTEGER_BELOW_MIN, "seed", NULL},
+        {CHAT(",\"n\":18446744073709551616"), &ERR_INTEGER_ABOVE_MAX, "n",
+         "got 18446744073709551616"},
+        {CHAT(",\"seed\":99999999999999999999,"), &ERR_INVALID_JSON, NULL, NULL},
+        {CHAT(",\"temperature\":1e999"), &ERR_INVALID_JSON, NULL, NULL},
+    };
+
+    (void)state;
+    forwards(
+        EP_CHAT,
+        "{\"model\":\"m\"," MSG ",\"seed\":-9223372036854775807,\"tools\":[{\"type\":\"function\","
+        "\"function\":{\"name\":\"f\",\"description\":\"\\\"99999999999999999999\",\"parameters\":{"
+        "\"maximum\":18446744073709551615,\"minimum\":-99999999999999999999}}}]}",
+        "{\"model\":\"served\"," MSG
+        ",\"seed\":-9223372036854775807,\"tools\":[{\"type\":\"function\","
+        "\"function\":{\"name\":\"f\",\"description\":\"\\\"99999999999999999999\",\"parameters\":{"
+        "\"maximum\":18446744073709551615,\"minimum\":-99999999999999999999}}}]}");
+    REFUSE_ALL(EP_CHAT, list, &plain);
+}
+
 static void extras_follow_the_configured_lists(void **state)
 {
     static const char *const allowed[] = {"speed", NULL};
@@ -738,6 +775,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_body_that_is_not_json_is_refused),
+        cmocka_unit_test(a_nul_byte_is_refused_wherever_it_stands),
         cmocka_unit_test(a_body_too_deep_or_too_wide_is_refused),
         cmocka_unit_test(what_is_required_must_be_there),
         cmocka_unit_test(numbers_have_types_and_ranges),
@@ -760,6 +798,7 @@ int main(void)
         cmocka_unit_test(the_conversation_stays_the_same_in_every_turn),
         cmocka_unit_test(what_is_ours_is_not_forwarded),
         cmocka_unit_test(bytes_stay_as_they_came),
+        cmocka_unit_test(integers_beyond_64_bits_pass_where_nobody_reads_them),
         cmocka_unit_test(extras_follow_the_configured_lists),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
         cmocka_unit_test(a_choice_can_be_asked_for_alone),
