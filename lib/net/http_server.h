@@ -1,4 +1,5 @@
-/* HTTP/1.1 server: our accept feeds many libmicrohttpd daemons with external epoll; an exchange is one request and its answer. */
+/* HTTP/1.1 server: our accept feeds many libmicrohttpd daemons with external epoll; an exchange is
+ * one request and its answer. */
 #ifndef NET_HTTP_SERVER_H
 #define NET_HTTP_SERVER_H
 
@@ -16,49 +17,58 @@ struct http_field {
 
 /* All run in the loop's thread. `ex` is alive until `done` has returned. */
 struct http_handler {
-    /* The header block is there, nothing of the body has been read (nor 100 Continue sent). Answer with http_reply, or call
-     * http_receive, now or in a later turn: until then the connection rests. */
+    /* The header block is there, nothing of the body has been read (nor 100 Continue sent). Answer
+     * with http_reply, or call http_receive, now or in a later turn: until then the connection
+     * rests. */
     void (*head)(void *arg, struct http_exchange *ex);
-    /* A part of the body. http_reply is allowed here: the answer goes out at once, the rest is read and thrown away for a while
-     * (5 s, 64 MiB), and the connection closes. */
+    /* A part of the body. http_reply is allowed here: the answer goes out at once, the rest is read
+     * and thrown away for a while (5 s, 64 MiB), and the connection closes. */
     void (*body)(void *arg, struct http_exchange *ex, struct span part);
     /* The body is complete. Answer now or later. */
     void (*body_end)(void *arg, struct http_exchange *ex);
     /* Bytes of a stream went out: http_stream_queued has shrunk. */
     void (*drained)(void *arg, struct http_exchange *ex);
-    /* The body's deadline passed (http_server_options): answer 408, or do nothing and the connection is closed. */
+    /* The body's deadline passed (http_server_options): answer 408, or do nothing and the
+     * connection is closed. */
     void (*body_late)(void *arg, struct http_exchange *ex);
-    /* The client left (FIN, RST, a deadline of ours) before the answer was complete; noticed within the same turn, also while
-     * the connection rests. Nothing can be sent any more. `done` follows. */
+    /* The client left (FIN, RST, a deadline of ours) before the answer was complete; noticed within
+     * the same turn, also while the connection rests. Nothing can be sent any more. `done` follows.
+     */
     void (*gone)(void *arg, struct http_exchange *ex);
     /* The last call for ex. complete: the whole answer was handed to the socket. */
     void (*done)(void *arg, struct http_exchange *ex, bool complete);
 };
 
 struct http_server_options {
-    unsigned daemons;           /* 16: parked connections per daemon stay few (libraries.md §7) */
-    unsigned connection_limit;  /* over all daemons; beyond it connections are closed at once */
-    size_t header_max;          /* bytes of a request's header block that head accepts: 431 is the caller's to send */
-    uint64_t header_ms;         /* from accept to a whole first header block; on kept connections from a request's first byte where MHD lets us see it */
-    uint64_t body_ms;           /* slow bodies: this … */
-    uint64_t body_ms_per_64k;   /* … plus this for each 64 KiB received; beyond: handler->body_late decides */
-    unsigned idle_s;            /* keep-alive and inactivity */
-    uint64_t drain_ms;          /* how long http_server_free lets exchanges finish */
+    unsigned daemons;          /* 16: parked connections per daemon stay few (libraries.md §7) */
+    unsigned connection_limit; /* over all daemons; beyond it connections are closed at once */
+    size_t header_max;  /* bytes of a request's header block that head accepts: 431 is the caller's
+                           to send */
+    uint64_t header_ms; /* from accept to a whole first header block; on kept connections from a
+                           request's first byte where MHD lets us see it */
+    uint64_t body_ms;   /* slow bodies: this … */
+    uint64_t body_ms_per_64k; /* … plus this for each 64 KiB received; beyond: handler->body_late
+                                 decides */
+    unsigned idle_s;          /* keep-alive and inactivity */
+    uint64_t drain_ms;        /* how long http_server_free lets exchanges finish */
 };
 extern const struct http_server_options http_server_defaults;
 
-MUST_CHECK int http_server_new(struct http_server **out, struct loop *l, const struct http_server_options *o,
-                               const struct http_handler *h, void *arg);
-/* Adds a listening socket; several are fine. fd_inherited ≥ 0: listen on that descriptor instead of `at`. */
-MUST_CHECK int http_server_listen(struct http_server *s, const struct net_addr *at, int fd_inherited);
+MUST_CHECK int http_server_new(struct http_server **out, struct loop *l,
+                               const struct http_server_options *o, const struct http_handler *h,
+                               void *arg);
+/* Adds a listening socket; several are fine. fd_inherited ≥ 0: listen on that descriptor instead of
+ * `at`. */
+MUST_CHECK int http_server_listen(struct http_server *s, const struct net_addr *at,
+                                  int fd_inherited);
 /* The address of the i-th listener. */
 void http_server_addr(const struct http_server *s, size_t i, struct net_addr *out);
 /* Closes the listening sockets; exchanges go on. */
 void http_server_quiesce(struct http_server *s);
 size_t http_server_exchanges(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
-/* libraries.md §6: every exchange must have been answered or aborted; runs the daemons until none is left, then frees.
- * What is still open is cut (`gone`, `done`). Never inside a handler. */
+/* libraries.md §6: every exchange must have been answered or aborted; runs the daemons until none
+ * is left, then frees. What is still open is cut (`gone`, `done`). Never inside a handler. */
 void http_server_free(struct http_server *s);
 
 /* ---- Reading a request ---- */
@@ -75,7 +85,8 @@ size_t http_header_count(const struct http_exchange *ex, const char *name);
 typedef void http_header_fn(void *arg, struct span name, struct span value);
 void http_headers_each(const struct http_exchange *ex, http_header_fn *fn, void *arg);
 size_t http_header_bytes(const struct http_exchange *ex);
-/* ≥ 0; -1: chunked; -2: no body; -3: not a number, or contradictory (two lengths, or one beside Transfer-Encoding). */
+/* ≥ 0; -1: chunked; -2: no body; -3: not a number, or contradictory (two lengths, or one beside
+ * Transfer-Encoding). */
 int64_t http_content_length(const struct http_exchange *ex);
 const struct net_addr *http_peer(const struct http_exchange *ex);
 uint64_t http_started_us(const struct http_exchange *ex); /* monotonic µs of the head */
@@ -85,18 +96,22 @@ bool http_is_head_request(const struct http_exchange *ex);
 
 /* Go on and receive the body (sends 100 Continue if asked for). */
 void http_receive(struct http_exchange *ex);
-/* A whole answer with Content-Length; takes the body's bytes. close: Connection: close afterwards. Exactly one answer. */
-void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields, size_t count,
-                struct buf *take_body, bool close);
+/* A whole answer with Content-Length; takes the body's bytes. close: Connection: close afterwards.
+ * Exactly one answer. */
+void http_reply(struct http_exchange *ex, unsigned status, const struct http_field *fields,
+                size_t count, struct buf *take_body, bool close);
 /* Starts a chunked answer. */
-void http_stream_begin(struct http_exchange *ex, unsigned status, const struct http_field *fields, size_t count);
-/* Queues one HTTP chunk (one write an event where the socket allows); takes the bytes. Empty does nothing. */
+void http_stream_begin(struct http_exchange *ex, unsigned status, const struct http_field *fields,
+                       size_t count);
+/* Queues one HTTP chunk (one write an event where the socket allows); takes the bytes. Empty does
+ * nothing. */
 void http_stream_write(struct http_exchange *ex, struct buf *take);
 /* Bytes queued and not yet given to the socket. */
 size_t http_stream_queued(const struct http_exchange *ex);
 /* Ends the stream properly after what is queued. */
 void http_stream_end(struct http_exchange *ex, const struct http_field *trailers, size_t count);
-/* After what is queued, closes without the last chunk: the client sees a broken answer (api.md §0 rule 1). */
+/* After what is queued, closes without the last chunk: the client sees a broken answer (api.md §0
+ * rule 1). */
 void http_stream_abort(struct http_exchange *ex);
 
 #endif
