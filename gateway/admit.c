@@ -42,6 +42,10 @@ static void shorten_deadline(struct call *c)
 
 enum step_result call_admit(struct call *c)
 {
+    if (!auth_still_valid(c->gateway->auth, c->key)) { /* revoked while the body came in */
+        api_fault_set(&c->fault, &ERR_INVALID_KEY, NULL, NULL);
+        return STEP_FAIL;
+    }
     c->cap = choice_cap(c);
     c->max_tokens = c->cap * c->rq.sequences;
     c->max_input = (int64_t)c->body.len + settings(c)->template_allowance;

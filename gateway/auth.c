@@ -8,6 +8,12 @@ static enum step_result refuse(struct call *c, const struct api_error *e)
     return STEP_FAIL;
 }
 
+/* An address that guesses keys waits for each answer. */
+static void slowed(void *arg)
+{
+    call_resume(arg);
+}
+
 static void judged(void *arg, enum auth_result result, struct key_record *record)
 {
     struct call *c = arg;
@@ -18,7 +24,10 @@ static void judged(void *arg, enum auth_result result, struct key_record *record
         api_fault_set(&c->fault, &ERR_SERVICE_UNAVAILABLE, NULL, NULL);
     else if (result != AUTH_OK)
         api_fault_set(&c->fault, &ERR_INVALID_KEY, NULL, NULL);
-    call_resume(c);
+    if (result == AUTH_SLOW)
+        loop_timer_set(c->gateway->loop, &c->slow, AUTH_SLOW_MS, slowed, c);
+    else
+        call_resume(c);
 }
 
 /* What the key's scopes say of this address and path. */
@@ -44,10 +53,10 @@ enum step_result call_auth(struct call *c)
 
     if (c->key)
         return check_scopes(c);
+    if (c->auth_wait || loop_timer_is_set(&c->slow))
+        return STEP_WAIT;
     if (c->fault.error)
         return STEP_FAIL;
-    if (c->auth_wait)
-        return STEP_WAIT;
     struct span credential = api_key_credential(http_header(c->ex, "authorization"),
                                                 http_header(c->ex, "x-api-key"), &scratch);
     if (!credential.data) {

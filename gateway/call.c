@@ -112,6 +112,7 @@ static void call_end(struct call *c)
     call_finish(c);
     charge_unref(c->charge);
     loop_timer_cancel(g->loop, &c->deadline);
+    loop_timer_cancel(g->loop, &c->slow);
     list_del(&c->link);
     g->call_count--;
     key_record_unref(c->key);

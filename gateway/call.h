@@ -57,6 +57,7 @@ struct call {
 
     /* auth */
     struct auth_wait *auth_wait;
+    struct loop_timer slow; /* a refusal that is held back */
     struct key_record *key;
 
     /* recv, check */

@@ -252,6 +252,23 @@ void gateway_reload(struct gateway *g)
     buf_fini(&why);
 }
 
+/* ---- The service manager ---- */
+
+static void watchdog(void *arg)
+{
+    struct gateway *g = arg;
+
+    manager_told(notify_send("WATCHDOG=1"));
+    loop_timer_set(g->loop, &g->watchdog_timer, notify_watchdog_ms(), watchdog, g);
+}
+
+void gateway_ready(struct gateway *g)
+{
+    manager_told(notify_send("READY=1"));
+    if (notify_watchdog_ms() > 0)
+        watchdog(g);
+}
+
 /* ---- Drain and stop ---- */
 
 static void drain_look(void *arg);

@@ -34,7 +34,7 @@ struct gateway {
     size_t call_count, queue_count;
     size_t bodies_in_flight; /* bytes of request bodies held by calls */
     uint64_t started_ms, drain_until_ms;
-    struct loop_timer drain_timer;
+    struct loop_timer drain_timer, watchdog_timer;
 };
 
 /* The snapshot's settings at this moment; a call keeps the snapshot it began with. */
@@ -45,6 +45,8 @@ static inline const struct gateway_config *gateway_settings(const struct gateway
 
 /* Opens everything by the configuration; what failed is logged. */
 MUST_CHECK int gateway_start(struct gateway *g);
+/* Tells the service manager, now and as often as it wants to hear it. */
+void gateway_ready(struct gateway *g);
 /* SIGHUP: the whole file or nothing. */
 void gateway_reload(struct gateway *g);
 /* SIGTERM: not ready any more, no new connections; running calls finish or end with an error at the

@@ -9,7 +9,6 @@
 #include "gateway/gateway.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "net/notify.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -74,7 +73,7 @@ static int run(struct gateway *g)
     if (error == 0)
         error = loop_signals(g->loop, signals, sizeof(signals) / sizeof(*signals), on_signal, g);
     if (error == 0) {
-        manager_told(notify_send("READY=1"));
+        gateway_ready(g);
         loop_run(g->loop);
     }
     gateway_stop(g);
