@@ -28,12 +28,15 @@ static bool is_number(int family, struct span host)
     return inet_pton(family, text, bytes) == 1;
 }
 
+static bool is_path(struct span path)
+{
+    return span_starts(path, SPAN("/")) && path.len > 1 &&
+           path.len < sizeof((struct sockaddr_un){0}.sun_path);
+}
+
 static bool is_unix(struct span text)
 {
-    const struct span path = span_from(text, 5);
-
-    return span_starts(text, SPAN("unix:/")) && path.len > 1 &&
-           path.len < sizeof((struct sockaddr_un){0}.sun_path);
+    return span_starts(text, SPAN("unix:")) && is_path(span_from(text, 5));
 }
 
 // Cuts "host:port" or "[v6]:port"; *v6 tells which. False when it is neither.
@@ -109,33 +112,48 @@ const char *setting_host_port(const char *text)
     return is_host_port(span_str(text)) ? NULL : "must be host:port";
 }
 
-static bool is_redis_db(struct span rest)
+static bool is_redis_db(struct span db)
 {
-    uint64_t db;
+    uint64_t number;
 
-    return rest.len == 0 || span_u64(rest, 65535, &db) == 0;
+    return span_u64(db, 65535, &number) == 0;
+}
+
+// The password may hold any byte: its last '@' ends it.
+static struct span skip_password(struct span rest)
+{
+    if (!span_starts(rest, SPAN(":")))
+        return rest;
+    for (ptrdiff_t at; (at = span_find(rest, SPAN("@"))) >= 0;)
+        rest = span_from(rest, (size_t)at + 1);
+    return rest;
 }
 
 static bool is_redis_unix(struct span url)
 {
-    const ptrdiff_t query = span_find(url, SPAN("?"));
-
-    if (query < 0)
-        return is_unix(url);
-    const struct span db = span_from(url, (size_t)query);
-    return is_unix(span_cut(url, 0, (size_t)query)) && span_starts(db, SPAN("?db=")) &&
-           db.len > 4 && is_redis_db(span_from(db, 4));
+    if (!span_starts(url, SPAN("unix:")))
+        return false;
+    struct span path = skip_password(span_from(url, 5));
+    const ptrdiff_t query = span_find(path, SPAN("?"));
+    const struct span db = query < 0 ? (struct span){0} : span_from(path, (size_t)query);
+    if (query >= 0 && !(span_starts(db, SPAN("?db=")) && is_redis_db(span_from(db, 4))))
+        return false;
+    path.len -= db.len;
+    return is_path(path);
 }
 
 static bool is_redis_tcp(struct span url)
 {
+    struct span host, port;
+    bool v6;
+
     if (!span_starts(url, SPAN("redis://")))
         return false;
-    struct span rest = span_from(url, 8);
-    for (ptrdiff_t at; (at = span_find(rest, SPAN("@"))) >= 0;)
-        rest = span_from(rest, (size_t)at + 1);
-    const struct span host = span_split(&rest, '/');
-    return is_host_port(host) && is_redis_db(rest);
+    struct span rest = skip_password(span_from(url, 8));
+    const struct span address = span_split(&rest, '/');
+    if (!cut_host(address, &host, &port, &v6) || !is_number(v6 ? AF_INET6 : AF_INET, host))
+        return false;
+    return rest.len == 0 || is_redis_db(rest);
 }
 
 const char *setting_redis_url(const char *text)
@@ -144,7 +162,8 @@ const char *setting_redis_url(const char *text)
 
     if (url.len < 256 && (is_redis_unix(url) || is_redis_tcp(url)))
         return NULL;
-    return "must be redis://[:password@]host:port[/db] or unix:/path[?db=n], at most 255 bytes";
+    return "must be redis://[:password@]address:port[/db] with a number as address, or "
+           "unix:[:password@]/path[?db=n], at most 255 bytes";
 }
 
 const char *setting_engine_url(const char *text)

@@ -10,7 +10,7 @@ const char *setting_listen_local(const char *text);
 const char *setting_unix(const char *text);
 /* Where to dial: "host:port" by name or number. */
 const char *setting_host_port(const char *text);
-/* redis://[:password@]host:port[/db], or unix:/path[?db=n]. */
+/* redis://[:password@]address:port[/db], or unix:[:password@]/path[?db=n]: numbers only. */
 const char *setting_redis_url(const char *text);
 /* http:// on this machine, or unix:/path. */
 const char *setting_engine_url(const char *text);

@@ -64,7 +64,7 @@ static const struct config_table model_table = {
 };
 
 #define DAY(day)                                                                                   \
-    TEXT(worker_config, "hours." #day, hours_##day, "always", setting_hours,                         \
+    TEXT(worker_config, "hours." #day, hours_##day, "always", setting_hours,                       \
          "local time: always, HH:MM-HH:MM,... or empty: never")
 
 static const struct config_field fields[] = {

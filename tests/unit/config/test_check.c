@@ -34,7 +34,8 @@ static void refuse(check_fn *check, const char *const *texts)
 static void listening_addresses_are_numbers(void **state)
 {
     (void)state;
-    TAKE(setting_listen, "127.0.0.1:80", "0.0.0.0:0", ":80", "[::1]:80", "[::]:8443", "unix:/run/a");
+    TAKE(setting_listen, "127.0.0.1:80", "0.0.0.0:0", ":80", "[::1]:80", "[::]:8443",
+         "unix:/run/a");
     REFUSE(setting_listen, "", "80", "localhost:80", "127.0.0.1", "127.0.0.1:65536", "[::1]",
            "::1:80", "127.0.0.1:08", "unix:", "unix:a", "unix:/", "[127.0.0.1]:80",
            "127.0.0.1:80 ");
@@ -70,10 +71,11 @@ static void dialled_addresses_may_be_names(void **state)
 static void redis_urls_are_tcp_or_unix(void **state)
 {
     (void)state;
-    TAKE(setting_redis_url, "redis://127.0.0.1:6379", "redis://:p@ss@h:1/2", "redis://[::1]:6379/0",
-         "unix:/run/redis.sock", "unix:/run/redis.sock?db=3");
-    REFUSE(setting_redis_url, "127.0.0.1:6379", "redis://h", "redis://h:1/x", "rediss://h:1",
-           "unix:/r?db=", "unix:/r?db=x", "");
+    TAKE(setting_redis_url, "redis://127.0.0.1:6379", "redis://:p@ss@10.0.0.1:1/2",
+         "redis://[::1]:6379/0", "unix:/run/redis.sock", "unix:/run/redis.sock?db=3",
+         "unix::p@ss@/run/r");
+    REFUSE(setting_redis_url, "127.0.0.1:6379", "redis://h", "redis://h:1", "redis://127.0.0.1:1/x",
+           "rediss://127.0.0.1:1", "unix:/r?db=", "unix:/r?db=x", "");
 }
 
 static void engines_are_on_the_same_machine(void **state)
@@ -99,9 +101,9 @@ static void hours_are_ranges_of_one_day(void **state)
 {
     (void)state;
     TAKE(setting_hours, "always", "", "00:00-24:00", "09:00-17:30", "00:00-06:00,22:00-24:00");
-    REFUSE(setting_hours, "never", "9:00-17:00", "09:00", "09:00-25:00", "09:60-10:00", "22:00-06:00",
-           "09:00-09:00", "09:00-10:00,", ",", "09:00-10:00;11:00-12:00", "09:00 10:00",
-           "00:00-24:01");
+    REFUSE(setting_hours, "never", "9:00-17:00", "09:00", "09:00-25:00", "09:60-10:00",
+           "22:00-06:00", "09:00-09:00", "09:00-10:00,", ",", "09:00-10:00;11:00-12:00",
+           "09:00 10:00", "00:00-24:01");
 }
 
 static void choices_come_from_their_lists(void **state)
@@ -121,7 +123,8 @@ static void proxies_and_origins(void **state)
 {
     (void)state;
     TAKE(setting_proxy, "unix", "127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "::1", "0.0.0.0/0");
-    REFUSE(setting_proxy, "", "localhost", "10.0.0.0/33", "10.0.0.0/", "2001:db8::/129", "10.0.0/8");
+    REFUSE(setting_proxy, "", "localhost", "10.0.0.0/33", "10.0.0.0/", "2001:db8::/129",
+           "10.0.0/8");
     TAKE(setting_origin, "*", "https://app.example.org", "http://localhost:3000",
          "tauri://localhost");
     REFUSE(setting_origin, "", "app.example.org", "https://a/", "https://", "://a", "https://a b");
