@@ -7,6 +7,8 @@ int json_read(struct span text, json_t **out)
 
     *out = NULL;
     TRY(json_bound(text, JSON_MAX_DEPTH, JSON_MAX_VALUES));
+    if (text.len > 0 && memchr(text.data, 0, text.len))
+        return E_INVALID; // jansson takes one behind a number for white space
     json_t *doc = json_loadb((const char *)text.data, text.len,
                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     if (!json_is_object(doc)) {

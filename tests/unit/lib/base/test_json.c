@@ -181,6 +181,17 @@ static void booleans_are_neither_numbers_nor_strings(void **state)
     assert_int_equal(json_obj_bool(doc, "x", &v), E_NOT_FOUND);
 }
 
+static void a_raw_nul_byte_is_refused_wherever_it_stands(void **state)
+{
+    (void)state;
+    AUTO_JSON json_t *doc = NULL;
+
+    assert_int_equal(json_read(SPAN("{\"i\":1\0}"), &doc), E_INVALID);
+    assert_int_equal(json_read(SPAN("{\"s\":\"a\0b\"}"), &doc), E_INVALID);
+    assert_int_equal(json_read(SPAN("{\"i\":1}\0"), &doc), E_INVALID);
+    assert_null(doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +202,7 @@ int main(void)
         cmocka_unit_test(a_bomb_of_empty_arrays_is_refused_early),
         cmocka_unit_test(strings_are_read_with_their_length),
         cmocka_unit_test(integers_are_read_within_their_range),
+        cmocka_unit_test(a_raw_nul_byte_is_refused_wherever_it_stands),
         cmocka_unit_test(booleans_are_neither_numbers_nor_strings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
