@@ -89,8 +89,7 @@ static enum step_result check_model(struct call *c)
         return STEP_FAIL;
     }
     if (served && !(c->model.model.endpoints & (1u << c->rq.endpoint))) {
-        api_fault_text(&c->fault, &ERR_UNSUPPORTED_VALUE, "model",
-                       "The model does not support this endpoint.");
+        api_fault_set(&c->fault, &ERR_MODEL_UNSUPPORTED_ENDPOINT, "model", shown);
         return STEP_FAIL;
     }
     return STEP_NEXT;

@@ -5,8 +5,6 @@
 #include "gateway/call.h"
 #include "gateway/reply.h"
 
-enum { ROUTE_NAME_MAX = 64 };
-
 static const struct gateway_config *settings(const struct call *c)
 {
     return c->config->values;
@@ -62,16 +60,14 @@ static enum step_result refuse(struct call *c, const struct api_error *e)
     return STEP_FAIL;
 }
 
+/* "POST /v1/foo": api_fault_set shows only what is printable of it. */
 static enum step_result refuse_url(struct call *c)
 {
-    struct span m = http_method(c->ex), p = span_cut(http_path(c->ex), 0, ROUTE_NAME_MAX);
-    char *text = arena_printf(&c->arena, "Invalid URL (%.*s %.*s)", SPAN_FMT(span_cut(m, 0, 16)),
-                              SPAN_FMT(p));
+    const char *what =
+        arena_printf(&c->arena, "%.*s %.*s", SPAN_FMT(span_cut(http_method(c->ex), 0, 16)),
+                     SPAN_FMT(http_path(c->ex)));
 
-    for (char *s = text; *s; s++)
-        if (*s < 0x20 || *s > 0x7E || *s == '"' || *s == '\\')
-            *s = '?';
-    api_fault_text(&c->fault, &ERR_UNKNOWN_URL, NULL, "%s", text);
+    api_fault_set(&c->fault, &ERR_UNKNOWN_URL, NULL, what);
     return STEP_FAIL;
 }
 
@@ -79,18 +75,10 @@ static enum step_result refuse_method(struct call *c)
 {
     struct span m = span_cut(http_method(c->ex), 0, 16);
 
-    api_fault_text(
-        &c->fault, &ERR_METHOD_NOT_SUPPORTED, NULL,
-        "Not allowed to %.*s on /v1%s (HINT: Perhaps you meant to use a different HTTP method?)",
-        SPAN_FMT(m), c->route->path);
-    return STEP_FAIL;
-}
-
-static enum step_result refuse_route(struct call *c)
-{
-    api_fault_set(&c->fault, c->route->error, NULL, NULL);
-    if (c->route->message)
-        api_fault_text(&c->fault, c->route->error, NULL, "%s", c->route->message);
+    if (span_is(m, "GET") && c->route->kind == ROUTE_INFERENCE && c->route->endpoint == EP_CHAT)
+        return refuse(c, &ERR_METHOD_NOT_STORED);
+    const char *what = arena_printf(&c->arena, "%.*s on /v1%s", SPAN_FMT(m), c->route->path);
+    api_fault_set(&c->fault, &ERR_METHOD_NOT_SUPPORTED, NULL, what);
     return STEP_FAIL;
 }
 
@@ -145,7 +133,7 @@ enum step_result call_head(struct call *c)
     if (!route_allows(c->route, method))
         return refuse_method(c);
     if (c->route->kind == ROUTE_REFUSE)
-        return refuse_route(c);
+        return refuse(c, c->route->error);
     if (c->gateway->draining)
         return refuse(c, &ERR_OVERLOADED);
     return c->route->kind == ROUTE_INFERENCE ? check_body_head(c) : STEP_NEXT;

@@ -2,62 +2,48 @@
  * matches names the allowed methods. */
 #include "gateway/routes.h"
 
-#define NOT_STORED                                                                                 \
-    "Chat completions are not stored by this service, so there is nothing to retrieve."
-#define NO_STATE                                                                                   \
-    "Responses and conversations are not stored; send the whole input with each request."
-#define NO_FILES "This service keeps no files; send content inside the request."
-#define NO_THREADS                                                                                 \
-    "The Assistants API keeps state, which this service does not; use /v1/chat/completions."
-#define NO_TUNING "Fine-tuning and evals are not offered."
-#define NO_BATCH  "Batches are not available yet; send single requests with a key of class batch."
-#define NOT_YET   "This endpoint is not available yet."
-#define USE_CHAT  "Not available yet; use /v1/chat/completions."
-
-#define REFUSE(path_, match_, error_, message_)                                                    \
+#define REFUSE(path_, match_, error_)                                                              \
     {                                                                                              \
-        .path = path_, .match = match_, .kind = ROUTE_REFUSE, .error = &ERR_##error_,              \
-        .message = message_                                                                        \
+        .path = path_, .match = match_, .kind = ROUTE_REFUSE, .error = &ERR_##error_               \
     }
 
 static const struct route routes[] = {
-    {"/chat/completions", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_CHAT, "chat", .message = NULL},
+    {"/chat/completions", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_CHAT, "chat", .serve = NULL},
     {"/completions", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_COMPLETIONS, "completions",
-     .message = NULL},
+     .serve = NULL},
     {"/embeddings", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_EMBEDDINGS, "embeddings",
-     .message = NULL},
+     .serve = NULL},
     {"/models", ROUTE_EXACT, "GET", ROUTE_SERVE, .scope = "models", .serve = models_list},
     {"/models", ROUTE_UNDER, "GET", ROUTE_SERVE, .scope = "models", .serve = models_get},
-    REFUSE("/chat/completions", ROUTE_UNDER, NOT_STORED, NOT_STORED),
-    REFUSE("/responses/compact", ROUTE_EXACT, NOT_STORED, NO_STATE),
-    REFUSE("/responses/input_tokens", ROUTE_EXACT, NOT_IMPLEMENTED, USE_CHAT),
-    REFUSE("/responses", ROUTE_EXACT, NOT_IMPLEMENTED, USE_CHAT),
-    REFUSE("/responses", ROUTE_UNDER, NOT_STORED, NO_STATE),
-    REFUSE("/conversations", ROUTE_UNDER, NOT_STORED, NO_STATE),
-    REFUSE("/files", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
-    REFUSE("/uploads", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
-    REFUSE("/vector_stores", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
-    REFUSE("/containers", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_FILES),
-    REFUSE("/assistants", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_THREADS),
-    REFUSE("/threads", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_THREADS),
-    REFUSE("/fine_tuning", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_TUNING),
-    REFUSE("/fine-tunes", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_TUNING),
-    REFUSE("/evals", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, NO_TUNING),
-    REFUSE("/moderations", ROUTE_UNDER, UNSUPPORTED_ENDPOINT, "No moderation model is offered."),
-    REFUSE("/realtime", ROUTE_UNDER, UNSUPPORTED_ENDPOINT,
-           "The Realtime API is not offered; use /v1/chat/completions with stream."),
-    REFUSE("/messages/batches", ROUTE_UNDER, NOT_IMPLEMENTED, NO_BATCH),
-    REFUSE("/batches", ROUTE_UNDER, NOT_IMPLEMENTED, NO_BATCH),
-    REFUSE("/images", ROUTE_UNDER, NOT_IMPLEMENTED, "Image generation is not available yet."),
-    REFUSE("/audio", ROUTE_UNDER, NOT_IMPLEMENTED, "Audio is not available yet."),
-    REFUSE("/videos", ROUTE_UNDER, NOT_IMPLEMENTED, "Video is not available yet."),
-    REFUSE("/rerank", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
-    REFUSE("/reranking", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
-    REFUSE("/v2/rerank", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
-    REFUSE("/score", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
-    REFUSE("/tokenize", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
-    REFUSE("/detokenize", ROUTE_EXACT, NOT_IMPLEMENTED, NOT_YET),
-    REFUSE("/messages", ROUTE_UNDER, NOT_IMPLEMENTED, USE_CHAT),
+    REFUSE("/chat/completions", ROUTE_UNDER, NOT_STORED),
+    REFUSE("/responses/compact", ROUTE_EXACT, NOT_STORED_RESPONSES),
+    REFUSE("/responses/input_tokens", ROUTE_EXACT, NO_RESPONSES),
+    REFUSE("/responses", ROUTE_EXACT, NO_RESPONSES),
+    REFUSE("/responses", ROUTE_UNDER, NOT_STORED_RESPONSES),
+    REFUSE("/conversations", ROUTE_UNDER, NOT_STORED_RESPONSES),
+    REFUSE("/files", ROUTE_UNDER, NO_FILES),
+    REFUSE("/uploads", ROUTE_UNDER, NO_FILES),
+    REFUSE("/vector_stores", ROUTE_UNDER, NO_FILES),
+    REFUSE("/containers", ROUTE_UNDER, NO_FILES),
+    REFUSE("/assistants", ROUTE_UNDER, NO_ASSISTANTS),
+    REFUSE("/threads", ROUTE_UNDER, NO_ASSISTANTS),
+    REFUSE("/fine_tuning", ROUTE_UNDER, NO_FINE_TUNING),
+    REFUSE("/fine-tunes", ROUTE_UNDER, NO_FINE_TUNING),
+    REFUSE("/evals", ROUTE_UNDER, NO_FINE_TUNING),
+    REFUSE("/moderations", ROUTE_UNDER, NO_MODERATION),
+    REFUSE("/realtime", ROUTE_UNDER, NO_REALTIME),
+    REFUSE("/batches", ROUTE_UNDER, NO_BATCHES),
+    REFUSE("/messages/batches", ROUTE_UNDER, NO_BATCHES),
+    REFUSE("/messages", ROUTE_UNDER, NO_RESPONSES),
+    REFUSE("/images", ROUTE_UNDER, NO_IMAGES),
+    REFUSE("/audio", ROUTE_UNDER, NO_AUDIO),
+    REFUSE("/videos", ROUTE_UNDER, NO_VIDEO),
+    REFUSE("/rerank", ROUTE_EXACT, NOT_IMPLEMENTED),
+    REFUSE("/reranking", ROUTE_EXACT, NOT_IMPLEMENTED),
+    REFUSE("/v2/rerank", ROUTE_EXACT, NOT_IMPLEMENTED),
+    REFUSE("/score", ROUTE_EXACT, NOT_IMPLEMENTED),
+    REFUSE("/tokenize", ROUTE_EXACT, NOT_IMPLEMENTED),
+    REFUSE("/detokenize", ROUTE_EXACT, NOT_IMPLEMENTED),
 };
 
 static bool matches(const struct route *r, struct span path)

@@ -11,7 +11,7 @@ enum route_match { ROUTE_EXACT, ROUTE_UNDER /* the path and everything below it 
 enum route_kind {
     ROUTE_INFERENCE, /* endpoint */
     ROUTE_SERVE,     /* answered by `serve` after auth */
-    ROUTE_REFUSE     /* always `error` with `message` */
+    ROUTE_REFUSE     /* always `error` */
 };
 
 struct route {
@@ -23,7 +23,6 @@ struct route {
     const char *scope; /* of the key */
     void (*serve)(struct call *c);
     const struct api_error *error;
-    const char *message; /* NULL: the error's own */
 };
 
 /* The route of a path as sent (with or without /v1), and what follows it, percent-decoded once into
