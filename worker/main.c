@@ -1,0 +1,299 @@
+/* cocoon-worker: sits beside an inference engine, dials gateways, opens sealed requests, runs them,
+ * seals the answers. Options, start-up and the way down. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "net/notify.h"
+#include "net/socket.h"
+#include "worker/admin.h"
+#include "worker/call.h"
+#include "worker/describe.h"
+#include "worker/gateways.h"
+#include "worker/watts.h"
+
+enum { EXIT_USAGE = 2, SPARE_CONNECTIONS = 8 };
+
+/* ---- Options ---- */
+
+static const char usage_text[] =
+    "usage: cocoon-worker --config FILE [--check]\n"
+    "\n"
+    "  --config FILE  settings (YAML), see below\n"
+    "  --check        read the settings, say what is wrong with them, and leave\n"
+    "  --help         this text\n"
+    "  --version      version and commit\n"
+    "\n"
+    "Signals: SIGHUP reads the settings again, SIGTERM finishes what runs and leaves.\n";
+
+static void print_help(void)
+{
+    fputs(usage_text, stdout);
+    puts("\nSettings:");
+    config_help(&worker_config_table, stdout);
+}
+
+struct options {
+    const char *config;
+    bool check;
+};
+
+/* Returns the exit status, or -1 to go on. */
+static int read_options(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == 'c') {
+            o->config = optarg;
+        } else if (c == 'k') {
+            o->check = true;
+        } else if (c == 'h') {
+            print_help();
+            return EXIT_SUCCESS;
+        } else if (c == 'v') {
+            printf("cocoon-worker %s (%s)\n", cocoon_version, cocoon_commit);
+            return EXIT_SUCCESS;
+        } else {
+            fputs("try: cocoon-worker --help\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (o->config && optind == argc)
+        return -1;
+    fputs(o->config ? "cocoon-worker: too many arguments\n"
+                    : "cocoon-worker: --config FILE is missing; an example is "
+                      "config/worker.example.yaml\n",
+          stderr);
+    return EXIT_USAGE;
+}
+
+/* ---- Secrecy of the process ---- */
+
+/* Keys and content must not reach a core file or a debugger; nor swap, where nothing limits locked
+ * memory (a limit would let allocations fail later). */
+static void close_doors(void)
+{
+    const struct rlimit none = {0, 0};
+    struct rlimit locked = {0};
+    bool done = false;
+
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)setrlimit(RLIMIT_CORE, &none);
+    if (getrlimit(RLIMIT_MEMLOCK, &locked) == 0 && locked.rlim_cur == RLIM_INFINITY)
+        done = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
+    log_event(LOG_INFO, "memory", "locked=%s", done ? "yes" : "no");
+}
+
+static enum log_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum log_level)i;
+    return LOG_INFO;
+}
+
+/* ---- Start ---- */
+
+static void on_engine_changed(void *arg)
+{
+    struct worker *w = arg;
+
+    if (w->keys) /* the keyset names the engine */
+        keys_publish(w->keys);
+}
+
+static void on_signal(void *arg, int signo)
+{
+    struct worker *w = arg;
+
+    if (signo == SIGHUP)
+        (void)!worker_reload(w);
+    else
+        worker_stop(w);
+}
+
+static void on_watchdog(void *arg)
+{
+    struct worker *w = arg;
+
+    (void)!notify_send("WATCHDOG=1");
+    loop_timer_set(w->loop, &w->watchdog, notify_watchdog_ms(), on_watchdog, w);
+}
+
+static int start_engine(struct worker *w)
+{
+    const struct worker_config *c = worker_config(w);
+    const struct engine_options options = {
+        .url = c->engine_url,
+        .kind = c->engine_kind,
+        .silent_ms = (uint64_t)c->engine_silent_ms,
+        .connections = (unsigned)c->max_requests + SPARE_CONNECTIONS,
+        .offload = w->offload,
+    };
+
+    return engine_new(&w->engine, w->loop, &options, on_engine_changed, w);
+}
+
+static int start_keys(struct worker *w)
+{
+    uint8_t spki[TLS_SPKI_LEN];
+
+    TRY(tls_client_new(&w->tls));
+    tls_client_spki(w->tls, spki);
+    return keys_new(&w->keys, w->loop, spki, (uint64_t)worker_config(w)->keyset_s, describe_keyset,
+                    w);
+}
+
+static int start_signals(struct worker *w)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+
+    return loop_signals(w->loop, signals, sizeof(signals) / sizeof(signals[0]), on_signal, w);
+}
+
+struct part {
+    const char *name;
+    int (*start)(struct worker *w);
+};
+
+static int start_loop(struct worker *w)
+{
+    TRY(loop_new(&w->loop));
+    TRY(start_signals(w)); /* before threads: they inherit the mask */
+    return offload_new(&w->offload, w->loop, (unsigned)worker_config(w)->offload_threads);
+}
+
+static int start_usage(struct worker *w)
+{
+    return usage_open(&w->usage, w->loop, w->offload, worker_config(w)->usage_file);
+}
+
+static int start_limits(struct worker *w)
+{
+    TRY(settings_from_config(&w->settings, worker_config(w)));
+    w->watts = watts_new(w->loop, w->offload, worker_config(w)->watts_command);
+    watts_ceiling(w->watts, w->settings.max_watts);
+    return 0;
+}
+
+static int start_admin(struct worker *w)
+{
+    return admin_new(&w->admin, w, worker_config(w)->admin);
+}
+
+static int start_gateways(struct worker *w)
+{
+    return gateways_new(&w->gateways, w);
+}
+
+static const struct part parts[] = {
+    {"loop", start_loop},     {"limits", start_limits}, {"usage_file", start_usage},
+    {"engine", start_engine}, {"keys", start_keys},     {"gateways", start_gateways},
+    {"admin", start_admin},
+};
+
+static int start(struct worker *w)
+{
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const int error = parts[i].start(w);
+        if (error < 0) {
+            log_event(LOG_ERROR, "start", "part=%s error=%s errno=%m", parts[i].name,
+                      error_name(error));
+            return error;
+        }
+    }
+    return 0;
+}
+
+/* ---- The way down (libraries.md §6), each part as far as it was made ---- */
+
+static void finish(struct worker *w)
+{
+    if (w->gateways)
+        gateways_close(w->gateways);
+    if (w->loop) /* the calls that were left end in this turn */
+        loop_turn(w->loop, 0);
+    admin_free(w->admin);
+    if (w->watts)
+        watts_stop(w->watts);
+    if (w->usage)
+        usage_stop(w->usage);
+    if (w->offload)
+        offload_free(w->offload);
+    engine_free(w->engine);
+    if (w->loop)
+        loop_turn(w->loop, 0);
+    usage_close(w->usage);
+    watts_free(w->watts);
+    gateways_free(w->gateways);
+    keys_free(w->keys);
+    if (w->loop) {
+        loop_timer_cancel(w->loop, &w->stop_timer);
+        loop_timer_cancel(w->loop, &w->watchdog);
+        loop_free(w->loop);
+    }
+    tls_ctx_free(w->tls);
+    config_unref(w->config);
+}
+
+static int run(struct worker *w)
+{
+    if (start(w) < 0) {
+        finish(w);
+        return EXIT_FAILURE;
+    }
+    log_event(LOG_INFO, "started", "version=%s commit=%s worker_id=%s attestation=%s files=%llu",
+              cocoon_version, cocoon_commit, worker_config(w)->worker_id, worker_env(w),
+              (unsigned long long)net_raise_nofile());
+    if (strcmp(worker_env(w), "production") != 0)
+        log_event(LOG_WARN, "attestation", "env=%s production=no", worker_env(w));
+    if (notify_watchdog_ms() > 0)
+        on_watchdog(w);
+    (void)!notify_send("READY=1");
+    loop_run(w->loop);
+    finish(w);
+    log_event(LOG_INFO, "stopped", "clean=yes");
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    AUTO(buf_fini) struct buf why = {0};
+    struct options options = {0};
+    struct worker w = {.started_ms = clock_mono_ms()};
+
+    list_init(&w.calls);
+    const int status = read_options(argc, argv, &options);
+    if (status >= 0)
+        return status;
+    if (config_load(&w.config, &worker_config_table, options.config, &why) < 0) {
+        fprintf(stderr, "cocoon-worker: the settings are wrong:\n%s\n", buf_cstr(&why));
+        return EXIT_USAGE;
+    }
+    if (options.check) {
+        config_unref(w.config);
+        puts("ok");
+        return EXIT_SUCCESS;
+    }
+    w.config_file = options.config;
+    log_init("worker", level_of(worker_config(&w)->log_level));
+    close_doors();
+    return run(&w);
+}
