@@ -1,0 +1,91 @@
+"""A few stories with the real engine and model of `make run`: a model of 135M parameters, so structure is what counts."""
+
+import json
+
+import pytest
+
+from stack import SLOW, wait_for
+
+MODEL = "smollm2-135m-instruct"
+TOOLS = [{"type": "function", "function": {
+    "name": "get_weather", "description": "Current weather of a city",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]
+# So small a model calls a tool when it is told the call's text.
+CALL = 'Reply with exactly this text:\n<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+
+
+@pytest.fixture
+def client(real):
+    return real.client(timeout=100 * SLOW)
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def test_the_capital_of_france_is_paris(client):
+    answer = client.chat.completions.create(model=MODEL, messages=user("What is the capital of France?"), temperature=0, max_tokens=30)
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "stop" and answer.usage.prompt_tokens > 10
+
+
+def test_a_stream_says_the_same_as_a_whole_answer(client):
+    call = dict(model=MODEL, messages=user("What is the capital of France?"), temperature=0, max_tokens=30)
+    whole = client.chat.completions.create(**call)
+    chunks = list(client.chat.completions.create(**call, stream=True, stream_options={"include_usage": True}))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_tool_is_called(client):
+    answer = client.chat.completions.create(model=MODEL, messages=user(CALL), tools=TOOLS, temperature=0, max_tokens=80)
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "get_weather" and json.loads(call.function.arguments) == {"city": "Paris"}
+    arguments = ""
+    for chunk in client.chat.completions.create(model=MODEL, messages=user(CALL), tools=TOOLS, temperature=0, max_tokens=80, stream=True):
+        for piece in chunk.choices[0].delta.tool_calls or []:
+            arguments += piece.function.arguments or ""
+    assert json.loads(arguments) == {"city": "Paris"}
+
+
+def test_json_follows_its_schema(client):
+    schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "large": {"type": "boolean"}},
+              "required": ["city", "large"], "additionalProperties": False}
+    answer = client.chat.completions.create(
+        model=MODEL, messages=user("Name a large city as JSON."), temperature=0, max_tokens=120,
+        response_format={"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": schema}})
+    value = json.loads(answer.choices[0].message.content)
+    assert set(value) == {"city", "large"} and isinstance(value["large"], bool)
+
+
+def test_embeddings_have_the_models_size(client):
+    data = client.embeddings.create(model=MODEL, input=["one", "two"]).data
+    assert [len(d.embedding) for d in data] == [576, 576] and list(data[0].embedding) != list(data[1].embedding)
+
+
+def test_two_choices_are_both_counted(client):
+    answer = client.chat.completions.create(model=MODEL, messages=user("Say a word."), n=2, max_tokens=4, temperature=0)
+    assert [c.index for c in answer.choices] == [0, 1]
+    assert answer.usage.completion_tokens == 8 or any(c.finish_reason == "stop" for c in answer.choices)
+
+
+def test_a_prompt_beyond_the_context_is_refused(client):
+    import openai
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(model=MODEL, messages=user("word " * 4000), max_tokens=8)
+    assert raised.value.code == "context_length_exceeded"
+
+
+def test_leaving_a_stream_frees_the_engines_slot(real, client):
+    import urllib.request
+
+    def busy():
+        with urllib.request.urlopen(real.real_engine.url + "/slots", timeout=5) as answer:
+            return sum(slot["is_processing"] for slot in json.load(answer))
+
+    stream = client.chat.completions.create(model=MODEL, messages=user("Write a very long story."), max_tokens=1500, stream=True)
+    for _ in zip(range(5), stream):
+        pass
+    assert busy() == 1
+    stream.close()
+    wait_for(lambda: busy() == 0, "the engine's slot to be free", 5, step=0.25)
