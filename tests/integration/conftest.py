@@ -69,7 +69,7 @@ def stack():
 @pytest.fixture(scope="session")
 def _chain():
     for stack in live_stack("chain"):
-        stack.engine(models=["fake-model", "org/model:tag v1"])
+        stack.engine(models=["fake-model", "org/model:tag-v1"])
         stack.gateway()
         stack.worker()
         yield stack.wait_ready()

@@ -64,16 +64,20 @@ class Raw:
     """One connection. `address` is (host, port) or the path of a UNIX socket."""
 
     def __init__(self, address, timeout=20, key=None, receive_buffer=None):
+        self.address, self.timeout, self.key, self.receive_buffer = address, timeout, key, receive_buffer
+        self.answer = None
+        self.connect()
+
+    def connect(self):
+        address = self.address
         self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(timeout)
+        if self.receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        self.socket.settimeout(self.timeout)
         self.socket.connect(address)
         if not isinstance(address, str):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.key = key
         self.buffer = b""
-        self.answer = None
         self.left = None  # bytes of the body or chunk still to come; None: until the end; "chunk": a chunk's size comes next
 
     def __enter__(self):
@@ -209,7 +213,10 @@ class Raw:
             return self.answer
 
     def ask(self, method, target, body=None, headers=(), close=False):
-        """A request and its whole answer."""
+        """A request and its whole answer; on a new connection when the last answer said that it closes this one."""
+        if self.answer and self.answer.header("connection") == "close":
+            self.close()
+            self.connect()
         self.request(method, target, body, headers, close)
         self.head()
         if method == "HEAD":

@@ -116,8 +116,8 @@ def test_embeddings(client):
 
 
 def test_models(client):
-    assert {m.id for m in client.models.list()} == {MODEL, "org/model:tag v1"}
-    assert client.models.retrieve("org/model:tag v1").id == "org/model:tag v1"
+    assert {m.id for m in client.models.list()} == {MODEL, "org/model:tag-v1"}
+    assert client.models.retrieve("org/model:tag-v1").id == "org/model:tag-v1"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("no/such model")
 

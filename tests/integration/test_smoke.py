@@ -70,10 +70,10 @@ def test_models_are_listed_and_found(raw):
     a = raw.ask("GET", "/v1/models")
     assert a.status == 200 and a.json["object"] == "list"
     models = {m["id"]: m for m in a.json["data"]}
-    assert set(models) == {"fake-model", "org/model:tag v1"}
+    assert set(models) == {"fake-model", "org/model:tag-v1"}
     assert all(m["object"] == "model" and isinstance(m["created"], int) and m["owned_by"] for m in models.values())
-    for path in (quote("org/model:tag v1"), "org/model:tag%20v1"):
-        assert raw.ask("GET", "/v1/models/" + path).json["id"] == "org/model:tag v1"
+    for path in (quote("org/model:tag-v1"), "org/model:tag-v1"):
+        assert raw.ask("GET", "/v1/models/" + path).json["id"] == "org/model:tag-v1"
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/embeddings"])

@@ -92,8 +92,8 @@ test("embeddings", async () => {
 test("models", async () => {
   const ids = [];
   for await (const m of client.models.list()) ids.push(m.id);
-  assert.deepEqual(ids.sort(), ["fake-model", "org/model:tag v1"]);
-  assert.equal((await client.models.retrieve("org/model:tag v1")).id, "org/model:tag v1");
+  assert.deepEqual(ids.sort(), ["fake-model", "org/model:tag-v1"]);
+  assert.equal((await client.models.retrieve("org/model:tag-v1")).id, "org/model:tag-v1");
 });
 
 test("errors become the package's classes", async () => {
