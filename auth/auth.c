@@ -4,22 +4,15 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
-
 enum { RETRY_MS = 250 }; /* between questions for a key while Redis does not answer */
 
 // ---- Verdicts -----------------------------------------------------------------------------------
-
-static bool expired(const struct key_record *r)
-{
-    return r->expires_s != 0 && clock_wall_ms() / 1000 >= r->expires_s;
-}
 
 static bool record_holds(const struct key_record *r, const uint8_t secret_sha256[static SHA256_LEN])
 {
     const bool same = crypto_equal(SPAN_OF(r->secret_sha256), span_of(secret_sha256, SHA256_LEN));
 
-    return same && !r->revoked && !expired(r);
+    return same && key_record_live(r);
 }
 
 static enum auth_result refusal(struct auth *a, struct span peer)
@@ -109,7 +102,7 @@ bool auth_still_valid(const struct auth *a, const struct key_record *r)
     (void)a;
     while (r->newer)
         r = r->newer;
-    return !r->revoked && !expired(r);
+    return key_record_live(r);
 }
 
 // ---- Answers ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "auth/cidr.h"
+#include "base/clock.h"
 #include "base/encode.h"
 #include "base/json.h"
 
@@ -14,6 +15,11 @@ struct key_record *key_record_ref(struct key_record *r)
 {
     r->refs++;
     return r;
+}
+
+bool key_record_live(const struct key_record *r)
+{
+    return !r->revoked && (r->expires_s == 0 || clock_wall_ms() / 1000 < r->expires_s);
 }
 
 static void free_list(char **list)
@@ -58,6 +64,14 @@ static int read_word(const json_t *doc, const char *name, char *out, size_t size
     return 0;
 }
 
+static int read_project(const json_t *doc, struct key_record *r)
+{
+    struct span s;
+
+    TRY(json_obj_string(doc, "project", &s));
+    return s.len == 0 ? 0 : read_word(doc, "project", r->project, sizeof(r->project));
+}
+
 // A name for people: UTF-8 without control characters.
 static int read_name(const json_t *doc, char *out, size_t size)
 {
@@ -75,7 +89,7 @@ static int read_name(const json_t *doc, char *out, size_t size)
     return 0;
 }
 
-static bool endpoint_valid(struct span s)
+bool key_endpoint_known(struct span s)
 {
     return span_is(s, "chat") || span_is(s, "completions") || span_is(s, "embeddings") ||
            span_is(s, "models");
@@ -127,7 +141,7 @@ static int read_scopes(const json_t *doc, struct key_record *r)
     if (!json_is_object(scopes))
         return E_INVALID;
     TRY(read_list(scopes, "models", model_valid, &r->models));
-    TRY(read_list(scopes, "endpoints", endpoint_valid, &r->endpoints));
+    TRY(read_list(scopes, "endpoints", key_endpoint_known, &r->endpoints));
     return read_list(scopes, "ranges", range_valid, &r->ranges);
 }
 
@@ -200,7 +214,7 @@ static int read_record(const json_t *doc, struct key_record *r)
 
     TRY(read_choices(doc, r));
     TRY(read_identity(doc, r));
-    TRY(optional(read_word(doc, "project", r->project, sizeof(r->project))));
+    TRY(optional(read_project(doc, r)));
     TRY(optional(read_name(doc, r->name, sizeof(r->name))));
     TRY(optional(json_obj_int(doc, "expires", 0, INT64_MAX, &expires)));
     r->expires_s = (uint64_t)expires;

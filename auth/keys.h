@@ -94,6 +94,11 @@ void auth_cancel(struct auth_wait *w);
  * revocation that is published is noticed within a round trip also for records that calls hold. */
 bool auth_still_valid(const struct auth *a, const struct key_record *r);
 
+/* Neither revoked nor expired. */
+bool key_record_live(const struct key_record *r);
+/* chat, completions, embeddings, models: what a scope may name. */
+bool key_endpoint_known(struct span name);
+
 /* Scopes of a record. */
 bool key_allows_model(const struct key_record *r, struct span model);
 bool key_allows_endpoint(const struct key_record *r, const char *endpoint);

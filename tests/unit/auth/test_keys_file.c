@@ -52,7 +52,7 @@ static struct keys_file *open_file(struct fixture *f, bool change)
 }
 
 static const struct key_spec plain = {
-    .name = "test", .account = "acme", .project = "p", .class = "interactive"};
+    .name = "test", .account = "acme", .project = "", .class = "interactive"};
 
 // Makes a key in the file and saves; its text is in f->text.
 static void create(struct fixture *f, const struct key_spec *spec)

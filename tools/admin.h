@@ -1,0 +1,21 @@
+/* One request to the admin listener of a worker or gateway, and its answer. */
+#ifndef TOOLS_ADMIN_H
+#define TOOLS_ADMIN_H
+
+#include "base/json.h"
+
+/* where: unix:/path, /path, http://host:port or host:port. body NULL: none; else JSON. The answer
+ * (at most 4 MiB) is appended to out. E_INVALID: where is no address; E_UNAVAILABLE: nobody listens
+ * there; E_TIMEOUT; E_TOO_LARGE; E_CLOSED and E_PROTOCOL. */
+MUST_CHECK int admin_request(const char *where, const char *method, const char *path,
+                             const char *body, unsigned *status, struct buf *out);
+
+struct command;
+
+/* The same for a command: says what is wrong and what to do, returns its exit code; -1 and *doc
+ * (may be NULL: an answer that is no JSON object) when it was answered with 2xx. `option` names
+ * what gave `where`. */
+MUST_CHECK int admin_ask(const struct command *c, const char *where, const char *option,
+                         const char *method, const char *path, const char *body, json_t **doc);
+
+#endif

@@ -1,0 +1,116 @@
+/* Tables and JSON on standard output. */
+#include "tools/output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static char *clean_copy(const char *text)
+{
+    char *copy = mem_strdup(text);
+
+    for (char *c = copy; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7F)
+            *c = '?';
+    }
+    return copy;
+}
+
+void table_row(struct table *t, size_t columns, const char *const *cells)
+{
+    CHECK(columns > 0 && columns <= TABLE_COLUMNS && (!t->columns || t->columns == columns));
+    t->columns = columns;
+    t->cells = mem_grow(t->cells, (t->count + columns) * sizeof(*t->cells));
+    for (size_t i = 0; i < columns; i++)
+        t->cells[t->count++] = clean_copy(cells[i] ? cells[i] : "");
+}
+
+void table_print(struct table *t)
+{
+    int widths[TABLE_COLUMNS] = {0};
+
+    for (size_t i = 0; i < t->count; i++) {
+        const int width = (int)strnlen(t->cells[i], 200);
+        if (width > widths[i % t->columns])
+            widths[i % t->columns] = width;
+    }
+    for (size_t i = 0; i < t->count; i++) {
+        if ((i + 1) % t->columns)
+            printf("%-*s  ", widths[i % t->columns], t->cells[i]);
+        else
+            printf("%s\n", t->cells[i]);
+    }
+}
+
+void table_free(struct table *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        free(t->cells[i]);
+    free(t->cells);
+    *t = (struct table){0};
+}
+
+void json_print(const json_t *value)
+{
+    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    putchar('\n');
+}
+
+static void add_flat(struct table *t, const char *name, json_t *value);
+
+static void add_members(struct table *t, const char *prefix, json_t *object)
+{
+    const char *key;
+    json_t *member;
+    char name[256];
+
+    json_object_foreach(object, key, member)
+    {
+        snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key);
+        add_flat(t, name, member);
+    }
+}
+
+static void add_elements(struct table *t, const char *prefix, const json_t *array)
+{
+    char name[256];
+
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        snprintf(name, sizeof(name), "%s[%zu]", prefix, i);
+        add_flat(t, name, json_array_get(array, i));
+    }
+}
+
+// Input is bounded in depth by json_read.
+static void add_flat(struct table *t, const char *name, json_t *value)
+{
+    if (json_is_object(value)) {
+        add_members(t, name, value);
+    } else if (json_is_array(value)) {
+        add_elements(t, name, value);
+    } else {
+        char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
+        table_row(t, 2, (const char *const[]){name, text ? text : json_string_value(value)});
+        free(text);
+    }
+}
+
+void json_print_flat(json_t *value)
+{
+    struct table t = {0};
+
+    add_flat(&t, "", value);
+    table_print(&t);
+    table_free(&t);
+}
+
+void time_text(char out[static TIME_TEXT_LEN], uint64_t seconds)
+{
+    const time_t at = (time_t)seconds;
+    struct tm tm;
+
+    if (seconds == 0 || !gmtime_r(&at, &tm) || tm.tm_year > 8099)
+        snprintf(out, TIME_TEXT_LEN, "never");
+    else
+        strftime(out, TIME_TEXT_LEN, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}

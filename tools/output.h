@@ -1,0 +1,28 @@
+/* How cocoonctl prints: tables with aligned columns, and JSON. */
+#ifndef TOOLS_OUTPUT_H
+#define TOOLS_OUTPUT_H
+
+#include "base/json.h"
+
+enum { TABLE_COLUMNS = 12 };
+
+/* Rows of texts, printed once all widths are known. {0} is empty; cells are copied. */
+struct table {
+    char **cells;
+    size_t count, columns;
+};
+
+/* cells: `columns` texts, the same number in each row. Control characters are shown as '?'. */
+void table_row(struct table *t, size_t columns, const char *const *cells);
+void table_print(struct table *t);
+void table_free(struct table *t);
+
+/* Indented JSON and a line's end. */
+void json_print(const json_t *value);
+/* "name  value" a line for each member; nested ones by dotted names. */
+void json_print_flat(json_t *value);
+/* "2027-01-31T12:00:00Z", or "never" for 0. */
+enum { TIME_TEXT_LEN = 32 };
+void time_text(char out[static TIME_TEXT_LEN], uint64_t seconds);
+
+#endif

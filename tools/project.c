@@ -1,0 +1,173 @@
+/* Writes records, marker and message to Redis, one step after the other, within a deadline. */
+#include "tools/project.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+
+enum { UP_MS = 3000, STEP_MS = 10000, FLIGHT_MAX = 1000 };
+
+struct projection {
+    struct loop *loop;
+    struct redis *redis;
+    size_t pending, written;
+    int error;
+    char marker[KEYS_MARKER_LEN]; /* that Redis had */
+};
+
+static void ignore_state(void *arg, bool up, const char *run_id)
+{
+    (void)arg, (void)up, (void)run_id;
+}
+
+static int settled(struct projection *p, size_t most)
+{
+    const uint64_t end = clock_mono_ms() + STEP_MS;
+
+    while (p->pending > most && clock_mono_ms() < end)
+        loop_turn(p->loop, 50);
+    if (p->pending > most)
+        return E_TIMEOUT;
+    return p->error;
+}
+
+static void got_reply(void *arg, int error, const struct redisReply *reply)
+{
+    struct projection *p = arg;
+
+    p->pending--;
+    if (error == 0 && redis_reply_type(reply) == REDIS_FAILURE)
+        error = E_DENIED;
+    if (error < 0 && p->error == 0)
+        p->error = error;
+}
+
+static void got_marker(void *arg, int error, const struct redisReply *reply)
+{
+    struct projection *p = arg;
+    const struct span text = error == 0 ? redis_reply_text(reply) : (struct span){0};
+
+    if (redis_reply_type(reply) == REDIS_BULK && text.len < sizeof(p->marker))
+        memcpy(p->marker, text.data, text.len);
+    got_reply(arg, error, reply);
+}
+
+static void send(struct projection *p, const struct span *argv, size_t argc, redis_reply_fn *fn)
+{
+    const int error = redis_command(p->redis, argv[1], argv, argc, fn, p);
+
+    if (error == 0)
+        p->pending++;
+    else if (p->error == 0)
+        p->error = error;
+}
+
+static void put_record(void *arg, const char *lookup, struct span record)
+{
+    struct projection *p = arg;
+    char key[sizeof("key:{}") + 2 * KEY_LOOKUP_LEN];
+
+    snprintf(key, sizeof(key), "key:{%s}", lookup);
+    send(p, (struct span[]){SPAN("SET"), span_str(key), record}, 3, got_reply);
+    p->written++;
+    if (p->pending >= FLIGHT_MAX && settled(p, FLIGHT_MAX / 2) < 0 && p->error == 0)
+        p->error = E_TIMEOUT;
+}
+
+static void publish(struct projection *p, const char *what)
+{
+    send(p, (struct span[]){SPAN("PUBLISH"), SPAN("keys:changed"), span_str(what)}, 3, got_reply);
+}
+
+static void publish_one(void *arg, const char *lookup, struct span record)
+{
+    (void)record;
+    publish(arg, lookup);
+}
+
+static int read_marker(struct projection *p)
+{
+    send(p, (struct span[]){SPAN("GET"), SPAN("keys:epoch")}, 2, got_marker);
+    return settled(p, 0);
+}
+
+static int write_marker(struct projection *p, const struct keys_file *f)
+{
+    char marker[KEYS_MARKER_LEN];
+
+    keys_file_marker(f, marker);
+    send(p, (struct span[]){SPAN("SET"), SPAN("keys:epoch"), span_str(marker)}, 3, got_reply);
+    return settled(p, 0);
+}
+
+static int write_records(struct projection *p, const struct keys_file *f, json_t *key)
+{
+    const json_t *all = keys_file_list(f);
+
+    for (size_t i = 0; !key && i < json_array_size(all); i++)
+        keys_file_project(json_array_get(all, i), put_record, p);
+    if (key)
+        keys_file_project(key, put_record, p);
+    return settled(p, 0);
+}
+
+static int write_all(struct projection *p, const struct keys_file *f, json_t *key)
+{
+    char before[KEYS_MARKER_LEN];
+
+    TRY(read_marker(p));
+    keys_file_marker_before(f, before);
+    if (strcmp(before, p->marker) != 0)
+        key = NULL; /* earlier changes are missing there */
+    TRY(write_records(p, f, key));
+    TRY(write_marker(p, f));
+    if (key)
+        keys_file_project(key, publish_one, p);
+    else
+        publish(p, "*");
+    return settled(p, 0);
+}
+
+static int await_up(struct projection *p)
+{
+    const uint64_t end = clock_mono_ms() + UP_MS;
+
+    while (!redis_up(p->redis) && clock_mono_ms() < end)
+        loop_turn(p->loop, 50);
+    return redis_up(p->redis) ? 0 : E_UNAVAILABLE;
+}
+
+static int run(struct projection *p, const struct keys_file *f, json_t *key, const char *url)
+{
+    struct redis_options o = {.command_ms = 5000, .dead_ms = 5000, .queue_max = 2 * FLIGHT_MAX};
+
+    if (strlen(url) >= sizeof(o.url))
+        return E_INVALID;
+    strcpy(o.url, url);
+    TRY(redis_new(&p->redis, p->loop, &o, ignore_state, NULL));
+    int error = await_up(p);
+    if (error == 0)
+        error = write_all(p, f, key);
+    redis_free(p->redis);
+    return error;
+}
+
+int project_keys(struct keys_file *f, json_t *key, const char *url, size_t *written,
+                 struct buf *why)
+{
+    struct projection p = {0};
+
+    TRY(loop_new(&p.loop));
+    const int error = run(&p, f, key, url);
+    loop_free(p.loop);
+    *written = p.written;
+    if (error == E_INVALID)
+        buf_append_str(why, "the URL of Redis must be redis://[:password@]address:port[/db] or "
+                            "unix:/path (--redis, or REDIS_URL)");
+    else if (error == E_DENIED)
+        buf_append_str(why,
+                       "Redis refuses: is it read-only, out of memory, or asking for a password?");
+    else if (error < 0)
+        buf_append_str(why, "Redis does not answer (--redis, or REDIS_URL)");
+    return error;
+}
