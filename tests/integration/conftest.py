@@ -41,15 +41,15 @@ def pytest_configure(config):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        for stack in RUNNING:
+        for stack in (s for s in RUNNING if s.fixture in item.fixturenames):
             for name, tail in stack.tails():
                 if tail:
                     report.sections.append((f"the end of {name}.log", tail))
     return report
 
 
-def live_stack(name):
-    stack = Stack(name)
+def live_stack(fixture):
+    stack = Stack(fixture)
     RUNNING.append(stack)
     try:
         yield stack
@@ -63,12 +63,12 @@ def live_stack(name):
 
 @pytest.fixture
 def stack():
-    yield from live_stack("test")
+    yield from live_stack("stack")
 
 
 @pytest.fixture(scope="session")
 def _chain():
-    for stack in live_stack("chain"):
+    for stack in live_stack("_chain"):
         stack.engine(models=["fake-model", "org/model:tag-v1"])
         stack.gateway()
         stack.worker()
@@ -117,7 +117,7 @@ class RealEngine:
 
 @pytest.fixture(scope="session")
 def _real():
-    for stack in live_stack("real"):
+    for stack in live_stack("_real"):
         engine = RealEngine(stack)
         stack.gateway()
         stack.worker(engine, max_requests=4, models=[{

@@ -265,6 +265,11 @@ class Gateway(Program):
         return "http://gateway/v1" if self.listen.startswith("unix:") else f"http://{self.listen}/v1"
 
     @property
+    def accepting(self):
+        """How many workers it would use now."""
+        return sum(w["state"] == "ready" and w["accepting"] for w in self.status["workers"])
+
+    @property
     def admin_url(self):
         return f"http://{self.settings['admin']}"
 
@@ -280,7 +285,8 @@ class Worker(Program):
 
 
 class Stack:
-    def __init__(self, name="test"):
+    def __init__(self, fixture="stack"):
+        self.fixture = fixture  # whose it is: a failed test shows the logs of its own stacks
         self.folder = tempfile.mkdtemp(prefix="cocoon-")  # short: UNIX socket paths are
         self.processes = []
         self.engines = []
@@ -357,6 +363,12 @@ class Stack:
         for program in self.workers + self.gateways:
             if program.alive:
                 program.wait_ready()
+        # A gateway hears once a second of a worker that became ready meanwhile.
+        for gateway in self.gateways:
+            tunnel = gateway.tunnel
+            expected = sum(w.alive and any(tunnel in o["gateways"] for o in w.settings["operators"]) for w in self.workers)
+            if gateway.alive:
+                wait_for(lambda: gateway.accepting >= expected, f"{gateway.name}: {expected} workers")
         return self
 
     # -- keys --

@@ -197,16 +197,16 @@ def test_a_whole_answer_that_breaks_is_an_error(raw):
 
 def test_pings_are_comment_lines_in_idle_streams(stack):
     stack.engine()
-    stack.gateway(ping_ms=200)
+    stack.gateway(ping_ms=1000)
     stack.worker()
     stack.wait_ready()
     with stack.raw() as raw:
-        raw.request("POST", CHAT, chat(script("slow", seconds=0.9, count=3), stream=True))
+        raw.request("POST", CHAT, chat(script("slow", seconds=2.4, count=2), stream=True))
         raw.head()
         a = raw.rest()
     check_wire(a)
-    assert a.body.count(b": ping\n") >= 4 and b": ping\n\n" not in a.body
-    assert a.text == "t0 t1 t2 "
+    assert a.body.count(b": ping\n") == 2 and b": ping\n\n" not in a.body
+    assert a.text == "t0 t1 "
 
 
 def test_keep_alive_serves_stream_after_stream(raw):
