@@ -95,16 +95,18 @@ $(BIN)/$(BINARY.$(1)): $(call objects,$(1)) $(call linkorder,$(DEPS.$(1)))
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
 
-# A unit test of folder F is tests/unit/F/test_*.c and links F with what F may include; a fuzz target likewise.
+# A unit test of folder F is tests/unit/F/test_*.c and links F with what F may include; a fuzz target likewise. A program is
+# linked without its main.
 define unit_rules
 UNIT_TESTS += $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/$(1)/test_*.c))
 FUZZERS    += $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/$(1)/fuzz_*.c))
-$(BUILD)/tests/unit/$(1)/test_%: $(BUILD)/tests/unit/$(1)/test_%.o $(call linkorder,$(call closure,$(1)))
+$(BUILD)/tests/unit/$(1)/test_%: $(BUILD)/tests/unit/$(1)/test_%.o $(2)
 	$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
-$(BUILD)/tests/fuzz/$(1)/fuzz_%: $(BUILD)/tests/fuzz/$(1)/fuzz_%.o $(call linkorder,$(call closure,$(1)))
+$(BUILD)/tests/fuzz/$(1)/fuzz_%: $(BUILD)/tests/fuzz/$(1)/fuzz_%.o $(2)
 	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 endef
-$(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l))))
+$(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l),$(call linkorder,$(call closure,$(l))))))
+$(foreach p,$(PROGRAMS),$(eval $(call unit_rules,$(p),$(filter-out %/main.o,$(call objects,$(p))) $(call linkorder,$(DEPS.$(p))))))
 
 .SECONDARY:
 
