@@ -88,6 +88,7 @@ static int fetch(struct asked *a, const struct http_fetch *f)
 int admin_request(const char *where, const char *method, const char *path, const char *body,
                   unsigned *status, struct buf *out)
 {
+    static const char *const json_headers[] = {"Content-Type: application/json"};
     AUTO(buf_fini) struct buf sent = {0};
     struct asked a = {.out = out};
     struct http_fetch f = {.method = method, .total_ms = TOTAL_MS};
@@ -96,7 +97,7 @@ int admin_request(const char *where, const char *method, const char *path, const
     if (body) {
         buf_append_str(&sent, body);
         f.take_body = &sent;
-        f.headers = (const char *const[]){"Content-Type: application/json"};
+        f.headers = json_headers;
         f.header_count = 1;
     }
     int error = find_target(&arena, where, path, &f);

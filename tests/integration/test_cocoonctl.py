@@ -1,0 +1,184 @@
+"""cocoonctl as operators, owners and scripts use it: what it prints, records and brings to Redis."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+
+import pytest
+
+from stack import BIN, wait_for
+
+KEY = re.compile(r"sk-cocoon-[0-9A-Za-z]{57}")
+
+
+def keys(stack):
+    return {k: stack.redis.client.get(k) for k in stack.redis.client.keys("key:*")}
+
+
+def record(stack, name):
+    found = [json.loads(v) for v in keys(stack).values() if json.loads(v)["name"] == name]
+    return found[0] if len(found) == 1 else found
+
+
+def test_a_created_key_is_printed_once_and_its_hash_is_everywhere_else(stack):
+    out = stack.ctl("keys", "create", "--name", "build", "--account", "acme").stdout
+    assert len(KEY.findall(out)) == 1
+    stored = open(stack.keys_file).read() + str(keys(stack)) + stack.ctl("keys", "list").stdout + stack.ctl("keys", "show", "build").stdout
+    assert "acme" in stored and "sk-cocoon-" not in stored
+    assert stat.S_IMODE(os.stat(stack.keys_file).st_mode) == 0o600
+
+
+def test_quiet_prints_the_key_alone_and_json_is_json(stack):
+    assert KEY.fullmatch(stack.ctl("keys", "create", "--quiet").stdout.strip())
+    made = json.loads(stack.ctl("keys", "create", "--json", "--model", "a/b", "--endpoint", "chat", "--range", "10.0.0.0/8",
+                                "--expires", "90d", "--max-output", "9", "--strict", "--end-to-end-only", "--class", "batch").stdout)
+    assert KEY.fullmatch(made["key"])
+    assert made["scopes"] == {"models": ["a/b"], "endpoints": ["chat"], "ranges": ["10.0.0.0/8"]}
+    assert (made["strict"], made["privacy"], made["class"], made["limits"]) == (True, "end-to-end", "batch", {"max_output": 9})
+    assert 89 * 86400 < made["expires"] - made["created"] <= 90 * 86400
+    assert [k["id"] for k in json.loads(stack.ctl("keys", "list", "--json").stdout)][1] == made["id"]
+
+
+def test_a_revoked_key_stays_as_revoked_and_is_published(stack):
+    stack.ctl("keys", "create", "--name", "k")
+    with stack.redis.client.pubsub() as heard:
+        heard.subscribe("keys:changed")
+        heard.get_message(timeout=5)
+        stack.ctl("keys", "revoke", "k")
+        lookup = heard.get_message(timeout=5)["data"]
+    assert keys(stack).keys() == {"key:{%s}" % lookup}
+    assert record(stack, "k")["state"] == "revoked" and record(stack, "k")["version"] == 2
+
+
+def test_a_rotated_key_has_two_secrets_and_the_old_one_ends(stack):
+    old = stack.key("--name", "k")
+    new = KEY.search(stack.ctl("keys", "rotate", "k", "--grace", "30m").stdout).group()
+    assert old != new
+    ends = sorted(r["expires"] for r in record(stack, "k"))
+    assert ends[0] == 0 and ends[1] > 0
+    assert json.loads(stack.ctl("keys", "show", "k", "--json").stdout)["live_secrets"] == 2
+
+
+def test_an_emptied_redis_is_restored(stack):
+    stack.key("--name", "one")
+    stack.key("--name", "two")
+    before, marker = keys(stack), stack.redis.client.get("keys:epoch")
+    stack.redis.flush()
+    stack.ctl("keys", "restore")
+    assert keys(stack) == before and stack.redis.client.get("keys:epoch") == marker
+
+
+def test_a_change_after_redis_was_emptied_restores_the_others_too(stack):
+    stack.key("--name", "one")
+    stack.redis.flush()
+    stack.key("--name", "two")
+    assert len(keys(stack)) == 2
+
+
+def test_a_key_made_while_redis_is_away_is_recorded_and_says_what_to_do(stack):
+    stack.redis.stop()
+    done = stack.ctl("keys", "create", "--name", "late", check=False)
+    assert done.returncode == 1
+    assert KEY.search(done.stdout) and "cocoonctl keys restore" in done.stderr
+    stack.redis.start()
+    assert "1 keys restored" in stack.ctl("keys", "restore").stdout
+    assert record(stack, "late")["state"] == "active"
+
+
+def test_two_keys_of_one_name_are_told_apart_by_id(stack):
+    stack.key("--name", "twin")
+    second = json.loads(stack.ctl("keys", "create", "--name", "twin", "--json").stdout)["id"]
+    done = stack.ctl("keys", "revoke", "twin", check=False)
+    assert done.returncode == 1 and "use the id" in done.stderr
+    stack.ctl("keys", "revoke", second)
+
+
+@pytest.mark.parametrize("line, says", [
+    ("", "Usage: cocoonctl"),
+    ("nonsense", "no such command: nonsense"),
+    ("keys nonsense", "no such command: keys nonsense"),
+    ("keys create --nonsense", "no such option: --nonsense"),
+    ("keys create stray", 'what is "stray"?'),
+    ("keys create --expires soon", "--expires must be a date"),
+    ("keys create --max-output many", "--max-output must be a whole number"),
+    ("keys create --name", "--name needs a value"),
+    ("keys create --strict=yes", "--strict takes no value"),
+    ("keys create --endpoint all", "--endpoint must be chat"),
+    ("keys create --range here", "--range must be an address"),
+    ("keys create --class gold", "--class must be interactive"),
+    ("keys create --account {a}", "is not usable"),
+    ("keys revoke", "KEY is missing"),
+    ("operator init", "DIR is missing"),
+    ("operator init x --days 0", "--days must be"),
+    ("worker set max_requests", "write NAME=VALUE"),
+    ("worker set max_requests=0", "from 1 to 10000"),
+    ("worker set hours=9-17", "hours.mon must be"),
+    ("worker set worker_id=x", "cannot be set"),
+    ("gateway status --admin a/b", "--admin must be"),
+])
+def test_usage_errors_say_what_to_do(tmp_path, line, says):
+    done = subprocess.run([os.path.join(BIN, "cocoonctl"), *line.split()], cwd=tmp_path, text=True, capture_output=True, timeout=30)
+    assert done.returncode == 2 and says in done.stderr, done.stderr
+    assert not (tmp_path / "keys.json").exists()
+
+
+@pytest.mark.parametrize("words", ["", "keys create", "keys list", "keys show", "keys revoke", "keys rotate", "keys restore",
+                                   "operator init", "operator pin", "worker status", "worker drain", "worker resume", "worker set",
+                                   "gateway status", "workers"])
+def test_help_and_version_are_everywhere(words):
+    for option, says in (("--help", "Usage: cocoonctl"), ("--version", "cocoonctl 0.")):
+        done = subprocess.run([os.path.join(BIN, "cocoonctl"), *words.split(), option], text=True, capture_output=True, timeout=30)
+        assert done.returncode == 0 and done.stdout.startswith(says)
+
+
+def test_an_operators_files_are_made_once_and_private(stack, tmp_path):
+    folder = str(tmp_path / "operator")
+    out = stack.ctl("operator", "init", folder).stdout
+    pin = re.search(r"^[0-9a-f]{64}$", out, re.M).group()
+    assert stack.ctl("operator", "pin", folder + "/ca.pem").stdout.strip() == pin
+    assert re.fullmatch(r"[0-9a-f]{64}\n", open(folder + "/cluster.secret").read())
+    for name in ("ca.key", "tunnel.key", "cluster.secret"):
+        assert stat.S_IMODE(os.stat(f"{folder}/{name}").st_mode) == 0o600
+    before = open(folder + "/ca.pem").read()
+    done = stack.ctl("operator", "init", folder, check=False)
+    assert done.returncode == 1 and "already" in done.stderr and open(folder + "/ca.pem").read() == before
+
+
+def test_an_admin_listener_that_is_not_there_is_said(stack):
+    for words in (("worker", "status", "--socket", stack.folder + "/none.sock"), ("workers", "--admin", "127.0.0.1:1")):
+        done = stack.ctl(*words, check=False)
+        assert done.returncode == 1 and "does not listen" in done.stderr
+
+
+def test_gateways_and_workers_are_shown(chain):
+    gateway, worker = chain.gateways[0], chain.workers[0]
+    env = {"GATEWAY_ADMIN_URL": "http://" + gateway.settings["admin"], "COCOON_WORKER_ADMIN": worker.admin_socket}
+    assert json.loads(chain.ctl("gateway", "status", "--json", **env).stdout)["ready"] is True
+    assert re.search(r"^ready +true$", chain.ctl("gateway", "status", **env).stdout, re.M)
+    table = chain.ctl("workers", **env).stdout.splitlines()
+    assert table[0].split()[:3] == ["iid", "worker_id", "state"] and worker.settings["worker_id"] in table[1]
+    assert json.loads(chain.ctl("workers", "--json", **env).stdout)[0]["attestation"] == "insecure-dev"
+    assert json.loads(chain.ctl("worker", "status", "--json", **env).stdout)["worker_id"] == worker.settings["worker_id"]
+
+
+def test_an_owner_sets_drains_and_resumes_a_running_worker(stack):
+    stack.engine()
+    stack.gateway()
+    worker = stack.worker()
+    stack.wait_ready()
+    env = {"GATEWAY_ADMIN_URL": "http://" + stack.gateways[0].settings["admin"], "COCOON_WORKER_ADMIN": worker.admin_socket}
+
+    def seen():
+        return json.loads(stack.ctl("workers", "--json", **env).stdout)[0]
+
+    stack.ctl("worker", "set", "max_requests=3", "ask=1200", **env)
+    wait_for(lambda: (seen()["max"], seen()["ask"]) == (3, 1200), "the new limits at the gateway", 10)
+    stack.ctl("worker", "drain", **env)
+    wait_for(lambda: not seen()["accepting"], "the drain at the gateway", 10)
+    stack.ctl("worker", "resume", **env)
+    wait_for(lambda: seen()["accepting"], "the resumed worker at the gateway", 10)
+    done = stack.ctl("worker", "set", "hours=", **env)
+    wait_for(lambda: seen()["reason"] == "hours", "the hours at the gateway", 10)
+    assert done.returncode == 0
