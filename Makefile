@@ -78,6 +78,12 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# Rewritten only when the commit is another one.
+$(BUILD)/commit: FORCE
+	@mkdir -p $(@D); echo '$(VERSION) $(COMMIT)' | cmp -s - $@ || echo '$(VERSION) $(COMMIT)' > $@
+FORCE:
+
+$(BUILD)/lib/base/version.o: $(BUILD)/commit
 $(BUILD)/lib/base/version.o: CPPFLAGS += -DCOCOON_VERSION='"$(VERSION)"' -DCOCOON_COMMIT='"$(COMMIT)"'
 
 define layer_rules

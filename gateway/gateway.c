@@ -99,6 +99,7 @@ static void wake(void *arg)
     if (!g->capacity)
         return;
     g->capacity = false;
+    projection_changed(g->projection);
     route_wake(g);
 }
 

@@ -8,7 +8,7 @@
 #include "base/encode.h"
 #include "base/version.h"
 
-enum { WRITE_MS = 5000, LIFE_S = 15, WORKER_LIFE_S = 7 * 86400 };
+enum { WRITE_MS = 5000, CHANGE_MS = 250, LIFE_S = 15, WORKER_LIFE_S = 7 * 86400 };
 
 struct projection {
     struct loop *loop;
@@ -17,6 +17,7 @@ struct projection {
     struct loop_timer timer;
     char gw_key[160], load_key[160];
     const char *tunnel;
+    bool soon;
 };
 
 static void nothing(void *arg, int error, const struct redisReply *reply)
@@ -124,8 +125,18 @@ static void write_again(void *arg)
 {
     struct projection *p = arg;
 
+    p->soon = false;
     projection_write(p);
     loop_timer_set(p->loop, &p->timer, WRITE_MS, write_again, p);
+}
+
+/* The timer's next turn comes sooner; what changes meanwhile goes with it. */
+void projection_changed(struct projection *p)
+{
+    if (p->soon)
+        return;
+    p->soon = true;
+    loop_timer_set(p->loop, &p->timer, CHANGE_MS, write_again, p);
 }
 
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *pool,

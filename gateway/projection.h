@@ -8,10 +8,12 @@
 
 struct projection;
 
-/* Every 5 s (and once redis has come back): gw:{instance}, worker:{iid}, load:{instance}, the first
- * and last with a life of 15 s. */
+/* Every 5 s, within 250 ms of a change, and once Redis has come back: gw:{instance}, worker:{iid},
+ * load:{instance}, the first and last with a life of 15 s. */
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *p,
                                   const char *instance, const char *tunnel);
+/* Something changed: written within 250 ms, together with what else changes until then. */
+void projection_changed(struct projection *p);
 void projection_write(struct projection *p);
 /* Removes this instance's keys. */
 void projection_free(struct projection *p);
