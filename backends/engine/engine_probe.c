@@ -11,7 +11,7 @@ enum {
     REST_UP_MS = 2000,
     ANSWER_MS = 2000, /* for one question */
     MODELS_EVERY_MS = 30000,
-    FAILURES_TO_DOWN = 3,  /* rounds without an answer; a refused connection counts for all */
+    FAILURES_TO_DOWN = 3,  /* rounds without an answer; one that says no counts at once */
     LINGER_MAX_MS = 30000, /* figures that never come down are not waited for longer */
 };
 
@@ -138,7 +138,7 @@ static void round_failed(struct engine *e, int error)
     if (!e->up && e->probe_failures == 1 && !e->ever_up)
         log_event(LOG_INFO, "engine_wait", "step=%s status=%u error=%s", steps[e->step].path,
                   e->probe_status, error_name(error));
-    if (error == E_UNAVAILABLE || e->probe_failures >= FAILURES_TO_DOWN)
+    if (error != E_TIMEOUT || e->probe_failures >= FAILURES_TO_DOWN)
         set_up(e, false);
     rest(e);
 }
