@@ -135,7 +135,7 @@ static bool is_redis_unix(struct span url)
         return false;
     struct span path = skip_password(span_from(url, 5));
     const ptrdiff_t query = span_find(path, SPAN("?"));
-    const struct span db = query < 0 ? (struct span){0} : span_from(path, (size_t)query);
+    const struct span db = span_from(path, query < 0 ? path.len : (size_t)query);
     if (query >= 0 && !(span_starts(db, SPAN("?db=")) && is_redis_db(span_from(db, 4))))
         return false;
     path.len -= db.len;

@@ -124,17 +124,16 @@ static const char *problem_of(int error)
     }
 }
 
-// What the listener said about a refusal, shortened and without control characters.
-static int refused(const struct command *c, unsigned status, struct buf *answer)
+// What the listener said about a refusal: its first line, shortened, without control characters.
+static int refused(const struct command *c, unsigned status, const struct buf *answer)
 {
     struct span rest = buf_span(answer);
-    const struct span line = span_cut(span_split(&rest, '\n'), 0, 200);
+    const struct span line = span_split(&rest, '\n');
+    char said[201] = "";
 
-    for (size_t i = 0; i < line.len; i++) {
-        if (answer->data[i] < 0x20 || answer->data[i] == 0x7F)
-            answer->data[i] = '?';
-    }
-    return failure(c, "refused (%u): %.*s", status, SPAN_FMT(line));
+    for (size_t i = 0; i < line.len && i < sizeof(said) - 1; i++)
+        said[i] = line.data[i] < 0x20 || line.data[i] == 0x7F ? '?' : (char)line.data[i];
+    return failure(c, "refused (%u): %s", status, said);
 }
 
 int admin_ask(const struct command *c, const char *where, const char *option, const char *method,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "auth/cidr.h"
+#include "config/config.h"
 #include "tools/command.h"
 #include "tools/output.h"
 #include "tools/project.h"
@@ -12,16 +13,16 @@
 #define DEFAULT_REDIS "redis://127.0.0.1:6379"
 
 struct common {
-    const char *file, *redis;
+    const char *file, *redis, *password_file;
     bool json;
 };
 
 #define COMMON_OPTIONS(c)                                                                          \
     {"keys-file", OPTION_TEXT, &(c).file, "the keys file ($COCOON_KEYS_FILE, else ./keys.json)"},  \
         {"redis", OPTION_TEXT, &(c).redis, "the gateways' Redis ($REDIS_URL)"},                    \
-    {                                                                                              \
-        "json", OPTION_FLAG, &(c).json, "print JSON"                                               \
-    }
+        {"redis-password-file", OPTION_TEXT, &(c).password_file,                                   \
+         "a file (0600) with its password"},                                                       \
+        {"json", OPTION_FLAG, &(c).json, "print JSON"},
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static struct common common_defaults(void)
@@ -29,7 +30,8 @@ static struct common common_defaults(void)
     const char *file = getenv("COCOON_KEYS_FILE"), *redis = getenv("REDIS_URL");
 
     return (struct common){.file = file && *file ? file : DEFAULT_FILE,
-                           .redis = redis && *redis ? redis : DEFAULT_REDIS};
+                           .redis = redis && *redis ? redis : DEFAULT_REDIS,
+                           .password_file = ""};
 }
 
 static struct keys_file *open_file(const struct command *c, const struct common *o, bool change)
@@ -57,13 +59,26 @@ static json_t *find_key(const struct command *c, const struct keys_file *f, cons
     return NULL;
 }
 
-// Saves the change and brings it to Redis; what was recorded stays, also when Redis is away.
+static int project(const struct common *o, struct keys_file *f, json_t *key, size_t *written,
+                   struct buf *why)
+{
+    AUTO(buf_wipe) struct buf url = {0};
+
+    *written = 0;
+    if (config_redis_url(&url, o->redis, o->password_file) == 0)
+        return project_keys(f, key, buf_cstr(&url), written, why);
+    buf_append_str(why, "the password of Redis cannot be had: --redis-password-file must be a file "
+                        "that only you may read, and the URL without a password");
+    return E_INVALID;
+}
+
+// Brings the saved change to Redis; what was recorded stays, also when Redis is away.
 static int commit(const struct command *c, const struct common *o, struct keys_file *f, json_t *key)
 {
     AUTO(buf_fini) struct buf why = {0};
     size_t written;
 
-    if (project_keys(f, key, o->redis, &written, &why) == 0)
+    if (project(o, f, key, &written, &why) == 0)
         return EXIT_DONE;
     return failure(c,
                    "recorded in %s, but the gateways do not know yet: %s.\nOnce Redis is back: "
@@ -355,7 +370,7 @@ static int keys_restore(const struct command *c, int argc, char **argv)
     /* An empty file gets its epoch written too, so that the marker can be found again. */
     if (json_array_size(keys_file_list(f)) == 0 && keys_file_save(f) < 0)
         return failure(c, "%s cannot be written: %m", o.file);
-    if (project_keys(f, NULL, o.redis, &written, &why) < 0)
+    if (project(&o, f, NULL, &written, &why) < 0)
         return failure(c, "%s", buf_cstr(&why));
     if (o.json)
         printf("{\"keys\":%zu,\"records\":%zu}\n", json_array_size(keys_file_list(f)), written);

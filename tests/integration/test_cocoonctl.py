@@ -87,6 +87,19 @@ def test_a_key_made_while_redis_is_away_is_recorded_and_says_what_to_do(stack):
     assert record(stack, "late")["state"] == "active"
 
 
+def test_a_redis_with_a_password_takes_it_from_a_private_file(stack, tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("p@ss:word\n")
+    secret.chmod(0o600)
+    stack.redis.client.config_set("requirepass", "p@ss:word")
+    assert stack.ctl("keys", "create", check=False).returncode == 1
+    stack.ctl("keys", "restore", "--redis-password-file", str(secret))
+    assert len(keys(stack)) == 1
+    secret.chmod(0o644)
+    done = stack.ctl("keys", "restore", "--redis-password-file", str(secret), check=False)
+    assert done.returncode == 1 and "only you may read" in done.stderr
+
+
 def test_two_keys_of_one_name_are_told_apart_by_id(stack):
     stack.key("--name", "twin")
     second = json.loads(stack.ctl("keys", "create", "--name", "twin", "--json").stdout)["id"]
