@@ -64,6 +64,10 @@ CFLAGS   += -std=gnu17 -fPIE -fno-common $(WARN) $(CFLAGS.$(VARIANT))
 LDFLAGS  += -pie -Wl,--as-needed $(LDFLAGS.$(VARIANT))
 LDLIBS   := -lmicrohttpd -lnghttp2 -lcurl -lhiredis -lssl -lcrypto -ljansson -lyaml -lpthread -lm
 
+# `make V=1` shows whole commands.
+Q   := $(if $(V),,@)
+say  = @$(if $(V),:,echo '  $(1)	$@')
+
 # ---- Rules ----------------------------------------------------------------------------------------
 
 archive   = $(BUILD)/$(1).a
@@ -76,7 +80,8 @@ all: $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/*.c),$(BIN)/$(BINARY.$(p)))) #
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Rewritten only when the commit is another one.
 $(BUILD)/commit: FORCE
@@ -90,14 +95,15 @@ define layer_rules
 $(call archive,$(1)): $(call objects,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$(Q)$$(AR) rcs $$@ $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer_rules,$(l))))
 
 define program_rules
 $(BIN)/$(BINARY.$(1)): $(call objects,$(1)) $(call linkorder,$(DEPS.$(1)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
+	$$(call say,LINK)
+	$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
 
@@ -107,9 +113,9 @@ define unit_rules
 UNIT_TESTS += $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/$(1)/test_*.c))
 FUZZERS    += $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/$(1)/fuzz_*.c))
 $(BUILD)/tests/unit/$(1)/test_%: $(BUILD)/tests/unit/$(1)/test_%.o $(2)
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
+	$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
 $(BUILD)/tests/fuzz/$(1)/fuzz_%: $(BUILD)/tests/fuzz/$(1)/fuzz_%.o $(2)
-	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
+	$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 endef
 $(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l),$(call linkorder,$(call closure,$(l))))))
 $(foreach p,$(PROGRAMS),$(eval $(call unit_rules,$(p),$(filter-out %/main.o,$(call objects,$(p))) $(call linkorder,$(DEPS.$(p))))))
@@ -141,16 +147,18 @@ layers: ## Every include stays inside what DEPS allows
 	exit $$fail
 
 fmt: ## Format every C file
-	clang-format -i $(SOURCES)
+	@clang-format -i $(SOURCES)
 
 fmt-check: ## Fail when a C file is not formatted
-	clang-format --dry-run --Werror $(SOURCES)
+	@clang-format --dry-run --Werror $(SOURCES)
 
+CODE = $(filter %.c,$(filter-out tests/%,$(SOURCES)))
 tidy: ## clang-tidy, cppcheck and gcc's analyzer
-	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES))) -- $(CPPFLAGS) -std=gnu17
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
-	  --suppress=missingIncludeSystem -Ilib -I. $(filter %.c,$(filter-out tests/%,$(SOURCES)))
-	$(MAKE) VARIANT=analyze all
+	@scripts/setup.sh check
+	@echo $(CODE) | tr ' ' '\n' | xargs -P $$(nproc) -n 8 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu17 2>/dev/null' tidy
+	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
+	  --suppress=missingIncludeSystem -D_GNU_SOURCE -Ilib -I. $(CODE)
+	@$(MAKE) --no-print-directory $(PARALLEL) CI=true VARIANT=analyze all
 
 fuzzers: ## Build the fuzz targets (VARIANT=fuzz)
 	$(MAKE) VARIANT=fuzz fuzzers-here
