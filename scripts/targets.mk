@@ -14,6 +14,7 @@ PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 run: ## Run a whole stack here: Redis, a real engine, a worker and the gateway (WORKERS=1)
 	@scripts/setup.sh build run
+	@$(MAKE) --question all >/dev/null 2>&1 || echo "build     compiling …"
 	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all
 	@exec $(SYSTEM_PYTHON) scripts/run.py --bin $(BIN) --workers $(WORKERS)
 

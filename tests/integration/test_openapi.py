@@ -36,7 +36,7 @@ def test_the_gateway_answers_as_its_description_says(stack, tmp_path):
     with open(os.path.join(ROOT, "tests/integration/schemathesis.toml")) as f:
         auth = "".join(f'\n[auth.openapi.{name}]\nbearer = "${{TEST_KEY}}"\n' for name in schemes)
         config.write_text(f.read() + auth)
-    argv = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", OPENAPI, "--url", f"http://{gateway.listen}",
+    argv = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", OPENAPI, "--origin", f"http://{gateway.listen}",
             "--max-examples", EXAMPLES, "--seed", "1", "--generation-database", "none", "--request-timeout", str(10 * SLOW),
             "--no-color"]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "TEST_KEY": stack.key_for_all()})
