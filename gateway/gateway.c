@@ -39,20 +39,14 @@ static int read_cluster_secret(struct gateway *g, const struct gateway_config *s
 
 static int redis_url(const struct gateway_config *s, struct redis_options *o)
 {
-    AUTO(buf_wipe) struct buf password = {0};
-    const char *rest = strstr(s->redis_url, "://");
+    AUTO(buf_wipe) struct buf url = {0};
 
     *o = redis_defaults;
-    if (s->redis_password_file[0] == 0) {
-        snprintf(o->url, sizeof(o->url), "%s", s->redis_url);
-        return 0;
-    }
-    if (!rest)
-        return E_INVALID;
-    TRY(config_read_secret(s->redis_password_file, &password));
-    int n = snprintf(o->url, sizeof(o->url), "%.*s://:%s@%s", (int)(rest - s->redis_url),
-                     s->redis_url, buf_cstr(&password), rest + 3);
-    return n > 0 && (size_t)n < sizeof(o->url) ? 0 : E_TOO_LARGE;
+    TRY(config_redis_url(&url, s->redis_url, s->redis_password_file));
+    if (url.len >= sizeof(o->url))
+        return E_TOO_LARGE;
+    memcpy(o->url, buf_cstr(&url), url.len + 1);
+    return 0;
 }
 
 static void redis_state(void *arg, bool up, const char *run_id)
