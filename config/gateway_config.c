@@ -73,7 +73,7 @@ static const struct config_field fields[] = {
     NUMBER("timeouts.total_ms", total_ms, "2100000", SECOND, 24 * HOUR, "a whole call"),
     NUMBER("timeouts.stalled_ms", stalled_ms, "120000", 100, HOUR, "a client that does not read"),
     NUMBER("timeouts.drain_ms", drain_ms, "30000", 0, HOUR, "time to finish after SIGTERM"),
-    NUMBER("ping_ms", ping_ms, "15000", 0, 10 * MINUTE, "pings in silent streams"),
+    NUMBER("ping_ms", ping_ms, "15000", 1000, 10 * MINUTE, "pings in silent streams"),
     NUMBER("attempts", attempts, "3", 1, 10, "most workers tried for one call"),
     NUMBER("default_output", default_output, "4096", 1, 10000000,
            "completion tokens a choice where nobody says"),
