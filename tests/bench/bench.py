@@ -327,6 +327,8 @@ class Bench:
         """Halves the rate until the heaviest target's run leaves the machine some air: a saturated one measures its scheduler."""
         while self.events_per_s > 2:
             report = self.load(target, self.plan.streams(self.events_per_s, 1000))
+            if report["lost"]:
+                return  # it does not carry them at all; the measurement says so
             used_us = sum(p["cpu_us"] for p in report["machine"]["processes"].values())
             busy = used_us / 1e6 / report["window_s"] / os.cpu_count()
             late = report["late"] / max(1, report["window_events"])
@@ -391,7 +393,8 @@ class Table:
         return statistics.median(values) if values else None
 
     def row(self, title, direct, nginx, gateway, worker=None, budget="", unit=None, digits=1):
-        ratio = f"{gateway / nginx:.2f} ×" if gateway is not None and nginx and unit else "-"
+        comparable = unit and gateway is not None and nginx is not None and min(gateway, nginx) > 0
+        ratio = f"{gateway / nginx:.2f} ×" if comparable else "-"
         beside = ""
         if unit and gateway is not None:
             beside = f"{gateway / self.primitive[unit]:.1f} × {PRIMITIVES[unit].split()[0]}"
@@ -502,6 +505,9 @@ def read_arguments():
     for tool, target in (("nginx", "nginx"), ("redis-server", "gateway")):
         if target in args.wanted and not shutil.which(tool):
             a.error(f"{tool} is not installed; run: scripts/setup.sh run test")
+    for program in ("cocoon-gateway", "cocoon-worker", "cocoonctl") if "gateway" in args.wanted else ():
+        if not os.access(os.path.join(args.bin, program), os.X_OK):
+            a.error(f"{program} is not built in {args.bin}; run: make")
     return args
 
 

@@ -32,6 +32,7 @@ enum {
 struct server {
     struct loop *loop;
     struct net_listener *listener;
+    struct list conns;
     size_t event_bytes;
     int64_t events, interval_us; /* where the request does not say */
     unsigned running, answers;
@@ -48,6 +49,7 @@ struct answer {
 
 struct conn {
     struct server *server;
+    struct list link;
     int fd;
     struct loop_fd watch;
     struct loop_timer pace;
@@ -75,6 +77,7 @@ static void conn_close(struct conn *c)
     loop_timer_cancel(c->server->loop, &c->pace);
     close(c->fd);
     c->fd = -1;
+    list_del(&c->link);
     c->server->running -= c->busy;
     loop_defer_free(c->server->loop, c, conn_free);
 }
@@ -424,8 +427,10 @@ static void on_accept(void *arg, int fd, const struct net_addr *peer)
     (void)peer;
     c->server = arg;
     c->fd = fd;
-    if (loop_fd_add(c->server->loop, &c->watch, fd, EPOLLIN, on_socket, c) == 0)
+    if (loop_fd_add(c->server->loop, &c->watch, fd, EPOLLIN, on_socket, c) == 0) {
+        list_push(&c->server->conns, &c->link);
         return;
+    }
     close(fd);
     free(c);
 }
@@ -483,8 +488,13 @@ static int serve(struct server *s, const char *listen)
     TRY(loop_new(&s->loop));
     TRY(loop_signals(s->loop, signals, 2, on_signal, s->loop));
     TRY(net_addr_parse(&at, listen));
+    list_init(&s->conns);
     TRY(net_listen(&s->listener, s->loop, &at, on_accept, s));
     loop_run(s->loop);
+    net_listener_free(s->listener);
+    LIST_FOREACH_SAFE(it, &s->conns)
+        conn_close(CONTAINER(it, struct conn, link));
+    loop_free(s->loop);
     return 0;
 }
 

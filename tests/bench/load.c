@@ -124,6 +124,17 @@ static void on_schedule(void *arg, uint32_t events)
         loop_timer_set(l->loop, &l->deadline, l->o.timeout_ms, on_deadline, l);
 }
 
+static void stop(struct load *l)
+{
+    loop_fd_del(l->loop, &l->timer);
+    close(l->timer_fd);
+    loop_timer_cancel(l->loop, &l->from);
+    loop_timer_cancel(l->loop, &l->until);
+    loop_timer_cancel(l->loop, &l->deadline);
+    calls_fini(&l->calls);
+    loop_free(l->loop);
+}
+
 static void start(struct load *l)
 {
     const uint64_t lead_ns = 10 * 1000 * 1000;
@@ -288,7 +299,7 @@ static int run(struct load *l)
     start(l);
     loop_run(l->loop);
     report(l);
-    calls_fini(&l->calls);
+    stop(l);
     return 0;
 }
 
