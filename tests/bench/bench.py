@@ -311,13 +311,15 @@ class Bench:
         return report
 
     def measure(self, phase, title, target, arguments, hold=False):
+        """Runs the load and keeps the report; says what was lost."""
         report = self.load(target, arguments, hold)
         self.results.setdefault((phase, target.name), []).append(report)
         if report["lost"] or report["events_lost"] or not report["watched"]:
             losses = ", ".join(f"{k} {v}" for k, v in report["losses"].items() if v)
             self.broken.append(f"{target.name}, {title}: {report['lost']} requests lost ({losses or 'none'}; last bad status "
                                f"{report['bad_status']}), {report['events_lost']} events lost"
-                               + ("" if report["watched"] else "; a process died"))
+                               + ("" if report["watched"] or report["lost"] else "; a process died"))
+        return report
 
     def time_primitives(self):
         out = subprocess.run([os.path.join(self.args.programs, "primitives")], check=True, stdout=subprocess.PIPE, timeout=30).stdout
@@ -326,9 +328,10 @@ class Bench:
     def fit_streams(self, target):
         """Halves the rate until the heaviest target's run leaves the machine some air: a saturated one measures its scheduler."""
         while self.events_per_s > 2:
-            report = self.load(target, self.plan.streams(self.events_per_s, 1000))
+            report = self.measure("fit", f"{STREAMS:,} streams for the first time", target,
+                                  self.plan.streams(self.events_per_s, 1000))
             if report["lost"]:
-                return  # it does not carry them at all; the measurement says so
+                return
             used_us = sum(p["cpu_us"] for p in report["machine"]["processes"].values())
             busy = used_us / 1e6 / report["window_s"] / os.cpu_count()
             late = report["late"] / max(1, report["window_events"])
