@@ -240,7 +240,7 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
             return MHD_YES;
         }
     }
-    if (ex->gone || ex->aborted || ex->raw)
+    if (ex->gone || ex->raw || (ex->aborted && !ex->answered))
         return MHD_NO;
     if (part.len > 0)
         return at_part(ex, part);

@@ -965,6 +965,26 @@ static void an_aborted_stream_has_no_last_chunk(void **state)
     rig_free(r);
 }
 
+static void what_was_said_in_one_turn_goes_out_before_the_break(void **state)
+{
+    struct rig *r = rig_new();
+    struct client c = client_new(r);
+
+    (void)state;
+    client_say(&c, GET("/park"));
+    PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
+    begin(r->seen[0].ex);
+    write_text(r->seen[0].ex, "data: 1\n\n");
+    write_text(r->seen[0].ex, "data: 2\n\n");
+    http_stream_abort(r->seen[0].ex);
+    PUMP_UNTIL(r, &c, c.eof, WAIT_MS);
+    assert_true(client_has(&c, "HTTP/1.1 200"));
+    assert_true(client_has(&c, "data: 2"));
+    assert_false(client_has(&c, "0\r\n\r\n"));
+    client_close(&c);
+    rig_free(r);
+}
+
 static void a_chunk_of_megabytes_goes_out_whole(void **state)
 {
     struct rig *r = rig_new();
@@ -1207,6 +1227,7 @@ int main(void)
         cmocka_unit_test(a_large_head_leaves_room_for_a_stream_with_trailers),
         cmocka_unit_test(http_10_gets_its_stream_without_chunks),
         cmocka_unit_test(an_aborted_stream_has_no_last_chunk),
+        cmocka_unit_test(what_was_said_in_one_turn_goes_out_before_the_break),
         cmocka_unit_test(a_chunk_of_megabytes_goes_out_whole),
         cmocka_unit_test(a_head_request_for_a_stream_is_done_with_its_head),
         cmocka_unit_test(slow_readers_do_not_disturb_the_others),
