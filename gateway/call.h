@@ -92,6 +92,7 @@ struct call {
     struct buf held;  /* usage event and what follows, until the authenticated end */
     bool streaming;   /* the head of a stream is out */
     bool ended;       /* the authenticated end of the answer came */
+    bool broken;      /* the worker's last event said that its engine failed */
     bool event_sent; /* something but a comment reached the caller: no other worker may take over */
     bool answered;   /* http_reply, or the end of the stream, was called */
     bool gone;       /* the client left */

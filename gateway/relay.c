@@ -150,12 +150,25 @@ static void first_event(struct call *c)
     dispatch_first_event(c->dispatch);
 }
 
+/* The worker's engine failed after the head; what follows is the end, but not of a whole answer. */
+static bool is_error(struct span bytes)
+{
+    return span_starts(bytes, SPAN("data: {\"error\":"));
+}
+
+/* Before any event, another worker may do better; not when the request itself is at fault. */
+static bool is_server_error(struct span bytes)
+{
+    return is_error(bytes) && span_find(bytes, SPAN("\"type\":\"server_error\"")) >= 0;
+}
+
 static void relay_event(struct call *c, struct span bytes)
 {
     if (c->held.len > 0 || is_closing(bytes)) {
         buf_append(&c->held, bytes);
         return;
     }
+    c->broken = is_error(bytes);
     if (!c->event_sent && !only_comments(bytes))
         first_event(c);
     c->events++;
@@ -174,6 +187,11 @@ static void relay_content(void *arg, struct span bytes)
     size_t most = c->inner_status == 200 ? INNER_MAX : INNER_ERROR_MAX;
 
     c->last_byte_ms = loop_now(c->gateway->loop);
+    if (!collects(c) && !c->event_sent && is_server_error(bytes)) {
+        dispatch_cancel(c->dispatch, CANCEL_FAILED);
+        retry_or_fail(c, &ERR_WORKER_ERROR);
+        return;
+    }
     if (!collects(c))
         relay_event(c, bytes);
     else if (c->inner.len + bytes.len <= most)
@@ -242,6 +260,14 @@ enum step_result call_relay(struct call *c)
     return STEP_WAIT;
 }
 
+/* Nobody may take an answer with an error at its end for a whole one. */
+static void break_off(struct call *c)
+{
+    api_fault_set(&c->fault, &ERR_STREAM_BROKEN, NULL, NULL);
+    c->gateway->metrics.broken_streams++;
+    http_stream_abort(c->ex);
+}
+
 /* Step settle: the answer's end goes out. The charge itself is settled by the attempt's usage
  * record, in settle_attempt. */
 enum step_result call_settle(struct call *c)
@@ -255,6 +281,9 @@ enum step_result call_settle(struct call *c)
     if (!c->streaming)
         reply_stream(c);
     c->answered = true;
-    http_stream_end(c->ex, NULL, 0);
+    if (c->broken)
+        break_off(c);
+    else
+        http_stream_end(c->ex, NULL, 0);
     return STEP_OVER;
 }
