@@ -105,6 +105,7 @@ void engine_transfer_ended(struct engine *e, bool cancelled)
     e->live--;
     if (!cancelled || !e->load.has_running)
         return;
-    e->lingering++;
     e->cancelled_ms = loop_now(e->loop);
+    if (e->lingering++ == 0)
+        engine_probe_lingering(e);
 }

@@ -46,6 +46,8 @@ void engine_probe_start(struct engine *e);
 void engine_probe_stop(struct engine *e);
 /* Looks again at once: a run could not connect. */
 void engine_probe_soon(struct engine *e);
+/* The first run began to linger: the next look comes after a shorter rest. */
+void engine_probe_lingering(struct engine *e);
 
 /* ---- engine.c ---- */
 

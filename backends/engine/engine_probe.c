@@ -9,7 +9,8 @@
 enum {
     REST_DOWN_MS = 1000,
     REST_UP_MS = 2000,
-    ANSWER_MS = 2000, /* for one question */
+    REST_LINGER_MS = 100, /* while a cancelled run's slot is not known to be free */
+    ANSWER_MS = 2000,     /* for one question */
     MODELS_EVERY_MS = 30000,
     FAILURES_TO_DOWN = 3,  /* rounds without an answer; one that says no counts at once */
     LINGER_MAX_MS = 30000, /* figures that never come down are not waited for longer */
@@ -110,7 +111,7 @@ static void on_rest_over(void *arg)
 
 static void rest(struct engine *e)
 {
-    const uint64_t ms = e->up ? REST_UP_MS : REST_DOWN_MS;
+    const uint64_t ms = !e->up ? REST_DOWN_MS : e->lingering ? REST_LINGER_MS : REST_UP_MS;
 
     loop_timer_set(e->loop, &e->probe_timer, ms, on_rest_over, e);
 }
@@ -246,4 +247,10 @@ void engine_probe_soon(struct engine *e)
 {
     if (!e->probe)
         loop_timer_set(e->loop, &e->probe_timer, 0, on_rest_over, e);
+}
+
+void engine_probe_lingering(struct engine *e)
+{
+    if (!e->probe)
+        rest(e);
 }
