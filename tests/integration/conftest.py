@@ -13,7 +13,7 @@ A test says what the engine does through the text of its message:
     def test_x(chain, raw):
         raw.request("POST", "/v1/chat/completions", chat(script("half", events=2), stream=True))
         raw.head(); answer = raw.rest()
-        assert answer.ending == "complete" and b'"error"' in answer.events[-1]
+        assert answer.ending == "closed" and b'"error"' in answer.events[-1]
 
 A failed test's report ends with the logs of the programs.
 """
