@@ -1,6 +1,6 @@
 /* Probing: is the engine there, what is it, how busy is it. One question after the other, then a
- * rest; /metrics is asked at most every two seconds, since each question wakes llama.cpp
- * (engine.md §4). */
+ * rest; /metrics is asked every two seconds, since each question wakes llama.cpp (engine.md §4),
+ * and more often only while a cancelled run lingers. */
 #include <stdio.h>
 
 #include "backends/engine/engine_impl.h"

@@ -307,8 +307,7 @@ class Peer:
                 self.dialled += 1
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(10)
-                tls = self.context.wrap_socket(sock, server_side=True)
-                tunnel = Tunnel(self, tls)
+                tunnel = Tunnel(self, sock)
             except OSError:
                 if self.socket.fileno() < 0:
                     return
@@ -396,50 +395,90 @@ class Stream:
 class Tunnel:
     """One worker's connection; its HTTP/2 client is here."""
 
-    def __init__(self, peer, tls):
-        assert tls.selected_alpn_protocol() == ALPN and tls.version() == "TLSv1.3"
-        self.peer, self.tls = peer, tls
+    def __init__(self, peer, sock):
+        self.peer, self.socket = peer, sock
+        # Over memory, since a TLS object may not be used by two threads at a time.
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = peer.context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        self.handshake()
+        assert self.tls.selected_alpn_protocol() == ALPN and self.tls.version() == "TLSv1.3"
         self.lock = threading.RLock()
         self.event = threading.Condition(self.lock)
         self.streams = {}
         self.closed = self.goaway = False
+        self.partial = b""
+        self.failure = None  # what ended it on this side
         self._keyset = None
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(16 << 20)
         self.flush()
-        tls.settimeout(0.05)
+        sock.settimeout(None)
         threading.Thread(target=self.read, daemon=True).start()
+
+    def handshake(self):
+        while True:
+            try:
+                return self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self.socket.sendall(self.outgoing.read())
+                data = self.socket.recv(65536)
+                if not data:
+                    raise OSError("closed in the handshake") from None
+                self.incoming.write(data)
+            finally:
+                self.socket.sendall(self.outgoing.read())
 
     def flush(self):
         data = self.h2.data_to_send()
-        while data:
+        if data:
+            self.tls.write(data)
+        self.socket.sendall(self.outgoing.read())
+
+    def decrypt(self, data):
+        self.incoming.write(data)
+        plain = b""
+        while True:
             try:
-                data = data[self.tls.send(data):]
-            except (ssl.SSLWantWriteError, TimeoutError):
-                continue
+                part = self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                return plain
+            if not part:
+                return plain  # the socket's end follows
+            plain += part
 
     def read(self):
         while True:
             try:
-                data = self.tls.recv(65536)
-            except (TimeoutError, ssl.SSLWantReadError):
-                continue
+                data = self.socket.recv(65536)
             except OSError:
                 data = b""
             with self.event:
                 if data:
                     try:
-                        for e in self.h2.receive_data(data):
+                        for e in self.h2.receive_data(self.without_goaway(self.decrypt(data))):
                             self.handle(e)
                         self.flush()
-                    except (OSError, h2.exceptions.ProtocolError):
-                        data = b""
+                    except (OSError, h2.exceptions.ProtocolError) as e:
+                        self.failure, data = e, b""
                 if not data:
                     self.closed = True
                 self.event.notify_all()
             if not data:
                 return
+
+    def without_goaway(self, data):
+        """Whole frames only, and no GOAWAY among them: h2 would take it for the end of what runs."""
+        self.partial += data
+        out = b""
+        while len(self.partial) >= 9 and len(self.partial) >= 9 + int.from_bytes(self.partial[:3], "big"):
+            length = 9 + int.from_bytes(self.partial[:3], "big")
+            frame, self.partial = self.partial[:length], self.partial[length:]
+            if frame[3] == 7:
+                self.goaway = True
+            else:
+                out += frame
+        return out
 
     def handle(self, e):
         s = self.streams.get(getattr(e, "stream_id", None))
@@ -458,25 +497,24 @@ class Tunnel:
                 s.unconsumed += e.flow_controlled_length
                 self.h2.increment_flow_control_window(e.flow_controlled_length)
         elif isinstance(e, h2.events.StreamEnded):
-            if s.sealed and not s.trailers.get("x-ignored"):
+            if s.sealed:
                 s.sealed.end()
             s.ended_at = time.monotonic()
         elif isinstance(e, h2.events.StreamReset):
             s.reset = e.error_code
-        elif isinstance(e, h2.events.ConnectionTerminated):
-            self.goaway = True
 
     def close(self):
         with self.event:
             self.closed = True
             try:
-                self.tls.close()
+                self.socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
             self.event.notify_all()
 
     def request(self, method, path, headers=(), body=None, sealed=None, end=True, consume=True):
         with self.event:
+            assert not self.closed, f"the tunnel is closed: {self.failure!r}"
             id = self.h2.get_next_available_stream_id()
             stream = self.streams[id] = Stream(self, id, sealed, consume)
             base = [(":method", method), (":scheme", "https"), (":authority", "worker"), (":path", path)]
@@ -510,6 +548,8 @@ class Tunnel:
         """The caller has drained what it got: opens the stream's window."""
         with self.event:
             n = stream.unconsumed if n is None else n
+            if n == 0 or stream.over:
+                return
             stream.unconsumed -= n
             self.h2.increment_flow_control_window(n, stream.id)
             self.flush()

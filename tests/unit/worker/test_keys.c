@@ -1,4 +1,4 @@
-/* The set of requests seen, and keys that share their memory of calls. */
+/* Keys, their rotation, and the requests that they have seen. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -133,6 +133,38 @@ static void an_unknown_key_id_finds_nothing(void **state)
     assert_null(keys_find(w->keys, (uint8_t)(keys_current(w->keys)->config.key_id + 1)));
 }
 
+/* A lifetime of six seconds: the next key comes a second before its end, and the old one has no
+ * grace. */
+static void keys_rotate_before_they_end_and_the_old_one_is_taken_until_then(void **state)
+{
+    struct world *w = *state;
+    const uint8_t spki[SHA256_LEN] = {7};
+    uint8_t first_digest[SHA256_LEN], call[REPLAY_LEN], enc[REPLAY_LEN], again[REPLAY_LEN];
+
+    keys_free(w->keys);
+    assert_int_equal(keys_new(&w->keys, w->loop, spki, 6, describe, &w->engine), 0);
+    const uint8_t first = keys_current(w->keys)->config.key_id;
+    const uint64_t began = clock_mono_ms();
+    memcpy(first_digest, keys_digest(w->keys), SHA256_LEN);
+    hash_of(1, enc);
+    hash_of(2, call);
+    hash_of(3, again);
+    assert_int_equal(keys_note(w->keys, keys_find(w->keys, first), enc, call), 0);
+    while (keys_current(w->keys)->config.key_id == first && clock_mono_ms() - began < 8000)
+        loop_turn(w->loop, 50);
+    const uint8_t second = keys_current(w->keys)->config.key_id;
+    assert_int_not_equal(first, second);
+    assert_memory_not_equal(first_digest, keys_digest(w->keys), SHA256_LEN);
+    assert_non_null(keys_find(w->keys, first));
+    assert_memory_equal(keys_find(w->keys, first)->keyset, first_digest, SHA256_LEN);
+    /* A call that the old key has seen is not taken with the new one. */
+    assert_int_equal(keys_note(w->keys, keys_find(w->keys, second), again, call), E_EXISTS);
+    while (keys_find(w->keys, first) && clock_mono_ms() - began < 12000)
+        loop_turn(w->loop, 50);
+    assert_null(keys_find(w->keys, first));
+    assert_non_null(keys_find(w->keys, second));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +176,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(neither_a_message_nor_a_call_is_taken_twice, make_world,
                                         end_world),
         cmocka_unit_test_setup_teardown(an_unknown_key_id_finds_nothing, make_world, end_world),
+        cmocka_unit_test_setup_teardown(
+            keys_rotate_before_they_end_and_the_old_one_is_taken_until_then, make_world, end_world),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
