@@ -36,7 +36,7 @@ static const char usage_text[] =
 static void print_help(void)
 {
     fputs(usage_text, stdout);
-    puts("\nSettings:");
+    putchar('\n');
     config_help(&worker_config_table, stdout);
 }
 

