@@ -344,6 +344,12 @@ static bool reply_page(struct admin *a, struct http_exchange *ex)
     return false;
 }
 
+/* An order whose body comes in. */
+struct receiving {
+    const struct order *order;
+    struct buf body;
+};
+
 static const struct order *order_of(const struct http_exchange *ex)
 {
     for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
@@ -352,30 +358,38 @@ static const struct order *order_of(const struct http_exchange *ex)
     return NULL;
 }
 
+static void receive(struct http_exchange *ex, const struct order *order)
+{
+    struct receiving *r = mem_zero(sizeof(*r));
+
+    r->order = order;
+    http_set_user(ex, r);
+    http_receive(ex);
+}
+
 static void on_head(void *arg, struct http_exchange *ex)
 {
     struct admin *a = arg;
+    const struct order *order = order_of(ex);
     AUTO(buf_fini) struct buf none = {0};
 
     http_set_user(ex, NULL);
     if (span_is(http_method(ex), "GET") && reply_page(a, ex))
         return;
-    if (span_is(http_method(ex), "POST") && order_of(ex) && http_content_length(ex) != -3) {
-        http_set_user(ex, mem_zero(sizeof(struct buf)));
-        http_receive(ex);
-        return;
-    }
-    reply(ex, 404, "text/plain; charset=utf-8", &none);
+    if (span_is(http_method(ex), "POST") && order && http_content_length(ex) != -3)
+        receive(ex, order);
+    else
+        reply(ex, 404, "text/plain; charset=utf-8", &none);
 }
 
 static void on_body(void *arg, struct http_exchange *ex, struct span part)
 {
-    struct buf *body = http_user(ex);
+    struct receiving *r = http_user(ex);
     AUTO(buf_fini) struct buf none = {0};
 
     (void)arg;
-    if (body->len + part.len <= BODY_MAX)
-        buf_append(body, part);
+    if (r->body.len + part.len <= BODY_MAX)
+        buf_append(&r->body, part);
     else
         reply(ex, 413, "text/plain; charset=utf-8", &none);
 }
@@ -383,10 +397,10 @@ static void on_body(void *arg, struct http_exchange *ex, struct span part)
 static void on_body_end(void *arg, struct http_exchange *ex)
 {
     struct admin *a = arg;
-    struct buf *body = http_user(ex);
+    struct receiving *r = http_user(ex);
     AUTO(buf_fini) struct buf answer = {0};
 
-    const unsigned status = order_of(ex)->obey(a->worker, buf_span(body), &answer);
+    const unsigned status = r->order->obey(a->worker, buf_span(&r->body), &answer);
     reply(ex, status, "application/json", &answer);
 }
 
@@ -398,13 +412,13 @@ static void on_nothing(void *arg, struct http_exchange *ex)
 
 static void on_done(void *arg, struct http_exchange *ex, bool complete)
 {
-    struct buf *body = http_user(ex);
+    struct receiving *r = http_user(ex);
 
     (void)arg;
     (void)complete;
-    if (body)
-        buf_fini(body);
-    free(body);
+    if (r)
+        buf_fini(&r->body);
+    free(r);
 }
 
 static const struct http_handler handler = {

@@ -39,7 +39,7 @@ static bool path_matches(const struct entry *e, struct span path)
 {
     const struct span want = span_str(e->path);
 
-    return want.data[want.len - 1] == '/' ? span_starts(path, want) : span_eq(path, want);
+    return span_ends(want, SPAN("/")) ? span_starts(path, want) : span_eq(path, want);
 }
 
 static const struct entry *find(struct span method, struct span path)

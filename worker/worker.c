@@ -71,7 +71,7 @@ int worker_reload(struct worker *w)
     int error = config_load(&fresh, &worker_config_table, w->config_file, &why);
     if (!error)
         error = settings_from_config(&settings, fresh->values);
-    if (error < 0) {
+    if (error) {
         log_event(LOG_ERROR, "reload", "error=%s why=%s", error_name(error), buf_cstr(&why));
         if (fresh)
             config_unref(fresh);
