@@ -39,7 +39,7 @@ struct worker_config {
     int64_t head_ms; /* longest hold of the answer's head while the engine is silent: 10 s */
     int64_t engine_silent_ms; /* engine silent for so long: given up */
     int64_t drain_ms;
-    int64_t keyset_s;        /* a keyset's validity; keys rotate a sixth of it earlier */
+    int64_t keyset_s; /* a keyset's validity; keys rotate a sixth of it earlier */
     int64_t offload_threads;
 };
 

@@ -64,8 +64,7 @@ static void add_members(struct table *t, const char *prefix, json_t *object)
     json_t *member;
     char name[256];
 
-    json_object_foreach(object, key, member)
-    {
+    json_object_foreach(object, key, member) {
         snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key);
         add_flat(t, name, member);
     }

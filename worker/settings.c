@@ -38,8 +38,7 @@ static int change_hours(struct hours *h, json_t *days, const char **what)
 
     if (!json_is_object(days))
         return E_INVALID;
-    json_object_foreach(days, name, value)
-    {
+    json_object_foreach(days, name, value) {
         int day = 0;
         while (day < HOURS_DAYS && strcmp(name, hours_days[day]) != 0)
             day++;
@@ -74,8 +73,9 @@ int settings_change(struct settings *s, struct span json, const char **what)
 
     *what = "json";
     TRY(json_read(json, &doc));
-    json_object_foreach(doc, name, value) if (change_member(&changed, doc, name, value, what) <
-                                              0) return E_INVALID;
+    json_object_foreach(doc, name, value)
+        if (change_member(&changed, doc, name, value, what) < 0)
+            return E_INVALID;
     *s = changed;
     return 0;
 }

@@ -71,7 +71,8 @@ static void usage_fetched(struct pool_worker *w, const struct link_answer *a)
     if (a->error < 0 || a->status != 200 || json_read(a->body, &doc) < 0)
         return;
     records = json_object_get(doc, "records");
-    json_array_foreach(records, i, item) settle_late(w, item);
+    json_array_foreach(records, i, item)
+        settle_late(w, item);
 }
 
 void acks_fetch(struct pool_worker *w)

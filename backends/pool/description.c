@@ -46,8 +46,9 @@ static unsigned endpoints_member(const json_t *model)
     unsigned bits = 0;
     size_t i;
 
-    json_array_foreach(list, i, v) if (json_is_string(v)) bits |=
-        endpoint_bit(json_string_value(v));
+    json_array_foreach(list, i, v)
+        if (json_is_string(v))
+            bits |= endpoint_bit(json_string_value(v));
     return bits ? bits : (1u << EP_CHAT | 1u << EP_COMPLETIONS);
 }
 
@@ -83,7 +84,8 @@ int description_parse(struct description *out, struct span body)
     models = json_object_get(doc, "models");
     if (!json_is_array(models) || json_array_size(models) > POOL_MAX_MODELS)
         return E_INVALID;
-    json_array_foreach(models, i, v) TRY(model_parse(&out->models[out->model_count++], v));
+    json_array_foreach(models, i, v)
+        TRY(model_parse(&out->models[out->model_count++], v));
     return 0;
 }
 

@@ -51,8 +51,7 @@ int check_logit_bias(struct check *c, const struct at *at, json_t *value)
     if (json_object_size(value) > MOST)
         return fault_says(c, &ERR_INVALID_VALUE, at,
                           "Invalid 'logit_bias': more than 1024 entries.");
-    json_object_foreach(value, name, number)
-    {
+    json_object_foreach(value, name, number) {
         const struct at here = {.up = at, .name = name};
         TRY(check_value(c, &here, &bias, number));
     }
@@ -68,8 +67,7 @@ int check_metadata(struct check *c, const struct at *at, json_t *value)
 
     if (json_object_size(value) > MOST)
         return fault_says(c, &ERR_INVALID_VALUE, at, "Invalid 'metadata': more than 16 pairs.");
-    json_object_foreach(value, name, member)
-    {
+    json_object_foreach(value, name, member) {
         const struct at here = {.up = at, .name = name};
         if (utf8_count(span_str(name)) > 64)
             return fault_says(c, &ERR_STRING_TOO_LONG, at,

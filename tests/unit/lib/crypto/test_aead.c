@@ -153,14 +153,12 @@ static size_t check_file(const char *file, json_int_t key_bits, enum aead_id id)
     const json_t *group, *t;
     size_t g, i, seen = 0;
 
-    json_array_foreach(json_object_get(doc, "testGroups"), g, group)
-    {
+    json_array_foreach(json_object_get(doc, "testGroups"), g, group) {
         if (json_integer_value(json_object_get(group, "ivSize")) != 8 * AEAD_NONCE_LEN ||
             json_integer_value(json_object_get(group, "tagSize")) != 8 * AEAD_TAG_LEN ||
             json_integer_value(json_object_get(group, "keySize")) != key_bits)
             continue;
-        json_array_foreach(json_object_get(group, "tests"), i, t)
-        {
+        json_array_foreach(json_object_get(group, "tests"), i, t) {
             check_vector(id, t);
             seen++;
         }

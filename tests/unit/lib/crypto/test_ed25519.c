@@ -66,14 +66,12 @@ static void wycheproof_ed25519(void **state)
     size_t g, i, seen = 0;
 
     (void)state;
-    json_array_foreach(json_object_get(doc, "testGroups"), g, group)
-    {
+    json_array_foreach(json_object_get(doc, "testGroups"), g, group) {
         AUTO(buf_fini) struct buf raw = vector_hex(json_object_get(group, "publicKey"), "pk");
         AUTO(ed25519_free) struct ed25519 *key = NULL;
 
         assert_int_equal(ed25519_from_public(&key, buf_span(&raw)), 0);
-        json_array_foreach(json_object_get(group, "tests"), i, t)
-        {
+        json_array_foreach(json_object_get(group, "tests"), i, t) {
             AUTO(buf_fini) struct buf msg = vector_hex(t, "msg"), sig = vector_hex(t, "sig");
             bool valid = strcmp(vector_text(t, "result"), "valid") == 0;
 

@@ -98,21 +98,21 @@ static void wycheproof_hkdf(void **state)
 
     (void)state;
     json_array_foreach(json_object_get(doc, "testGroups"), g, group)
-        json_array_foreach(json_object_get(group, "tests"), i, t)
-    {
-        AUTO(buf_fini) struct buf ikm = vector_hex(t, "ikm"), salt = vector_hex(t, "salt");
-        AUTO(buf_fini) struct buf info = vector_hex(t, "info"), okm = {0};
-        size_t size = (size_t)json_integer_value(json_object_get(t, "size"));
-        uint8_t prk[SHA256_LEN];
-        bool valid = strcmp(vector_text(t, "result"), "valid") == 0;
+        json_array_foreach(json_object_get(group, "tests"), i, t) {
+            AUTO(buf_fini) struct buf ikm = vector_hex(t, "ikm"), salt = vector_hex(t, "salt");
+            AUTO(buf_fini) struct buf info = vector_hex(t, "info"), okm = {0};
+            size_t size = (size_t)json_integer_value(json_object_get(t, "size"));
+            uint8_t prk[SHA256_LEN];
+            bool valid = strcmp(vector_text(t, "result"), "valid") == 0;
 
-        hkdf_extract(prk, buf_span(&salt), buf_span(&ikm));
-        assert_int_equal(hkdf_expand(buf_reserve(&okm, size), size, SPAN_OF(prk), buf_span(&info)),
-                         valid ? 0 : E_TOO_LARGE);
-        if (valid)
-            assert_hex(span_of(okm.data, size), vector_text(t, "okm"));
-        seen++;
-    }
+            hkdf_extract(prk, buf_span(&salt), buf_span(&ikm));
+            assert_int_equal(
+                hkdf_expand(buf_reserve(&okm, size), size, SPAN_OF(prk), buf_span(&info)),
+                valid ? 0 : E_TOO_LARGE);
+            if (valid)
+                assert_hex(span_of(okm.data, size), vector_text(t, "okm"));
+            seen++;
+        }
     assert_int_equal(seen, 86);
     json_decref(doc);
 }
@@ -125,17 +125,16 @@ static void wycheproof_hmac(void **state)
 
     (void)state;
     json_array_foreach(json_object_get(doc, "testGroups"), g, group)
-        json_array_foreach(json_object_get(group, "tests"), i, t)
-    {
-        AUTO(buf_fini) struct buf key = vector_hex(t, "key"), msg = vector_hex(t, "msg");
-        AUTO(buf_fini) struct buf tag = vector_hex(t, "tag");
-        uint8_t out[SHA256_LEN];
+        json_array_foreach(json_object_get(group, "tests"), i, t) {
+            AUTO(buf_fini) struct buf key = vector_hex(t, "key"), msg = vector_hex(t, "msg");
+            AUTO(buf_fini) struct buf tag = vector_hex(t, "tag");
+            uint8_t out[SHA256_LEN];
 
-        hmac_sha256(out, buf_span(&key), buf_span(&msg));
-        assert_int_equal(crypto_equal(span_cut(SPAN_OF(out), 0, tag.len), buf_span(&tag)),
-                         strcmp(vector_text(t, "result"), "valid") == 0);
-        seen++;
-    }
+            hmac_sha256(out, buf_span(&key), buf_span(&msg));
+            assert_int_equal(crypto_equal(span_cut(SPAN_OF(out), 0, tag.len), buf_span(&tag)),
+                             strcmp(vector_text(t, "result"), "valid") == 0);
+            seen++;
+        }
     assert_int_equal(seen, 174);
     json_decref(doc);
 }

@@ -100,8 +100,7 @@ static void check_encryptions(struct pair *p, const json_t *list)
     const json_t *e;
     size_t i;
 
-    json_array_foreach(list, i, e)
-    {
+    json_array_foreach(list, i, e) {
         AUTO(buf_fini) struct buf aad = vector_hex(e, "aad"), plain = vector_hex(e, "pt");
         AUTO(buf_fini) struct buf ct = {0}, pt = {0};
 
@@ -117,8 +116,7 @@ static void check_exports(struct pair *p, const json_t *list)
     const json_t *e;
     size_t i;
 
-    json_array_foreach(list, i, e)
-    {
+    json_array_foreach(list, i, e) {
         AUTO(buf_fini) struct buf label = vector_hex(e, "exporter_context");
         uint8_t out[512];
         size_t len = (size_t)json_integer_value(json_object_get(e, "L"));
@@ -138,8 +136,7 @@ static void every_vector_of_our_suites_is_reproduced(void **state)
     size_t i, seen = 0;
 
     (void)state;
-    json_array_foreach(all, i, v)
-    {
+    json_array_foreach(all, i, v) {
         AUTO(pair_free) struct pair p = {0};
 
         if (json_integer_value(json_object_get(v, "mode")) != 0 ||
@@ -232,8 +229,7 @@ static void wycheproof_x25519(void **state)
     size_t i, zero = 0;
 
     (void)state;
-    json_array_foreach(tests, i, t)
-    {
+    json_array_foreach(tests, i, t) {
         AUTO(buf_fini) struct buf a = vector_hex(t, "private"), b = vector_hex(t, "public");
         AUTO(hpke_private_free) struct hpke_private *mine = NULL;
         AUTO(hpke_public_free) struct hpke_public *peer = NULL;

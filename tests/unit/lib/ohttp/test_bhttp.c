@@ -406,8 +406,7 @@ static void the_profiles_messages_are_read(void **state)
     size_t i;
 
     (void)state;
-    json_array_foreach(json_object_get(doc, "vectors"), i, v)
-    {
+    json_array_foreach(json_object_get(doc, "vectors"), i, v) {
         AUTO(buf_fini) struct buf request = vector_hex(v, "bhttp_request"), log = {0};
         AUTO(buf_fini) struct buf response = vector_hex(v, "bhttp_response");
 

@@ -111,8 +111,7 @@ static const json_t *vector_named(const json_t *doc, const char *name)
     const json_t *v;
     size_t i;
 
-    json_array_foreach(json_object_get(doc, "vectors"), i, v)
-    {
+    json_array_foreach(json_object_get(doc, "vectors"), i, v) {
         if (strcmp(vector_text(v, "name"), name) == 0)
             return v;
     }
@@ -148,8 +147,7 @@ static void answer_reproduce(struct exchange *x, const json_t *v, struct span bh
     size_t i, at = 0;
 
     ohttp_server_set_nonce(x->server, nonce.data);
-    json_array_foreach(lengths, i, length)
-    {
+    json_array_foreach(lengths, i, length) {
         size_t len = (size_t)json_integer_value(length);
         bool final = i + 1 == json_array_size(lengths);
 
@@ -167,8 +165,7 @@ static void the_profile_is_reproduced_in_both_directions(void **state)
     size_t i, seen = 0;
 
     (void)state;
-    json_array_foreach(json_object_get(doc, "vectors"), i, v)
-    {
+    json_array_foreach(json_object_get(doc, "vectors"), i, v) {
         AUTO(exchange_fini) struct exchange x = {0};
         AUTO(got_fini) struct got got = {0};
         AUTO(buf_fini) struct buf request = vector_hex(v, "enc_request");
@@ -197,8 +194,7 @@ static void every_negative_answer_is_refused(void **state)
     size_t i, seen = 0;
 
     (void)state;
-    json_array_foreach(json_object_get(doc, "negative_responses"), i, n)
-    {
+    json_array_foreach(json_object_get(doc, "negative_responses"), i, n) {
         AUTO(exchange_fini) struct exchange x = {0};
         AUTO(got_fini) struct got got = {0};
         AUTO(buf_fini) struct buf answer = vector_hex(n, "enc_response");
@@ -274,8 +270,7 @@ static void every_negative_request_is_refused_for_its_reason(void **state)
     size_t i, seen = 0;
 
     (void)state;
-    json_array_foreach(json_object_get(doc, "negative_requests"), i, n)
-    {
+    json_array_foreach(json_object_get(doc, "negative_requests"), i, n) {
         AUTO(exchange_fini) struct exchange x = {0};
         const json_t *v = vector_named(doc, vector_text(n, "applies_to"));
         AUTO(buf_fini) struct buf request = vector_hex(n, "enc_request");

@@ -67,8 +67,7 @@ static void draft_request(struct example *x, const json_t *v)
 
     buf_append(&request, span_cut(buf_span(&whole), 0, 7));
     buf_append(&request, hpke_enc(x->sender));
-    json_array_foreach(plains, i, p)
-    {
+    json_array_foreach(plains, i, p) {
         AUTO(buf_fini) struct buf text = bytes_of_hex(json_string_value(p));
         bool final = i + 1 == json_array_size(plains);
 
@@ -95,8 +94,7 @@ static void draft_response_seal(struct example *x, const json_t *v)
     assert_int_equal(response_keys_init(&keys, x->receiver, buf_span(&nonce), true), 0);
     assert_hex(SPAN_OF(keys.base_nonce), vector_text(v, "aead_base_nonce"));
     buf_append(&answer, buf_span(&nonce));
-    json_array_foreach(plains, i, p)
-    {
+    json_array_foreach(plains, i, p) {
         AUTO(buf_fini) struct buf text = bytes_of_hex(json_string_value(p));
 
         assert_int_equal(

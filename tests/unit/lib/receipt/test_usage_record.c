@@ -308,8 +308,7 @@ static void every_negative_receipt_vector_is_refused(void **state)
 
     (void)state;
     assert_int_equal(jws_verify(key, USAGE_TYP, span_str(vector_text(doc, "valid")), &payload), 0);
-    json_array_foreach(json_object_get(doc, "negative"), i, n)
-    {
+    json_array_foreach(json_object_get(doc, "negative"), i, n) {
         AUTO(usage_record_fini) struct usage_record got = {0};
         bool unsigned_one = strcmp(vector_text(n, "name"), "alg-none") == 0; /* two parts only */
 
