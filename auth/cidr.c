@@ -7,10 +7,7 @@ static int parse_address(struct cidr *out, struct span text)
 {
     char word[INET6_ADDRSTRLEN];
 
-    if (text.len == 0 || text.len >= sizeof(word) || memchr(text.data, 0, text.len))
-        return E_INVALID;
-    memcpy(word, text.data, text.len);
-    word[text.len] = 0;
+    TRY(span_cstr(text, word, sizeof(word)));
     out->family = strchr(word, ':') ? AF_INET6 : AF_INET;
     out->bits = out->family == AF_INET ? 32 : 128;
     return inet_pton(out->family, word, out->address) == 1 ? 0 : E_INVALID;

@@ -76,28 +76,29 @@ void api_key_lookup(const struct api_key *k, char out[static 2 * KEY_LOOKUP_LEN 
     hex_encode(out, span_of(hash, KEY_LOOKUP_LEN));
 }
 
-// The value behind `scheme` and its spaces; data NULL when the field has another scheme.
+// The value behind `scheme` and its spaces; empty when the field has another scheme.
 static struct span scheme_value(struct span field, struct span scheme)
 {
-    if (!span_ieq(span_cut(field, 0, scheme.len), scheme) || field.len <= scheme.len ||
-        (field.data[scheme.len] != ' ' && field.data[scheme.len] != '\t'))
-        return (struct span){0};
-    const struct span value = span_trim(span_from(field, scheme.len));
-    return value.len > 0 ? value : (struct span){0};
+    const struct span behind = span_from(field, scheme.len);
+
+    if (!span_ieq(span_cut(field, 0, scheme.len), scheme) || behind.len == 0 ||
+        (behind.data[0] != ' ' && behind.data[0] != '\t'))
+        return SPAN("");
+    return span_trim(behind);
 }
 
 // Some tools put the key into the user, some into the password, next to a word of their own.
 static struct span basic_value(struct span encoded, struct buf *scratch)
 {
-    if (!encoded.data || encoded.len > BASIC_MAX)
-        return (struct span){0};
+    if (encoded.len == 0 || encoded.len > BASIC_MAX)
+        return SPAN("");
     buf_clear(scratch);
     if (base64_decode(scratch, encoded) < 0)
-        return (struct span){0};
+        return SPAN("");
     struct span password = buf_span(scratch);
     const struct span user = span_split(&password, ':');
     if (span_starts(user, SPAN(KEY_PREFIX)) || password.len == 0)
-        return user.len > 0 ? user : (struct span){0};
+        return user;
     return password;
 }
 
@@ -107,9 +108,7 @@ struct span api_key_credential(struct span authorization, struct span x_api_key,
     const struct span field = span_trim(authorization), direct = span_trim(x_api_key);
     struct span found = scheme_value(field, SPAN("Bearer"));
 
-    if (!found.data)
+    if (found.len == 0)
         found = basic_value(scheme_value(field, SPAN("Basic")), scratch);
-    if (!found.data && direct.len > 0)
-        found = direct;
-    return found;
+    return found.len > 0 ? found : direct;
 }

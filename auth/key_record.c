@@ -59,9 +59,7 @@ static int read_word(const json_t *doc, const char *name, char *out, size_t size
         if (strchr("{}\"\\", s.data[i]))
             return E_INVALID;
     }
-    memcpy(out, s.data, s.len);
-    out[s.len] = 0;
-    return 0;
+    return span_cstr(s, out, size);
 }
 
 static int read_project(const json_t *doc, struct key_record *r)
@@ -78,15 +76,11 @@ static int read_name(const json_t *doc, char *out, size_t size)
     struct span s;
 
     TRY(json_obj_string(doc, "name", &s));
-    if (s.len >= size)
-        return E_INVALID;
     for (size_t i = 0; i < s.len; i++) {
         if (s.data[i] < 0x20 || s.data[i] == 0x7F)
             return E_INVALID;
     }
-    memcpy(out, s.data, s.len);
-    out[s.len] = 0;
-    return 0;
+    return span_cstr(s, out, size);
 }
 
 bool key_endpoint_known(struct span s)
@@ -182,8 +176,7 @@ static int read_choices(const json_t *doc, struct key_record *r)
     TRY(optional(read_choice(doc, "class", classes, &class)));
     r->revoked = state == 1;
     r->end_to_end_only = privacy == 1;
-    strcpy(r->class, classes[class]);
-    return 0;
+    return span_cstr(span_str(classes[class]), r->class, sizeof(r->class));
 }
 
 static int read_hex(const json_t *doc, const char *name, uint8_t *out, size_t len)

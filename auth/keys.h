@@ -22,7 +22,7 @@ void api_key_remake(struct api_key *out, const uint8_t id[static KEY_ID_LEN], st
 MUST_CHECK int api_key_parse(struct api_key *out, struct span text);
 /* SHA-256(secret)[0:16] as hex with NUL: `key:{…}`. */
 void api_key_lookup(const struct api_key *k, char out[static 2 * KEY_LOOKUP_LEN + 1]);
-/* The credential of a request: Bearer, x-api-key, or Basic's user or password (auth.md). data NULL
+/* The credential of a request: Bearer, x-api-key, or Basic's user or password (auth.md). Empty
  * when there is none; a Basic value is decoded into scratch (wipe it). What is returned need not
  * look like a key. */
 struct span api_key_credential(struct span authorization, struct span x_api_key,

@@ -59,7 +59,7 @@ enum step_result call_auth(struct call *c)
         return STEP_FAIL;
     struct span credential = api_key_credential(http_header(c->ex, "authorization"),
                                                 http_header(c->ex, "x-api-key"), &scratch);
-    if (!credential.data) {
+    if (credential.len == 0) {
         buf_wipe(&scratch);
         return refuse(c, &ERR_NO_KEY);
     }

@@ -2,6 +2,7 @@
  * before the next step is through. */
 #include <arpa/inet.h>
 
+#include "auth/cidr.h"
 #include "gateway/call.h"
 #include "gateway/reply.h"
 
@@ -10,13 +11,20 @@ static const struct gateway_config *settings(const struct call *c)
     return c->config->values;
 }
 
+/* By its name ("unix", an address) or by a range that holds it. */
 static bool is_trusted(const struct call *c, const char *peer)
 {
     const struct config_strings *list = &settings(c)->trusted_proxies;
+    struct cidr own, range;
+    bool address = cidr_parse(&own, span_str(peer)) == 0;
 
-    for (size_t i = 0; i < list->count; i++)
+    for (size_t i = 0; i < list->count; i++) {
         if (strcmp(list->items[i], peer) == 0)
             return true;
+        if (address && cidr_parse(&range, span_str(list->items[i])) == 0 &&
+            cidr_contains(&range, &own))
+            return true;
+    }
     return false;
 }
 
@@ -33,23 +41,28 @@ static void peer_name(const struct net_addr *a, char *out, size_t len)
         snprintf(out, len, "unix");
 }
 
+static void note_forwarded(void *arg, struct span name, struct span value)
+{
+    if (span_ieq(name, SPAN("x-forwarded-for")))
+        *(struct span *)arg = value;
+}
+
 /* The client's address: the last one a trusted proxy added, if it is an address, else the peer's
- * own. */
+ * own. Of several fields the last is the proxy's; the others may be the client's words. */
 static void name_client(struct call *c)
 {
-    struct span list = http_header(c->ex, "x-forwarded-for"), last = {0};
+    struct span list = {0}, last = {0};
     char text[INET6_ADDRSTRLEN];
     uint8_t ip[16];
 
     peer_name(http_peer(c->ex), c->client, sizeof(c->client));
+    http_headers_each(c->ex, note_forwarded, &list);
     if (!list.data || !is_trusted(c, c->client))
         return;
     while (list.len > 0)
         last = span_trim(span_split(&list, ','));
-    if (last.len == 0 || last.len >= sizeof(text))
+    if (span_cstr(last, text, sizeof(text)) < 0)
         return;
-    memcpy(text, last.data, last.len);
-    text[last.len] = 0;
     if (inet_pton(AF_INET, text, ip) == 1 || inet_pton(AF_INET6, text, ip) == 1)
         memcpy(c->client, text, last.len + 1);
 }

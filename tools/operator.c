@@ -19,7 +19,8 @@ static int write_secret(const char *dir)
 {
     AUTO(buf_fini) struct buf path = {0};
     uint8_t secret[32];
-    char text[2 * sizeof(secret) + 2];
+    char text[2 * sizeof(secret) + 1]; // a line feed in the place of the terminator
+    const size_t len = sizeof(text);
 
     buf_printf(&path, "%s/cluster.secret", dir);
     const int fd = open(buf_cstr(&path), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -27,8 +28,8 @@ static int write_secret(const char *dir)
         return errno == EEXIST ? E_EXISTS : E_IO;
     random_bytes(secret, sizeof(secret));
     hex_encode(text, SPAN_OF(secret));
-    strcat(text, "\n");
-    const bool good = write(fd, text, strlen(text)) == (ssize_t)strlen(text) && fsync(fd) == 0;
+    text[len - 1] = '\n';
+    const bool good = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
     crypto_wipe(secret, sizeof(secret));
     crypto_wipe(text, sizeof(text));
     return close(fd) == 0 && good ? 0 : E_IO;

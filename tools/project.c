@@ -45,10 +45,10 @@ static void got_reply(void *arg, int error, const struct redisReply *reply)
 static void got_marker(void *arg, int error, const struct redisReply *reply)
 {
     struct projection *p = arg;
-    const struct span text = error == 0 ? redis_reply_text(reply) : (struct span){0};
 
-    if (redis_reply_type(reply) == REDIS_BULK && text.len < sizeof(p->marker))
-        memcpy(p->marker, text.data, text.len);
+    if (error == 0 && redis_reply_type(reply) == REDIS_BULK &&
+        span_cstr(redis_reply_text(reply), p->marker, sizeof(p->marker)) < 0)
+        p->marker[0] = '\0'; // not one of ours: the records are written anew
     got_reply(arg, error, reply);
 }
 
@@ -141,9 +141,7 @@ static int run(struct projection *p, const struct keys_file *f, json_t *key, con
 {
     struct redis_options o = {.command_ms = 5000, .dead_ms = 5000, .queue_max = 2 * FLIGHT_MAX};
 
-    if (strlen(url) >= sizeof(o.url))
-        return E_INVALID;
-    strcpy(o.url, url);
+    TRY(span_cstr(span_str(url), o.url, sizeof(o.url)));
     TRY(redis_new(&p->redis, p->loop, &o, ignore_state, NULL));
     int error = await_up(p);
     if (error == 0)

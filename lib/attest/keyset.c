@@ -82,12 +82,6 @@ static bool payout_good(struct span s)
            (span_starts(s, SPAN("-1:")) && lower_hex(span_from(s, 3), 64));
 }
 
-static void text_copy(char *out, struct span s)
-{
-    memcpy(out, s.data, s.len);
-    out[s.len] = '\0';
-}
-
 static int identity_read(struct keyset *k, const json_t *doc)
 {
     struct span worker_id, payout;
@@ -96,8 +90,8 @@ static int identity_read(struct keyset *k, const json_t *doc)
     TRY(text_get(doc, "payout", &payout));
     if (!span_visible(worker_id, WORKER_ID_MAX) || !payout_good(payout))
         return E_INVALID;
-    text_copy(k->worker_id, worker_id);
-    text_copy(k->payout, payout);
+    TRY(span_cstr(worker_id, k->worker_id, sizeof(k->worker_id)));
+    TRY(span_cstr(payout, k->payout, sizeof(k->payout)));
     TRY(hex_get(doc, "tls_spki_sha256", k->tls_spki, sizeof(k->tls_spki)));
     return hex_get(doc, "receipt_ed25519", k->receipt_key, sizeof(k->receipt_key));
 }
@@ -118,8 +112,7 @@ static int hpke_read(struct keyset *k, const json_t *list)
     if (!json_is_array(list) || json_array_size(list) < 1 ||
         json_array_size(list) > KEYSET_MAX_HPKE)
         return E_INVALID;
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach(list, i, item) {
         struct span text = span_of(json_string_value(item), json_string_length(item));
         uint8_t config[KEYSET_HPKE_LEN];
 
@@ -149,8 +142,7 @@ static int models_read(struct keyset *k, const json_t *list)
     if (!json_is_array(list) || json_array_size(list) < 1 ||
         json_array_size(list) > KEYSET_MAX_MODELS)
         return E_INVALID;
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach(list, i, item) {
         struct span model = span_of(json_string_value(item), json_string_length(item));
 
         if (!printable(model, MODEL_MAX) || model_known(k, model))

@@ -20,8 +20,10 @@ void buf_fini(struct buf *b)
 
 void buf_wipe(struct buf *b)
 {
-    if (b->data)
-        explicit_bzero(start(b), b->head + b->cap);
+    uint8_t *from = start(b);
+
+    if (from)
+        explicit_bzero(from, b->head + b->cap);
     buf_fini(b);
 }
 
@@ -30,8 +32,9 @@ static void rewind_head(struct buf *b)
 {
     uint8_t *to = start(b);
 
-    if (b->data && b->len > 0)
-        memmove(to, b->data, b->len);
+    if (!to)
+        return;
+    memmove(to, to + b->head, b->len);
     b->data = to;
     b->cap += b->head;
     b->head = 0;

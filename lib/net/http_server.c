@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -191,6 +192,20 @@ static size_t no_unescape(void *cls, struct MHD_Connection *mhd, char *s)
     return strlen(s);
 }
 
+/* A target in absolute form means its path (RFC 9112 §3.2.2). */
+static const char *origin_form(const char *uri)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(*schemes); i++)
+        if (strncasecmp(uri, schemes[i], strlen(schemes[i])) == 0) {
+            const char *path = uri + strlen(schemes[i]);
+            path += strcspn(path, "/?");
+            return path;
+        }
+    return uri;
+}
+
 /* MHD cuts the URI up in place and gives no raw query later, so it is kept here. */
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
@@ -200,6 +215,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 
     (void)cls;
     buf_clear(&c->uri);
+    uri = origin_form(uri);
+    buf_append_str(&c->uri, uri[0] == '?' || uri[0] == 0 ? "/" : "");
     buf_append_str(&c->uri, uri);
     return NULL;
 }

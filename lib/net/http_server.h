@@ -76,7 +76,8 @@ void http_server_free(struct http_server *s);
 void http_set_user(struct http_exchange *ex, void *user);
 void *http_user(const struct http_exchange *ex);
 struct span http_method(const struct http_exchange *ex);
-struct span http_path(const struct http_exchange *ex);  /* as sent, without the query */
+/* As sent, without the query; of a target in absolute form only the path. */
+struct span http_path(const struct http_exchange *ex);
 struct span http_query(const struct http_exchange *ex); /* without '?'; empty when none */
 /* The first field of that name (case-insensitive); data NULL when absent. */
 struct span http_header(const struct http_exchange *ex, const char *name);

@@ -3,6 +3,7 @@
 #include "net/redis.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -73,8 +74,7 @@ static int take_password(struct redis *r, struct span *rest)
     size_t len = (size_t)(at - rest->data) - 1;
     if (len == 0)
         return E_INVALID;
-    memcpy(r->password, rest->data + 1, len);
-    r->password[len] = 0;
+    TRY(span_cstr(span_cut(*rest, 1, len), r->password, sizeof(r->password)));
     *rest = span_from(*rest, len + 2);
     return 0;
 }
@@ -84,22 +84,16 @@ static int take_db(struct redis *r, struct span db)
     uint64_t number;
 
     TRY(span_u64(db, DB_MAX, &number));
-    if (number > 0) {
-        memcpy(r->db, db.data, db.len);
-        r->db[db.len] = 0;
-    }
-    return 0;
+    return number > 0 ? span_cstr(db, r->db, sizeof(r->db)) : 0;
 }
 
 static int take_addr(struct redis *r, const char *prefix, struct span where)
 {
     char text[sizeof(r->password) + 8];
+    const int len = snprintf(text, sizeof(text), "%s%.*s", prefix, SPAN_FMT(where));
 
-    if (where.len + strlen(prefix) >= sizeof(text))
+    if (len < 0 || (size_t)len >= sizeof(text))
         return E_INVALID;
-    memcpy(text, prefix, strlen(prefix));
-    memcpy(text + strlen(prefix), where.data, where.len);
-    text[strlen(prefix) + where.len] = 0;
     return net_addr_parse(&r->addr, text) < 0 ? E_INVALID : 0;
 }
 

@@ -120,9 +120,7 @@ int redis_info_run_id(struct span info, char out[static REDIS_RUN_ID_LEN + 1])
             line.len--;
         if (line.len != REDIS_RUN_ID_LEN || !span_visible(line, REDIS_RUN_ID_LEN))
             return E_PROTOCOL;
-        memcpy(out, line.data, line.len);
-        out[line.len] = 0;
-        return 0;
+        return span_cstr(line, out, REDIS_RUN_ID_LEN + 1);
     }
     return E_PROTOCOL;
 }

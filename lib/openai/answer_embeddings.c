@@ -29,8 +29,7 @@ static int append_float(struct buf *raw, struct span number)
 
     if (!number_sound(number))
         return E_PROTOCOL;
-    memcpy(text, number.data, number.len); // number_sound: at most 40 characters
-    text[number.len] = '\0';
+    TRY(span_cstr(number, text, sizeof(text))); // number_sound: at most 40 characters
     const float value = strtof(text, NULL);
     memcpy(&bits, &value, sizeof(bits));
     for (unsigned i = 0; i < FLOAT_LEN; i++)

@@ -63,7 +63,7 @@ static struct tool *find_tool(struct choice *c, const struct call *call, int64_t
 static void make_id(struct buf *out, struct span id)
 {
     const struct span text = has_text(id) ? string_inside(id) : (struct span){0};
-    const bool fit = span_visible(text, MOST_ID) && !memchr(text.data, '\\', text.len);
+    const bool fit = span_visible(text, MOST_ID) && span_find(text, SPAN("\\")) < 0;
     uint8_t random[12];
 
     if (!fit || !span_starts(text, SPAN("call_")))

@@ -110,11 +110,7 @@ static const char *named_param(const struct words *w, char out[static 64])
         text = span_from(text, field.len);
         name = span_split(&text, '\'');
     }
-    if (name.len >= 64 || !rule_known(name))
-        return NULL;
-    memcpy(out, name.data, name.len);
-    out[name.len] = '\0';
-    return out;
+    return rule_known(name) && span_cstr(name, out, 64) == 0 ? out : NULL;
 }
 
 void engine_fault(enum engine_kind kind, unsigned status, struct span body, struct api_fault *fault)

@@ -288,14 +288,15 @@ static const struct role {
 };
 enum { ROLES = sizeof(roles) / sizeof(roles[0]) };
 
+/* The row of a message whose role is known to be in the table. */
 static const struct role *role_of(json_t *message)
 {
     const struct span name = string_of(json_object_get(message, "role"));
+    size_t i = 0;
 
-    for (size_t i = 0; i < ROLES; i++)
-        if (span_is(name, roles[i].name))
-            return &roles[i];
-    return NULL;
+    while (i < ROLES - 1 && !span_is(name, roles[i].name))
+        i++;
+    return &roles[i];
 }
 
 static bool says_without_content(json_t *message)
@@ -523,8 +524,7 @@ int check_template_kwargs(struct check *c, const struct at *at, json_t *value)
     const char *name;
     json_t *member;
 
-    json_object_foreach(value, name, member)
-    {
+    json_object_foreach(value, name, member) {
         const struct at here = {.up = at, .name = name};
         if (!list_has(legal, span_str(name)))
             return fault_at(c, &ERR_UNSUPPORTED_PARAMETER, &here);

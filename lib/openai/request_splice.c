@@ -99,12 +99,10 @@ static void write_seed(struct writer *w, const struct request *rq, int64_t choic
 
     if (!seed.data)
         return;
-    if (choice <= 0 || seed.len >= sizeof(digits)) {
+    if (choice <= 0 || span_cstr(seed, digits, sizeof(digits)) < 0) {
         write_value(w, "seed", seed);
         return;
     }
-    memcpy(digits, seed.data, seed.len);
-    digits[seed.len] = '\0';
     const uint64_t sum = (uint64_t)strtoll(digits, NULL, 10) + (uint64_t)choice;
     write_integer(w, "seed", (int64_t)sum);
 }

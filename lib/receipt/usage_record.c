@@ -170,11 +170,7 @@ static int chars_read(const json_t *doc, const char *name, char *out, size_t siz
     struct span text;
 
     TRY(text_read(doc, name, &text));
-    if (text.len >= size || memchr(text.data, '\0', text.len))
-        return E_INVALID;
-    memcpy(out, text.data, text.len);
-    out[text.len] = '\0';
-    return 0;
+    return span_cstr(text, out, size);
 }
 
 static int digest_read(const json_t *doc, const char *name, uint8_t out[static SHA256_LEN])

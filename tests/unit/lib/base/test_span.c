@@ -111,6 +111,21 @@ static void visible_text_has_no_blanks_or_controls(void **state)
     assert_false(span_visible(SPAN("\xC3\xA4"), 9));
 }
 
+static void a_c_string_is_copied_only_whole(void **state)
+{
+    char out[4] = "old";
+
+    (void)state;
+    assert_int_equal(span_cstr(SPAN("abcd"), out, sizeof(out)), E_INVALID);
+    assert_int_equal(span_cstr(SPAN("a\0b"), out, sizeof(out)), E_INVALID);
+    assert_int_equal(span_cstr(SPAN(""), out, 0), E_INVALID);
+    assert_string_equal(out, "old");
+    assert_int_equal(span_cstr(SPAN("abc"), out, sizeof(out)), 0);
+    assert_string_equal(out, "abc");
+    assert_int_equal(span_cstr((struct span){0}, out, sizeof(out)), 0);
+    assert_string_equal(out, "");
+}
+
 static void well_formed_utf8_is_accepted(void **state)
 {
     (void)state;
@@ -158,6 +173,7 @@ int main(void)
         cmocka_unit_test(find_gives_the_first_offset),
         cmocka_unit_test(numbers_are_read_strictly),
         cmocka_unit_test(visible_text_has_no_blanks_or_controls),
+        cmocka_unit_test(a_c_string_is_copied_only_whole),
         cmocka_unit_test(well_formed_utf8_is_accepted),
         cmocka_unit_test(malformed_utf8_is_refused),
     };
