@@ -319,6 +319,35 @@ static void an_answer_in_head_keeps_the_connection(void **state)
     rig_free(r);
 }
 
+static void an_absolute_target_means_its_path(void **state)
+{
+    static const struct {
+        const char *target, *path, *query;
+    } cases[] = {
+        {"http://api.example/v1/models?x=1", "/v1/models", "x=1"},
+        {"HTTPS://[::1]:443/a%2Fb", "/a%2Fb", ""},
+        {"http://api.example", "/", ""},
+        {"http://api.example?x=1", "/", "x=1"},
+        {"//api.example/v1", "//api.example/v1", ""},
+    };
+    struct rig *r = rig_new();
+    struct client c = client_new(r);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        char text[128];
+        snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", cases[i].target);
+        client_say(&c, text);
+        PUMP_UNTIL(r, &c, r->count == i + 1, WAIT_MS);
+        assert_true(span_is(http_path(r->seen[i].ex), cases[i].path));
+        assert_true(span_is(http_query(r->seen[i].ex), cases[i].query));
+        reply_text(r->seen[i].ex, 200, "later");
+        PUMP_UNTIL(r, &c, r->seen[i].dones == 1, WAIT_MS);
+    }
+    client_close(&c);
+    rig_free(r);
+}
+
 static void the_request_can_be_read(void **state)
 {
     struct rig *r = rig_new();
@@ -1201,6 +1230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_in_head_keeps_the_connection),
         cmocka_unit_test(the_request_can_be_read),
+        cmocka_unit_test(an_absolute_target_means_its_path),
         cmocka_unit_test(a_head_in_single_bytes_is_read),
         cmocka_unit_test(pipelined_requests_are_answered_in_order),
         cmocka_unit_test(a_head_request_gets_no_body),
