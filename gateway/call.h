@@ -137,6 +137,8 @@ void route_unqueue(struct call *c);
 /* relay.c */
 extern const struct dispatch_events relay_events;
 void relay_drained(struct call *c);
+/* The stream's end is given: what is still queued must leave within stalled_ms. */
+void relay_watch_end(struct call *c);
 /* The attempt failed before anything reached the caller, or could not be sent: to another worker,
  * or c->fault. */
 enum step_result relay_retry(struct call *c, const struct api_error *e);

@@ -66,10 +66,27 @@ static void relay_failed(void *arg, enum dispatch_failure why)
 
 /* ---- Silence ---- */
 
-static bool client_stalls(const struct call *c, uint64_t now)
+/* A stream whose end was given is still here only because its bytes do not leave. */
+static bool has_unread(const struct call *c)
 {
-    return c->streaming && http_stream_queued(c->ex) > 0 &&
-           now - c->last_drain_ms >= (uint64_t)settings(c)->stalled_ms;
+    return c->streaming && (c->answered || http_stream_queued(c->ex) > 0);
+}
+
+/* Until the client has read nothing for too long; 0: that is now. */
+static uint64_t stall_left(const struct call *c, uint64_t now)
+{
+    uint64_t limit = (uint64_t)settings(c)->stalled_ms;
+    uint64_t still = has_unread(c) ? now - c->last_drain_ms : 0;
+
+    return still < limit ? limit - still : 0;
+}
+
+static void watch(void *arg);
+
+static void watch_again(struct call *c, uint64_t wait)
+{
+    loop_timer_set(c->gateway->loop, &c->silence, wait > WATCH_MIN_MS ? wait : WATCH_MIN_MS, watch,
+                   c);
 }
 
 /* Looks again when the nearer of the two limits could be reached. */
@@ -79,22 +96,27 @@ static void watch(void *arg)
     uint64_t now = loop_now(c->gateway->loop), silent = now - c->last_byte_ms;
     uint64_t limit = (uint64_t)(c->inner_status ? settings(c)->silence_ms : settings(c)->head_ms);
 
-    if (client_stalls(c, now)) {
-        call_stop_attempt(c, CANCEL_CLIENT_GONE);
-        c->answered = true;
-        http_stream_abort(c->ex);
+    uint64_t wait = stall_left(c, now);
+
+    if (wait == 0) {
+        http_cut(c->ex);
         return;
     }
-    if (silent >= limit && http_stream_queued(c->ex) == 0) {
+    if (!c->answered && silent >= limit && http_stream_queued(c->ex) == 0) {
         dispatch_cancel(c->dispatch, CANCEL_TIMEOUT);
         retry_or_fail(c, &ERR_UPSTREAM_TIMEOUT);
         return;
     }
-    uint64_t wait = silent < limit ? limit - silent : limit;
-    if (wait > (uint64_t)settings(c)->stalled_ms)
-        wait = (uint64_t)settings(c)->stalled_ms;
-    loop_timer_set(c->gateway->loop, &c->silence, wait > WATCH_MIN_MS ? wait : WATCH_MIN_MS, watch,
-                   c);
+    if (!c->answered && silent < limit && limit - silent < wait)
+        wait = limit - silent;
+    watch_again(c, wait);
+}
+
+void relay_watch_end(struct call *c)
+{
+    if (http_stream_queued(c->ex) == 0)
+        c->last_drain_ms = loop_now(c->gateway->loop);
+    watch_again(c, (uint64_t)settings(c)->stalled_ms);
 }
 
 /* ---- Events ---- */
@@ -256,7 +278,7 @@ enum step_result call_relay(struct call *c)
         return STEP_NEXT;
     c->last_byte_ms = loop_now(c->gateway->loop);
     if (c->rq.stream)
-        loop_timer_set(c->gateway->loop, &c->silence, WATCH_MIN_MS, watch, c);
+        watch_again(c, WATCH_MIN_MS);
     return STEP_WAIT;
 }
 
@@ -281,6 +303,7 @@ enum step_result call_settle(struct call *c)
     if (!c->streaming)
         reply_stream(c);
     c->answered = true;
+    relay_watch_end(c);
     if (c->broken)
         break_off(c);
     else

@@ -230,6 +230,7 @@ static void fault_event(struct call *c)
 {
     struct buf event = {0};
 
+    relay_watch_end(c);
     api_fault_event(&c->fault, &event);
     http_stream_write(c->ex, &event);
     http_stream_abort(c->ex);

@@ -131,7 +131,7 @@ static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (!list_empty(&ex->chunks)) {
         size_t n = chunk_take(ex, out, max);
-        if (s->h.drained && !ex->ended && !ex->aborted)
+        if (s->h.drained)
             s->h.drained(s->arg, ex);
         return (ssize_t)n;
     }
@@ -195,6 +195,11 @@ void http_stream_abort(struct http_exchange *ex)
         return;
     ex->aborted = true;
     http_wake(ex);
+}
+
+void http_cut(struct http_exchange *ex)
+{
+    http_exchange_gone(ex);
 }
 
 void http_answer_free(struct http_exchange *ex)

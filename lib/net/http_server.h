@@ -26,7 +26,7 @@ struct http_handler {
     void (*body)(void *arg, struct http_exchange *ex, struct span part);
     /* The body is complete. Answer now or later. */
     void (*body_end)(void *arg, struct http_exchange *ex);
-    /* Bytes of a stream went out: http_stream_queued has shrunk. */
+    /* Bytes of a stream went out: http_stream_queued has shrunk. Also after the stream's end. */
     void (*drained)(void *arg, struct http_exchange *ex);
     /* The body's deadline passed (http_server_options): answer 408, or do nothing and the
      * connection is closed. */
@@ -114,5 +114,8 @@ void http_stream_end(struct http_exchange *ex, const struct http_field *trailers
 /* After what is queued, closes without the last chunk: the client sees a broken answer (api.md §0
  * rule 1). */
 void http_stream_abort(struct http_exchange *ex);
+/* Closes the connection now, with all that is queued: for a client that does not read. `gone` and
+ * `done` follow. */
+void http_cut(struct http_exchange *ex);
 
 #endif

@@ -1014,6 +1014,36 @@ static void what_was_said_in_one_turn_goes_out_before_the_break(void **state)
     rig_free(r);
 }
 
+static void a_client_that_does_not_read_is_cut_also_after_the_end(void **state)
+{
+    for (int ended = 0; ended < 2; ended++) {
+        struct rig *r = rig_new();
+        struct client c = client_new(r);
+        struct buf big = {0};
+
+        (void)state;
+        c.no_read = true;
+        client_say(&c, GET("/stream"));
+        PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
+        memset(buf_reserve(&big, 32 << 20), 'z', 32 << 20);
+        big.len = 32 << 20;
+        http_stream_write(r->seen[0].ex, &big);
+        if (ended)
+            http_stream_end(r->seen[0].ex, NULL, 0);
+        turn_for(r->loop, 50);
+        assert_true(http_stream_queued(r->seen[0].ex) > 0);
+        assert_true(r->seen[0].drains > 0);
+        http_cut(r->seen[0].ex);
+        assert_int_equal(r->seen[0].gones, 1);
+        TURN_UNTIL(r->loop, r->seen[0].dones == 1, WAIT_MS);
+        assert_false(r->seen[0].complete);
+        assert_int_equal(r->seen[0].gones, 1);
+        assert_int_equal(http_server_connections(r->server), 0);
+        client_close(&c);
+        rig_free(r);
+    }
+}
+
 static void a_chunk_of_megabytes_goes_out_whole(void **state)
 {
     struct rig *r = rig_new();
@@ -1257,6 +1287,7 @@ int main(void)
         cmocka_unit_test(a_large_head_leaves_room_for_a_stream_with_trailers),
         cmocka_unit_test(http_10_gets_its_stream_without_chunks),
         cmocka_unit_test(an_aborted_stream_has_no_last_chunk),
+        cmocka_unit_test(a_client_that_does_not_read_is_cut_also_after_the_end),
         cmocka_unit_test(what_was_said_in_one_turn_goes_out_before_the_break),
         cmocka_unit_test(a_chunk_of_megabytes_goes_out_whole),
         cmocka_unit_test(a_head_request_for_a_stream_is_done_with_its_head),
