@@ -13,7 +13,7 @@
 #include "gateway/projection.h"
 #include "net/notify.h"
 
-enum { TURN_MS = 20, CLOSE_TURNS = 150 };
+enum { TURN_MS = 20, CLOSE_TURNS = 150, HOLD_MS = 10000 };
 
 /* ---- Start ---- */
 
@@ -117,6 +117,18 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     return pool_listen(g->pool, &at);
 }
 
+/* A socket that outlives us refuses nobody: until this instance could serve, clients wait in its
+ * backlog, or the predecessor serves them. */
+static void hold_look(void *arg)
+{
+    struct gateway *g = arg;
+
+    if (gateway_unready(g) && clock_mono_ms() - g->started_ms < HOLD_MS)
+        loop_timer_set(g->loop, &g->hold_timer, TURN_MS, hold_look, g);
+    else
+        http_server_hold(g->api, false);
+}
+
 static int start_api(struct gateway *g, const struct gateway_config *s)
 {
     struct http_server_options o = http_server_defaults;
@@ -136,6 +148,8 @@ static int start_api(struct gateway *g, const struct gateway_config *s)
         return http_server_listen(g->api, &at, -1);
     for (int fd = 3; fd < 3 + inherited; fd++)
         TRY(http_server_listen(g->api, &at, fd));
+    http_server_hold(g->api, true);
+    hold_look(g);
     return 0;
 }
 
@@ -296,6 +310,7 @@ void gateway_drain(struct gateway *g)
     g->draining = true;
     log_event(LOG_INFO, "draining", "calls=%zu", g->call_count);
     manager_told(notify_send("STOPPING=1"));
+    loop_timer_cancel(g->loop, &g->hold_timer);
     http_server_quiesce(g->api);
     g->drain_until_ms = clock_mono_ms() + (uint64_t)gateway_settings(g)->drain_ms;
     drain_look(g);

@@ -34,7 +34,7 @@ struct gateway {
     size_t call_count, queue_count;
     size_t bodies_in_flight; /* bytes of request bodies held by calls */
     uint64_t started_ms, drain_until_ms;
-    struct loop_timer drain_timer, watchdog_timer;
+    struct loop_timer drain_timer, watchdog_timer, hold_timer;
 };
 
 /* The snapshot's settings at this moment; a call keeps the snapshot it began with. */

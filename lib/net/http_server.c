@@ -293,6 +293,12 @@ void http_server_addr(const struct http_server *s, size_t i, struct net_addr *ou
     net_listener_addr(s->listeners[i], out);
 }
 
+void http_server_hold(struct http_server *s, bool held)
+{
+    for (size_t i = 0; i < s->listener_count; i++)
+        net_listener_hold(s->listeners[i], held);
+}
+
 void http_server_quiesce(struct http_server *s)
 {
     while (s->listener_count > 0)

@@ -63,6 +63,8 @@ MUST_CHECK int http_server_listen(struct http_server *s, const struct net_addr *
                                   int fd_inherited);
 /* The address of the i-th listener. */
 void http_server_addr(const struct http_server *s, size_t i, struct net_addr *out);
+/* Held: nothing is accepted, connections wait in the sockets' backlogs. */
+void http_server_hold(struct http_server *s, bool held);
 /* Closes the listening sockets; exchanges go on. */
 void http_server_quiesce(struct http_server *s);
 size_t http_server_exchanges(const struct http_server *s);

@@ -463,6 +463,12 @@ int net_inherited_fds(void)
     return (int)count;
 }
 
+void net_listener_hold(struct net_listener *n, bool held)
+{
+    loop_timer_cancel(n->loop, &n->pause);
+    loop_fd_want(n->loop, &n->watch, held ? 0 : EPOLLIN);
+}
+
 void net_listener_addr(const struct net_listener *n, struct net_addr *out)
 {
     *out = n->addr;

@@ -41,6 +41,8 @@ MUST_CHECK int net_listen_fd(struct net_listener **out, struct loop *l, int fd, 
 /* Number of descriptors from 3 on that were handed over to this process (LISTEN_PID, LISTEN_FDS);
  * clears the variables. */
 int net_inherited_fds(void);
+/* Held: connections wait in the socket's backlog. */
+void net_listener_hold(struct net_listener *n, bool held);
 /* The address bound, with the port the kernel chose for port 0. */
 void net_listener_addr(const struct net_listener *n, struct net_addr *out);
 /* Stops accepting and closes; the UNIX file is removed unless the socket was inherited or somebody

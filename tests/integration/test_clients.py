@@ -53,7 +53,7 @@ def hasty():
     for stack in live_stack("hasty"):
         engine = stack.engine(slots=64)
         engine.script("bulk", bulk)
-        stack.gateway(**{"timeouts.head_ms": 700, "timeouts.silence_ms": 1500, "timeouts.total_ms": 3000, "timeouts.stalled_ms": 600,
+        stack.gateway(**{"timeouts.head_ms": 700, "timeouts.silence_ms": 1200, "timeouts.total_ms": 1800, "timeouts.stalled_ms": 600,
                          "ping_ms": 1000, "server.idle_s": 2})
         stack.worker(max_requests=32)
         yield stack.wait_ready()
@@ -319,7 +319,7 @@ def test_a_slow_reader_within_the_limit_is_kept(hasty):
         with contextlib.suppress(Ended):
             while True:
                 raw.piece()
-                if time.monotonic() - began < 1.5:
+                if time.monotonic() - began < 1.0:
                     time.sleep(0.1)
         assert raw.answer.ending == "complete" and raw.answer.events[-1] == b"[DONE]"
 
@@ -366,7 +366,7 @@ def test_the_timeout_field_ends_a_stream(many, name):
 def test_a_timeout_above_the_operators_is_the_operators(hasty):
     with hasty.raw() as raw:
         t = took(raw, chat(script("mute"), timeout=1e9))
-        assert raw.answer.status == 504 and 2.5 < t < 3.5 * SLOW
+        assert raw.answer.status == 504 and 1.7 < t < 2.2 * SLOW
     wait_idle(hasty)
 
 
@@ -395,17 +395,17 @@ def test_pings_show_that_a_silent_worker_lives_until_the_deadline(hasty):
     with hasty.raw() as raw:
         t = took(raw, chat(script("stall"), stream=True))
         a = raw.answer
-        assert 2.5 < t < 3.5 * SLOW and a.body.count(b": ping\n") >= 1 and is_timeout(json.loads(a.events[-1])["error"])
+        assert 1.7 < t < 2.2 * SLOW and a.body.count(b": ping\n") >= 1 and is_timeout(json.loads(a.events[-1])["error"])
     wait_idle(hasty)
 
 
-@pytest.mark.parametrize("body", [chat(script("endless"), stream=True), chat(script("mute")), chat(script("slow", seconds=0.8, count=9), stream=True)],
+@pytest.mark.parametrize("body", [chat(script("endless"), stream=True), chat(script("mute")), chat(script("slow", seconds=0.3, count=20), stream=True)],
                          ids=["endless", "mute", "slow"])
 def test_no_call_outlives_the_deadline(hasty, body):
     with hasty.raw() as raw:
         t = took(raw, body)
         a = raw.answer
-        assert t < 3.4 * SLOW
+        assert t < 2.1 * SLOW
         error = a.error if a.status != 200 else json.loads(a.events[-1])["error"]
         assert is_timeout(error) and a.status in (200, 504)
     wait_idle(hasty)

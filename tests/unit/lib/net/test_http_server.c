@@ -1193,6 +1193,23 @@ static void connections_above_the_limit_are_closed(void **state)
     rig_free(r);
 }
 
+static void a_held_server_lets_connections_wait(void **state)
+{
+    struct rig *r = rig_new();
+
+    (void)state;
+    http_server_hold(r->server, true);
+    struct client c = client_new(r);
+    client_say(&c, GET("/hello"));
+    turn_for(r->loop, 50);
+    assert_int_equal(http_server_connections(r->server), 0);
+    assert_false(c.eof);
+    http_server_hold(r->server, false);
+    PUMP_UNTIL(r, &c, client_has(&c, "hello"), WAIT_MS);
+    client_close(&c);
+    rig_free(r);
+}
+
 static void freeing_lets_answers_finish_and_cuts_the_rest(void **state)
 {
     struct rig *r = rig_new();
@@ -1295,6 +1312,7 @@ int main(void)
         cmocka_unit_test(two_hundred_parked_streams_go_on_when_written_to),
         cmocka_unit_test(a_unix_socket_serves_too),
         cmocka_unit_test(connections_above_the_limit_are_closed),
+        cmocka_unit_test(a_held_server_lets_connections_wait),
         cmocka_unit_test(freeing_lets_answers_finish_and_cuts_the_rest),
         cmocka_unit_test(garbage_is_closed_without_reaching_the_handler),
     };
