@@ -172,10 +172,18 @@ static void first_event(struct call *c)
     dispatch_first_event(c->dispatch);
 }
 
-/* The worker's engine failed after the head; what follows is the end, but not of a whole answer. */
+#define ERROR_EVENT "data: {\"error\":"
+
 static bool is_error(struct span bytes)
 {
-    return span_starts(bytes, SPAN("data: {\"error\":"));
+    return span_starts(bytes, SPAN(ERROR_EVENT));
+}
+
+/* The worker's engine failed after the head; what follows is the end, but not of a whole answer.
+ * The error may come in one piece with events before it; no text of a model begins a line. */
+static bool has_error(struct span bytes)
+{
+    return is_error(bytes) || span_find(bytes, SPAN("\n" ERROR_EVENT)) >= 0;
 }
 
 /* Before any event, another worker may do better; not when the request itself is at fault. */
@@ -186,11 +194,11 @@ static bool is_server_error(struct span bytes)
 
 static void relay_event(struct call *c, struct span bytes)
 {
+    c->broken = c->broken || has_error(bytes);
     if (c->held.len > 0 || is_closing(bytes)) {
         buf_append(&c->held, bytes);
         return;
     }
-    c->broken = is_error(bytes);
     if (!c->event_sent && !only_comments(bytes))
         first_event(c);
     c->events++;
@@ -234,16 +242,22 @@ void relay_drained(struct call *c)
         dispatch_consumed(c->dispatch);
 }
 
-/* The worker's own refusal of the request, or its engine's failure, in our words. */
+/* A worker may find fault with the request itself: 400, but not with the fields that we wrote. All
+ * else is its own failure. */
+static bool blames_request(const struct api_error *e)
+{
+    return e->status == 400 && e != &ERR_INVALID_HEADER;
+}
+
 static void inner_error(struct call *c)
 {
     struct api_fault f = {0};
 
     if (api_fault_parse(&f, c->inner_status, buf_span(&c->inner)) < 0)
         api_fault_set(&f, &ERR_WORKER_ERROR, NULL, NULL);
-    if (f.error->status >= 500 && f.error->status != 501) {
+    if (!blames_request(f.error)) {
         dispatch_cancel(c->dispatch, CANCEL_FAILED);
-        retry_or_fail(c, f.error);
+        retry_or_fail(c, f.error->status >= 500 ? f.error : &ERR_WORKER_ERROR);
         return;
     }
     c->fault = f;

@@ -72,9 +72,10 @@ enum step_result call_send(struct call *c)
     };
     c->sent_us = clock_mono_us();
     c->gateway->metrics.attempts++;
-    if (dispatch_start(&c->dispatch, c->worker, &m, &relay_events, c, settle_attempt,
-                       charge_ref(c->charge)) == 0)
+    int error = dispatch_start(&c->dispatch, c->worker, &m, &relay_events, c, settle_attempt,
+                               charge_ref(c->charge));
+    if (error == 0)
         return STEP_NEXT;
     charge_unref(c->charge);
-    return relay_retry(c, &ERR_WORKER_ERROR);
+    return relay_retry(c, error == E_BUSY ? &ERR_NO_CAPACITY : &ERR_WORKER_ERROR);
 }

@@ -10,6 +10,8 @@ static const double speed_unknown = 50.0, weight_new = 0.2;
 
 static bool is_full(const struct pool_worker *w)
 {
+    if (tunnel_streams(w->tunnel) >= CALL_STREAMS_MAX)
+        return true;
     return w->load.max > 0 && w->load_others + w->in_flight >= w->load.max;
 }
 

@@ -9,7 +9,13 @@
 #include "base/json.h"
 #include "base/log.h"
 
-enum { CANCEL_MS = 2000, PROBLEM_MAX = 4096, OFFLOAD_BYTES = 256 * 1024, ANSWER_MAX = 1 << 30 };
+enum {
+    CANCEL_MS = 2000,
+    RESET_EVERY_MS = 10,
+    PROBLEM_MAX = 4096,
+    OFFLOAD_BYTES = 256 * 1024,
+    ANSWER_MAX = 1 << 30
+};
 
 enum dispatch_state {
     DISPATCH_SEALING,
@@ -296,6 +302,7 @@ static void stream_closed(void *arg, struct tunnel_stream *s, int error)
     worker_freed(d->worker, d->expected_tokens);
     if (d->events)
         tell_failed(d, DISPATCH_GONE);
+    link_fetch_waiting(d->worker);
     dispatch_finish(d);
 }
 
@@ -338,6 +345,8 @@ static int send_sealed(struct dispatch *d)
     };
     if (!d->worker->tunnel)
         return E_CLOSED;
+    if (tunnel_streams(d->worker->tunnel) >= CALL_STREAMS_MAX)
+        return E_BUSY;
     TRY(tunnel_request(d->worker->tunnel, "POST", "/ohttp", fields,
                        sizeof(fields) / sizeof(*fields), &d->sealed, &stream_events, d,
                        &d->stream));
@@ -418,11 +427,29 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
 
 /* ---- While it runs ---- */
 
-static void cancel_late(void *arg)
+static void reset_now(void *arg)
 {
     struct dispatch *d = arg;
 
     if (d->stream)
+        tunnel_stream_reset(d->stream);
+}
+
+/* The worker did not end the stream in time. Many at once take their turn, below its guard against
+ * rapid resets. */
+static void cancel_late(void *arg)
+{
+    struct dispatch *d = arg;
+    struct pool_worker *w = d->worker;
+    uint64_t now = loop_now(w->pool->loop);
+
+    if (!d->stream)
+        return;
+    uint64_t at = w->next_reset_ms > now ? w->next_reset_ms : now;
+    w->next_reset_ms = at + RESET_EVERY_MS;
+    if (at > now)
+        loop_timer_set(w->pool->loop, &d->timer, at - now, reset_now, d);
+    else
         tunnel_stream_reset(d->stream);
 }
 

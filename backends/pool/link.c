@@ -320,6 +320,7 @@ static void tunnel_gone(void *arg, struct tunnel *t, int error)
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);
     loop_timer_cancel(w->pool->loop, &w->ack_timer);
+    link_fetch_waiting(w); /* they end as unsent */
     pool_worker_unref(w);
 }
 
@@ -336,6 +337,7 @@ void link_accept(struct pool *p, int fd, const struct net_addr *peer)
     (void)peer;
     w->pool = p;
     w->refs = 1;
+    list_init(&w->waiting);
     w->connected_ms = clock_wall_ms();
     p->live++;
     if (tunnel_accept(&w->tunnel, p->loop, p->tls, fd, &tunnel_gateway_limits, &link_events, w) <

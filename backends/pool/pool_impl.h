@@ -22,6 +22,9 @@ struct pool {
     void *capacity_arg;
 };
 
+/* Calls on one tunnel at a time; what the tunnel allows beyond is for small requests. */
+enum { CALL_STREAMS_MAX = 1000 };
+
 struct known_model {
     uint64_t first_s, last_ms;
 };
@@ -86,6 +89,9 @@ struct pool_worker {
     unsigned failures_in_row;
     uint64_t failures, served, blocked_until_ms;
 
+    struct list waiting;    /* small requests that found no free stream */
+    uint64_t next_reset_ms; /* streams are reset one by one: a burst looks like an attack */
+
     struct buf acks; /* JSON objects to acknowledge, comma-separated */
     size_t ack_count;
     struct loop_timer ack_timer;
@@ -111,6 +117,9 @@ typedef void link_answer_fn(struct pool_worker *w, const struct link_answer *a);
 void link_fetch(struct pool_worker *w, const char *method, const char *path,
                 const struct tunnel_field *fields, size_t count, struct buf *body, size_t max,
                 link_answer_fn *fn);
+
+/* A stream of w's tunnel has ended: what waits for one tries again. */
+void link_fetch_waiting(struct pool_worker *w);
 
 /* Marks for the choice. */
 void worker_took(struct pool_worker *w, int64_t tokens);

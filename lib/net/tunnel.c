@@ -14,7 +14,7 @@
 
 const struct tunnel_limits tunnel_gateway_limits = {
     .header_max = 32 << 10,
-    .streams = 1000,
+    .streams = 1064,
     .settings_per_minute = 64,
     .resets_per_second = 200,
     .stream_window = 64 << 10,
@@ -26,7 +26,7 @@ const struct tunnel_limits tunnel_gateway_limits = {
 
 const struct tunnel_limits tunnel_worker_limits = {
     .header_max = 32 << 10,
-    .streams = 1000,
+    .streams = 1064,
     .settings_per_minute = 64,
     .resets_per_second = 200,
     .stream_window = 1 << 20,

@@ -19,7 +19,7 @@ struct tunnel_field {
 
 struct tunnel_limits {
     size_t header_max;            /* 32 KiB a header block */
-    unsigned streams;             /* 1,000 at a time */
+    unsigned streams;             /* at a time: 1,000 calls and some small requests */
     unsigned settings_per_minute; /* 64 */
     unsigned resets_per_second;   /* 200: rapid-reset guard */
     uint32_t stream_window; /* bytes we let a peer send a stream before we consume: 64 KiB gateway,
