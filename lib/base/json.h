@@ -37,6 +37,12 @@ MUST_CHECK int json_obj_bool(const json_t *obj, const char *name, bool *out);
  * a bound; E_INVALID when a string or bracket is left open, or closed twice. */
 MUST_CHECK int json_bound(struct span text, size_t max_depth, size_t max_values);
 
+/* Offset behind the string whose opening quote is at `at`; 0 when it does not end. */
+size_t json_string_end(struct span text, size_t at);
+/* How many bytes at the beginning of s may stand in a string as they are: no quote, backslash or
+ * control. */
+size_t json_plain_run(struct span s);
+
 /* One member of an object, as byte ranges of the text it stands in. */
 struct json_member {
     struct span name;  /* between the quotes, escapes not decoded */

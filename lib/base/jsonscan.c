@@ -25,16 +25,59 @@ static bool is_at(struct span s, size_t at, char c)
     return at < s.len && s.data[at] == (uint8_t)c;
 }
 
-// Offset behind the string whose opening quote is at `at`; 0 when it does not end.
-static size_t string_end(struct span s, size_t at)
+/* A quote ends the string unless an odd number of backslashes stands before it. */
+size_t json_string_end(struct span s, size_t at)
 {
-    for (at++; at < s.len; at++) {
-        if (s.data[at] == '"')
-            return at + 1;
-        if (s.data[at] == '\\')
-            at++;
+    const uint8_t *from = s.data + at + 1, *end = s.data + s.len;
+
+    while (from < end) {
+        const uint8_t *quote = memchr(from, '"', (size_t)(end - from));
+        if (!quote)
+            return 0;
+        const uint8_t *text_end = quote;
+        while (text_end > from && text_end[-1] == '\\')
+            text_end--;
+        if ((quote - text_end) % 2 == 0)
+            return (size_t)(quote - s.data) + 1;
+        from = quote + 1;
     }
     return 0;
+}
+
+static bool is_plain(uint8_t c)
+{
+    return c >= 0x20 && c != '"' && c != '\\';
+}
+
+/* Has its top bit set wherever a byte of word is 0. May be set above such a byte as well. */
+static uint64_t zero_bytes(uint64_t word)
+{
+    return (word - UINT64_C(0x0101010101010101)) & ~word & UINT64_C(0x8080808080808080);
+}
+
+/* True when each of the eight bytes is plain. */
+static bool all_plain(uint64_t word)
+{
+    const uint64_t quotes = zero_bytes(word ^ UINT64_C(0x2222222222222222));
+    const uint64_t backslashes = zero_bytes(word ^ UINT64_C(0x5C5C5C5C5C5C5C5C));
+    const uint64_t controls = zero_bytes(word & UINT64_C(0xE0E0E0E0E0E0E0E0));
+
+    return (quotes | backslashes | controls) == 0;
+}
+
+size_t json_plain_run(struct span s)
+{
+    size_t i = 0;
+    uint64_t word;
+
+    for (; i + sizeof(word) <= s.len; i += sizeof(word)) {
+        memcpy(&word, s.data + i, sizeof(word));
+        if (!all_plain(word))
+            break;
+    }
+    while (i < s.len && is_plain(s.data[i]))
+        i++;
+    return i;
 }
 
 // Offset behind a number or word; `at` itself when there is none.
@@ -58,7 +101,7 @@ int json_bound(struct span text, size_t max_depth, size_t max_values)
         const uint8_t c = text.data[at];
         bool counts = true;
         if (c == '"') {
-            at = string_end(text, at);
+            at = json_string_end(text, at);
             if (at == 0)
                 return E_INVALID;
             at = skip_space(text, at);
@@ -89,7 +132,7 @@ static size_t container_end(struct span s, size_t at)
     while (at < s.len) {
         const uint8_t c = s.data[at];
         if (c == '"') {
-            at = string_end(s, at);
+            at = json_string_end(s, at);
             if (at == 0)
                 return 0;
             continue;
@@ -109,7 +152,7 @@ static size_t value_end(struct span s, size_t at)
     if (at >= s.len)
         return 0;
     if (s.data[at] == '"')
-        return string_end(s, at);
+        return json_string_end(s, at);
     if (s.data[at] == '{' || s.data[at] == '[')
         return container_end(s, at);
     const size_t end = scalar_end(s, at);
@@ -143,7 +186,7 @@ int json_member_next(struct span object, size_t *at, struct json_member *out)
 {
     TRY(item_next(object, at, '{', '}'));
     const size_t name = *at;
-    const size_t name_end = is_at(object, name, '"') ? string_end(object, name) : 0;
+    const size_t name_end = is_at(object, name, '"') ? json_string_end(object, name) : 0;
     if (name_end == 0)
         return E_INVALID;
     const size_t colon = skip_space(object, name_end);
@@ -250,12 +293,9 @@ static int decode_escape(struct span s, size_t *at, struct buf *out)
 static int decode_inside(struct span s, struct buf *out)
 {
     for (size_t at = 0; at < s.len;) {
-        size_t plain = at;
-        while (plain < s.len && s.data[plain] >= 0x20 && s.data[plain] != '"' &&
-               s.data[plain] != '\\')
-            plain++;
-        buf_append(out, span_cut(s, at, plain - at));
-        at = plain;
+        const size_t plain = json_plain_run(span_from(s, at));
+        buf_append(out, span_cut(s, at, plain));
+        at += plain;
         if (at == s.len)
             break;
         if (s.data[at] != '\\')

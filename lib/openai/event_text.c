@@ -1,6 +1,8 @@
 /* One pass over an engine's JSON. Bounded recursion: containers nest at most MOST_DEPTH deep. */
 #include "openai/event_text.h"
 
+#include "base/json.h"
+
 enum { MOST_DEPTH = 100 };
 
 struct scan {
@@ -124,18 +126,12 @@ static int scan_escape(struct scan *s)
     return c == 'u' ? scan_unicode(s) : 0;
 }
 
-static bool is_plain(uint8_t c)
-{
-    return c >= 0x20 && c != '"' && c != '\\';
-}
-
 static int scan_string(struct scan *s)
 {
     if (!take(s, '"'))
         return E_PROTOCOL;
     for (;;) {
-        while (s->at < s->text.len && is_plain(s->text.data[s->at]))
-            s->at++;
+        s->at += json_plain_run(span_from(s->text, s->at));
         if (take(s, '"'))
             return 0;
         if (!take(s, '\\'))

@@ -17,14 +17,6 @@ static bool in_number(uint8_t b)
     return is_digit(b) || b == '-' || b == '+' || b == '.' || (b | 0x20) == 'e';
 }
 
-/* Offset behind the string whose opening quote is at `at`. */
-static size_t string_end(const struct buf *text, size_t at)
-{
-    for (at++; at < text->len && text->data[at] != '"'; at++)
-        at += text->data[at] == '\\';
-    return at + 1;
-}
-
 /* Overwrites the integer in [from, to) when it is too large; the rest of its place becomes white
  * space. */
 static bool clamp_integer(struct buf *text, size_t from, size_t to)
@@ -51,7 +43,7 @@ static bool clamp_integers(struct buf *text)
         const uint8_t b = text->data[at];
         size_t end = at + 1;
         if (b == '"')
-            end = string_end(text, at);
+            end = json_string_end(buf_span(text), at);
         else if (is_digit(b) || b == '-') {
             while (end < text->len && in_number(text->data[end]))
                 end++;

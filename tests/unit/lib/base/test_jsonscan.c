@@ -164,6 +164,37 @@ static void what_is_no_string_is_not_decoded(void **state)
 }
 
 // Expects `object` with one edit to become `want`; new_value NULL drops the member.
+static void a_string_ends_at_a_quote_behind_an_even_number_of_backslashes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t end;
+    } cases[] = {{"\"\"", 2},         {"\"a\",", 3},           {"\"\\\"\"", 4}, {"\"\\\\\"x\"", 4},
+                 {"\"\\\\\\\"\"", 6}, {"\"a\\\"b\\\\\"\"", 8}, {"\"", 0},       {"\"a", 0},
+                 {"\"\\\"", 0},       {"\"\\\\\\\"", 0},       {"\"\\", 0},     {"\"\\\"\\\"", 0}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_int_equal(json_string_end(span_str(cases[i].text), 0), cases[i].end);
+    assert_int_equal(json_string_end(SPAN("\\\"a\""), 1), 4); // what stands before does not count
+}
+
+static void a_plain_run_stops_at_each_byte_that_needs_an_escape(void **state)
+{
+    (void)state;
+    uint8_t text[40];
+
+    for (unsigned c = 0; c < 256; c++) {
+        const bool plain = c >= 0x20 && c != '"' && c != '\\';
+        for (size_t at = 0; at < sizeof(text); at++) {
+            memset(text, 0xA1, sizeof(text));
+            text[at] = (uint8_t)c;
+            assert_int_equal(json_plain_run(SPAN_OF(text)), plain ? sizeof(text) : at);
+        }
+    }
+    assert_int_equal(json_plain_run((struct span){0}), 0);
+}
+
 static void expect_splice(const char *object, const char *name, const char *new_value,
                           const char *want)
 {
@@ -251,6 +282,8 @@ int main(void)
         cmocka_unit_test(a_member_is_found_by_its_decoded_name),
         cmocka_unit_test(strings_are_decoded),
         cmocka_unit_test(what_is_no_string_is_not_decoded),
+        cmocka_unit_test(a_string_ends_at_a_quote_behind_an_even_number_of_backslashes),
+        cmocka_unit_test(a_plain_run_stops_at_each_byte_that_needs_an_escape),
         cmocka_unit_test(replacing_keeps_every_other_byte),
         cmocka_unit_test(dropping_takes_one_comma_along),
         cmocka_unit_test(absent_members_are_appended),
