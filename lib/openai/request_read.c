@@ -1,9 +1,12 @@
-/* JSON bodies with integers that jansson cannot hold: legal in a tool's schema ("maximum":
- * 18446744073709551615), and nothing that we judge. They are judged as the largest one, while the
- * bytes that go on stay the caller's. */
+/* Reads a body with jansson, which gets a copy: without what it cannot hold and without what nobody
+ * judges, while the bytes that go on stay the caller's. */
 #include "openai/check.h"
 #include "openai/event_text.h"
 
+// ---- Large integers ----
+
+/* Integers beyond 64 bits are legal in a tool's schema ("maximum": 18446744073709551615), and
+ * nothing that we judge: they are read as the largest one. */
 static const char largest[] = "9223372036854775807";
 enum { LARGEST_LEN = sizeof(largest) - 1 };
 
@@ -54,20 +57,107 @@ static bool clamp_integers(struct buf *text)
     return any;
 }
 
+// ---- Long texts ----
+
+/* jansson decodes byte by byte, which takes ten times as long as all else that is done to a body.
+ * The texts under these names, in these members of the body, may be as long as a prompt, and no
+ * rule looks at more than their beginning: jansson gets no more either. Whatever stands under
+ * another name, or under one written with escapes, stays whole. */
+static const char *const long_members[] = {"messages", "prompt", "input", NULL};
+static const char *const long_texts[] = {"content", "text",  "url", "arguments",
+                                         "prompt",  "input", NULL};
+
+/* Bytes of the character or escape at `at`; both halves of an escaped surrogate pair. */
+static size_t unit_len(struct span inside, size_t at)
+{
+    static const uint8_t high_half[] = "89ab";
+    size_t len = 1;
+
+    if (inside.data[at] == '\\') {
+        const uint8_t *digits = inside.data + at + 2;
+        if (inside.data[at + 1] != 'u')
+            return 2;
+        return (digits[0] | 0x20) == 'd' && memchr(high_half, digits[1] | 0x20, 4) ? 12 : 6;
+    }
+    while (at + len < inside.len && (inside.data[at + len] & 0xC0) == 0x80)
+        len++;
+    return len;
+}
+
+/* Length of a valid text's beginning that is valid itself. */
+static size_t beginning(struct span inside)
+{
+    size_t at = 0;
+
+    while (at < BODY_TEXT_KEPT)
+        at += unit_len(inside, at);
+    return at;
+}
+
+static bool is_name(struct span text, size_t string_end)
+{
+    const struct span rest = span_from(text, string_end);
+    size_t at = 0;
+
+    while (at < rest.len && memchr(" \t\n\r", rest.data[at], 4))
+        at++;
+    return at < rest.len && rest.data[at] == ':';
+}
+
+/* Appends a member, name and value, with its long texts cut. */
+static void append_cut(struct buf *out, struct span member)
+{
+    bool cuts = false; /* by the last name */
+    size_t done = 0, at = 0;
+    const uint8_t *quote;
+
+    while ((quote = memchr(member.data + at, '"', member.len - at)) != NULL) {
+        const size_t begins = (size_t)(quote + 1 - member.data);
+        at = json_string_end(member, begins - 1);
+        const struct span inside = span_cut(member, begins, at - 1 - begins);
+        if (is_name(member, at)) {
+            cuts = list_has(long_texts, inside);
+        } else if (cuts && inside.len > BODY_TEXT_LONG) {
+            buf_append(out, span_cut(member, done, begins + beginning(inside) - done));
+            done = at - 1;
+        }
+    }
+    buf_append(out, span_from(member, done));
+}
+
+/* Appends a body that is valid JSON, with its long texts cut. */
+static void append_short(struct buf *out, struct span body)
+{
+    struct json_member m;
+    size_t done = 0, at = 0;
+
+    while (json_member_next(body, &at, &m) == 0) {
+        if (!list_has(long_members, m.name))
+            continue;
+        buf_append(out, span_cut(body, done, at - m.whole.len - done));
+        append_cut(out, m.whole);
+        done = at;
+    }
+    buf_append(out, span_from(body, done));
+}
+
+// ---- The body ----
+
+/* What jansson does not see of it is judged here. */
 int body_read(struct span body, json_t **doc)
 {
     AUTO(buf_wipe) struct buf copy = {0};
-    const int error = json_read(body, doc);
 
-    if (error < 0 && error != E_INVALID)
-        return error;
-    if (json_strict(body, NULL) != 0) // jansson overlooks a NUL behind a number
+    *doc = NULL;
+    TRY(json_bound(body, JSON_MAX_DEPTH, JSON_MAX_VALUES));
+    if (!span_utf8(body) || json_strict(body, NULL) != 0)
         return E_INVALID;
-    if (error == 0)
-        return 0;
-    buf_append(&copy, body);
-    return clamp_integers(&copy) ? json_read(buf_span(&copy), doc) : error;
+    append_short(&copy, body);
+    const int error = json_read(buf_span(&copy), doc);
+    return error == E_INVALID && clamp_integers(&copy) ? json_read(buf_span(&copy), doc) : error;
 }
+
+// ---- Seeds ----
 
 /* A seed is used, so the caller must mean the number that we read. */
 int check_seed(struct check *c, const struct at *at, json_t *value)
