@@ -316,26 +316,37 @@ void gateway_drain(struct gateway *g)
     drain_look(g);
 }
 
+static void stop_pool(struct gateway *g)
+{
+    pool_drain(g->pool);
+    loop_turn(g->loop, TURN_MS);
+    pool_close(g->pool);
+    for (int i = 0; i < CLOSE_TURNS && !pool_idle(g->pool); i++)
+        loop_turn(g->loop, TURN_MS);
+    loop_hook_del(g->loop, &g->wake);
+}
+
+/* The last records are counted while the tunnels close, so what brings them to Redis goes later. */
+static void stop_writers(struct gateway *g)
+{
+    projection_free(g->projection);
+    counters_free(g->counters);
+    if (g->redis)
+        loop_turn(g->loop, TURN_MS);
+}
+
 void gateway_stop(struct gateway *g)
 {
     http_server_free(g->api);
     http_server_free(g->admin);
-    projection_free(g->projection);
-    counters_free(g->counters);
-    if (g->pool) {
-        pool_drain(g->pool);
-        loop_turn(g->loop, TURN_MS);
-        pool_close(g->pool);
-        for (int i = 0; i < CLOSE_TURNS && !pool_idle(g->pool); i++)
-            loop_turn(g->loop, TURN_MS);
-    }
+    if (g->pool)
+        stop_pool(g);
+    stop_writers(g);
     auth_free(g->auth);
     redis_free(g->redis);
     offload_free(g->offload);
-    if (g->pool) {
-        loop_hook_del(g->loop, &g->wake);
+    if (g->pool)
         pool_free(g->pool);
-    }
     if (g->loop)
         loop_free(g->loop);
     config_unref(g->config);
