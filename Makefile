@@ -1,7 +1,7 @@
 # Builds, tests and runs Cocoon's gateway, worker and tools. `make help` lists the targets.
 #
 # One static archive a folder (LAYERS); DEPS.<folder> says what a folder may include, and the same lists give the link order.
-# VARIANT picks the flags: release (default), asan, tsan, fuzz, cover. Each has a folder of its own under build/.
+# VARIANT picks the flags: release (default), asan, tsan, fuzz, cover, analyze. Each has a folder of its own under build/.
 
 VARIANT ?= release
 BUILD   ?= build/$(VARIANT)
@@ -36,6 +36,7 @@ DEPS.tools   := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest co
 
 VERSION := 0.1.0
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+VERSION_FLAGS := -DCOCOON_VERSION=\"$(VERSION)\" -DCOCOON_COMMIT=\"$(COMMIT)\"
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
         -Wformat=2 -Wimplicit-fallthrough -Wundef -Wwrite-strings -Wcast-qual -Wpointer-arith -Wvla
@@ -89,7 +90,7 @@ $(BUILD)/commit: FORCE
 FORCE:
 
 $(BUILD)/lib/base/version.o: $(BUILD)/commit
-$(BUILD)/lib/base/version.o: CPPFLAGS += -DCOCOON_VERSION='"$(VERSION)"' -DCOCOON_COMMIT='"$(COMMIT)"'
+$(BUILD)/lib/base/version.o: CPPFLAGS += $(VERSION_FLAGS)
 
 define layer_rules
 $(call archive,$(1)): $(call objects,$(1))
@@ -135,7 +136,7 @@ FUZZ_SECONDS ?= 20
 unit: $(UNIT_TESTS) ## Build and run the unit tests
 	@for t in $(UNIT_TESTS); do echo "== $$t"; $$t || exit 1; done
 
-layers: ## Every include stays inside what DEPS allows
+layers: ## Every include stays inside what DEPS allows, and every test belongs to a folder
 	@fail=0; \
 	$(foreach l,$(LAYERS),bad=$$(grep -nE '^#include "[a-z]' $(wildcard $(l)/*.[ch]) /dev/null | \
 	  sed -E 's@"(base|crypto|net|openai|ohttp|receipt|attest)/@"lib/\1/@' | \
@@ -144,34 +145,39 @@ layers: ## Every include stays inside what DEPS allows
 	bad=$$(grep -rnE '#include <(openssl)/' $(LAYERS) $(PROGRAMS) | grep -vE '^lib/(crypto|net)/' || true); \
 	bad="$$bad$$(grep -rnE '#include <(curl|hiredis|nghttp2|microhttpd)' $(LAYERS) $(PROGRAMS) | grep -vE '^lib/net/' || true)"; \
 	[ -z "$$bad" ] || { echo "only lib/net (and lib/crypto for OpenSSL) may include:"; echo "$$bad"; fail=1; }; \
+	bad="$(filter-out $(patsubst $(BUILD)/%,%.c,$(UNIT_TESTS) $(FUZZERS)),$(shell find tests/unit tests/fuzz -name 'test_*.c' -o -name 'fuzz_*.c'))"; \
+	[ -z "$$bad" ] || { echo "in no folder of the map, so never run: $$bad"; fail=1; }; \
 	exit $$fail
 
 fmt: ## Format every C file
+	@scripts/setup.sh check
 	@clang-format -i $(SOURCES)
 
 fmt-check: ## Fail when a C file is not formatted
+	@scripts/setup.sh check
 	@clang-format --dry-run --Werror $(SOURCES)
 
 CODE = $(filter %.c,$(filter-out tests/%,$(SOURCES)))
+# cppcheck does not read jansson's header: its loops, in short.
+JANSSON_LOOPS := '-Djson_array_foreach(array,i,item)=for(i=0;(item=json_array_get(array,i));i++)' \
+                 '-Djson_object_foreach(object,name,item)=for(name=0;(item=json_object_get(object,name));)'
 tidy: ## clang-tidy, cppcheck and gcc's analyzer
 	@scripts/setup.sh check
-	@echo $(CODE) | tr ' ' '\n' | xargs -P $$(nproc) -n 8 sh -c 'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu17 2>/dev/null' tidy
+	@printf '%s\n' $(CODE) | xargs -P $$(nproc) -n 8 sh -c \
+	  'clang-tidy --quiet "$$@" -- $(CPPFLAGS) $(VERSION_FLAGS) -std=gnu17 2>/dev/null' tidy
 	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
-	  --suppress=missingIncludeSystem -D_GNU_SOURCE -Ilib -I. $(CODE)
-	@$(MAKE) --no-print-directory $(PARALLEL) CI=true VARIANT=analyze all
+	  --suppress=missingIncludeSystem $(JANSSON_LOOPS) $(CPPFLAGS) $(CODE)
+	+@$(call variant,analyze) CI=true all
 
-fuzzers: ## Build the fuzz targets (VARIANT=fuzz)
-	$(MAKE) VARIANT=fuzz fuzzers-here
-fuzzers-here: $(FUZZERS)
+fuzz: ## Run every fuzz target for FUZZ_SECONDS
+	@scripts/setup.sh check
+	+@$(call variant,fuzz) fuzz-here
+fuzz-here: $(FUZZERS)
+	@scripts/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS)
 
-fuzz: fuzzers ## Run every fuzz target for FUZZ_SECONDS
-	@set -e; for f in $(patsubst $(BUILD)/%,build/fuzz/%,$(FUZZERS)); do \
-	  n=$$(basename $$f); mkdir -p .cache/corpus/$$n tests/fuzz/corpus/$$n; echo "== $$n"; \
-	  $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
-	    -artifact_prefix=.cache/corpus/$$n- .cache/corpus/$$n tests/fuzz/corpus/$$n 2>&1 | grep -E 'number_of_executed|ERROR|SUMMARY' ; \
-	  [ $${PIPESTATUS[0]:-0} -eq 0 ]; done
-
-check: fmt-check layers tidy test asan tsan fuzz ## What a developer runs before landing
+check: ## What a developer runs before landing
+	@set -e; for step in fmt-check layers tidy test asan tsan fuzz; do \
+	  echo "== $$step"; $(MAKE) --no-print-directory $$step; done
 
 install: all ## Install programs, settings and units under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/cocoon $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -189,4 +195,4 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 .DEFAULT_GOAL := all
-.PHONY: all unit layers fmt fmt-check tidy fuzz fuzzers fuzzers-here check install clean distclean help
+.PHONY: all unit layers fmt fmt-check tidy fuzz fuzz-here check install clean distclean help

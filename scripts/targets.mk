@@ -12,6 +12,9 @@ PYTEST_ARGS   ?=
 # As many compilers as cores, unless the caller's make already says how many.
 PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
+# Makes something of another variant, in that variant's own folder whatever BUILD is here.
+variant = $(MAKE) --no-print-directory --quiet $(PARALLEL) VARIANT=$(1) BUILD=build/$(1) BIN=build/$(1)/bin
+
 run: ## Run a whole stack here: Redis, a real engine, a worker and the gateway (WORKERS=1)
 	@scripts/setup.sh build run
 	@$(MAKE) --question all >/dev/null 2>&1 || echo "build     compiling …"
@@ -31,11 +34,17 @@ unit-here: $(UNIT_TESTS)
 
 asan: ## Unit and integration tests with the address, undefined and leak sanitizers
 	@scripts/setup.sh test
-	@$(MAKE) --no-print-directory --quiet $(PARALLEL) VARIANT=asan test-here
+	+@$(call variant,asan) test-here
 
 tsan: ## Unit tests with the thread sanitizer
 	@scripts/setup.sh test
-	@$(MAKE) --no-print-directory --quiet $(PARALLEL) VARIANT=tsan unit-here
+	+@$(call variant,tsan) unit-here
+
+cover: ## Run the tests and say which share of the lines they ran, a folder a line
+	@scripts/setup.sh test
+	@find build/cover -name '*.gcda' -delete 2>/dev/null || true
+	+@$(call variant,cover) test-here
+	@scripts/cover.sh build/cover
 
 setup-build setup-run setup-test setup-check:
 	@scripts/setup.sh $(@:setup-%=%)
@@ -43,4 +52,4 @@ setup-build setup-run setup-test setup-check:
 setup: ## Install what building, running, testing and checking need
 	@scripts/setup.sh build run test check
 
-.PHONY: run test test-here unit-here asan tsan setup setup-build setup-run setup-test setup-check
+.PHONY: run test test-here unit-here asan tsan cover setup setup-build setup-run setup-test setup-check
