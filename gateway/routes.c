@@ -2,6 +2,8 @@
  * matches names the allowed methods. */
 #include "gateway/routes.h"
 
+#include "base/encode.h"
+
 #define REFUSE(path_, match_, error_)                                                              \
     {                                                                                              \
         .path = path_, .match = match_, .kind = ROUTE_REFUSE, .error = &ERR_##error_               \
@@ -55,13 +57,6 @@ static bool matches(const struct route *r, struct span path)
     return span_starts(path, own) && path.data[own.len] == '/' && path.len > own.len + 1;
 }
 
-static int hex_digit(uint8_t c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : -1;
-}
-
 /* Percent-decoding, once (RFC 3986 §2.1); what is no valid escape stays as it is. */
 static struct span decode(struct span s, struct arena *a)
 {
@@ -69,10 +64,11 @@ static struct span decode(struct span s, struct arena *a)
     size_t n = 0;
 
     for (size_t i = 0; i < s.len; i++) {
-        int hi = s.data[i] == '%' && i + 2 < s.len ? hex_digit(s.data[i + 1]) : -1;
-        int lo = hi >= 0 ? hex_digit(s.data[i + 2]) : -1;
-        out[n++] = lo >= 0 ? (uint8_t)(hi << 4 | lo) : s.data[i];
-        i += lo >= 0 ? 2 : 0;
+        if (s.data[i] == '%' && hex_decode(&out[n], 1, span_cut(s, i + 1, 2)) == 0)
+            i += 2;
+        else
+            out[n] = s.data[i];
+        n++;
     }
     out[n] = 0;
     return span_of(out, n);
