@@ -443,6 +443,8 @@ static void streams_nobody_reads_do_not_stop_the_others(void **state)
         slow[i] = (struct side){.hold = true};
         ask(&p, &slow[i], "GET", NULL);
     }
+    for (size_t i = 0; i < 50; i++)
+        TURN_UNTIL(p.loop, slow[i].got.len > 0, WAIT_MS);
     turn_for(p.loop, 300);
     for (size_t i = 0; i < 50; i++)
         assert_in_range(slow[i].got.len, 1, 64 << 10); /* the window bounds what is parked */
