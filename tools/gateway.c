@@ -6,8 +6,6 @@
 #include "tools/command.h"
 #include "tools/output.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 static int ask(const struct command *c, int argc, char **argv, bool *json, json_t **doc)
 {
     const char *from = getenv("GATEWAY_ADMIN_URL");

@@ -23,7 +23,6 @@ struct common {
         {"redis-password-file", OPTION_TEXT, &(c).password_file,                                   \
          "a file (0600) with its password"},                                                       \
         {"json", OPTION_FLAG, &(c).json, "print JSON"},
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static struct common common_defaults(void)
 {

@@ -13,8 +13,6 @@
 #include "net/tls.h"
 #include "tools/command.h"
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 static int write_secret(const char *dir)
 {
     AUTO(buf_fini) struct buf path = {0};

@@ -8,7 +8,6 @@
 #include "tools/command.h"
 #include "tools/output.h"
 
-#define COUNT(array)   (sizeof(array) / sizeof((array)[0]))
 #define DEFAULT_SOCKET "unix:/run/cocoon-worker/admin.sock"
 #define SOCKET_HELP    "the worker's admin socket ($COCOON_WORKER_ADMIN)"
 
