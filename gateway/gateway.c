@@ -330,6 +330,7 @@ static void stop_pool(struct gateway *g)
 static void stop_writers(struct gateway *g)
 {
     projection_free(g->projection);
+    g->projection = NULL; /* Redis may come up in this very turn */
     counters_free(g->counters);
     if (g->redis)
         loop_turn(g->loop, TURN_MS);
