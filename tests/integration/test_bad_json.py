@@ -38,7 +38,8 @@ def with_extra(extra):
     b"", b" ", b"{", b'{"model": ', b"nonsense", b"'single'", b"[]", b"[{}]", b'"text"', b"null", b"true", b"17", b"-", b"NaN",
     b"\0", b"\xff\xfe{\0}\0", b"\xef\xbb\xbf" + GOOD, GOOD + b"x", GOOD + b"{}", GOOD + b"\0", b"\0" + GOOD, GOOD[:-1] + b",}",
     with_extra(b'"model":"fake-model"'), with_extra(b'"mod\\u0065l":"fake-model"'), with_extra(b'"x":{"a":1,"a":2}'),
-    with_extra(b'"\xff":1'), with_extra(b'"x":"\xc0\x80"'), with_extra(b'"x":"\xed\xa0\x80"'), with_extra(b'"x":"\xf4\x90\x80\x80"'),
+    with_extra(b'"\xff":1'), with_extra(b'"x":"\xc0\x80"'), with_extra(b'"x":"\xed\xa0\x80"'),
+    with_extra(b'"x":"\xf4\x90\x80\x80"'),
     with_extra(b'"x":"\xe2\x82"'), with_extra(b'"x":"\\ud800"'), with_extra(b'"x":"\\udc00\\ud800"'), with_extra(b'"x":"\\x"'),
     with_extra(b'"x":"\n"'), with_extra(b'"x":"\0"'), with_extra(b'"x":01'), with_extra(b'"x":1.'), with_extra(b'"x":.5'),
     with_extra(b'"x":+1'), with_extra(b'"x":0x10'), with_extra(b'"x":Infinity'), with_extra(b'"x":tru'), with_extra(b'"x":1e999'),
@@ -93,11 +94,13 @@ TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 def wrong_types(field, values, null=False, **with_):
-    return [({field: v, **with_}, "invalid_type", field) for v in values] + ([({field: None, **with_}, "invalid_type", field)] if null else [])
+    return [({field: v, **with_}, "invalid_type", field) for v in values] + ([({field: None, **with_}, "invalid_type",
+            field)] if null else [])
 
 
 def decimal(field, low, high):
-    return [*wrong_types(field, NOT_NUMBER), ({field: high + 0.001}, "decimal_above_max_value", field), ({field: high + 1}, "decimal_above_max_value", field),
+    return [*wrong_types(field, NOT_NUMBER), ({field: high + 0.001}, "decimal_above_max_value", field),
+            ({field: high + 1}, "decimal_above_max_value", field),
             ({field: low - 0.001}, "decimal_below_min_value", field), ({field: low - 1}, "decimal_below_min_value", field),
             ({field: 1e300}, "decimal_above_max_value", field), ({field: -(1 << 62)}, "decimal_below_min_value", field)]
 
@@ -105,17 +108,21 @@ def decimal(field, low, high):
 def integer(field, low, high, **with_):
     rows = [*wrong_types(field, NOT_INTEGER, **with_), ({field: low - 1, **with_}, "integer_below_min_value", field),
             ({field: -(1 << 63), **with_}, "integer_below_min_value", field)]
-    return rows + [({field: high + 1, **with_}, "integer_above_max_value", field), ({field: (1 << 63) - 1, **with_}, "integer_above_max_value", field)]
+    return rows + [({field: high + 1, **with_}, "integer_above_max_value", field),
+                   ({field: (1 << 63) - 1, **with_}, "integer_above_max_value", field)]
 
 
 SAMPLERS = [
     *wrong_types("stream", NOT_BOOL), *wrong_types("stream_options", NOT_OBJECT, stream=True),
-    ({"stream_options": {}}, None, "stream_options"), ({"stream_options": {"include_usage": True}, "stream": False}, None, "stream_options"),
+    ({"stream_options": {}}, None, "stream_options"), ({"stream_options": {"include_usage": True}, "stream": False}, None,
+                                                       "stream_options"),
     ({"stream": True, "stream_options": {"include_usage": 1}}, "invalid_type", "stream_options.include_usage"),
     ({"stream": True, "stream_options": {"include_obfuscation": "yes"}}, "invalid_type", "stream_options.include_obfuscation"),
-    *decimal("temperature", 0, 2), *decimal("top_p", 0, 1), *decimal("frequency_penalty", -2, 2), *decimal("presence_penalty", -2, 2),
+    *decimal("temperature", 0, 2), *decimal("top_p", 0, 1), *decimal("frequency_penalty", -2, 2),
+    *decimal("presence_penalty", -2, 2),
     *integer("n", 1, 128),
-    *wrong_types("stop", (I, N, B, O)), ({"stop": []}, "empty_array", "stop"), ({"stop": ["a"] * 5}, "array_above_max_length", "stop"),
+    *wrong_types("stop", (I, N, B, O)), ({"stop": []}, "empty_array", "stop"),
+    ({"stop": ["a"] * 5}, "array_above_max_length", "stop"),
     ({"stop": ["a", 1]}, "invalid_type", "stop[1]"), ({"stop": [None]}, "invalid_type", "stop[0]"),
     *wrong_types("seed", NOT_INTEGER), ({"seed": 1 << 63}, "integer_above_max_value", "seed"),
     ({"seed": -(1 << 63) - 1}, "integer_below_min_value", "seed"), ({"n": 10 ** 30}, "integer_above_max_value", "n"),
@@ -133,14 +140,18 @@ CHAT_ROWS = [
     *integer("max_completion_tokens", 1, 2147483647), *integer("max_tokens", 1, 2147483647),
     ({"max_tokens": 5, "max_completion_tokens": 5}, "invalid_parameter_combination", "max_tokens"),
     *wrong_types("logprobs", NOT_BOOL), *integer("top_logprobs", 0, 20, logprobs=True),
-    ({"top_logprobs": 2}, "invalid_value", "top_logprobs"), ({"top_logprobs": 2, "logprobs": False}, "invalid_value", "top_logprobs"),
+    ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+    ({"top_logprobs": 2, "logprobs": False}, "invalid_value", "top_logprobs"),
     *wrong_types("response_format", NOT_OBJECT), ({"response_format": {}}, "missing_required_parameter", "response_format.type"),
     ({"response_format": {"type": "xml"}}, "invalid_value", "response_format.type"),
     ({"response_format": {"type": 1}}, "invalid_type", "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "missing_required_parameter", "response_format.json_schema"),
-    ({"response_format": {"type": "json_schema", "json_schema": {}}}, "missing_required_parameter", "response_format.json_schema.name"),
-    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}}, "invalid_value", "response_format.json_schema.name"),
-    ({"response_format": {"type": "json_schema", "json_schema": {"name": ""}}}, "invalid_value", "response_format.json_schema.name"),
+    ({"response_format": {"type": "json_schema", "json_schema": {}}}, "missing_required_parameter",
+     "response_format.json_schema.name"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b"}}}, "invalid_value",
+     "response_format.json_schema.name"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": ""}}}, "invalid_value",
+     "response_format.json_schema.name"),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "a" * 65}}}, "string_above_max_length",
      "response_format.json_schema.name"),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": []}}}, "invalid_type",
@@ -148,21 +159,27 @@ CHAT_ROWS = [
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": "yes"}}}, "invalid_type",
      "response_format.json_schema.strict"),
     *wrong_types("tools", NOT_ARRAY), ({"tools": []}, "empty_array", "tools"), ({"tools": [1]}, "invalid_type", "tools[0]"),
-    ({"tools": [{}]}, "missing_required_parameter", "tools[0].type"), ({"tools": [{"type": "code"}]}, "invalid_value", "tools[0].type"),
+    ({"tools": [{}]}, "missing_required_parameter", "tools[0].type"),
+    ({"tools": [{"type": "code"}]}, "invalid_value", "tools[0].type"),
     ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].function"),
     ({"tools": [{"type": "function", "function": {}}]}, "missing_required_parameter", "tools[0].function.name"),
     ({"tools": [TOOL, {"type": "function", "function": {"name": "f" * 65}}]}, "string_above_max_length", "tools[1].function.name"),
-    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": "x"}}]}, "invalid_type", "tools[0].function.parameters"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": "x"}}]}, "invalid_type",
+     "tools[0].function.parameters"),
     ({"tools": [{"type": "custom", "custom": {}}]}, "missing_required_parameter", "tools[0].custom.name"),
     ({"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "grammar"}}}]}, "missing_required_parameter",
      "tools[0].custom.format.grammar"),
-    ({"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "grammar", "grammar": {"definition": "x", "syntax": "ebnf"}}}}]},
+    ({"tools": [{"type": "custom", "custom": {"name": "c",
+                                              "format": {"type": "grammar", "grammar": {"definition": "x", "syntax": "ebnf"}}}}]},
      "invalid_value", "tools[0].custom.format.grammar.syntax"),
-    *wrong_types("tool_choice", (I, N, B, A), tools=[TOOL]), ({"tool_choice": "maybe", "tools": [TOOL]}, "invalid_value", "tool_choice"),
+    *wrong_types("tool_choice", (I, N, B, A), tools=[TOOL]),
+    ({"tool_choice": "maybe", "tools": [TOOL]}, "invalid_value", "tool_choice"),
     ({"tool_choice": "auto"}, "invalid_value", "tool_choice"),
     ({"tool_choice": {"type": "function"}, "tools": [TOOL]}, "missing_required_parameter", "tool_choice.function"),
-    ({"tool_choice": {"type": "function", "function": {}}, "tools": [TOOL]}, "missing_required_parameter", "tool_choice.function.name"),
-    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [TOOL]}}, "tools": [TOOL]}, "invalid_value",
+    ({"tool_choice": {"type": "function", "function": {}}, "tools": [TOOL]}, "missing_required_parameter",
+     "tool_choice.function.name"),
+    ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": [TOOL]}}, "tools": [TOOL]},
+     "invalid_value",
      "tool_choice.allowed_tools.mode"),
     *wrong_types("parallel_tool_calls", NOT_BOOL),
     *wrong_types("functions", NOT_ARRAY), ({"functions": []}, "empty_array", "functions"),
@@ -177,8 +194,10 @@ CHAT_ROWS = [
     *wrong_types("store", NOT_BOOL),
     *wrong_types("metadata", NOT_OBJECT), ({"metadata": {str(i): "" for i in range(17)}}, "invalid_value", "metadata"),
     ({"metadata": {"k" * 65: "v"}}, "string_above_max_length", "metadata"),
-    ({"metadata": {"k": "v" * 513}}, "string_above_max_length", "metadata.k"), ({"metadata": {"k": 1}}, "invalid_type", "metadata.k"),
-    *wrong_types("safety_identifier", NOT_STRING), ({"safety_identifier": "x" * 65}, "string_above_max_length", "safety_identifier"),
+    ({"metadata": {"k": "v" * 513}}, "string_above_max_length", "metadata.k"),
+    ({"metadata": {"k": 1}}, "invalid_type", "metadata.k"),
+    *wrong_types("safety_identifier", NOT_STRING), ({"safety_identifier": "x" * 65}, "string_above_max_length",
+                                                    "safety_identifier"),
     *wrong_types("prompt_cache_key", NOT_STRING),
     ({"moderation": {"model": "m"}}, "unsupported_parameter", "moderation"),
     *wrong_types("modalities", NOT_ARRAY), ({"modalities": ["text", "audio"]}, "unsupported_value", "modalities[1]"),
@@ -240,18 +259,22 @@ def image(url):
     (user({"type": "image_url"}), "missing_required_parameter", "messages[0].content[0].image_url"),
     (user({"type": "image_url", "image_url": "data:x"}), "invalid_type", "messages[0].content[0].image_url"),
     (user({"type": "image_url", "image_url": {}}), "missing_required_parameter", "messages[0].content[0].image_url.url"),
-    (user({"type": "image_url", "image_url": {"url": "data:x", "detail": "max"}}), "invalid_value", "messages[0].content[0].image_url.detail"),
-    (user({"type": "text", "text": "x"}, image("https://example.com/a.png")), "invalid_image_url", "messages[0].content[1].image_url"),
+    (user({"type": "image_url", "image_url": {"url": "data:x", "detail": "max"}}), "invalid_value",
+     "messages[0].content[0].image_url.detail"),
+    (user({"type": "text", "text": "x"}, image("https://example.com/a.png")), "invalid_image_url",
+     "messages[0].content[1].image_url"),
     (user(image("http://169.254.169.254/")), "invalid_image_url", "messages[0].content[0].image_url"),
     (user(image("file:///etc/passwd")), "invalid_image_url", "messages[0].content[0].image_url"),
     (user(image("")), "invalid_image_url", "messages[0].content[0].image_url"),
-    (user({"type": "text", "text": "x", "image_url": {"url": "http://x"}}), "invalid_image_url", "messages[0].content[0].image_url"),
+    (user({"type": "text", "text": "x", "image_url": {"url": "http://x"}}), "invalid_image_url",
+     "messages[0].content[0].image_url"),
     (user({"type": "input_audio", "input_audio": {"data": "AA==", "format": "ogg"}}), "invalid_value",
      "messages[0].content[0].input_audio.format"),
     (user({"type": "input_audio", "input_audio": {"data": "http://x/a.wav", "format": "wav"}}), "invalid_value",
      "messages[0].content[0].input_audio.data"),
     (user({"type": "file", "file": {"file_id": "file-1"}}), "unsupported_value", "messages[0].content[0].file.file_id"),
-    (user({"type": "text", "text": "x", "video_url": {"url": "http://x"}}), "unsupported_parameter", "messages[0].content[0].video_url"),
+    (user({"type": "text", "text": "x", "video_url": {"url": "http://x"}}), "unsupported_parameter",
+     "messages[0].content[0].video_url"),
     ([{"role": "system", "content": [image("data:image/png;base64,AA==")]}], "invalid_value", "messages[0].content[0].type"),
     ([USER, {"role": "tool", "tool_call_id": "a", "content": [image("data:image/png;base64,AA==")]}], "invalid_value",
      "messages[1].content[0].type"),
@@ -264,7 +287,8 @@ def test_messages(raw, messages, code, param):
 @pytest.mark.parametrize("fields, code, param", [
     *SAMPLERS, *integer("max_tokens", 0, 2147483647), *integer("best_of", 0, 20), *wrong_types("echo", NOT_BOOL),
     *integer("logprobs", 0, 5), *wrong_types("suffix", NOT_STRING),
-    *wrong_types("prompt", (I, N, B, O)), ({"prompt": []}, "empty_array", "prompt"), ({"prompt": [1, "a"]}, "invalid_type", "prompt[1]"),
+    *wrong_types("prompt", (I, N, B, O)), ({"prompt": []}, "empty_array", "prompt"),
+    ({"prompt": [1, "a"]}, "invalid_type", "prompt[1]"),
     ({"prompt": ["a", 1]}, "invalid_type", "prompt[1]"), ({"prompt": [[1], []]}, "empty_array", "prompt[1]"),
     ({"prompt": [-1]}, "integer_below_min_value", "prompt[0]"), ({"prompt": [[1, None]]}, "invalid_type", "prompt[0][1]"),
     ({"prompt": [True]}, "invalid_type", "prompt[0]"), ({"prompt": ["a"] * 2049}, "array_above_max_length", "prompt"),
@@ -277,7 +301,8 @@ def test_completions_fields(raw, fields, code, param):
 
 
 @pytest.mark.parametrize("fields, code, param", [
-    *wrong_types("input", (I, N, B, O), null=True), ({"input": ""}, "invalid_value", "input"), ({"input": []}, "empty_array", "input"),
+    *wrong_types("input", (I, N, B, O), null=True), ({"input": ""}, "invalid_value", "input"),
+    ({"input": []}, "empty_array", "input"),
     ({"input": ["a"] * 2049}, "array_above_max_length", "input"), ({"input": ["a", ""]}, "invalid_value", "input[1]"),
     ({"input": ["a", 1]}, "invalid_type", "input[1]"), ({"input": [1, "a"]}, "invalid_type", "input[1]"),
     ({"input": [[]]}, "empty_array", "input[0]"), ({"input": [1] * 2049}, "array_above_max_length", "input"),
@@ -301,13 +326,17 @@ def test_what_is_missing_is_named(raw, path, body, param):
     {"temperature": 0}, {"temperature": 2}, {"temperature": 2.0}, {"temperature": None}, {"top_p": 0}, {"top_p": 1}, {"n": None},
     {"frequency_penalty": -2}, {"presence_penalty": 2.0}, {"stop": None}, {"stop": "x"}, {"stop": ["x"] * 4}, {"seed": None},
     {"seed": -(1 << 63)}, {"seed": (1 << 63) - 1}, {"logit_bias": None}, {"logit_bias": {"1": -100, "2": 100}}, {"logprobs": None},
-    {"logprobs": True, "top_logprobs": 20}, {"max_tokens": None, "max_completion_tokens": 1}, {"stream": None, "stream_options": None},
-    {"response_format": {"type": "text"}}, {"response_format": {"type": "json_schema", "json_schema": {"name": "a-B_9", "strict": None}}},
+    {"logprobs": True, "top_logprobs": 20}, {"max_tokens": None, "max_completion_tokens": 1},
+    {"stream": None, "stream_options": None},
+    {"response_format": {"type": "text"}}, {"response_format": {"type": "json_schema",
+                                                                "json_schema": {"name": "a-B_9", "strict": None}}},
     {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOL]}}},
-    {"tools": [{"type": "custom", "custom": {"name": "c", "format": {"type": "grammar", "grammar": {"definition": "x", "syntax": "lark"}}}}]},
+    {"tools": [{"type": "custom", "custom": {"name": "c",
+                                             "format": {"type": "grammar", "grammar": {"definition": "x", "syntax": "lark"}}}}]},
     {"functions": [{"name": "f"}], "function_call": {"name": "f"}}, {"reasoning_effort": None}, {"reasoning_effort": "max"},
     {"service_tier": "flex"}, {"store": False}, {"metadata": {"k" * 64: "v" * 512}}, {"safety_identifier": "x" * 64},
-    {"modalities": ["text"]}, {"modalities": None}, {"max_coefficient": 999_999_999}, {"timeout": 0.5}, {"parallel_tool_calls": False},
+    {"modalities": ["text"]}, {"modalities": None}, {"max_coefficient": 999_999_999}, {"timeout": 0.5},
+    {"parallel_tool_calls": False},
     {"audio": None}, {"chat_template_kwargs": {"enable_thinking": False}},
 ], ids=str)
 def test_the_edges_of_each_range_pass(raw, fields):
@@ -327,9 +356,11 @@ def test_the_caps_message_is_the_published_one(raw):
 # ---- Fields nobody knows, and engine extras -----------------------------------------------------------
 
 def test_unknown_fields_are_dropped_and_named(raw, engine):
-    a = post(raw, CHAT, chat("dropped-1", tomorrow=1, **{"next.year[0]": 2, "two words": 3, "": 4, "é": 5, "a\r\nx-evil: 1": 6, "l" * 65: 7}))
+    a = post(raw, CHAT, chat("dropped-1", tomorrow=1, **{"next.year[0]": 2, "two words": 3, "": 4, "é": 5, "a\r\nx-evil: 1": 6,
+                                                         "l" * 65: 7}))
     assert a.status == 200 and a.header("cocoon-ignored") == "tomorrow,next.year[0],?,?,?,?,?" and a.header("x-evil") is None
-    assert set(engine.find("dropped-1").json) <= {"model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "seed",
+    assert set(engine.find("dropped-1").json) <= {"model", "messages", "stream", "stream_options", "max_tokens",
+                                                  "max_completion_tokens", "seed",
                                                   "cache_prompt", "n", "cache_salt"}
 
 
@@ -341,9 +372,11 @@ def test_at_most_32_are_named(raw):
 def test_what_has_no_effect_is_named(raw, engine):
     a = post(raw, CHAT, chat("named-1", store=True, verbosity="low", prediction={"type": "content", "content": "x"},
                              prompt_cache_options={"mode": "implicit"}, prompt_cache_retention="24h", messages=[
-                                 {"role": "user", "content": [{"type": "text", "text": "named-1", "prompt_cache_breakpoint": {"mode": "explicit"}}]}]))
+                                 {"role": "user", "content": [{"type": "text", "text": "named-1",
+                                                               "prompt_cache_breakpoint": {"mode": "explicit"}}]}]))
     assert a.status == 200
-    assert set(a.header("cocoon-ignored").split(",")) == {"store", "verbosity", "prediction", "prompt_cache_options", "prompt_cache_retention",
+    assert set(a.header("cocoon-ignored").split(",")) == {"store", "verbosity", "prediction", "prompt_cache_options",
+                                                          "prompt_cache_retention",
                                                           "messages[0].content[0].prompt_cache_breakpoint"}
     assert not {"store", "verbosity", "prediction", "prompt_cache_options"} & set(engine.find("named-1").json)
 
@@ -365,17 +398,20 @@ def test_a_strict_key_is_told(chain, strict):
 
 
 @pytest.mark.parametrize("name", [
-    "chat_template", "mm_processor_kwargs", "media_io_kwargs", "kv_transfer_params", "ec_transfer_params", "vllm_xargs", "request_id",
+    "chat_template", "mm_processor_kwargs", "media_io_kwargs", "kv_transfer_params", "ec_transfer_params", "vllm_xargs",
+    "request_id",
     "session_id", "priority", "cache_salt", "prompt_logprobs", "return_token_ids", "return_prompt_text", "echo", "documents",
     "allowed_token_ids", "id_slot", "cache_prompt", "lora", "grammar"])
 def test_denied_extras_are_refused_by_name(raw, name):
     check_error(post(raw, CHAT, chat(**{name: 1})), 400, "unsupported_parameter", name)
-    check_error(post(raw, CHAT, json.dumps(chat(**{name: 1})).replace(f'"{name}"', f'"\\u00{ord(name[0]):02x}{name[1:]}"').encode()), 400,
+    check_error(post(raw, CHAT, json.dumps(chat(**{name: 1})).replace(f'"{name}"',
+                                                                      f'"\\u00{ord(name[0]):02x}{name[1:]}"').encode()), 400,
                 "unsupported_parameter", name)
 
 
 def test_of_template_arguments_only_thinking_passes(raw):
-    check_error(post(raw, CHAT, chat(chat_template_kwargs={"tools": "x"})), 400, "unsupported_parameter", "chat_template_kwargs.tools")
+    check_error(post(raw, CHAT, chat(chat_template_kwargs={"tools": "x"})), 400, "unsupported_parameter",
+                "chat_template_kwargs.tools")
     check_error(post(raw, CHAT, chat(chat_template_kwargs={"thinking": "x"})), 400, "invalid_type", "chat_template_kwargs.thinking")
 
 
@@ -385,9 +421,11 @@ def test_echo_is_legal_for_completions(raw):
 
 # ---- Bytes stay as they came --------------------------------------------------------------------------
 
-EXTRAS = [b'"top_k":40', b'"min_p":0.05', b'"repetition_penalty":1.10', b'"ignore_eos":false', b'"stop_token_ids":[1,2]', b'"mirostat_tau":5.0',
+EXTRAS = [b'"top_k":40', b'"min_p":0.05', b'"repetition_penalty":1.10', b'"ignore_eos":false', b'"stop_token_ids":[1,2]',
+          b'"mirostat_tau":5.0',
           b'"dry_multiplier":0.8', b'"xtc_probability":1e-1']
-SCHEMA = b'{"type":"object","zebra":1,"alpha":{"maximum":0.7,"minimum":-0.0,"multipleOf":1E-5,"enum":["\\u0000","\\ud83d\\ude00","\xc3\xa9","\\/"]},"beta":[ 1 , 2.50 ]}'
+SCHEMA = (b'{"type":"object","zebra":1,"alpha":{"maximum":0.7,"minimum":-0.0,"multipleOf":1E-5,'
+          b'"enum":["\\u0000","\\ud83d\\ude00","\xc3\xa9","\\/"]},"beta":[ 1 , 2.50 ]}')
 
 
 def sent(raw, engine, members, marker):
@@ -398,10 +436,12 @@ def sent(raw, engine, members, marker):
 
 
 @pytest.mark.parametrize("member", [
-    b'"seed":-9007199254740991', b'"seed":9223372036854775807', b'"seed":-9223372036854775808', b'"temperature":0.7', b'"temperature":1e0',
+    b'"seed":-9007199254740991', b'"seed":9223372036854775807', b'"seed":-9223372036854775808', b'"temperature":0.7',
+    b'"temperature":1e0',
     b'"temperature":0.70000000000000001', b'"top_p":1.0', b'"stop":["\\u0000","\xe2\x82\xac"]', b'"logit_bias":{"2":1,"1":-1}',
     b'"tools":[{"type":"function","function":{"parameters":' + SCHEMA + b',"name":"f"}}]',
-    b'"response_format":{"type":"json_schema","json_schema":{"schema":' + SCHEMA + b',"name":"s"}}', *EXTRAS], ids=lambda b: repr(b)[:40])
+    b'"response_format":{"type":"json_schema","json_schema":{"schema":' + SCHEMA + b',"name":"s"}}', *EXTRAS],
+                         ids=lambda b: repr(b)[:40])
 def test_members_reach_the_engine_byte_for_byte(raw, engine, member):
     marker = b"bytes-%d" % abs(hash(member))
     assert member in sent(raw, engine, member, marker)
@@ -420,9 +460,11 @@ def test_the_order_of_keys_stays(raw, engine):
 
 
 def test_a_large_tool_schema_passes_whole(raw, engine):
-    schema = json.dumps({"type": "object", "properties": {f"z{i * 7919 % 20011}": {"description": "x" * 50, "maximum": i / 10} for i in range(8000)}}).encode()
+    schema = json.dumps({"type": "object", "properties": {f"z{i * 7919 % 20011}": {"description": "x" * 50,
+            "maximum": i / 10} for i in range(8000)}}).encode()
     assert len(schema) > 600_000  # through the offload pool
-    assert schema in sent(raw, engine, b'"tools":[{"type":"function","function":{"name":"f","parameters":' + schema + b"}}]", b"large-schema")
+    assert schema in sent(raw, engine, b'"tools":[{"type":"function","function":{"name":"f","parameters":' + schema + b"}}]",
+                          b"large-schema")
 
 
 def test_text_of_every_kind_passes(raw, engine):

@@ -27,7 +27,8 @@ def hand_over(gateway, *sockets, pid="$$", count=None):
     gateway.write_config()
     argv = ["sh", "-c", f'LISTEN_PID={pid} LISTEN_FDS={len(sockets) if count is None else count} exec "$0" "$@"', *gateway.argv]
     with open(gateway.log, "ab") as out:
-        gateway.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=gateway.stack.folder, preexec_fn=place,
+        gateway.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=gateway.stack.folder,
+                                           preexec_fn=place,
                                            pass_fds=tuple(range(3, 3 + len(high))), start_new_session=True)
     gateway.stack.processes.append(gateway)
     for fd in high:
@@ -67,7 +68,7 @@ def test_a_gateway_serves_an_inherited_socket(stack, listening):
     assert ask(gateway.address, stack.key_for_all()).status == 200
     gateway.stop()
     # The socket is the parent's: it still takes connections, and the file is still there.
-    with Raw(gateway.address, timeout=1) as waiting:
+    with Raw(gateway.address, timeout=0.3) as waiting:
         waiting.request("GET", "/v1/models")
         with pytest.raises(TimeoutError):
             waiting.head()
@@ -145,7 +146,8 @@ def test_what_is_not_meant_for_it_is_not_used(stack, pid, count):
 
 @pytest.mark.parametrize("kind", ["file", "unconnected", "datagram"])
 def test_an_inherited_descriptor_that_cannot_listen_is_said(stack, kind):
-    thing = {"file": lambda: open("/dev/null"), "unconnected": lambda: socket.socket(), "datagram": lambda: socket.socket(type=socket.SOCK_DGRAM)}[kind]()
+    thing = {"file": lambda: open("/dev/null"), "unconnected": lambda: socket.socket(),
+             "datagram": lambda: socket.socket(type=socket.SOCK_DGRAM)}[kind]()
     with thing:
         gateway = hand_over(stack.gateway(start=False), thing)
         wait_for(lambda: not gateway.alive, "it ends", 5)

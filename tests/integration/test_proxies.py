@@ -172,7 +172,8 @@ def test_http2_is_spoken_to_clients_where_it_shows_what_broke(behind, proxy):
 
 def curl(proxy, key, body, *options, **kw):
     """A client that speaks HTTP/2 where it is offered; its output is a pipe."""
-    argv = ["curl", "-skN", "--http2", "-H", f"Authorization: Bearer {key}", "-H", "Content-Type: application/json", "-d", json.dumps(body),
+    argv = ["curl", "-skN", "--http2", "-H", f"Authorization: Bearer {key}", "-H", "Content-Type: application/json", "-d",
+            json.dumps(body),
             *options, f"https://127.0.0.1:{proxy.port}/v1/chat/completions"]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, **kw)
 
@@ -221,7 +222,8 @@ def test_an_answer_that_a_dying_gateway_leaves_is_broken(stack, proxy):
 
 def test_many_http2_streams_at_a_time(behind, proxy):
     url = f"https://127.0.0.1:{proxy.port}/v1/chat/completions"
-    client = curl(proxy, behind.key_for_all(), chat(script("answer", pieces=["a", "b", "c"], delay=0.05), stream=True), "--parallel",
+    client = curl(proxy, behind.key_for_all(), chat(script("answer", pieces=["a", "b", "c"], delay=0.05), stream=True),
+                  "--parallel",
                   "--parallel-max", "32", "-w", "%{http_code} %{exitcode}\n", *[url] * 31)
     out, _ = client.communicate(timeout=20)
     assert client.returncode == 0 and out.count(b"200 0\n") == 32 and out.count(b"data: [DONE]\n\n") == 32
@@ -238,7 +240,8 @@ def test_a_keys_addresses_are_those_the_proxy_sees(behind, proxy, said):
 def test_what_the_gateway_says_passes_unchanged(behind, raw):
     a = raw.ask("POST", "/v1/chat/completions", chat())
     assert a.header("x-request-id") == "req_" + a.header("cocoon-call") and a.header("cocoon-privacy") == "sealed"
-    assert a.header("server-timing") and a.header("access-control-allow-origin") == "*" and a.header("content-type") == "application/json"
+    assert a.header("server-timing") and a.header("access-control-allow-origin") == "*"
+    assert a.header("content-type") == "application/json"
     a = raw.ask("OPTIONS", "/v1/chat/completions", headers={"Origin": "https://x.example"})
     assert a.status == 204 and a.header("access-control-max-age") == "7200"
     a = raw.ask("GET", "/v1/models/org%2Fmodel:tag-v1")

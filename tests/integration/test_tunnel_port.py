@@ -112,8 +112,10 @@ def is_closed(s, seconds=3.0):
 # ---- Before TLS is done -------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("said", [
-    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 100, b"\xff" * 20_000, b"\x16\x03\x01\xff\xff" + b"a" * 70_000,
-    b"\x16\x03\x03\x00\x04\x01\xff\xff\xff" + b"b" * 1000, b"\x15\x03\x03\x00\x02\x02\x28", b"\x14\x03\x03\x00\x01\x01", b"\x17\x03\x03\x00\x10" + b"c" * 16,
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 100, b"\xff" * 20_000,
+    b"\x16\x03\x01\xff\xff" + b"a" * 70_000,
+    b"\x16\x03\x03\x00\x04\x01\xff\xff\xff" + b"b" * 1000, b"\x15\x03\x03\x00\x02\x02\x28", b"\x14\x03\x03\x00\x01\x01",
+    b"\x17\x03\x03\x00\x10" + b"c" * 16,
     b"\x80\x2e\x01\x03\x01" + b"d" * 100], ids=lambda b: repr(b[:14]))
 def test_what_is_no_tls_is_closed(port, said):
     with dial(port) as s:
@@ -273,8 +275,10 @@ ATTACKS = {
     "a frame too large": lambda s: frame(DATA, 0, s, b"x" * 16385),
     "a frame of 16 MiB": lambda s: b"\xff\xff\xff" + bytes([DATA, 0]) + s.to_bytes(4, "big") + b"x" * 100_000,
     "headers without end": lambda s: frame(HEADERS, 0, s, OK) + frame(CONTINUATION, 0, s, field(b"x-a", b"b" * 100)) * 20_000,
-    "headers too large": lambda s: frame(HEADERS, 0, s, OK + field(b"x-a", b"b" * 12_000)) + frame(CONTINUATION, 0, s, field(b"x-b", b"c" * 12_000)) * 20,
-    "an hpack bomb": lambda s: frame(HEADERS, 0, s, OK + b"\x40" + string(b"x-a") + string(b"b" * 4000)) + frame(CONTINUATION, 0, s, b"\xbe" * 16_000) * 50,
+    "headers too large": lambda s: frame(HEADERS, 0, s, OK + field(b"x-a", b"b" * 12_000)) + frame(CONTINUATION, 0, s,
+            field(b"x-b", b"c" * 12_000)) * 20,
+    "an hpack bomb": lambda s: frame(HEADERS, 0, s, OK + b"\x40" + string(b"x-a") + string(b"b" * 4000)) + frame(CONTINUATION, 0,
+            s, b"\xbe" * 16_000) * 50,
     "bad hpack": lambda s: frame(HEADERS, 4, s, b"\xff\xff\xff\xff\xff\xff"),
     "padding longer than the frame": lambda s: frame(DATA, 8, s, b"\xff"),
     "more than the window": lambda s: frame(HEADERS, 4, s, OK) + frame(DATA, 0, s, b"x" * 16384) * 2000,
@@ -310,12 +314,14 @@ def test_frames_of_kinds_that_nobody_knows_are_passed_over(port):
 
 def answer(stream, body, status=OK, end=True):
     head = frame(HEADERS, 4, stream, status + field(b"content-type", b"application/json"))
-    return head + b"".join(frame(DATA, 0, stream, body[i:i + 16384]) for i in range(0, len(body), 16384)) + (frame(DATA, 1, stream) if end else b"")
+    return head + b"".join(frame(DATA, 0, stream, body[i:i + 16384]) for i in range(0, len(body), 16384)) + (frame(DATA, 1,
+            stream) if end else b"")
 
 
 @pytest.mark.parametrize("body", [
     b"", b"{}", b"[]", b"not json", b"\xff" * 100, b"[" * 1_000_000, b'{"format":"cgw/attestation/v1"}', b"x" * 60_000,
-    b'{"format":"cgw/attestation/v1","nonce":"' + b"0" * 64 + b'","keyset":"' + b"A" * 50_000 + b'","tee":"insecure-dev","quote":""}'],
+    b'{"format":"cgw/attestation/v1","nonce":"' + b"0" * 64 + b'","keyset":"' + b"A" * 50_000 +
+    b'","tee":"insecure-dev","quote":""}'],
     ids=lambda b: repr(b[:20]))
 def test_a_worker_whose_evidence_is_worthless_is_sent_away(port, body):
     with Malicious(port) as w:
@@ -323,7 +329,8 @@ def test_a_worker_whose_evidence_is_worthless_is_sent_away(port, body):
         assert w.is_closed(5)
 
 
-@pytest.mark.parametrize("status", [b"\x8d", b"\x8e", b"\x08" + string(b"999"), b"\x08" + string(b"abc"), b"\x08" + string(b"200") * 2])
+@pytest.mark.parametrize("status", [b"\x8d", b"\x8e", b"\x08" + string(b"999"), b"\x08" + string(b"abc"),
+                                    b"\x08" + string(b"200") * 2])
 def test_a_worker_that_answers_with_a_failure_is_sent_away(port, status):
     with Malicious(port) as w:
         w.send(answer(w.wait_request(), b"{}", status))
