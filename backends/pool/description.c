@@ -89,20 +89,31 @@ int description_parse(struct description *out, struct span body)
     return 0;
 }
 
+/* 0, 1, or either with a point and digits: no sign, no exponent, nothing else that strtod takes. */
+static int share_parse(double *out, struct span text)
+{
+    double value = 0, place = 1;
+
+    if (text.len == 0 || text.len > 15 || (text.len > 1 && text.data[1] != '.') || text.len == 2)
+        return E_INVALID;
+    for (size_t i = 0; i < text.len; i++) {
+        if (i == 1)
+            continue;
+        if (text.data[i] < '0' || text.data[i] > '9')
+            return E_INVALID;
+        value += (double)(text.data[i] - '0') * place;
+        place /= 10;
+    }
+    *out = value;
+    return value <= 1 ? 0 : E_INVALID;
+}
+
 static int load_item(struct load *out, struct span name, struct span value)
 {
     uint64_t n;
 
-    if (span_is(name, "kv")) {
-        char text[16];
-        if (value.len == 0 || value.len >= sizeof(text) || value.data[0] < '0' ||
-            value.data[0] > '9')
-            return E_INVALID;
-        memcpy(text, value.data, value.len);
-        text[value.len] = 0;
-        out->kv = strtod(text, NULL);
-        return out->kv >= 0 && out->kv <= 1 ? 0 : E_INVALID;
-    }
+    if (span_is(name, "kv"))
+        return share_parse(&out->kv, value);
     if (!span_is(name, "running") && !span_is(name, "waiting") && !span_is(name, "max"))
         return 0; /* a later version may say more */
     TRY(span_u64(value, 1000000, &n));

@@ -68,10 +68,13 @@ struct senders *senders_new(struct offload *o, const struct key_config *key)
 
     s->offload = o;
     s->key = *key;
-    if (hpke_public_from(&s->public, SPAN_OF(key->public_key)) < 0) {
-        free(s);
+    /* The first is made at once: it shows that the key is one to which anything can be sealed. */
+    if (hpke_public_from(&s->public, SPAN_OF(key->public_key)) < 0 ||
+        sender_make(s, &s->ready[0]) < 0) {
+        senders_free(s);
         return NULL;
     }
+    s->count = 1;
     refill(s);
     return s;
 }
