@@ -9,7 +9,13 @@
 #include "base/log.h"
 #include "base/random.h"
 
-enum { POLL_MS = 1000, SKEW_S = 60, DESCRIPTION_MAX = 64 * 1024 };
+enum {
+    POLL_MS = 1000,
+    ATTEST_MIN_MS = 1000, /* between proofs that only the worker's words ask for */
+    SKEW_S = 60,
+    DESCRIPTION_MAX = 64 * 1024,
+    KNOWN_MAX = 1024
+};
 
 static void link_describe(struct pool_worker *w);
 
@@ -32,6 +38,8 @@ static void link_refuse(struct pool_worker *w, const char *code)
     log_event(LOG_WARN, "worker_refused", "worker=%s reason=%s", w->iid[0] ? w->iid : "-", code);
     w->state = POOL_REFUSED;
     w->verdict.reason = code;
+    loop_timer_cancel(w->pool->loop, &w->poll_timer);
+    loop_timer_cancel(w->pool->loop, &w->attest_timer);
     buf_printf(&problem,
                "{\"type\":\"about:blank\",\"title\":\"Refused\",\"status\":403,\"code\":\"%s\"}",
                code);
@@ -70,12 +78,13 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
     TRY(key_config_parse(&key, j->keyset.hpke[0]));
     TRY(ed25519_from_public(&receipt, SPAN_OF(j->keyset.receipt_key)));
     if (!w->senders || memcmp(key.kfp, w->key.kfp, KFP_LEN) != 0) {
+        struct senders *s = senders_new(w->pool->offload, &key);
+        if (!s) {
+            ed25519_free(receipt);
+            return E_CRYPTO;
+        }
         senders_drop(w->senders);
-        w->senders = senders_new(w->pool->offload, &key);
-    }
-    if (!w->senders) {
-        ed25519_free(receipt);
-        return E_CRYPTO;
+        w->senders = s;
     }
     ed25519_free(w->receipt_key);
     w->receipt_key = receipt;
@@ -121,12 +130,18 @@ static void proof_done(struct offload_job *job)
     pool_worker_unref(w);
 }
 
+/* A worker that leaves, or whose tunnel is lost, gives no proof: no verdict on it. */
+static void no_proof(struct pool_worker *w)
+{
+    w->attesting = false;
+    if (w->tunnel && tunnel_is_open(w->tunnel) && w->state != POOL_REFUSED)
+        link_refuse(w, "no_attestation");
+}
+
 static void attested(struct pool_worker *w, const struct link_answer *a)
 {
     if (!w->tunnel || a->error < 0 || a->status != 200) {
-        w->attesting = false;
-        if (w->tunnel && w->state != POOL_REFUSED)
-            link_refuse(w, "no_attestation");
+        no_proof(w);
         return;
     }
     struct proof_job *j = mem_zero(sizeof(*j));
@@ -137,10 +152,14 @@ static void attested(struct pool_worker *w, const struct link_answer *a)
     tunnel_peer_spki(w->tunnel, j->spki);
     j->policy = w->pool->options.policy;
     j->now_s = clock_wall_ms() / 1000;
-    if (offload_submit(w->pool->offload, &j->job) < 0) {
-        j->error = E_BUSY;
-        proof_done(&j->job);
-    }
+    if (offload_submit(w->pool->offload, &j->job) == 0)
+        return;
+    /* Too busy here: the worker's proof is asked for again. */
+    w->attesting = false;
+    loop_timer_set(w->pool->loop, &w->attest_timer, ATTEST_MIN_MS, attest_again, w);
+    buf_fini(&j->document);
+    free(j);
+    pool_worker_unref(w);
 }
 
 void link_attest(struct pool_worker *w)
@@ -151,6 +170,7 @@ void link_attest(struct pool_worker *w)
     if (w->attesting || !w->tunnel || w->state == POOL_REFUSED)
         return;
     w->attesting = true;
+    w->attested_ms = loop_now(w->pool->loop);
     random_bytes(w->nonce, sizeof(w->nonce));
     hex_encode(path + strlen(path), SPAN_OF(w->nonce));
     link_fetch(w, "GET", path, NULL, 0, NULL, ATTEST_MAX_DOCUMENT, attested);
@@ -158,18 +178,42 @@ void link_attest(struct pool_worker *w)
 
 /* ---- Description ---- */
 
+/* Makes room for one more name: the one that was served the longest ago goes. */
+static void forget_oldest(struct map *known)
+{
+    struct span name, oldest = {0};
+    uint64_t oldest_ms = UINT64_MAX;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(known, &at, &name, &value)) {
+        const struct known_model *k = value;
+        if (k->last_ms < oldest_ms) {
+            oldest_ms = k->last_ms;
+            oldest = name;
+        }
+    }
+    free(map_del(known, oldest));
+}
+
+static struct known_model *remember(struct map *known, struct span name)
+{
+    struct known_model *k = map_get(known, name);
+
+    if (k)
+        return k;
+    if (known->len >= KNOWN_MAX)
+        forget_oldest(known);
+    k = mem_zero(sizeof(*k));
+    k->first_s = clock_wall_ms() / 1000;
+    map_put(known, name, k);
+    return k;
+}
+
 static void remember_models(struct pool_worker *w)
 {
-    for (size_t i = 0; i < w->about.model_count; i++) {
-        struct span name = span_str(w->about.models[i].name);
-        struct known_model *k = map_get(&w->pool->known, name);
-        if (!k) {
-            k = mem_zero(sizeof(*k));
-            k->first_s = clock_wall_ms() / 1000;
-            map_put(&w->pool->known, name, k);
-        }
-        k->last_ms = clock_mono_ms();
-    }
+    for (size_t i = 0; i < w->about.model_count; i++)
+        remember(&w->pool->known, span_str(w->about.models[i].name))->last_ms = clock_mono_ms();
 }
 
 static void gateways_told(struct pool_worker *w, const struct link_answer *a)
@@ -236,7 +280,7 @@ static void link_describe(struct pool_worker *w)
 {
     struct tunnel_field match[] = {{SPAN("if-none-match"), span_str(w->etag)}};
 
-    if (w->polling || !w->tunnel)
+    if (w->polling || !w->tunnel || w->state == POOL_REFUSED)
         return;
     if (w->state != POOL_READY)
         w->state = POOL_DESCRIBING;
@@ -257,7 +301,21 @@ static void observe_date(struct pool_worker *w, struct span date)
     if (skewed != w->skewed)
         log_event(skewed ? LOG_WARN : LOG_INFO, "worker_clock", "worker=%s off_s=%lld", w->iid,
                   (long long)off);
+    bool healed = w->skewed && !skewed;
     w->skewed = skewed;
+    if (healed)
+        link_capacity(w->pool);
+}
+
+/* A header that never agrees with the proof must not cost a proof an answer. */
+static void attest_soon(struct pool_worker *w)
+{
+    uint64_t now = loop_now(w->pool->loop), at = w->attested_ms + ATTEST_MIN_MS;
+
+    if (now >= at)
+        link_attest(w);
+    else if (!loop_timer_is_set(&w->attest_timer) || w->attest_timer.due_ms > at)
+        loop_timer_set(w->pool->loop, &w->attest_timer, at - now, attest_again, w);
 }
 
 static void observe_keyset(struct pool_worker *w, struct span hex)
@@ -266,22 +324,23 @@ static void observe_keyset(struct pool_worker *w, struct span hex)
 
     if (w->state == POOL_READY && hex.data && hex_decode(digest, sizeof(digest), hex) == 0 &&
         memcmp(digest, w->keyset.digest, sizeof(digest)) != 0 && !w->attesting)
-        link_attest(w);
+        attest_soon(w);
 }
 
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s)
 {
     struct span load = tunnel_stream_field(s, "cocoon-load");
-    struct load l;
+    struct load l = w->load;
 
     observe_date(w, tunnel_stream_field(s, "date"));
     observe_keyset(w, tunnel_stream_field(s, "cocoon-keyset"));
-    if (!load.data || load_parse(&l, load) < 0)
-        return;
-    bool was_full = w->load.running >= w->load.max;
-    w->load = l;
-    w->load_others = l.running > w->in_flight ? l.running - w->in_flight : 0;
-    if (was_full && l.running < l.max)
+    bool was_full = w->turned_away || (w->load.max > 0 && w->load.running >= w->load.max);
+    w->turned_away = false;
+    if (load.data && load_parse(&l, load) == 0) {
+        w->load = l;
+        w->load_others = l.running > w->in_flight ? l.running - w->in_flight : 0;
+    }
+    if (was_full && (w->load.max == 0 || w->load.running < w->load.max))
         link_capacity(w->pool);
 }
 

@@ -49,6 +49,7 @@ MUST_CHECK int load_parse(struct load *out, struct span value);
 
 /* Sender contexts made ahead of need for one key (libraries.md §8.3): take-once. */
 struct senders;
+/* NULL: nothing can be sealed to this key. */
 struct senders *senders_new(struct offload *o, const struct key_config *key);
 /* One made ahead, or made now. */
 MUST_CHECK int senders_take(struct senders *s, struct ohttp_client **out);
@@ -73,6 +74,7 @@ struct pool_worker {
     struct senders *senders;
     struct ed25519 *receipt_key;
     bool attesting, attest_again;
+    uint64_t attested_ms; /* when a proof was last asked for */
     struct loop_timer attest_timer, poll_timer;
     bool polling;
 
@@ -82,6 +84,7 @@ struct pool_worker {
     struct load load;
     int64_t load_others; /* running for other gateways, as of the last report */
     bool skewed;         /* its clock is more than 60 s off */
+    bool turned_away;    /* it took nothing new when last asked: until its next report */
 
     /* First-hand knowledge. */
     int64_t in_flight, tokens_in_flight;
