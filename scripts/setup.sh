@@ -13,7 +13,7 @@ packages_build=(gcc libc6-dev make pkg-config libmicrohttpd-dev libnghttp2-dev l
 packages_run=(redis-server python3 python3-venv curl libgomp1 libstdc++6 ca-certificates)
 packages_test=(libcmocka-dev nginx haproxy openssl)
 packages_bench=(nginx redis-server python3)
-packages_check=(clang clang-tidy clang-format cppcheck libclang-rt-14-dev)
+packages_check=(clang clang-tidy clang-format cppcheck libclang-rt-14-dev llvm) # llvm: names in the traces of clang's sanitizers
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() {
