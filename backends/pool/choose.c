@@ -10,7 +10,9 @@ static const double speed_unknown = 50.0, weight_new = 0.2;
 
 static bool is_full(const struct pool_worker *w)
 {
-    if (tunnel_streams(w->tunnel) >= CALL_STREAMS_MAX)
+    if (w->in_flight >= CALL_STREAMS_MAX)
+        return true;
+    if (w->turned_away)
         return true;
     return w->load.max > 0 && w->load_others + w->in_flight >= w->load.max;
 }
@@ -58,40 +60,46 @@ static double score(const struct pool_worker *w, const struct pool_query *q)
     return tokens / speed + (double)tunnel_rtt_ms(w->tunnel) / 1000.0;
 }
 
-/* Panic rule: a worker that fails is the last choice, not none. */
-static bool better(const struct pool_worker *w, double s, const struct pool_worker *best,
-                   double best_score, uint64_t now)
-{
-    bool blocked = w->blocked_until_ms > now, best_blocked = best && best->blocked_until_ms > now;
+/* A candidate, ordered by whether it fails, then by its score. */
+struct candidate {
+    struct pool_worker *worker;
+    bool failing;
+    double score;
+    unsigned ties; /* how many were as good as this one */
+};
 
-    if (!best || blocked != best_blocked)
-        return !best || best_blocked;
-    return s < best_score;
+/* Takes c when it is better; among equals each is as likely. Panic rule: a worker that fails is the
+ * last choice, not none. */
+static void consider(struct candidate *best, struct candidate c)
+{
+    bool same = best->worker && c.failing == best->failing;
+
+    c.ties = 1;
+    if (same && c.score >= best->score && c.score <= best->score) {
+        c.ties = ++best->ties;
+        if (random_below(c.ties) == 0)
+            *best = c;
+    } else if (!best->worker || (same ? c.score < best->score : best->failing)) {
+        *best = c;
+    }
 }
 
 struct pool_worker *pool_choose(struct pool *p, const struct pool_query *q,
                                 struct pool_excluded *why)
 {
-    struct pool_worker *best = NULL;
-    double best_score = 0;
+    struct candidate best = {0};
     uint64_t now = loop_now(p->loop);
-    unsigned ties = 1;
 
     *why = (struct pool_excluded){0};
     LIST_FOREACH(it, &p->workers) {
         struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
         if (!eligible(w, q, why))
             continue;
-        double s = score(w, q);
-        bool tie = best && s <= best_score && s >= best_score && random_below(++ties) == 0;
-        if (tie || better(w, s, best, best_score, now)) {
-            ties = tie ? ties : 1;
-            best = w;
-            best_score = s;
-        }
-        why->failing += w->blocked_until_ms > now ? 1 : 0;
+        bool failing = w->blocked_until_ms > now;
+        consider(&best, (struct candidate){w, failing, score(w, q), 0});
+        why->failing += failing ? 1 : 0;
     }
-    return best;
+    return best.worker;
 }
 
 /* ---- Marks ---- */
