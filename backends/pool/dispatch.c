@@ -97,6 +97,15 @@ static void tell_failed(struct dispatch *d, enum dispatch_failure why)
 
 /* ---- The record ---- */
 
+/* A whole answer has a final record, and a broken one has none. A cancelled answer was not opened
+ * to its end: the worker may have been done before it heard. */
+static bool final_matches(const struct dispatch *d)
+{
+    if (d->cancelled && !d->ended)
+        return !d->broken || !d->usage.final;
+    return d->usage.final == (d->ended && !d->broken);
+}
+
 /* True when the record speaks of this attempt and of the bytes that passed through here. */
 static bool usage_matches(const struct dispatch *d)
 {
@@ -107,7 +116,7 @@ static bool usage_matches(const struct dispatch *d)
            memcmp(u->req, d->req, SHA256_LEN) == 0 && memcmp(u->kfp, d->kfp, KFP_LEN) == 0 &&
            memcmp(u->op, d->worker->pool->op, SHA256_LEN) == 0 &&
            span_eq(u->model, buf_span(&d->model)) && strcmp(u->price, d->price) == 0 &&
-           u->final == (d->ended && !d->broken) &&
+           final_matches(d) &&
            (memcmp(u->keyset, d->keyset, SHA256_LEN) == 0 ||
             memcmp(u->keyset, d->keyset_now, SHA256_LEN) == 0);
 }
@@ -254,9 +263,11 @@ static enum dispatch_failure problem_kind(struct dispatch *d, unsigned status)
         link_attest(d->worker);
         return DISPATCH_KEY;
     }
-    if (status == 503 && code && strcmp(code, "busy") == 0)
-        d->worker->load_others = d->worker->load.max; /* until its next report */
-    return status == 503 ? DISPATCH_BUSY : DISPATCH_REFUSED;
+    if (status == 503) {
+        d->worker->turned_away = true;
+        return DISPATCH_BUSY;
+    }
+    return status >= 400 && status <= 499 ? DISPATCH_REFUSED : DISPATCH_BROKEN;
 }
 
 /* The authenticated end, or what only looks like one. */
@@ -297,11 +308,11 @@ static void stream_closed(void *arg, struct tunnel_stream *s, int error)
     struct dispatch *d = arg;
 
     (void)s;
-    (void)error;
     d->stream = NULL;
+    if (error == E_BUSY)
+        d->worker->turned_away = true;
+    tell_failed(d, error == E_BUSY ? DISPATCH_BUSY : DISPATCH_GONE);
     worker_freed(d->worker, d->expected_tokens);
-    if (d->events)
-        tell_failed(d, DISPATCH_GONE);
     link_fetch_waiting(d->worker);
     dispatch_finish(d);
 }
@@ -343,9 +354,9 @@ static int send_sealed(struct dispatch *d)
         {SPAN("cocoon-attempt"), span_str(attempt)},
         {SPAN("cocoon-price"), span_str(d->price)},
     };
-    if (!d->worker->tunnel)
+    if (!d->worker->tunnel || d->worker->state != POOL_READY)
         return E_CLOSED;
-    if (tunnel_streams(d->worker->tunnel) >= CALL_STREAMS_MAX)
+    if (d->worker->in_flight >= CALL_STREAMS_MAX)
         return E_BUSY;
     TRY(tunnel_request(d->worker->tunnel, "POST", "/ohttp", fields,
                        sizeof(fields) / sizeof(*fields), &d->sealed, &stream_events, d,
@@ -366,11 +377,13 @@ static void seal_done(struct offload_job *job)
 {
     struct dispatch *d = CONTAINER(job, struct dispatch, job);
 
-    if (!d->cancelled && d->seal_error == 0 && send_sealed(d) == 0)
+    int error = d->cancelled ? E_CLOSED : d->seal_error;
+    if (error == 0)
+        error = send_sealed(d);
+    if (error == 0)
         return;
+    tell_failed(d, error == E_BUSY ? DISPATCH_BUSY : DISPATCH_GONE);
     worker_freed(d->worker, d->expected_tokens);
-    if (d->events)
-        tell_failed(d, DISPATCH_GONE);
     dispatch_finish(d);
 }
 
@@ -398,6 +411,8 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
                    void *charge)
 {
     CHECK(m->call.len == 32);
+    if (w->state != POOL_READY)
+        return E_CLOSED;
     struct dispatch *d = dispatch_new(w, m);
     int error = senders_take(w->senders, &d->client);
 

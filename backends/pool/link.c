@@ -73,21 +73,17 @@ static void proof_work(struct offload_job *job)
 static int link_adopt(struct pool_worker *w, struct proof_job *j)
 {
     struct key_config key;
-    struct ed25519 *receipt = NULL;
+    AUTO(ed25519_free) struct ed25519 *receipt = NULL; /* only to see that it is a key */
 
     TRY(key_config_parse(&key, j->keyset.hpke[0]));
     TRY(ed25519_from_public(&receipt, SPAN_OF(j->keyset.receipt_key)));
     if (!w->senders || memcmp(key.kfp, w->key.kfp, KFP_LEN) != 0) {
         struct senders *s = senders_new(w->pool->offload, &key);
-        if (!s) {
-            ed25519_free(receipt);
+        if (!s)
             return E_CRYPTO;
-        }
         senders_drop(w->senders);
         w->senders = s;
     }
-    ed25519_free(w->receipt_key);
-    w->receipt_key = receipt;
     w->key = key;
     keyset_fini(&w->keyset);
     w->keyset = j->keyset;

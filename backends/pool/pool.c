@@ -234,7 +234,6 @@ void pool_worker_unref(struct pool_worker *w)
     buf_fini(&w->document);
     buf_fini(&w->acks);
     senders_drop(w->senders);
-    ed25519_free(w->receipt_key);
     free(w);
 }
 

@@ -72,7 +72,6 @@ struct pool_worker {
     struct attest_verdict verdict;
     struct key_config key;
     struct senders *senders;
-    struct ed25519 *receipt_key;
     bool attesting, attest_again;
     uint64_t attested_ms; /* when a proof was last asked for */
     struct loop_timer attest_timer, poll_timer;
@@ -97,6 +96,8 @@ struct pool_worker {
 
     struct buf acks; /* JSON objects to acknowledge, comma-separated */
     size_t ack_count;
+    uint64_t late_after; /* up to where records left from before were fetched */
+    unsigned late_pages;
     struct loop_timer ack_timer;
 };
 

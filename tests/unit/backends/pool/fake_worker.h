@@ -68,6 +68,7 @@ struct fake_script {
     bool deaf;        /* DELETE is heard and ignored */
     bool cancel_late; /* DELETE is answered 404 and the answer ends as a whole one */
     bool no_record;   /* a cancelled stream ends without its record, which is kept */
+    unsigned streams; /* the tunnel's limit of them; default a worker's */
     bool more;        /* GET /v1/usage gives one record at a time */
 };
 
@@ -763,10 +764,13 @@ static inline void fake_dial(struct fake_worker *f, const struct net_addr *to,
                              const uint8_t op[static TLS_SPKI_LEN])
 {
     uint8_t pins[1][TLS_SPKI_LEN];
+    struct tunnel_limits limits = tunnel_worker_limits;
 
+    if (f->script.streams)
+        limits.streams = f->script.streams;
     memcpy(pins[0], op, TLS_SPKI_LEN);
     assert_int_equal(tunnel_dial(&f->tunnel, f->loop, f->tls, to,
-                                 (const uint8_t(*)[TLS_SPKI_LEN])pins, 1, &tunnel_worker_limits,
+                                 (const uint8_t(*)[TLS_SPKI_LEN])pins, 1, &limits,
                                  &fake_tunnel_events, f),
                      0);
 }
