@@ -108,7 +108,7 @@ static void call_end(struct call *c)
     check_forget(c);
     if (c->auth_wait)
         auth_cancel(c->auth_wait);
-    recv_release(c);
+    recv_forget(c);
     call_finish(c);
     charge_unref(c->charge);
     loop_timer_cancel(g->loop, &c->deadline);
@@ -119,8 +119,6 @@ static void call_end(struct call *c)
     pool_worker_unref(c->worker);
     if (c->parsed)
         request_fini(&c->rq);
-    buf_wipe(&c->body);
-    buf_wipe(&c->sealed_body);
     buf_wipe(&c->inner);
     buf_wipe(&c->held);
     config_unref(c->config);

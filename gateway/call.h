@@ -62,6 +62,7 @@ struct call {
 
     /* recv, check */
     struct buf body;
+    size_t body_len;     /* as received, also once it is forgotten */
     size_t body_counted; /* of gateway.bodies_in_flight */
     bool body_whole;
     struct request rq;
@@ -128,7 +129,8 @@ enum step_result call_finish(struct call *c);
 
 /* recv.c */
 void recv_part(struct call *c, struct span part);
-void recv_release(struct call *c);
+/* Frees the request's text: no other attempt will need it. */
+void recv_forget(struct call *c);
 /* check.c: nobody waits for a running job any more. */
 void check_forget(struct call *c);
 /* route.c */

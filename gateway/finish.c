@@ -36,7 +36,7 @@ enum step_result call_finish(struct call *c)
               c->id, c->key ? c->key->id : "-", c->route ? c->route->path : "-",
               c->model.workers ? c->model.model.name : "-",
               c->worker ? pool_worker_iid(c->worker) : "-", c->status, outcome(c),
-              c->sent_us ? c->attempt + 1 : 0, (unsigned long long)c->events, c->body.len,
+              c->sent_us ? c->attempt + 1 : 0, (unsigned long long)c->events, c->body_len,
               ms_since(c->begun_us, now), ms_since(c->begun_us, c->first_us),
               (unsigned long long)(c->queue_us / 1000));
     return STEP_OVER;

@@ -30,11 +30,15 @@ void recv_part(struct call *c, struct span part)
     }
     g->bodies_in_flight += part.len;
     c->body_counted += part.len;
+    c->body_len += part.len;
     buf_append(&c->body, part);
 }
 
-void recv_release(struct call *c)
+void recv_forget(struct call *c)
 {
+    request_forget_body(&c->rq);
+    buf_wipe(&c->body);
+    buf_wipe(&c->sealed_body);
     c->gateway->bodies_in_flight -= c->body_counted;
     c->body_counted = 0;
 }

@@ -170,6 +170,7 @@ static void first_event(struct call *c)
     c->first_us = clock_mono_us();
     histogram_add(&c->gateway->metrics.first_event, c->first_us - c->received_us);
     dispatch_first_event(c->dispatch);
+    recv_forget(c);
 }
 
 #define ERROR_EVENT "data: {\"error\":"
@@ -308,6 +309,7 @@ static void break_off(struct call *c)
  * record, in settle_attempt. */
 enum step_result call_settle(struct call *c)
 {
+    recv_forget(c);
     if (collects(c)) {
         reply_whole(c, 200, "application/json", &c->inner);
         return STEP_OVER;

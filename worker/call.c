@@ -209,13 +209,14 @@ static void run(struct call *c)
 {
     struct worker *w = c->worker;
     const struct worker_model *m = c->opened.model;
+    const unsigned parts = engine_run_parts(w->engine, &c->opened.request);
     const struct engine_run_options options = {
         .request = &c->opened.request,
         .take_answer = make_answer(c),
         .model = span_str(m->engine_name[0] ? m->engine_name : m->name),
         .cap = c->opened.cap,
         .cache_salt = span_str(c->opened.cache_salt),
-        .width = widen(c, engine_run_parts(w->engine, &c->opened.request)),
+        .width = widen(c, parts),
     };
 
     c->state = CALL_RUNNING;
@@ -225,6 +226,8 @@ static void run(struct call *c)
         api_fault_set(&fault, &ERR_WORKER_ERROR, NULL, NULL);
         call_answer_fault(c, &fault, USAGE_ERROR);
     }
+    if (options.width >= parts) /* every part has been asked */
+        opened_forget_body(&c->opened);
 }
 
 /* ---- Opening ---- */

@@ -289,6 +289,13 @@ void opened_read(struct opened *out, struct span plain, const struct outer *oute
     *out = (struct opened){.reader = bhttp_reader_new(true, (size_t)config->body_bytes)};
     const int error = read_all(&r, plain);
     CHECK((error < 0) == (out->fault.error != NULL));
+    sha256(out->body_sha256, buf_span(&out->body));
+}
+
+void opened_forget_body(struct opened *o)
+{
+    request_forget_body(&o->request);
+    buf_wipe(&o->body);
 }
 
 void opened_fini(struct opened *o)

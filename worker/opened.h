@@ -4,6 +4,7 @@
 #define WORKER_OPENED_H
 
 #include "config/worker_config.h"
+#include "crypto/hash.h"
 #include "ohttp/bhttp.h"
 #include "openai/answer.h"
 #include "receipt/usage_record.h"
@@ -13,8 +14,9 @@ enum { RID_MAX = 64, SALT_MAX = 64 };
 
 struct opened {
     struct bhttp_reader *reader; /* the fields point into it */
-    struct buf body;             /* the JSON, as sent */
-    struct request request;      /* points into body */
+    struct buf body;             /* the JSON, as sent, until opened_forget_body */
+    uint8_t body_sha256[SHA256_LEN];
+    struct request request; /* points into body */
 
     struct span rid;
     struct span public_model;
@@ -36,6 +38,8 @@ struct opened {
  * Never fails: a refusal is told in *out. */
 void opened_read(struct opened *out, struct span plain, const struct outer *outer,
                  const struct worker_config *config, uint64_t now_s);
+/* The engine has the body: what was read of it and its hash stay. */
+void opened_forget_body(struct opened *o);
 void opened_fini(struct opened *o); /* wipes */
 
 /* True when the model serves that endpoint. */

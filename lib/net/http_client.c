@@ -152,6 +152,17 @@ static void read_header_line(struct http_transfer *t, struct span line)
     }
 }
 
+/* Once an answer's head is there nothing is started over, and a body that has left is not needed.
+ */
+static void drop_sent_body(struct http_transfer *t)
+{
+    curl_off_t sent = 0;
+
+    if (curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &sent) == CURLE_OK &&
+        sent == (curl_off_t)t->body.len)
+        buf_wipe(&t->body);
+}
+
 /* Interim answers (100, 103) come as heads of their own and are passed over. */
 static void end_head(struct http_transfer *t)
 {
@@ -164,6 +175,7 @@ static void end_head(struct http_transfer *t)
     }
     t->status = (unsigned)status;
     t->head_complete = true;
+    drop_sent_body(t);
     mark_ready(t);
 }
 

@@ -151,6 +151,7 @@ ssize_t tunnel_stream_read(nghttp2_session *h2, int32_t id, uint8_t *out, size_t
         buf_consume(&s->out, n);
     }
     if (s->out.len == 0 && s->out_end) {
+        buf_fini(&s->out);
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (s->out_trailers.bytes.len > 0) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;

@@ -363,6 +363,7 @@ static int padding_step(struct bhttp_reader *r)
     buf_consume(&r->in, r->in.len);
     if (!r->finished)
         return E_AGAIN;
+    buf_wipe(&r->in); /* the reader may live on for its fields */
     r->state = DONE;
     tell(r, BHTTP_END);
     return 0;

@@ -211,6 +211,13 @@ int request_parse(struct request *out, enum endpoint endpoint, struct span body,
     return E_INVALID;
 }
 
+void request_forget_body(struct request *rq)
+{
+    buf_wipe(&rq->conversation);
+    buf_wipe(&rq->kept);
+    rq->body = (struct span){0};
+}
+
 void request_fini(struct request *rq)
 {
     buf_wipe(&rq->model);

@@ -49,6 +49,9 @@ struct request {
  * E_INVALID with *fault set. On success *out is owned: request_fini. */
 MUST_CHECK int request_parse(struct request *out, enum endpoint endpoint, struct span body,
                              const struct request_rules *rules, struct api_fault *fault);
+/* Lets go of the body and of what was copied from its texts: no body can be made of it any more,
+ * all that was read of it stays. */
+void request_forget_body(struct request *rq);
 void request_fini(struct request *rq); /* wipes */
 AUTO_FINI(struct request, request_fini)
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stack import SLOW, chat, script
+from stack import SLOW, chat, script, wait_for
 
 CHAT = "/v1/chat/completions"
 DIALECTS = ["llamacpp", "vllm", "sglang", "generic"]
@@ -207,6 +207,17 @@ def test_pings_are_comment_lines_in_idle_streams(stack):
     check_wire(a)
     assert a.body.count(b": ping\n") == 2 and b": ping\n\n" not in a.body
     assert a.text == "t0 t1 "
+
+
+def test_the_request_is_forgotten_once_an_event_is_out(chain, raw):
+    held = lambda: chain.gateways[0].metric("cocoon_bodies_bytes")
+    raw.request("POST", CHAT, chat(script("mute", marker="x" * 50_000), stream=True))
+    wait_for(lambda: held() > 50_000, "the body is held", 3)
+    with chain.raw() as another:
+        another.request("POST", CHAT, chat(script("stall", events=2, marker="y" * 70_000), stream=True))
+        another.head()
+        another.until(b"word1")
+        assert 50_000 < held() < 70_000
 
 
 def test_keep_alive_serves_stream_after_stream(raw):
