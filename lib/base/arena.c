@@ -7,7 +7,8 @@
 
 #include "base/error.h"
 
-enum { BLOCK_LEN = 4096 - 64, ALIGN = _Alignof(max_align_t) };
+// The first block is small, as most arenas stay so; each further one is twice the one before.
+enum { FIRST_LEN = 512 - 64, MOST_LEN = 4096 - 64, ALIGN = _Alignof(max_align_t) };
 
 struct arena_block {
     struct arena_block *next;
@@ -26,6 +27,13 @@ static struct arena_block *block_new(size_t cap, struct arena_block *next)
     return b;
 }
 
+static size_t next_len(const struct arena_block *first)
+{
+    if (!first)
+        return FIRST_LEN;
+    return 2 * first->cap < MOST_LEN ? 2 * first->cap : MOST_LEN;
+}
+
 // A block with room for len. What is large gets its own, behind the first, so that the first goes
 // on being filled.
 static struct arena_block *block_for(struct arena *a, size_t len)
@@ -34,9 +42,10 @@ static struct arena_block *block_for(struct arena *a, size_t len)
 
     if (first && first->cap - first->used >= len)
         return first;
-    if (first && len > BLOCK_LEN / 4)
+    if (first && len > MOST_LEN / 4)
         return first->next = block_new(len, first->next);
-    return a->blocks = block_new(len > BLOCK_LEN ? len : BLOCK_LEN, first);
+    const size_t room = next_len(first);
+    return a->blocks = block_new(len > room ? len : room, first);
 }
 
 void *arena_alloc(struct arena *a, size_t len)
