@@ -10,9 +10,7 @@ static const double speed_unknown = 50.0, weight_new = 0.2;
 
 static bool is_full(const struct pool_worker *w)
 {
-    if (w->in_flight >= CALL_STREAMS_MAX)
-        return true;
-    if (w->turned_away)
+    if (w->in_flight >= CALL_STREAMS_MAX || tunnel_room(w->tunnel) == 0 || w->turned_away)
         return true;
     return w->load.max > 0 && w->load_others + w->in_flight >= w->load.max;
 }

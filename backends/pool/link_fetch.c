@@ -63,8 +63,11 @@ static void fetch_closed(void *arg, struct tunnel_stream *s, int error)
         a.stream = s;
         link_observe(w, s);
     }
+    bool was_full = w->tunnel && tunnel_room(w->tunnel) == 1;
     fetch_end(f, &a);
     link_fetch_waiting(w);
+    if (was_full && w->tunnel && tunnel_room(w->tunnel) > 0)
+        link_capacity(w->pool);
     pool_worker_unref(w);
 }
 

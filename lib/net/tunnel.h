@@ -66,6 +66,8 @@ void tunnel_peer_spki(const struct tunnel *t, uint8_t out[static TLS_SPKI_LEN]);
 void tunnel_pin(const struct tunnel *t, uint8_t out[static TLS_SPKI_LEN]);
 const struct net_addr *tunnel_peer(const struct tunnel *t);
 size_t tunnel_streams(const struct tunnel *t);
+/* Gateway: how many more streams tunnel_request would open now. */
+size_t tunnel_room(const struct tunnel *t);
 uint64_t tunnel_rtt_ms(const struct tunnel *t); /* of the last PING; 0 before */
 
 /* ---- Streams ---- */

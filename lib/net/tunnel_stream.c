@@ -178,6 +178,16 @@ static bool is_live(const struct tunnel_stream *s)
     return s->tunnel->state == TUNNEL_OPEN && !s->reset && !list_empty(&s->link);
 }
 
+size_t tunnel_room(const struct tunnel *t)
+{
+    if (!tunnel_is_open(t) || t->worker)
+        return 0;
+    size_t theirs =
+        nghttp2_session_get_remote_settings(t->h2, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    size_t most = t->limits.streams < theirs ? t->limits.streams : theirs;
+    return most > t->stream_count ? most - t->stream_count : 0;
+}
+
 int tunnel_request(struct tunnel *t, const char *method, const char *path,
                    const struct tunnel_field *fields, size_t count, struct buf *take_body,
                    const struct tunnel_stream_events *ev, void *arg, struct tunnel_stream **out)
@@ -193,9 +203,7 @@ int tunnel_request(struct tunnel *t, const char *method, const char *path,
 
     if (!tunnel_is_open(t) || t->worker)
         return E_CLOSED;
-    uint32_t theirs =
-        nghttp2_session_get_remote_settings(t->h2, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    if (t->stream_count >= t->limits.streams || t->stream_count >= theirs)
+    if (tunnel_room(t) == 0)
         return E_BUSY;
     struct tunnel_stream *s = tunnel_stream_new(t, 0);
     list_new(&list, fields, count, pseudo, sizeof(pseudo) / sizeof(pseudo[0]));

@@ -505,6 +505,11 @@ static void a_full_tunnel_is_busy_and_small_requests_wait(void **state)
     TURN_UNTIL(r->loop, large.overs == 1, WAIT_MS);
     assert_int_equal(large.why, DISPATCH_BUSY);
     TURN_UNTIL(r->loop, f->running == STREAMS, WAIT_MS);
+    /* The choice knows. */
+    struct pool_query q = rig_query();
+    struct pool_excluded why;
+    assert_null(pool_choose(r->pool, &q, &why));
+    assert_int_equal(why.full, 1);
     unsigned asked = f->usage_asked;
     acks_fetch(w);
     turn_for(r->loop, 100);
@@ -519,6 +524,21 @@ static void a_full_tunnel_is_busy_and_small_requests_wait(void **state)
         probe_finish(&p[i]);
     assert_int_equal(w->failures, 0);
     assert_int_equal(more.overs, 0);
+    rig_free(r);
+}
+
+/* Whoever waits for the last stream hears when it was only a small request that held it. */
+static void a_small_request_that_ends_makes_room(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = serve(r, &(struct fake_script){.streams = 1});
+
+    (void)state;
+    acks_fetch(w);
+    assert_null(rig_choose(r));
+    unsigned capacity = r->capacity;
+    TURN_UNTIL(r->loop, rig_choose(r) == w, WAIT_MS);
+    assert_true(r->capacity > capacity);
     rig_free(r);
 }
 
@@ -619,6 +639,7 @@ int main(void)
         cmocka_unit_test(a_cancel_while_sealing_sends_nothing),
         cmocka_unit_test(a_worker_lost_or_refused_while_sealing_gets_nothing),
         cmocka_unit_test(a_full_tunnel_is_busy_and_small_requests_wait),
+        cmocka_unit_test(a_small_request_that_ends_makes_room),
         cmocka_unit_test(acknowledgements_go_in_batches),
         cmocka_unit_test(records_left_from_before_are_acknowledged_after_connecting),
         cmocka_unit_test(a_pool_closes_with_everything_in_flight),
