@@ -14,6 +14,7 @@
 enum {
     RETRY_MIN_MS = 1000,
     RETRY_MAX_MS = 60000,
+    ENGINE_MS = 200, /* the first dial leaves an engine so long to say what it is */
     LINGER_MS = 500, /* how often a removed link looks whether its streams are over */
 };
 
@@ -208,7 +209,9 @@ static struct link *link_find(const struct operator_entry *op, struct span addre
     return NULL;
 }
 
-/* The link to that address; a new one dials at once. NULL when the address is too long. */
+/* The link to that address; a new one dials at once, or when the first look at the engine should be
+ * over: the keyset names the engine, and is attested once instead of twice. NULL when the address
+ * is too long. */
 static struct link *link_get(struct worker *w, struct operator_entry *op, const char *address)
 {
     struct link *link = link_find(op, span_str(address));
@@ -219,7 +222,7 @@ static struct link *link_get(struct worker *w, struct operator_entry *op, const 
     *link = (struct link){.owner = op, .worker = w};
     memcpy(link->address, address, strlen(address) + 1);
     list_push(&op->links, &link->link);
-    loop_timer_set(w->loop, &link->timer, 0, on_dial, link);
+    loop_timer_set(w->loop, &link->timer, engine_up(w->engine) ? 0 : ENGINE_MS, on_dial, link);
     return link;
 }
 
