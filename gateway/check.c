@@ -84,6 +84,10 @@ static enum step_result check_model(struct call *c)
         return STEP_FAIL;
     }
     bool served = pool_model(c->gateway->pool, name, &c->model);
+    if (!served && !pool_any_ready(c->gateway->pool)) { /* just started, or all gone: not a 404 */
+        api_fault_set(&c->fault, &ERR_NO_CAPACITY, NULL, NULL);
+        return STEP_FAIL;
+    }
     if (!served && !pool_model_known(c->gateway->pool, name)) {
         api_fault_set(&c->fault, &ERR_MODEL_NOT_FOUND, "model", shown);
         return STEP_FAIL;

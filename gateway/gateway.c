@@ -221,27 +221,13 @@ int gateway_start(struct gateway *g)
     return 0;
 }
 
-struct any_ready {
-    bool ready;
-};
-
-static void see_ready(void *arg, const struct pool_view *v)
-{
-    struct any_ready *a = arg;
-
-    a->ready = a->ready || (v->state == POOL_READY && v->accepting);
-}
-
 const char *gateway_unready(const struct gateway *g)
 {
-    struct any_ready a = {false};
-
     if (g->draining)
         return "draining";
     if (!redis_up(g->redis))
         return "redis is away";
-    pool_each(g->pool, see_ready, &a);
-    return a.ready ? NULL : "no worker is ready";
+    return pool_any_ready(g->pool) ? NULL : "no worker is ready";
 }
 
 /* ---- Reload ---- */

@@ -34,6 +34,12 @@ static void queue_late(void *arg)
     call_fault(c);
 }
 
+/* A worker that turns the call away after a wait does not start the clock again. */
+static bool may_wait(const struct call *c)
+{
+    return c->gateway->queue_count < QUEUE_MAX && c->queue_us < QUEUE_MS * 1000ull;
+}
+
 static enum step_result wait_for_room(struct call *c)
 {
     struct gateway *g = c->gateway;
@@ -44,7 +50,7 @@ static enum step_result wait_for_room(struct call *c)
     g->queue_count++;
     list_push(&g->queue, &c->queue_link);
     c->routed_us = clock_mono_us();
-    loop_timer_set(g->loop, &c->queue_timer, QUEUE_MS, queue_late, c);
+    loop_timer_set(g->loop, &c->queue_timer, QUEUE_MS - c->queue_us / 1000, queue_late, c);
     return STEP_WAIT;
 }
 
@@ -67,7 +73,7 @@ enum step_result call_route(struct call *c)
     struct pool_worker *w = pool_choose(c->gateway->pool, &c->query, &why);
     if (!w && c->fault.error)
         return STEP_FAIL; /* the last attempt's own reason says more */
-    if (!w && why.full > 0 && c->gateway->queue_count < QUEUE_MAX)
+    if (!w && why.full > 0 && may_wait(c))
         return wait_for_room(c);
     if (!w) {
         say_no_capacity(c, &why);

@@ -205,6 +205,15 @@ void pool_models_each(struct pool *p, pool_model_fn *fn, void *arg)
     }
 }
 
+bool pool_any_ready(const struct pool *p)
+{
+    LIST_FOREACH(it, &p->workers) {
+        if (takes_new(CONTAINER(it, struct pool_worker, link)))
+            return true;
+    }
+    return false;
+}
+
 bool pool_model_known(const struct pool *p, struct span name)
 {
     const struct known_model *k = map_get(&p->known, name);

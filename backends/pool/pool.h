@@ -81,6 +81,9 @@ struct pool_model_view {
 typedef void pool_model_fn(void *arg, const struct pool_model_view *v);
 void pool_models_each(struct pool *p, pool_model_fn *fn, void *arg);
 bool pool_model(struct pool *p, struct span name, struct pool_model_view *out);
+/* Whether any worker takes new calls now; while none does, nothing is known of models that exist.
+ */
+bool pool_any_ready(const struct pool *p);
 /* Served by any worker now or in the last ten minutes: tells 404 from 503. */
 bool pool_model_known(const struct pool *p, struct span name);
 

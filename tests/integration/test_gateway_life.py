@@ -44,7 +44,7 @@ def test_it_is_ready_only_with_redis_and_a_worker(stack):
     assert (answer.status_code, answer.text) == (503, "no worker is ready\n")
     with stack.raw() as raw:
         assert raw.ask("GET", "/v1/models").json == {"object": "list", "data": []}
-        assert raw.ask("POST", CHAT, chat()).error["code"] == "model_not_found"
+        assert raw.ask("POST", CHAT, chat()).error["code"] == "no_capacity"
     stack.worker()
     stack.wait_ready()
     assert gateway.admin("/readyz").text == "ready\n"
