@@ -55,7 +55,7 @@ static const struct config_field fields[] = {
           "origins of web pages; * for any"),
     TEXTS("trusted_proxies", trusted_proxies, "", 256, setting_proxy,
           "whose X-Forwarded-For is believed: addresses, ranges, unix"),
-    NUMBER("server.daemons", daemons, "16", 1, 256, "HTTP daemons that share the connections"),
+    NUMBER("server.daemons", daemons, "64", 1, 256, "HTTP daemons that share the connections"),
     NUMBER("server.offload_threads", offload_threads, "2", 1, 64, "threads for cryptography"),
     NUMBER("server.idle_s", idle_s, "75", 1, 3600, "keep-alive of clients' connections"),
     NUMBER("limits.connections", connections, "10000", 1, 1000000, "clients' connections"),

@@ -153,15 +153,11 @@ static bool is_closing(struct span bytes)
 
 static void write_stream(struct call *c, struct span bytes)
 {
-    struct buf chunk = {0};
-
     if (!c->streaming)
         reply_stream(c);
     if (http_stream_queued(c->ex) == 0)
         c->last_drain_ms = loop_now(c->gateway->loop);
-    buf_append(&chunk, bytes);
-    http_stream_write(c->ex, &chunk);
-    buf_fini(&chunk);
+    http_stream_write(c->ex, bytes);
 }
 
 static void first_event(struct call *c)

@@ -232,7 +232,7 @@ static void fault_event(struct call *c)
 
     relay_watch_end(c);
     api_fault_event(&c->fault, &event);
-    http_stream_write(c->ex, &event);
+    http_stream_write(c->ex, buf_span(&event));
     http_stream_abort(c->ex);
     c->gateway->metrics.broken_streams++;
     buf_fini(&event);

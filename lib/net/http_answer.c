@@ -9,7 +9,8 @@
 /* One HTTP chunk that waits for the socket. */
 struct chunk {
     struct list link;
-    struct buf bytes;
+    size_t len, taken;
+    uint8_t bytes[];
 };
 
 static struct http_server *server_of(const struct http_exchange *ex)
@@ -103,7 +104,7 @@ void http_write_raw(struct http_exchange *ex)
 static void chunk_free(struct chunk *c)
 {
     list_del(&c->link);
-    buf_wipe(&c->bytes);
+    explicit_bzero(c->bytes, c->len);
     free(c);
 }
 
@@ -111,12 +112,12 @@ static void chunk_free(struct chunk *c)
 static size_t chunk_take(struct http_exchange *ex, char *out, size_t max)
 {
     struct chunk *c = CONTAINER(ex->chunks.next, struct chunk, link);
-    size_t n = c->bytes.len < max ? c->bytes.len : max;
+    const size_t left = c->len - c->taken, n = left < max ? left : max;
 
-    memcpy(out, c->bytes.data, n);
-    buf_consume(&c->bytes, n);
+    memcpy(out, c->bytes + c->taken, n);
+    c->taken += n;
     ex->queued_bytes -= n;
-    if (c->bytes.len == 0)
+    if (c->taken == c->len)
         chunk_free(c);
     return n;
 }
@@ -159,16 +160,15 @@ void http_stream_begin(struct http_exchange *ex, unsigned status, const struct h
     answer(ex, status, r);
 }
 
-void http_stream_write(struct http_exchange *ex, struct buf *take)
+void http_stream_write(struct http_exchange *ex, struct span bytes)
 {
-    if (ex->gone || take->len == 0) {
-        buf_wipe(take);
+    if (ex->gone || bytes.len == 0)
         return;
-    }
     CHECK(ex->stream && !ex->ended && !ex->aborted);
-    struct chunk *c = mem_zero(sizeof(*c));
-    buf_take(&c->bytes, take);
-    ex->queued_bytes += c->bytes.len;
+    struct chunk *c = mem_alloc(sizeof(*c) + bytes.len);
+    *c = (struct chunk){.len = bytes.len};
+    memcpy(c->bytes, bytes.data, bytes.len);
+    ex->queued_bytes += bytes.len;
     list_push(&ex->chunks, &c->link);
     http_wake(ex);
 }

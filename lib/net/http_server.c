@@ -13,7 +13,7 @@
 #include "net/http_impl.h"
 
 const struct http_server_options http_server_defaults = {
-    .daemons = 16,
+    .daemons = 64,
     .connection_limit = 10000,
     .header_max = 32 << 10,
     .header_ms = 10000,

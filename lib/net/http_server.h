@@ -40,7 +40,7 @@ struct http_handler {
 };
 
 struct http_server_options {
-    unsigned daemons;          /* 16: parked connections per daemon stay few (libraries.md §7) */
+    unsigned daemons;          /* 64: parked connections per daemon stay few (libraries.md §7) */
     unsigned connection_limit; /* over all daemons; beyond it connections are closed at once */
     size_t header_max;  /* bytes of a request's header block that head accepts: 431 is the caller's
                            to send */
@@ -106,9 +106,9 @@ void http_reply(struct http_exchange *ex, unsigned status, const struct http_fie
 /* Starts a chunked answer. */
 void http_stream_begin(struct http_exchange *ex, unsigned status, const struct http_field *fields,
                        size_t count);
-/* Queues one HTTP chunk (one write an event where the socket allows); takes the bytes. Empty does
- * nothing. */
-void http_stream_write(struct http_exchange *ex, struct buf *take);
+/* Queues a copy as one HTTP chunk (one write an event where the socket allows). Empty does nothing.
+ */
+void http_stream_write(struct http_exchange *ex, struct span bytes);
 /* Bytes queued and not yet given to the socket. */
 size_t http_stream_queued(const struct http_exchange *ex);
 /* Ends the stream properly after what is queued. */

@@ -39,7 +39,8 @@ static void on_head(void *arg, struct http_exchange *ex)
     case 2:
         http_stream_begin(ex, 200, NULL, 0);
         buf_append_str(&token, "data: 1\n\n");
-        http_stream_write(ex, &token);
+        http_stream_write(ex, buf_span(&token));
+        buf_fini(&token);
         http_stream_end(ex, NULL, 0);
         break;
     default:

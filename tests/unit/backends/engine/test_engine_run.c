@@ -147,7 +147,8 @@ static void say(struct world *w, size_t i, const char *data)
     struct buf event = {0};
 
     buf_printf(&event, "data: %s\n\n", data);
-    http_stream_write(w->asked[i].ex, &event);
+    http_stream_write(w->asked[i].ex, buf_span(&event));
+    buf_fini(&event);
     buf_fini(&event);
 }
 

@@ -288,10 +288,7 @@ static void pump_for(struct rig *r, struct client *c, uint64_t ms)
 
 static void write_text(struct http_exchange *ex, const char *text)
 {
-    struct buf b = {0};
-
-    buf_append_str(&b, text);
-    http_stream_write(ex, &b);
+    http_stream_write(ex, span_str(text));
 }
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -947,7 +944,8 @@ static void a_large_head_leaves_room_for_a_stream_with_trailers(void **state)
     PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
     memset(buf_reserve(&token, 100000), 't', 100000);
     token.len = 100000;
-    http_stream_write(r->seen[0].ex, &token);
+    http_stream_write(r->seen[0].ex, buf_span(&token));
+    buf_fini(&token);
     http_stream_end(r->seen[0].ex, &trailer, 1);
     PUMP_UNTIL(r, &c, r->seen[0].dones == 1, WAIT_MS);
     assert_true(r->seen[0].complete);
@@ -1027,7 +1025,8 @@ static void a_client_that_does_not_read_is_cut_also_after_the_end(void **state)
         PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
         memset(buf_reserve(&big, 32 << 20), 'z', 32 << 20);
         big.len = 32 << 20;
-        http_stream_write(r->seen[0].ex, &big);
+        http_stream_write(r->seen[0].ex, buf_span(&big));
+        buf_fini(&big);
         if (ended)
             http_stream_end(r->seen[0].ex, NULL, 0);
         turn_for(r->loop, 50);
@@ -1055,7 +1054,8 @@ static void a_chunk_of_megabytes_goes_out_whole(void **state)
     PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
     memset(buf_reserve(&big, 3 << 20), 'z', 3 << 20);
     big.len = 3 << 20;
-    http_stream_write(r->seen[0].ex, &big);
+    http_stream_write(r->seen[0].ex, buf_span(&big));
+    buf_fini(&big);
     assert_int_equal(http_stream_queued(r->seen[0].ex), 3 << 20);
     http_stream_end(r->seen[0].ex, NULL, 0);
     PUMP_UNTIL(r, &c, r->seen[0].dones == 1, WAIT_MS);
@@ -1096,7 +1096,8 @@ static void slow_readers_do_not_disturb_the_others(void **state)
             struct buf big = {0};
             memset(buf_reserve(&big, 1 << 20), 'z', 1 << 20);
             big.len = 1 << 20;
-            http_stream_write(r->seen[i].ex, &big);
+            http_stream_write(r->seen[i].ex, buf_span(&big));
+            buf_fini(&big);
         }
     }
     turn_for(r->loop, 200);
