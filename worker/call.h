@@ -41,7 +41,7 @@ struct call {
     struct buf out;       /* sealed, to be written in one piece */
     struct buf unsent;    /* written and perhaps still queued: hashed once it is on its way */
     struct sha256_ctx *resp_hash, *content_hash;
-    uint64_t bytes_out, chunks;
+    uint64_t bytes_out, chunks, last_ms; /* when the engine said something last */
     struct loop_timer timer; /* body's deadline, then the hold of the head, then pings */
 
     uint64_t t0_ms, begun_us, first_us;

@@ -106,6 +106,11 @@ static void on_timer(void *arg)
 
     if (!c->stream)
         return;
+    const uint64_t quiet_ms = c->first_us ? loop_now(c->worker->loop) - c->last_ms : ping_ms;
+    if (quiet_ms < ping_ms) {
+        call_answer_timer(c, ping_ms - quiet_ms);
+        return;
+    }
     if (!c->opened.request
              .stream) { /* an answer in one piece has no sign of life but its outer head */
         outer_head(c);
@@ -124,17 +129,27 @@ void call_answer_timer(struct call *c, uint64_t ms)
     loop_timer_set(c->worker->loop, &c->timer, ms, on_timer, c);
 }
 
-void call_answer_bytes(struct call *c, struct span bytes)
+/* The timer is not set anew by each event: it looks how long the last one was ago. */
+static void begin_pings(struct call *c)
 {
-    if (!c->first_us)
-        c->first_us = clock_mono_us();
-    stream_head(c);
-    seal_content(c, bytes);
-    flush(c);
     if (c->opened.ping_ms > 0)
         call_answer_timer(c, c->opened.ping_ms);
     else
         loop_timer_cancel(c->worker->loop, &c->timer);
+}
+
+void call_answer_bytes(struct call *c, struct span bytes)
+{
+    const bool first = !c->first_us;
+
+    c->last_ms = loop_now(c->worker->loop);
+    if (first)
+        c->first_us = clock_mono_us();
+    stream_head(c);
+    seal_content(c, bytes);
+    flush(c);
+    if (first)
+        begin_pings(c);
 }
 
 /* ---- The end ---- */
