@@ -50,7 +50,7 @@ struct rule {
  * they are read as the largest one. Texts of prompts and messages that are longer than
  * BODY_TEXT_LONG bytes as written are cut in *doc, behind at least BODY_TEXT_KEPT: a rule for such
  * a member looks at no more (request_read.c has the list). */
-enum { BODY_TEXT_LONG = 4096, BODY_TEXT_KEPT = 1024 };
+enum { BODY_TEXT_LONG = 256, BODY_TEXT_KEPT = 64 };
 MUST_CHECK int body_read(struct span body, json_t **doc);
 
 /* Applies each rule to the member of its name. at NULL: the object is the body. */
