@@ -6,7 +6,7 @@
 # Debian's interpreter where there is one: it needs no environment of its own.
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 WORKERS       ?= 1
-TESTS         ?= tests/integration
+TESTS         ?= tests/integration tests/bench
 PYTEST_ARGS   ?=
 
 # As many compilers as cores, unless the caller's make already says how many.
@@ -26,7 +26,7 @@ test: ## Run every test: unit, integration, short cases of the long suites
 	@$(MAKE) --no-print-directory --quiet $(PARALLEL) test-here
 
 # With what is installed; used by other variants too.
-test-here: all $(UNIT_TESTS)
+test-here: all bench-programs $(UNIT_TESTS)
 	@exec $(SYSTEM_PYTHON) scripts/test.py --bin $(BIN) --build $(BUILD) --tests "$(TESTS)" --pytest "$(PYTEST_ARGS)" $(UNIT_TESTS)
 
 unit-here: $(UNIT_TESTS)

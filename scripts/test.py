@@ -97,7 +97,8 @@ def run_pytest(args):
     os.makedirs(os.path.dirname(report), exist_ok=True)
     if os.path.exists(report):
         os.unlink(report)
-    env = {**SANITIZERS, **os.environ, "BIN": os.path.abspath(args.bin), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**SANITIZERS, **os.environ, "BIN": os.path.abspath(args.bin), "PYTHONDONTWRITEBYTECODE": "1",
+           "BENCH": os.path.abspath(os.path.join(args.build, "tests/bench"))}
     argv = [os.path.join(ROOT, ".cache/test/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
             *shlex.split(args.tests), *shlex.split(args.pytest)]
     code, _ = run(argv, PYTEST_TIMEOUT_S, env, capture=False)

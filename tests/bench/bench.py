@@ -26,6 +26,7 @@ import urllib.request
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 READY_S = 20
 STREAMS = 1000
+LEAVE_S = 3  # a tunnel carries 1,000 streams: as many that left at once must have gone before as many more come
 EVENTS_PER_S = 20  # a stream; halved until the machine can carry it
 BUSY_MAX, LATE_MAX = 0.9, 0.01  # what "can carry" means: share of the machine that the bench takes, share of the events late
 
@@ -347,6 +348,7 @@ class Bench:
                 # Fresh processes: what they take before anything else has run through them.
                 target.idle_kb = {name: rss_kb(pid) for name, pid in target.watch.items()}
                 self.measure("parked", f"{STREAMS:,} parked streams", target, self.plan.parked(), hold=True)
+                time.sleep(LEAVE_S)
         self.fit_streams(targets[-1])
         for repetition in range(self.plan.repeats):
             self.time_primitives()
