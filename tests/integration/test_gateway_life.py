@@ -76,13 +76,13 @@ def test_a_worker_dials_a_silent_gateway_with_growing_patience(trio):
     dials = []
     with socket.create_server(("127.0.0.1", port)) as listener:  # accepts, and closes at once
         listener.settimeout(10 * SLOW)
-        while len(dials) < 4:
+        while len(dials) < 3:
             connection, _ = listener.accept()
             connection.close()
             dials.append(time.monotonic())
     gaps = [b - a for a, b in zip(dials, dials[1:])]
     assert all(g > 0.2 for g in gaps), gaps  # never a storm
-    assert gaps[-1] > 0.9 and gaps[-1] < 10 * SLOW, gaps
+    assert gaps[-1] > 0.5 and gaps[-1] < 10 * SLOW, gaps
 
 
 def test_sigterm_lets_streams_finish_and_takes_nothing_new(trio):
