@@ -27,6 +27,7 @@ enum dispatch_state {
 
 struct dispatch {
     struct pool_worker *worker;
+    struct list link; /* pool_worker.recordless, asked */
     enum dispatch_state state;
     const struct dispatch_events *events; /* NULL: nobody listens */
     void *arg;
@@ -37,7 +38,8 @@ struct dispatch {
     uint32_t attempt;
     struct buf model;
     int64_t max_tokens, max_input, expected_tokens;
-    uint8_t kfp[KFP_LEN], keyset[SHA256_LEN], req[SHA256_LEN], resp[SHA256_LEN];
+    uint8_t kfp[KFP_LEN], req[SHA256_LEN], resp[SHA256_LEN];
+    uint8_t keyset[SHA256_LEN], keyset_said[SHA256_LEN]; /* at the start; on the answer's head */
 
     struct ohttp_client *client;
     struct buf plain, sealed;
@@ -49,12 +51,15 @@ struct dispatch {
     struct sha256_ctx *resp_hash;
     struct buf problem;
     size_t unconsumed;
-    bool broken, ended, cancelled, abandoned;
+    bool sent, refused;   /* the worker took nothing of it: no record is owed */
+    bool read_out, ended; /* the stream came to its end; so did the sealed answer in it */
+    bool broken, cancelled, abandoned, recordless;
+    unsigned status; /* of the answer's head */
     uint64_t sent_us, first_us;
     struct loop_timer timer;
 
     struct buf jws;
-    uint8_t receipt_key[ED25519_KEY_LEN], keyset_now[SHA256_LEN];
+    uint8_t receipt_key[ED25519_KEY_LEN];
     struct usage_record usage;
     bool usage_valid;
 };
@@ -67,7 +72,12 @@ const char *dispatch_failure_name(enum dispatch_failure f)
 
 static void dispatch_free(struct dispatch *d)
 {
-    loop_timer_cancel(d->worker->pool->loop, &d->timer);
+    struct pool *p = d->worker->pool;
+    char key[ATTEMPT_KEY_LEN];
+
+    if (map_get(&p->running, attempt_key(key, span_str(d->call), d->attempt)) == d)
+        (void)map_del(&p->running, span_str(key));
+    loop_timer_cancel(p->loop, &d->timer);
     ohttp_client_free(d->client);
     bhttp_reader_free(d->reader);
     sha256_free(d->resp_hash);
@@ -82,13 +92,22 @@ static void dispatch_free(struct dispatch *d)
     free(d);
 }
 
+/* Every failure but `busy` counts against the worker, or the one that fails fastest would get the
+ * most; a 4xx that the request may have caused does not (413), one of the channel does (400). */
+static bool is_marked(const struct dispatch *d, enum dispatch_failure why)
+{
+    bool ours = why == DISPATCH_REFUSED && d->status != 400;
+
+    return why != DISPATCH_BUSY && !ours;
+}
+
 /* Tells whoever listens, once; afterwards nobody does. */
 static void tell_failed(struct dispatch *d, enum dispatch_failure why)
 {
     const struct dispatch_events *ev = d->events;
 
     d->events = NULL;
-    if (ev && (why == DISPATCH_GONE || why == DISPATCH_BROKEN))
+    if (ev && is_marked(d, why))
         worker_failed(d->worker);
     d->abandoned = d->abandoned || ev;
     if (ev)
@@ -97,28 +116,42 @@ static void tell_failed(struct dispatch *d, enum dispatch_failure why)
 
 /* ---- The record ---- */
 
-/* A whole answer has a final record, and a broken one has none. A cancelled answer was not opened
- * to its end: the worker may have been done before it heard. */
-static bool final_matches(const struct dispatch *d)
+/* A record that is the worker's own, of this attempt. */
+static bool usage_is_ours(const struct dispatch *d)
 {
-    if (d->cancelled && !d->ended)
-        return !d->broken || !d->usage.final;
-    return d->usage.final == (d->ended && !d->broken);
+    return d->usage_valid && strcmp(d->usage.call, d->call) == 0 && d->usage.attempt == d->attempt;
+}
+
+/* Whether it says of the answer's end what was seen here. A worker that had ended before it heard
+ * of a cancel sent a whole answer: nobody opened it, but its bytes passed through and are known. */
+static bool usage_tells_end(const struct dispatch *d)
+{
+    bool whole = d->ended && !d->broken;
+
+    if (!d->usage.final)
+        return !whole;
+    return d->read_out && (whole || d->cancelled) &&
+           memcmp(d->usage.resp, d->resp, SHA256_LEN) == 0;
+}
+
+/* The keyset may have changed on the way, and its proof may still be due: the key that signed the
+ * record lives as long as the worker. */
+static bool usage_keyset_known(const struct dispatch *d)
+{
+    return memcmp(d->usage.keyset, d->keyset, SHA256_LEN) == 0 ||
+           memcmp(d->usage.keyset, d->keyset_said, SHA256_LEN) == 0 ||
+           memcmp(d->usage.keyset, d->worker->keyset.digest, SHA256_LEN) == 0;
 }
 
 /* True when the record speaks of this attempt and of the bytes that passed through here. */
 static bool usage_matches(const struct dispatch *d)
 {
     const struct usage_record *u = &d->usage;
-    bool same_bytes = !u->final || memcmp(u->resp, d->resp, SHA256_LEN) == 0;
 
-    return strcmp(u->call, d->call) == 0 && u->attempt == d->attempt && same_bytes &&
+    return usage_is_ours(d) && usage_tells_end(d) && usage_keyset_known(d) &&
            memcmp(u->req, d->req, SHA256_LEN) == 0 && memcmp(u->kfp, d->kfp, KFP_LEN) == 0 &&
            memcmp(u->op, d->worker->pool->op, SHA256_LEN) == 0 &&
-           span_eq(u->model, buf_span(&d->model)) && strcmp(u->price, d->price) == 0 &&
-           final_matches(d) &&
-           (memcmp(u->keyset, d->keyset, SHA256_LEN) == 0 ||
-            memcmp(u->keyset, d->keyset_now, SHA256_LEN) == 0);
+           span_eq(u->model, buf_span(&d->model)) && strcmp(u->price, d->price) == 0;
 }
 
 static void usage_work(struct offload_job *job)
@@ -140,10 +173,23 @@ static double speed_of(const struct dispatch *d)
     return (double)d->usage.out * 1e6 / (double)(now - d->first_us);
 }
 
+/* A record of this attempt ends the matter for the worker, whatever it says; one that is still to
+ * come will. */
+static void acknowledge(struct dispatch *d, bool matches)
+{
+    const char *result = d->abandoned ? "abandoned" : matches ? "settled" : "refused";
+    struct span call = span_str(d->call);
+
+    if (usage_is_ours(d))
+        acks_add(d->worker, call, d->attempt, result);
+    else if (d->abandoned && d->sent && !d->refused)
+        verdict_note(d->worker->pool, call, d->attempt, result, 0);
+}
+
 static void usage_done(struct offload_job *job)
 {
     struct dispatch *d = CONTAINER(job, struct dispatch, job);
-    bool matches = d->usage_valid && usage_matches(d);
+    bool matches = usage_matches(d);
     struct dispatch_report report = {d->worker, d->attempt, matches ? &d->usage : NULL,
                                      d->abandoned};
 
@@ -154,20 +200,52 @@ static void usage_done(struct offload_job *job)
         (d->usage.outcome == USAGE_STOP || d->usage.outcome == USAGE_LENGTH))
         worker_served(d->worker, d->first_us ? (double)(d->first_us - d->sent_us) / 1000.0 : 0,
                       speed_of(d));
-    if (matches)
-        acks_add(d->worker, span_str(d->call), d->attempt, d->abandoned ? "abandoned" : "settled");
+    if (!matches && !d->abandoned && d->ended)
+        worker_failed(d->worker);
+    acknowledge(d, matches);
     d->over(d->charge, &report);
     dispatch_free(d);
 }
 
-/* The stream is over: judges the record off the loop, then reports. */
+/* Checks the record off the loop, then reports; on the loop when the pool is full: it is money. */
+void dispatch_judge(struct dispatch *d, struct span jws)
+{
+    d->recordless = false;
+    list_del(&d->link);
+    buf_append(&d->jws, jws);
+    d->job = (struct offload_job){.work = usage_work, .done = usage_done};
+    memcpy(d->receipt_key, d->worker->keyset.receipt_key, ED25519_KEY_LEN);
+    if (d->jws.len > 0 && offload_submit(d->worker->pool->offload, &d->job) == 0)
+        return;
+    if (d->jws.len > 0)
+        usage_work(&d->job);
+    usage_done(&d->job);
+}
+
+struct dispatch *dispatch_of(struct list *link)
+{
+    return CONTAINER(link, struct dispatch, link);
+}
+
+bool dispatch_is_recordless(const struct dispatch *d, const struct pool_worker *w)
+{
+    return d->recordless && d->worker == w;
+}
+
+/* The stream is over. A record that it did not bring is asked for; over a tunnel that is lost
+ * nothing can be. */
 static void dispatch_finish(struct dispatch *d)
 {
-    d->job = (struct offload_job){.work = usage_work, .done = usage_done};
-    memcpy(d->keyset_now, d->worker->keyset.digest, SHA256_LEN);
-    memcpy(d->receipt_key, d->worker->keyset.receipt_key, ED25519_KEY_LEN);
-    if (d->jws.len == 0 || offload_submit(d->worker->pool->offload, &d->job) < 0)
-        usage_done(&d->job);
+    struct pool_worker *w = d->worker;
+
+    d->abandoned = d->abandoned || d->refused || !d->sent;
+    if (d->jws.len > 0 || d->refused || !d->sent || !w->tunnel || !tunnel_is_open(w->tunnel)) {
+        dispatch_judge(d, SPAN(""));
+        return;
+    }
+    d->recordless = true;
+    list_push(&w->recordless, &d->link);
+    records_fetch(w);
 }
 
 /* ---- The answer ---- */
@@ -227,9 +305,15 @@ static void stream_head(void *arg, struct tunnel_stream *s)
 {
     struct dispatch *d = arg;
 
+    struct span keyset = tunnel_stream_field(s, "cocoon-keyset");
+
     link_observe(d->worker, s);
+    d->status = tunnel_stream_status(s);
+    d->refused = !is_sealed_answer(s);
+    if (hex_decode(d->keyset_said, sizeof(d->keyset_said), keyset) < 0)
+        memcpy(d->keyset_said, d->keyset, sizeof(d->keyset_said));
     if (d->state == DISPATCH_SENT)
-        d->state = is_sealed_answer(s) ? DISPATCH_OPEN : DISPATCH_PROBLEM;
+        d->state = d->refused ? DISPATCH_PROBLEM : DISPATCH_OPEN;
 }
 
 static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
@@ -250,7 +334,7 @@ static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
     d->unconsumed = 0;
 }
 
-static enum dispatch_failure problem_kind(struct dispatch *d, unsigned status)
+static enum dispatch_failure problem_kind(struct dispatch *d)
 {
     AUTO_JSON json_t *doc = NULL;
     const char *code = json_read(buf_span(&d->problem), &doc) == 0
@@ -258,16 +342,16 @@ static enum dispatch_failure problem_kind(struct dispatch *d, unsigned status)
                            : NULL;
 
     log_event(LOG_INFO, "worker_refusal", "call=%s attempt=%u worker=%s status=%u", d->call,
-              d->attempt, d->worker->iid, status);
+              d->attempt, d->worker->iid, d->status);
     if (code && strcmp(code, "ohttp_key") == 0) {
-        link_attest(d->worker);
+        link_attest_soon(d->worker);
         return DISPATCH_KEY;
     }
-    if (status == 503) {
+    if (d->status == 503) {
         d->worker->turned_away = true;
         return DISPATCH_BUSY;
     }
-    return status >= 400 && status <= 499 ? DISPATCH_REFUSED : DISPATCH_BROKEN;
+    return d->status >= 400 && d->status <= 499 ? DISPATCH_REFUSED : DISPATCH_BROKEN;
 }
 
 /* The authenticated end, or what only looks like one. */
@@ -296,8 +380,9 @@ static void stream_end(void *arg, struct tunnel_stream *s)
     if (jws.data)
         buf_append(&d->jws, jws);
     sha256_final(d->resp_hash, d->resp);
+    d->read_out = true;
     if (d->state == DISPATCH_PROBLEM)
-        tell_failed(d, problem_kind(d, tunnel_stream_status(s)));
+        tell_failed(d, problem_kind(d));
     else if (d->state == DISPATCH_OPEN)
         answer_end(d);
     d->state = DISPATCH_DISCARDING;
@@ -309,8 +394,8 @@ static void stream_closed(void *arg, struct tunnel_stream *s, int error)
 
     (void)s;
     d->stream = NULL;
-    if (error == E_BUSY)
-        d->worker->turned_away = true;
+    if (error == E_BUSY) /* the worker never looked at it */
+        d->refused = d->worker->turned_away = true;
     tell_failed(d, error == E_BUSY ? DISPATCH_BUSY : DISPATCH_GONE);
     worker_freed(d->worker, d->expected_tokens);
     link_fetch_waiting(d->worker);
@@ -362,6 +447,7 @@ static int send_sealed(struct dispatch *d)
                        sizeof(fields) / sizeof(*fields), &d->sealed, &stream_events, d,
                        &d->stream));
     d->state = DISPATCH_SENT;
+    d->sent = true;
     d->sent_us = clock_mono_us();
     return 0;
 }
@@ -410,6 +496,8 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
                    const struct dispatch_events *ev, void *arg, dispatch_over_fn *over,
                    void *charge)
 {
+    char key[ATTEMPT_KEY_LEN];
+
     CHECK(m->call.len == 32);
     if (w->state != POOL_READY)
         return E_CLOSED;
@@ -436,6 +524,7 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
     d->over = over;
     d->charge = charge;
     worker_took(w, d->expected_tokens);
+    (void)map_put(&w->pool->running, attempt_key(key, m->call, m->attempt), d);
     *out = d;
     return 0;
 }
@@ -478,13 +567,20 @@ void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why)
 {
     char path[64];
 
+    if (d->cancelled)
+        return;
     d->events = NULL;
     d->cancelled = true;
-    d->abandoned = why != CANCEL_CLIENT_GONE;
-    if (d->abandoned)
+    if (why != CANCEL_CLIENT_GONE) {
+        d->abandoned = true;
         worker_failed(d->worker);
-    if (!d->stream || d->ended)
-        return; /* not sent yet, or over: nothing to stop */
+    }
+    if (!d->stream || d->read_out)
+        return;                               /* not sent yet, or over: nothing to stop */
+    if (!tunnel_is_open(d->worker->tunnel)) { /* the worker is leaving: no DELETE can reach it */
+        tunnel_stream_reset(d->stream);
+        return;
+    }
     if (d->state == DISPATCH_OPEN || d->state == DISPATCH_SENT)
         d->state = DISPATCH_DISCARDING;
     snprintf(path, sizeof(path), "/ohttp/%s/%u", d->call, d->attempt);

@@ -11,14 +11,16 @@ struct dispatch;
 
 enum dispatch_failure {
     DISPATCH_BUSY,    /* the worker is at its limit or takes nothing new: no mark against it */
-    DISPATCH_KEY,     /* it no longer knows the key: attested again, may be tried again */
+    DISPATCH_KEY,     /* it does not know the key: attested again, the last choice until then */
     DISPATCH_REFUSED, /* bad_message, replay and the like: our fault or its */
     DISPATCH_GONE,    /* tunnel lost, stream reset, timed out */
     DISPATCH_BROKEN   /* the answer does not open, or ended without its authenticated final chunk */
 };
 const char *dispatch_failure_name(enum dispatch_failure f);
 
-/* None is called after `end` or `failed`, nor after dispatch_cancel. */
+/* None is called after `end` or `failed`, nor after dispatch_cancel; whoever listened lets go of
+ * the dispatch then, at the latest when that callback returns. Any of them may cancel this dispatch
+ * and start others. */
 struct dispatch_events {
     void (*head)(void *arg, unsigned status, struct span content_type); /* of the inner answer */
     void (*content)(void *arg, struct span bytes); /* one piece as the worker cut it: one event */
@@ -32,7 +34,7 @@ struct dispatch_report {
     uint32_t attempt;
     const struct usage_record
         *usage;     /* verified and matching what passed through; NULL: no valid record */
-    bool abandoned; /* it failed, or was given up for another: nothing is owed */
+    bool abandoned; /* it failed, never ran, or was given up for another: nothing is owed */
 };
 /* Exactly once for each started dispatch, when its stream is over and its record judged; then the
  * dispatch is gone. */
@@ -52,7 +54,7 @@ struct dispatch_message {
 };
 
 /* Seals and sends. On success the slot on w is taken until the stream is over, and `over` will be
- * called. */
+ * called; otherwise neither. E_CLOSED: w is not ready (any more). E_BUSY. */
 MUST_CHECK int dispatch_start(struct dispatch **out, struct pool_worker *w,
                               const struct dispatch_message *m, const struct dispatch_events *ev,
                               void *arg, dispatch_over_fn *over, void *charge);
@@ -61,8 +63,8 @@ enum dispatch_cancel {
     CANCEL_TIMEOUT,     /* the worker was silent: a mark against it, nothing is owed */
     CANCEL_FAILED       /* it answered that it or its engine failed: the same */
 };
-/* The caller is not interested any more: DELETE /ohttp/…, the rest is read and discarded, the
- * record awaited for 2 s. */
+/* The caller is not interested any more: DELETE /ohttp/…, the rest is read and discarded; after 2 s
+ * the stream is reset and the record fetched. A second time changes nothing. */
 void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why);
 /* Everything given to `content` so far went on to the client: opens the stream's window. */
 void dispatch_consumed(struct dispatch *d);

@@ -83,6 +83,8 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
             return E_CRYPTO;
         senders_drop(w->senders);
         w->senders = s;
+        w->failures_in_row = 0; /* what failed for the old key's sake is forgiven */
+        w->blocked_until_ms = 0;
     }
     w->key = key;
     keyset_fini(&w->keyset);
@@ -232,7 +234,7 @@ static void link_ready(struct pool_worker *w)
     buf_append_str(&list, "\"]}");
     link_fetch(w, "PUT", "/v1/gateways", type, 1, &list, 1024, gateways_told);
     buf_fini(&list);
-    acks_fetch(w);
+    records_fetch(w);
 }
 
 static void keep_etag(struct pool_worker *w, struct span etag)
@@ -303,8 +305,7 @@ static void observe_date(struct pool_worker *w, struct span date)
         link_capacity(w->pool);
 }
 
-/* A header that never agrees with the proof must not cost a proof an answer. */
-static void attest_soon(struct pool_worker *w)
+void link_attest_soon(struct pool_worker *w)
 {
     uint64_t now = loop_now(w->pool->loop), at = w->attested_ms + ATTEST_MIN_MS;
 
@@ -320,7 +321,7 @@ static void observe_keyset(struct pool_worker *w, struct span hex)
 
     if (w->state == POOL_READY && hex.data && hex_decode(digest, sizeof(digest), hex) == 0 &&
         memcmp(digest, w->keyset.digest, sizeof(digest)) != 0 && !w->attesting)
-        attest_soon(w);
+        link_attest_soon(w);
 }
 
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s)
@@ -392,7 +393,10 @@ void link_accept(struct pool *p, int fd, const struct net_addr *peer)
     (void)peer;
     w->pool = p;
     w->refs = 1;
+    w->serial = ++p->accepted;
     list_init(&w->waiting);
+    list_init(&w->recordless);
+    list_init(&w->asked);
     w->connected_ms = clock_wall_ms();
     p->live++;
     if (tunnel_accept(&w->tunnel, p->loop, p->tls, fd, &tunnel_gateway_limits, &link_events, w) <

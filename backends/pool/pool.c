@@ -23,6 +23,7 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     p->offload = o;
     p->options = *options;
     list_init(&p->workers);
+    list_init(&p->verdict_order);
     int error = tls_server_new(&p->tls, options->tunnel_chain, options->tunnel_key);
     if (error < 0) {
         free(p);
@@ -78,7 +79,6 @@ void pool_drain(struct pool *p)
 
 void pool_close(struct pool *p)
 {
-    p->closing = true;
     net_listener_free(p->listener);
     p->listener = NULL;
     LIST_FOREACH_SAFE(it, &p->workers) {
@@ -107,6 +107,8 @@ void pool_free(struct pool *p)
     while (map_next(&p->known, &at, &name, &value))
         free(value);
     map_fini(&p->known);
+    map_fini(&p->running);
+    verdicts_fini(p);
     tls_ctx_free(p->tls);
     free(p);
 }

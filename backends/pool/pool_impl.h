@@ -17,7 +17,10 @@ struct pool {
     struct list workers; /* struct pool_worker.link: tunnels that are not closed */
     struct map known;    /* model name → struct known_model */
     size_t live;         /* worker objects that still exist */
-    bool closing;
+    uint64_t accepted;   /* tunnels so far */
+    struct map running;  /* attempt_key → struct dispatch */
+    struct map verdicts; /* attempt_key → struct verdict: how attempts ended, the latest ones */
+    struct list verdict_order; /* oldest first */
     void (*capacity_fn)(void *arg);
     void *capacity_arg;
 };
@@ -59,6 +62,7 @@ void senders_drop(struct senders *s);
 struct pool_worker {
     struct list link; /* pool.workers while the tunnel lives */
     struct pool *pool;
+    uint64_t serial; /* which tunnel this is, from 1: an address may come back */
     unsigned refs;
     struct tunnel *tunnel; /* NULL once closed */
     enum pool_state state;
@@ -96,15 +100,23 @@ struct pool_worker {
 
     struct buf acks; /* JSON objects to acknowledge, comma-separated */
     size_t ack_count;
-    uint64_t late_after; /* up to where records left from before were fetched */
-    unsigned late_pages;
     struct loop_timer ack_timer;
+
+    /* Attempts whose stream ended without a record (struct dispatch.link): not asked for yet, and
+     * asked for by the GET /v1/usage that is under way. */
+    struct list recordless, asked;
+    bool fetching, fetch_again;
+    unsigned fetch_pages;
+    int64_t fetch_after; /* seq */
 };
 
 /* Takes an accepted connection; the worker's journey from TLS to ready is in link.c. */
 void link_accept(struct pool *p, int fd, const struct net_addr *peer);
-/* Asks for a new proof now (its keyset changed, or it did not know our key). */
+/* Asks for a new proof now. */
 void link_attest(struct pool_worker *w);
+/* The same because of what the worker says (another keyset, a key it does not know): a header that
+ * never agrees with the proof must not cost a proof an answer. */
+void link_attest_soon(struct pool_worker *w);
 /* Reads date, Cocoon-Keyset and Cocoon-Load of any answer. */
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s);
 void link_capacity(struct pool *p);
@@ -131,11 +143,34 @@ void worker_freed(struct pool_worker *w, int64_t tokens);
 void worker_failed(struct pool_worker *w);
 void worker_served(struct pool_worker *w, double first_token_ms, double tokens_per_s);
 
-/* Acknowledges a usage record in the next batch. result: settled, abandoned, refused. This is where
- * the journal takes over. */
+/* Acknowledges a usage record in the next batch, and remembers the verdict. result (a constant):
+ * settled, abandoned, refused. This is where the journal takes over. */
 void acks_add(struct pool_worker *w, struct span call, uint32_t attempt, const char *result);
 void acks_flush(struct pool_worker *w);
-/* Fetches what was not acknowledged (after each connect). */
-void acks_fetch(struct pool_worker *w);
+
+enum { ATTEMPT_KEY_LEN = 48 };
+struct span attempt_key(char out[static ATTEMPT_KEY_LEN], struct span call, uint32_t attempt);
+/* How an attempt ended, remembered for a record that comes later or twice. */
+struct verdict {
+    struct list link;
+    char key[ATTEMPT_KEY_LEN];
+    const char *result;
+    uint64_t told; /* pool_worker.serial that it was acknowledged to; 0: nobody yet */
+    uint64_t told_ms;
+};
+void verdict_note(struct pool *p, struct span call, uint32_t attempt, const char *result,
+                  uint64_t told);
+void verdicts_fini(struct pool *p);
+
+/* Fetches what was not acknowledged: after each connect, and when a stream ended without its
+ * record. */
+void records_fetch(struct pool_worker *w);
+/* An attempt in w->recordless, whose stream is over, is judged now: by the record found, or without
+ * one (jws empty). */
+struct dispatch;
+void dispatch_judge(struct dispatch *d, struct span jws);
+struct dispatch *dispatch_of(struct list *link);
+/* Its stream on w is over and its record awaited. */
+bool dispatch_is_recordless(const struct dispatch *d, const struct pool_worker *w);
 
 #endif

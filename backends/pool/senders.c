@@ -9,7 +9,7 @@ enum { SENDERS_MAX = 32, SENDERS_LOW = 16 };
 struct senders {
     struct offload *offload;
     struct key_config key;
-    struct hpke_public *public;
+    struct hpke_public *public, *job_public; /* one a thread (crypto/hpke.h) */
     struct ohttp_client *ready[SENDERS_MAX];
     size_t count;
     bool busy, dropped;
@@ -24,13 +24,15 @@ static void senders_free(struct senders *s)
     for (size_t i = 0; i < s->count; i++)
         ohttp_client_free(s->ready[i]);
     hpke_public_free(s->public);
+    hpke_public_free(s->job_public);
     free(s);
 }
 
-static int sender_make(struct senders *s, struct ohttp_client **out)
+static int sender_make(const struct senders *s, const struct hpke_public *to,
+                       struct ohttp_client **out)
 {
     enum aead_id aead = s->key.aes_256_gcm ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
-    return ohttp_client_new(out, &s->key, s->public, aead);
+    return ohttp_client_new(out, &s->key, to, aead);
 }
 
 static void job_work(struct offload_job *job)
@@ -38,7 +40,7 @@ static void job_work(struct offload_job *job)
     struct senders *s = CONTAINER(job, struct senders, job);
 
     for (s->made_count = 0; s->made_count < s->want; s->made_count++)
-        if (sender_make(s, &s->made[s->made_count]) < 0)
+        if (sender_make(s, s->job_public, &s->made[s->made_count]) < 0)
             return;
 }
 
@@ -70,7 +72,8 @@ struct senders *senders_new(struct offload *o, const struct key_config *key)
     s->key = *key;
     /* The first is made at once: it shows that the key is one to which anything can be sealed. */
     if (hpke_public_from(&s->public, SPAN_OF(key->public_key)) < 0 ||
-        sender_make(s, &s->ready[0]) < 0) {
+        hpke_public_from(&s->job_public, SPAN_OF(key->public_key)) < 0 ||
+        sender_make(s, s->public, &s->ready[0]) < 0) {
         senders_free(s);
         return NULL;
     }
@@ -83,7 +86,7 @@ int senders_take(struct senders *s, struct ohttp_client **out)
 {
     if (s->count == 0) {
         refill(s);
-        return sender_make(s, out);
+        return sender_make(s, s->public, out);
     }
     *out = s->ready[--s->count];
     s->ready[s->count] = NULL;

@@ -5,7 +5,7 @@
 
 #include "rig.h"
 
-enum probe_at { NOWHERE, AT_HEAD, AT_CONTENT, AT_END };
+enum probe_at { NOWHERE, AT_HEAD, AT_CONTENT, AT_END, AT_FAILED, AT_OVER };
 
 struct probe {
     struct rig *rig;
@@ -16,6 +16,8 @@ struct probe {
     bool hold;                /* what comes is not consumed */
     enum probe_at cancel_at;  /* from inside that event */
     enum dispatch_cancel how; /* then */
+    struct probe *next;       /* started from inside this event, on the same worker */
+    enum probe_at next_at;
 
     bool cancelled;
     unsigned heads, contents, ends, fails, overs;
@@ -38,6 +40,14 @@ static inline void probe_cancel(struct probe *p, enum dispatch_cancel how)
     dispatch_cancel(p->d, how);
 }
 
+static inline void probe_start(struct probe *p, struct rig *r, struct pool_worker *w);
+
+static inline void probe_start_next(struct probe *p, enum probe_at at)
+{
+    if (p->next && p->next_at == at && !p->next->rig)
+        probe_start(p->next, p->rig, p->worker);
+}
+
 static inline void probe_head(void *arg, unsigned status, struct span type)
 {
     struct probe *p = arg;
@@ -45,6 +55,7 @@ static inline void probe_head(void *arg, unsigned status, struct span type)
     assert_true(probe_listens(p) && p->heads++ == 0);
     assert_true(span_is(type, "text/event-stream"));
     p->status = status;
+    probe_start_next(p, AT_HEAD);
     if (p->cancel_at == AT_HEAD)
         probe_cancel(p, p->how);
 }
@@ -56,6 +67,7 @@ static inline void probe_content(void *arg, struct span bytes)
     assert_true(probe_listens(p) && p->heads == 1);
     p->contents++;
     buf_append(&p->content, bytes);
+    probe_start_next(p, AT_CONTENT);
     if (p->cancel_at == AT_CONTENT)
         probe_cancel(p, p->how);
     else if (!p->hold)
@@ -68,6 +80,7 @@ static inline void probe_end(void *arg)
 
     assert_true(probe_listens(p) && p->heads == 1);
     p->ends++;
+    probe_start_next(p, AT_END);
     if (p->cancel_at == AT_END)
         probe_cancel(p, p->how);
 }
@@ -79,6 +92,9 @@ static inline void probe_failed(void *arg, enum dispatch_failure why)
     assert_true(probe_listens(p));
     p->fails++;
     p->why = why;
+    probe_start_next(p, AT_FAILED);
+    if (p->cancel_at == AT_FAILED)
+        dispatch_cancel(p->d, p->how);
 }
 
 static const struct dispatch_events probe_events = {
@@ -97,6 +113,7 @@ static inline void probe_over(void *charge, const struct dispatch_report *r)
     if (r->usage)
         p->usage = *r->usage;
     p->d = NULL;
+    probe_start_next(p, AT_OVER);
 }
 
 static inline int probe_try(struct probe *p, struct rig *r, struct pool_worker *w, struct span body)

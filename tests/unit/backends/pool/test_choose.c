@@ -99,7 +99,7 @@ static void what_others_run_there_is_not_counted_twice(void **state)
     worker_took(w, 100);
     worker_took(w, 100);
     r->workers[0].running = 2; /* ours, as the worker counts them */
-    acks_fetch(w);
+    records_fetch(w);
     TURN_UNTIL(r->loop, w->load.running == 7, WAIT_MS);
     assert_int_equal(w->load_others, 5);
     worker_freed(w, 100);

@@ -124,7 +124,7 @@ static void a_keyset_header_that_never_agrees_is_no_flood(void **state)
 
     (void)state;
     for (int i = 0; i < 100; i++) {
-        acks_fetch(w);
+        records_fetch(w);
         turn_for(r->loop, 10);
     }
     assert_true(f->attestations <= 4);
@@ -202,7 +202,7 @@ static void a_leaving_worker_gets_nothing_new_and_may_finish(void **state)
 
     (void)state;
     f->script.usage_hangs = true; /* a stream that keeps the tunnel open */
-    acks_fetch(w);
+    records_fetch(w);
     turn_for(r->loop, 30);
     tunnel_goaway(f->tunnel);
     TURN_UNTIL(r->loop, !tunnel_is_open(w->tunnel), WAIT_MS);
@@ -226,7 +226,7 @@ static void a_worker_that_dies_is_forgotten(void **state)
     assert_null(w->tunnel);
     assert_null(rig_choose(r));
     /* Whoever still names it may do so, and ask it in vain. */
-    acks_fetch(w);
+    records_fetch(w);
     link_attest(w);
     acks_add(w, SPAN("00000000000000000000000000000000"), 0, "settled");
     turn_for(r->loop, 20);
@@ -262,7 +262,7 @@ static void a_pool_closes_with_questions_in_flight(void **state)
     TURN_UNTIL(r->loop, r->workers[1].attestations == 1 && r->workers[2].attestations == 1,
                WAIT_MS);
     for (int i = 0; i < 20; i++)
-        acks_fetch(w);
+        records_fetch(w);
     link_attest(w);
     rig_free(r);
 }

@@ -1,0 +1,151 @@
+/* Usage records that did not come in a trailer: fetched from the worker after each connect and when
+ * a stream ended without one, verified off the loop, and each settled once (wire.md §9, §11). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backends/pool/pool_impl.h"
+#include "base/json.h"
+#include "base/log.h"
+
+/* One page is 1,000 records at most, and the worker keeps 100,000. An acknowledgement given less
+ * than TOLD_MS ago may still be on its way. */
+enum { USAGE_MAX = 4 * 1024 * 1024, PAGES_MAX = 100, PAGE_RECORDS = 1000, TOLD_MS = 15000 };
+
+/* One page, read and verified in the offload pool. */
+struct page_job {
+    struct offload_job job;
+    struct pool_worker *worker;
+    uint8_t key[ED25519_KEY_LEN];
+    struct buf body;
+    json_t *doc; /* owns the texts of the records */
+    struct page_record {
+        char call[33];
+        uint32_t attempt;
+        struct span jws;
+    } records[PAGE_RECORDS];
+    size_t count;
+    int64_t last; /* seq */
+    bool more;
+};
+
+static void records_ask(struct pool_worker *w, int64_t after);
+
+/* ---- Reading ---- */
+
+static void record_read(struct page_job *j, const struct ed25519 *key, const json_t *item)
+{
+    struct usage_record u;
+    struct span jws;
+    int64_t seq;
+
+    if (json_obj_int(item, "seq", j->last + 1, INT64_MAX, &seq) < 0)
+        return;
+    j->last = seq;
+    if (json_obj_string(item, "jws", &jws) < 0 || usage_record_verify(&u, key, jws) < 0)
+        return;
+    struct page_record *r = &j->records[j->count++];
+    memcpy(r->call, u.call, sizeof(r->call));
+    r->attempt = u.attempt;
+    r->jws = jws;
+    usage_record_fini(&u);
+}
+
+static void page_work(struct offload_job *job)
+{
+    struct page_job *j = CONTAINER(job, struct page_job, job);
+    AUTO(ed25519_free) struct ed25519 *key = NULL;
+    int64_t before = j->last;
+    const json_t *item;
+    size_t i;
+
+    if (ed25519_from_public(&key, SPAN_OF(j->key)) < 0 ||
+        json_read(buf_span(&j->body), &j->doc) < 0)
+        return;
+    json_array_foreach(json_object_get(j->doc, "records"), i, item)
+        if (i < PAGE_RECORDS)
+            record_read(j, key, item);
+    j->more = json_is_true(json_object_get(j->doc, "more")) && j->last > before;
+}
+
+/* ---- Settling ---- */
+
+static void record_settle(struct pool_worker *w, const struct page_record *r)
+{
+    char text[ATTEMPT_KEY_LEN];
+    struct span call = span_str(r->call), key = attempt_key(text, call, r->attempt);
+    struct dispatch *d = map_get(&w->pool->running, key);
+    const struct verdict *v = map_get(&w->pool->verdicts, key);
+
+    if (d && dispatch_is_recordless(d, w))
+        dispatch_judge(d, r->jws);
+    else if (d || (v && v->told == w->serial && loop_now(w->pool->loop) - v->told_ms < TOLD_MS))
+        return; /* its own stream brings the record; or it was acknowledged just now */
+    else
+        acks_add(w, call, r->attempt, v ? v->result : "settled");
+}
+
+/* What was asked for and not found is judged without a record. */
+static void records_end(struct pool_worker *w)
+{
+    for (struct list *it; (it = list_pop(&w->asked));)
+        dispatch_judge(dispatch_of(it), SPAN(""));
+    w->fetching = false;
+    if (w->fetch_again)
+        records_fetch(w);
+}
+
+static void page_done(struct offload_job *job)
+{
+    struct page_job *j = CONTAINER(job, struct page_job, job);
+    struct pool_worker *w = j->worker;
+
+    for (size_t i = 0; i < j->count; i++)
+        record_settle(w, &j->records[i]);
+    if (j->more && ++w->fetch_pages < PAGES_MAX)
+        records_ask(w, j->last);
+    else
+        records_end(w);
+    json_decref(j->doc);
+    buf_fini(&j->body);
+    free(j);
+    pool_worker_unref(w);
+}
+
+/* ---- Asking ---- */
+
+static void page_fetched(struct pool_worker *w, const struct link_answer *a)
+{
+    if (a->error < 0 || a->status != 200) {
+        records_end(w);
+        return;
+    }
+    struct page_job *j = mem_zero(sizeof(*j));
+    j->job = (struct offload_job){.work = page_work, .done = page_done};
+    j->worker = pool_worker_ref(w);
+    j->last = w->fetch_after;
+    memcpy(j->key, w->keyset.receipt_key, sizeof(j->key));
+    buf_append(&j->body, a->body);
+    if (offload_submit(w->pool->offload, &j->job) < 0)
+        page_done(&j->job); /* nothing was read */
+}
+
+static void records_ask(struct pool_worker *w, int64_t after)
+{
+    char path[64];
+
+    w->fetch_after = after;
+    (void)snprintf(path, sizeof(path), "/v1/usage?after=%lld", (long long)after);
+    link_fetch(w, "GET", path, NULL, 0, NULL, USAGE_MAX, page_fetched);
+}
+
+void records_fetch(struct pool_worker *w)
+{
+    w->fetch_again = w->fetching;
+    if (w->fetching)
+        return;
+    w->fetching = true;
+    w->fetch_pages = 0;
+    for (struct list *it; (it = list_pop(&w->recordless));)
+        list_push(&w->asked, it);
+    records_ask(w, 0);
+}
