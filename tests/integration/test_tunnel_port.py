@@ -176,8 +176,11 @@ class Malicious:
 
     def __init__(self, port, kind="p256", settings=True):
         self.port = port
-        self.tls = context(port, kind).wrap_socket(dial(port))
+        self.socket, self.incoming, self.outgoing = dial(port), ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context(port, kind).wrap_bio(self.incoming, self.outgoing)
+        self.inside, self.writing = threading.Lock(), threading.Lock()  # a flood is sent beside the reading
         self.data = b""
+        self.handshake()
         if settings:
             self.send(frame(SETTINGS))
 
@@ -185,12 +188,38 @@ class Malicious:
         return self
 
     def __exit__(self, *_):
-        self.tls.close()
+        self.socket.close()
+
+    def handshake(self):
+        while True:
+            try:
+                self.tls.do_handshake()
+                return self.socket.sendall(self.outgoing.read())
+            except ssl.SSLWantReadError:
+                self.socket.sendall(self.outgoing.read())
+                data = self.socket.recv(65536)
+                if not data:
+                    raise OSError("closed in the handshake") from None
+                self.incoming.write(data)
 
     def send(self, data):
-        with contextlib.suppress(OSError):
-            self.tls.sendall(data)
+        with self.writing, contextlib.suppress(OSError):
+            with self.inside:
+                self.tls.write(data)
+                sealed = self.outgoing.read()
+            self.socket.sendall(sealed)
         return self
+
+    def recv(self):
+        """What came, decrypted; nothing at the end."""
+        while True:
+            with self.inside, contextlib.suppress(ssl.SSLWantReadError):
+                return self.tls.read(65536)
+            data = self.socket.recv(65536)
+            if not data:
+                return b""
+            with self.inside:
+                self.incoming.write(data)
 
     def frames(self):
         """The whole frames received so far."""
@@ -208,7 +237,7 @@ class Malicious:
                 if kind == HEADERS:
                     self.send(frame(SETTINGS, 1))
                     return stream
-            part = self.tls.recv(65536)
+            part = self.recv()
             assert part, "closed before it asked anything"
             self.data += part
 
@@ -219,10 +248,10 @@ class Malicious:
     def is_closed(self, seconds=3.0):
         """Whether it is sent away; it says politely that it has heard so (POST /v1/refused)."""
         told, until = 1, time.monotonic() + seconds * SLOW
-        self.tls.settimeout(seconds * SLOW)
+        self.socket.settimeout(seconds * SLOW)
         try:
             while time.monotonic() < until:
-                part = self.tls.recv(65536)
+                part = self.recv()
                 if not part:
                     return True
                 self.data += part
