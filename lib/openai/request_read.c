@@ -70,14 +70,16 @@ static const char *const long_texts[] = {"content", "text",  "url", "arguments",
 /* Bytes of the character or escape at `at`; both halves of an escaped surrogate pair. */
 static size_t unit_len(struct span inside, size_t at)
 {
-    static const uint8_t high_half[] = "89ab";
+    static const uint8_t high_half[] = {'8', '9', 'a', 'b'};
     size_t len = 1;
 
     if (inside.data[at] == '\\') {
         const uint8_t *digits = inside.data + at + 2;
         if (inside.data[at + 1] != 'u')
             return 2;
-        return (digits[0] | 0x20) == 'd' && memchr(high_half, digits[1] | 0x20, 4) ? 12 : 6;
+        return (digits[0] | 0x20) == 'd' && memchr(high_half, digits[1] | 0x20, sizeof(high_half))
+                   ? 12
+                   : 6;
     }
     while (at + len < inside.len && (inside.data[at + len] & 0xC0) == 0x80)
         len++;
@@ -96,10 +98,11 @@ static size_t beginning(struct span inside)
 
 static bool is_name(struct span text, size_t string_end)
 {
+    static const uint8_t blanks[] = {' ', '\t', '\n', '\r'};
     const struct span rest = span_from(text, string_end);
     size_t at = 0;
 
-    while (at < rest.len && memchr(" \t\n\r", rest.data[at], 4))
+    while (at < rest.len && memchr(blanks, rest.data[at], sizeof(blanks)))
         at++;
     return at < rest.len && rest.data[at] == ':';
 }
