@@ -54,19 +54,19 @@ struct proof_job {
     struct pool_worker *worker;
     struct buf document;
     uint8_t nonce[ATTEST_NONCE_LEN], spki[TLS_SPKI_LEN];
-    struct attest_policy policy;
+    struct attest_dev_policy policy;
     uint64_t now_s;
     int error;
     struct keyset keyset;
-    struct attest_verdict verdict;
+    struct attest_dev_verdict verdict;
 };
 
 static void proof_work(struct offload_job *job)
 {
     struct proof_job *j = CONTAINER(job, struct proof_job, job);
 
-    j->error = attest_verify(buf_span(&j->document), j->nonce, j->spki, j->now_s, &j->policy,
-                             &j->keyset, &j->verdict);
+    j->error = attest_dev_verify(buf_span(&j->document), j->nonce, j->spki, j->now_s, &j->policy,
+                                 &j->keyset, &j->verdict);
 }
 
 /* Takes the keyset of an accepted proof into force. */

@@ -17,7 +17,7 @@ enum { POOL_MAX_MODELS = 64, POOL_NAME_LEN = 128 };
 struct pool_options {
     const char *tunnel_chain, *tunnel_key; /* PEM files */
     const char *tunnel_public; /* host:port that workers are told with PUT /v1/gateways */
-    struct attest_policy policy;
+    struct attest_dev_policy policy;
     uint64_t attest_every_ms;
 };
 

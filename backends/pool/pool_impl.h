@@ -73,7 +73,7 @@ struct pool_worker {
     uint8_t nonce[ATTEST_NONCE_LEN];
     struct keyset keyset;
     struct buf document;
-    struct attest_verdict verdict;
+    struct attest_dev_verdict verdict;
     struct key_config key;
     struct senders *senders;
     bool attesting, attest_again;

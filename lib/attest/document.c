@@ -7,19 +7,6 @@
 
 static const char FORMAT[] = "cgw/attestation/v1";
 
-const char *attest_env_name(enum attest_env env)
-{
-    switch (env) {
-    case ATTEST_PRODUCTION:
-        return "production";
-    case ATTEST_INSECURE_DEV:
-        return "insecure-dev";
-    case ATTEST_UNATTESTED:
-        break;
-    }
-    return "unattested";
-}
-
 /* ---- What binds the evidence to the keys (wire.md §2) ---- */
 
 void attest_report_data(uint8_t out[static 64], const uint8_t nonce[static ATTEST_NONCE_LEN],
@@ -125,7 +112,7 @@ static int document_parse(struct document *d, struct span bytes)
 
 /* What each returns is the reason for a refusal, or NULL. */
 
-static const char *evidence_judge(const struct document *d, const struct attest_policy *policy)
+static const char *evidence_judge(const struct document *d, const struct attest_dev_policy *policy)
 {
     if (!span_is(d->tee, "insecure-dev"))
         return "tee_unsupported";
@@ -150,16 +137,16 @@ static const char *keyset_judge(const struct keyset *k, const struct document *d
     return NULL;
 }
 
-static int refuse(struct attest_verdict *verdict, const char *reason)
+static int refuse(struct attest_dev_verdict *verdict, const char *reason)
 {
-    *verdict = (struct attest_verdict){.env = ATTEST_UNATTESTED, .reason = reason};
+    *verdict = (struct attest_dev_verdict){.env = ATTEST_UNATTESTED, .reason = reason};
     return E_DENIED;
 }
 
-int attest_verify(struct span document, const uint8_t nonce[static ATTEST_NONCE_LEN],
-                  const uint8_t tls_spki[static SHA256_LEN], uint64_t now_s,
-                  const struct attest_policy *policy, struct keyset *keyset,
-                  struct attest_verdict *verdict)
+int attest_dev_verify(struct span document, const uint8_t nonce[static ATTEST_NONCE_LEN],
+                      const uint8_t tls_spki[static SHA256_LEN], uint64_t now_s,
+                      const struct attest_dev_policy *policy, struct keyset *keyset,
+                      struct attest_dev_verdict *verdict)
 {
     AUTO(document_fini) struct document d = {0};
     AUTO(keyset_fini) struct keyset k = {0};
@@ -176,7 +163,7 @@ int attest_verify(struct span document, const uint8_t nonce[static ATTEST_NONCE_
         reason = keyset_judge(&k, &d, tls_spki, now_s);
     if (reason)
         return refuse(verdict, reason);
-    *verdict = (struct attest_verdict){.env = ATTEST_INSECURE_DEV};
+    *verdict = (struct attest_dev_verdict){.env = ATTEST_INSECURE_DEV};
     *keyset = k;
     k = (struct keyset){0};
     return 0;

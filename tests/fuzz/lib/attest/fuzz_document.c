@@ -7,10 +7,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void judge(struct span document, bool accept_dev)
 {
     static const uint8_t nonce[ATTEST_NONCE_LEN] = {1}, tls[SHA256_LEN] = {0};
-    const struct attest_policy policy = {.accept_insecure_dev = accept_dev};
+    const struct attest_dev_policy policy = {.accept_insecure_dev = accept_dev};
     AUTO(keyset_fini) struct keyset k = {0};
-    struct attest_verdict verdict;
-    int error = attest_verify(document, nonce, tls, 1751328010, &policy, &k, &verdict);
+    struct attest_dev_verdict verdict;
+    int error = attest_dev_verify(document, nonce, tls, 1751328010, &policy, &k, &verdict);
 
     if (error == 0) {
         CHECK(accept_dev && !verdict.reason && verdict.env == ATTEST_INSECURE_DEV);

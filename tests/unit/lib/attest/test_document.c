@@ -7,7 +7,7 @@
 static const uint64_t NOW = 1751328010;
 static const uint8_t NONCE[ATTEST_NONCE_LEN] = {1, 2, 3};
 static const uint8_t TLS[SHA256_LEN] = {9, 9};
-static const struct attest_policy DEV = {.accept_insecure_dev = true};
+static const struct attest_dev_policy DEV = {.accept_insecure_dev = true};
 
 static void keyset_sample(struct buf *out, bool gpu)
 {
@@ -38,7 +38,7 @@ struct asked {
     const uint8_t *nonce, *tls;
     struct span keyset, evidence, quote;
     uint64_t now;
-    struct attest_policy policy;
+    struct attest_dev_policy policy;
 };
 
 /* The reason of the refusal; "" when accepted. */
@@ -46,11 +46,12 @@ static const char *reason_of(const struct asked *a)
 {
     AUTO(buf_fini) struct buf document = {0};
     AUTO(keyset_fini) struct keyset k = {0};
-    struct attest_verdict verdict = {.env = ATTEST_PRODUCTION};
+    struct attest_dev_verdict verdict = {.env = ATTEST_PRODUCTION};
     int error;
 
     attest_document_write(&document, a->tee, NONCE, a->keyset, a->evidence, a->quote);
-    error = attest_verify(buf_span(&document), a->nonce, a->tls, a->now, &a->policy, &k, &verdict);
+    error =
+        attest_dev_verify(buf_span(&document), a->nonce, a->tls, a->now, &a->policy, &k, &verdict);
     if (error == 0) {
         assert_null(verdict.reason);
         assert_int_equal(verdict.env, ATTEST_INSECURE_DEV);
@@ -104,8 +105,8 @@ static void each_reason_is_told(void **state)
 static int verify_raw(struct span document)
 {
     AUTO(keyset_fini) struct keyset k = {0};
-    struct attest_verdict verdict;
-    int error = attest_verify(document, NONCE, TLS, NOW, &DEV, &k, &verdict);
+    struct attest_dev_verdict verdict;
+    int error = attest_dev_verify(document, NONCE, TLS, NOW, &DEV, &k, &verdict);
 
     if (error < 0)
         assert_string_equal(verdict.reason, "bad_document");

@@ -1,0 +1,46 @@
+/* NVIDIA confidential-computing evidence: SPDM 1.1 measurement reports (attestation.md §10, §13).
+ */
+#ifndef ATTEST_GPU_H
+#define ATTEST_GPU_H
+
+#include "attest/verdict.h"
+#include "crypto/x509.h"
+
+enum { GPU_NONCE_LEN = 32, GPU_MAX_REPORT = 64 * 1024, GPU_MAX = 16, GPU_MAX_BLOCKS = 128 };
+
+struct gpu_report { /* spans into the report's bytes */
+    const uint8_t *nonce;
+    struct span signed_bytes, signature;
+    struct span blocks[GPU_MAX_BLOCKS]; /* by index - 1: digest of the measurement; may be empty */
+    size_t block_count;
+    struct span driver, vbios, fwid; /* from the opaque data; text without its NUL */
+};
+MUST_CHECK int gpu_report_parse(struct gpu_report *out, struct span bytes); /* E_INVALID */
+
+/* One row of the policy's pinned table. */
+struct gpu_pin {
+    char driver[32], vbios[32];
+    uint8_t (*blocks)[48]; /* SHA-384 digests, index 1 first; owned by the policy */
+    size_t block_count;
+};
+
+/* NVIDIA Device Identity CA, compiled in; owned by the caller. */
+struct x509_cert *gpu_nvidia_root(void);
+
+struct gpu_input {
+    struct span evidence; /* device evidence bytes of the document (attestation.md §13) */
+    const uint8_t *nonce; /* gpu_nonce of wire.md §2 */
+    uint32_t count;       /* of the keyset */
+    const struct x509_cert *root;
+    const struct gpu_pin *pins; /* none: measurements are not judged */
+    size_t pin_count;
+    uint64_t now_s;
+};
+/* Fills the GPU part of v, marks ATTEST_STEP_GPU. E_DENIED with v->reason. ~1.1 ms a signature. */
+MUST_CHECK int gpu_verify(const struct gpu_input *in, struct attest_verdict *v);
+
+/* Device evidence bytes from reports and PEM chains, in PCI order. */
+void gpu_evidence_write(struct buf *out, const struct span *reports, const struct span *chains,
+                        size_t count);
+
+#endif
