@@ -74,9 +74,11 @@ enum x509_fault {
 };
 
 /* Verifies chain->certs[0] by the other certificates of chain as untrusted intermediates to root
- * alone at now_s (seconds since 1970), strictly (X509_STRICT), every certificate but the root
- * looked up in crls when crl_count > 0. *depth, when not NULL, is where the fault lies (0: leaf).
- * Its cost is one signature a certificate and a list. */
+ * alone at now_s (seconds since 1970; first and last second of a time count in), strictly
+ * (X509_STRICT), every certificate looked up in crls when crl_count > 0: each issuer needs a list.
+ * The path must be the certificates of chain in their order, the root at its end or left out; one
+ * that takes no part is X509_CHAIN. *depth, when not NULL, is where the fault lies (0: leaf, or the
+ * list of its issuer). Its cost is one signature a certificate and a list. */
 enum x509_fault x509_chain_verify(const struct x509_chain *chain, const struct x509_cert *root,
                                   const struct x509_crl *const *crls, size_t crl_count,
                                   uint64_t now_s, int *depth);

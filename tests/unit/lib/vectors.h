@@ -41,6 +41,27 @@ static inline json_t *vectors_load(const char *name)
     return doc;
 }
 
+/* The file's bytes, the caller's; a missing one marks the test as skipped. */
+static inline struct buf vectors_bytes(const char *name)
+{
+    struct buf out = {0};
+    char path[300];
+    FILE *file;
+    int c;
+
+    snprintf(path, sizeof(path), VECTORS_FOLDER "%s", name);
+    file = fopen(path, "rb");
+    if (!file) {
+        print_message("no vectors: %s\n", path);
+        skip();
+        return out;
+    }
+    while ((c = fgetc(file)) != EOF)
+        buf_byte(&out, (uint8_t)c);
+    fclose(file);
+    return out;
+}
+
 static inline const char *vector_text(const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));
