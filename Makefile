@@ -23,14 +23,19 @@ DEPS.auth            := lib/base lib/crypto lib/net
 DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/openai lib/receipt
 DEPS.backends/engine := lib/base lib/net lib/openai
 
-PROGRAMS := gateway worker tools
+PROGRAMS := gateway worker tools devtee
 BINARY.gateway := cocoon-gateway
 BINARY.worker  := cocoon-worker
 BINARY.tools   := cocoonctl
+BINARY.devtee  := cocoon-devtee
 # The measured worker is small: no auth, no Redis code of the gateway (ARCHITECTURE.md).
 DEPS.gateway := $(LAYERS)
 DEPS.worker  := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config backends/engine
 DEPS.tools   := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest config auth
+# Issues dev evidence. Never installed; only tests link its archive (its objects without main).
+DEPS.devtee  := lib/base lib/crypto lib/attest
+INSTALLED    := $(filter-out devtee,$(PROGRAMS))
+DEVTEE_TESTS := lib/attest
 
 # ---- Flags ----------------------------------------------------------------------------------------
 
@@ -77,7 +82,7 @@ objects   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
 linkorder = $(foreach l,$(shell echo $(LAYERS) | tr ' ' '\n' | tac),$(if $(filter $(l),$(1)),$(call archive,$(l))))
 closure   = $(sort $(1) $(foreach d,$(DEPS.$(1)),$(d) $(DEPS.$(d))))
 
-all: $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/*.c),$(BIN)/$(BINARY.$(p)))) ## Build every program into bin/
+all: $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(BIN)/$(BINARY.$(p)))) ## Build every program into bin/
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -108,6 +113,12 @@ $(BIN)/$(BINARY.$(1)): $(call objects,$(1)) $(call linkorder,$(DEPS.$(1)))
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
 
+DEVTEE := $(call archive,devtee)
+$(DEVTEE): $(filter-out %/main.o,$(call objects,devtee))
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
 # A unit test of folder F is tests/unit/F/test_*.c and links F with what F may include; a fuzz target likewise. A program is
 # linked without its main.
 define unit_rules
@@ -118,7 +129,8 @@ $(BUILD)/tests/unit/$(1)/test_%: $(BUILD)/tests/unit/$(1)/test_%.o $(2)
 $(BUILD)/tests/fuzz/$(1)/fuzz_%: $(BUILD)/tests/fuzz/$(1)/fuzz_%.o $(2)
 	$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 endef
-$(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l),$(call linkorder,$(call closure,$(l))))))
+$(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l),$(if $(filter $(l),$(DEVTEE_TESTS)),$(DEVTEE)) \
+  $(call linkorder,$(call closure,$(l))))))
 $(foreach p,$(PROGRAMS),$(eval $(call unit_rules,$(p),$(filter-out %/main.o,$(call objects,$(p))) $(call linkorder,$(DEPS.$(p))))))
 
 .SECONDARY:
@@ -142,9 +154,12 @@ layers: ## Every include stays inside what DEPS allows, and every test belongs t
 	  sed -E 's@"(base|crypto|net|openai|ohttp|receipt|attest)/@"lib/\1/@' | \
 	  grep -vE '"($(subst $() ,|,$(strip $(l) $(DEPS.$(l)))))/[^/"]+"' || true); \
 	  [ -z "$$bad" ] || { echo "$(l) may not include:"; echo "$$bad"; fail=1; };) \
-	bad=$$(grep -rnE '#include <(openssl)/' $(LAYERS) $(PROGRAMS) | grep -vE '^lib/(crypto|net)/' || true); \
+	bad=$$(grep -rnE '#include <(openssl)/' $(LAYERS) $(PROGRAMS) | grep -vE '^(lib/crypto|lib/net|devtee)/' || true); \
 	bad="$$bad$$(grep -rnE '#include <(curl|hiredis|nghttp2|microhttpd)' $(LAYERS) $(PROGRAMS) | grep -vE '^lib/net/' || true)"; \
-	[ -z "$$bad" ] || { echo "only lib/net (and lib/crypto for OpenSSL) may include:"; echo "$$bad"; fail=1; }; \
+	[ -z "$$bad" ] || { echo "only lib/net (for OpenSSL also lib/crypto, and devtee, whose keys follow from a seed) may include:"; \
+	  echo "$$bad"; fail=1; }; \
+	bad=$$(grep -rn '#include "devtee/' $(LAYERS) $(INSTALLED) || true); \
+	[ -z "$$bad" ] || { echo "no part of what is installed may issue dev evidence:"; echo "$$bad"; fail=1; }; \
 	bad="$(filter-out $(patsubst $(BUILD)/%,%.c,$(UNIT_TESTS) $(FUZZERS)),$(shell find tests/unit tests/fuzz -name 'test_*.c' -o -name 'fuzz_*.c'))"; \
 	[ -z "$$bad" ] || { echo "in no folder of the map, so never run: $$bad"; fail=1; }; \
 	exit $$fail
@@ -181,7 +196,7 @@ check: ## What a developer runs before landing
 
 install: all ## Install programs, settings and units under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/cocoon $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 755 $(foreach p,$(PROGRAMS),$(BIN)/$(BINARY.$(p))) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(foreach p,$(INSTALLED),$(BIN)/$(BINARY.$(p))) $(DESTDIR)$(PREFIX)/bin
 	install -m 640 config/*.example.yaml $(DESTDIR)/etc/cocoon
 	install -m 644 config/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system
 PREFIX ?= /usr/local
