@@ -3,7 +3,7 @@
 
 #include "base/encode.h"
 #include "crypto/hash.h"
-#include "devtee/der.h"
+#include "devtee/asn1.h"
 
 enum { KEY_ID_LEN = 20, PEM_LINE = 64 };
 
@@ -11,18 +11,18 @@ static void put_algorithm(struct buf *out)
 {
     const size_t mark = out->len;
 
-    der_oid(out, "1.2.840.10045.4.3.2"); // ecdsa-with-SHA256
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_oid(out, "1.2.840.10045.4.3.2"); // ecdsa-with-SHA256
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 static void put_name_part(struct buf *out, const char *oid, const char *text)
 {
     const size_t mark = out->len;
 
-    der_oid(out, oid);
-    der_put(out, DER_UTF8, span_str(text));
-    der_close(out, DER_SEQUENCE, mark);
-    der_close(out, DER_SET, mark);
+    asn1_oid(out, oid);
+    asn1_put(out, ASN1_UTF8, span_str(text));
+    asn1_close(out, ASN1_SEQUENCE, mark);
+    asn1_close(out, ASN1_SET, mark);
 }
 
 static void put_name(struct buf *out, const char *common_name)
@@ -31,7 +31,7 @@ static void put_name(struct buf *out, const char *common_name)
 
     put_name_part(out, "2.5.4.10", "INSECURE DEV");
     put_name_part(out, "2.5.4.3", common_name);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 static void put_point(struct buf *out, const struct devtee_key *key)
@@ -45,21 +45,21 @@ static void put_public_key(struct buf *out, const struct devtee_key *key)
     AUTO(buf_fini) struct buf point = {0};
     const size_t mark = out->len;
 
-    der_oid(out, "1.2.840.10045.2.1");   // id-ecPublicKey
-    der_oid(out, "1.2.840.10045.3.1.7"); // P-256
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_oid(out, "1.2.840.10045.2.1");   // id-ecPublicKey
+    asn1_oid(out, "1.2.840.10045.3.1.7"); // P-256
+    asn1_close(out, ASN1_SEQUENCE, mark);
     put_point(&point, key);
-    der_bits(out, buf_span(&point), 0);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_bits(out, buf_span(&point), 0);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 static void put_validity(struct buf *out, uint64_t from, uint64_t to)
 {
     const size_t mark = out->len;
 
-    der_time(out, from);
-    der_time(out, to);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_time(out, from);
+    asn1_time(out, to);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 /* tbs, algorithm and signature over tbs, in one element. */
@@ -71,13 +71,13 @@ static void put_signed(struct buf *out, struct span tbs, const struct devtee_key
 
     devtee_key_sign(key, tbs, sig);
     sig[DEVTEE_SIG_LEN - 1] ^= bad ? 1 : 0;
-    der_number(&der, span_of(sig, 32));
-    der_number(&der, span_of(sig + 32, 32));
-    der_close(&der, DER_SEQUENCE, 0);
+    asn1_number(&der, span_of(sig, 32));
+    asn1_number(&der, span_of(sig + 32, 32));
+    asn1_close(&der, ASN1_SEQUENCE, 0);
     buf_append(out, tbs);
     put_algorithm(out);
-    der_bits(out, buf_span(&der), 0);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_bits(out, buf_span(&der), 0);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 /* ---- Extensions ---- */
@@ -86,11 +86,11 @@ static void put_extension(struct buf *out, const char *oid, bool critical, struc
 {
     const size_t mark = out->len;
 
-    der_oid(out, oid);
+    asn1_oid(out, oid);
     if (critical)
-        der_true(out);
-    der_put(out, DER_OCTET_STRING, value);
-    der_close(out, DER_SEQUENCE, mark);
+        asn1_true(out);
+    asn1_put(out, ASN1_OCTET_STRING, value);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 static void key_id(const struct devtee_key *key, uint8_t out[static SHA256_LEN])
@@ -105,14 +105,14 @@ static void put_key_ids(struct buf *out, const struct devtee_key *subject,
     uint8_t id[SHA256_LEN];
 
     key_id(issuer, id);
-    der_put(&value, 0x80, span_of(id, KEY_ID_LEN));
-    der_close(&value, DER_SEQUENCE, 0);
+    asn1_put(&value, 0x80, span_of(id, KEY_ID_LEN));
+    asn1_close(&value, ASN1_SEQUENCE, 0);
     put_extension(out, "2.5.29.35", false, buf_span(&value));
     if (!subject)
         return;
     key_id(subject, id);
     buf_clear(&value);
-    der_put(&value, DER_OCTET_STRING, span_of(id, KEY_ID_LEN));
+    asn1_put(&value, ASN1_OCTET_STRING, span_of(id, KEY_ID_LEN));
     put_extension(out, "2.5.29.14", false, buf_span(&value));
 }
 
@@ -127,8 +127,8 @@ static void put_extensions(struct buf *out, const struct cert_form *form)
                   form->ca ? SPAN("\x30\x03\x01\x01\xff") : SPAN("\x30\x00"));
     if (form->sgx.len > 0)
         put_extension(out, "1.2.840.113741.1.13.1", false, form->sgx);
-    der_close(out, DER_SEQUENCE, mark);
-    der_close(out, DER_CONTEXT + 3, mark);
+    asn1_close(out, ASN1_SEQUENCE, mark);
+    asn1_close(out, ASN1_CONTEXT + 3, mark);
 }
 
 /* ---- Whole ---- */
@@ -150,16 +150,16 @@ void cert_write(const struct cert_form *form, struct buf *der)
     uint8_t serial[CERT_SERIAL_LEN];
 
     cert_serial(form->subject, form->key, serial);
-    der_uint(&tbs, 2); // version 3
-    der_close(&tbs, DER_CONTEXT, 0);
-    der_number(&tbs, SPAN_OF(serial));
+    asn1_uint(&tbs, 2); // version 3
+    asn1_close(&tbs, ASN1_CONTEXT, 0);
+    asn1_number(&tbs, SPAN_OF(serial));
     put_algorithm(&tbs);
     put_name(&tbs, form->issuer);
     put_validity(&tbs, form->not_before, form->not_after);
     put_name(&tbs, form->subject);
     put_public_key(&tbs, form->key);
     put_extensions(&tbs, form);
-    der_close(&tbs, DER_SEQUENCE, 0);
+    asn1_close(&tbs, ASN1_SEQUENCE, 0);
     put_signed(der, buf_span(&tbs), form->issuer_key, false);
 }
 
@@ -167,10 +167,10 @@ static void put_revoked(struct buf *out, const struct crl_form *form)
 {
     const size_t mark = out->len;
 
-    der_number(out, span_of(form->revoked, CERT_SERIAL_LEN));
-    der_time(out, form->this_update);
-    der_close(out, DER_SEQUENCE, mark);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_number(out, span_of(form->revoked, CERT_SERIAL_LEN));
+    asn1_time(out, form->this_update);
+    asn1_close(out, ASN1_SEQUENCE, mark);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 static void put_crl_extensions(struct buf *out, const struct crl_form *form)
@@ -179,23 +179,23 @@ static void put_crl_extensions(struct buf *out, const struct crl_form *form)
 
     put_extension(out, "2.5.29.20", false, SPAN("\x02\x01\x01")); // number 1
     put_key_ids(out, NULL, form->issuer_key);
-    der_close(out, DER_SEQUENCE, mark);
-    der_close(out, DER_CONTEXT, mark);
+    asn1_close(out, ASN1_SEQUENCE, mark);
+    asn1_close(out, ASN1_CONTEXT, mark);
 }
 
 void crl_write(const struct crl_form *form, struct buf *der)
 {
     AUTO(buf_fini) struct buf tbs = {0};
 
-    der_uint(&tbs, 1); // version 2
+    asn1_uint(&tbs, 1); // version 2
     put_algorithm(&tbs);
     put_name(&tbs, form->issuer);
-    der_time(&tbs, form->this_update);
-    der_time(&tbs, form->next_update);
+    asn1_time(&tbs, form->this_update);
+    asn1_time(&tbs, form->next_update);
     if (form->revoked)
         put_revoked(&tbs, form);
     put_crl_extensions(&tbs, form);
-    der_close(&tbs, DER_SEQUENCE, 0);
+    asn1_close(&tbs, ASN1_SEQUENCE, 0);
     put_signed(der, buf_span(&tbs), form->issuer_key, form->bad_signature);
 }
 

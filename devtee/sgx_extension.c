@@ -1,6 +1,6 @@
 /* The SGX extension of a PCK certificate (attestation.md §4): FMSPC 00DEC0DE0000, a PPID of zeroes.
  */
-#include "devtee/der.h"
+#include "devtee/asn1.h"
 #include "devtee/issuer_impl.h"
 #include "devtee/levels.h"
 
@@ -18,7 +18,7 @@ static void put_arc(struct buf *out, const char *arc)
     char oid[64];
 
     snprintf(oid, sizeof(oid), "%s.%s", BASE, arc);
-    der_oid(out, oid);
+    asn1_oid(out, oid);
 }
 
 static void put_value(struct buf *out, const char *arc, uint8_t tag, struct span value)
@@ -26,8 +26,8 @@ static void put_value(struct buf *out, const char *arc, uint8_t tag, struct span
     const size_t mark = out->len;
 
     put_arc(out, arc);
-    der_put(out, tag, value);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_put(out, tag, value);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 static void put_svn(struct buf *out, unsigned number, unsigned svn)
@@ -37,15 +37,15 @@ static void put_svn(struct buf *out, unsigned number, unsigned svn)
 
     snprintf(arc, sizeof(arc), "2.%u", number);
     put_arc(out, arc);
-    der_uint(out, svn);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_uint(out, svn);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 static void put_components(struct buf *out, const struct devtee_faults *f, const uint8_t *svns)
 {
     put_svn(out, 1, f->sgx == DEVTEE_SGX_BIG_SVN ? 256 : svns[0]);
     if (f->sgx == DEVTEE_SGX_NEGATIVE_SVN)
-        put_value(out, "2.2", DER_INTEGER, SPAN("\xff"));
+        put_value(out, "2.2", ASN1_INTEGER, SPAN("\xff"));
     else
         put_svn(out, 2, svns[1]);
     for (unsigned i = 2; i < COMPONENTS; i++)
@@ -61,9 +61,9 @@ static void put_tcb(struct buf *out, const struct devtee_faults *f)
     const size_t inner = out->len;
     put_components(out, f, svns);
     put_svn(out, COMPONENTS + 1, PCE_SVN);
-    put_value(out, "2.18", DER_OCTET_STRING, span_of(svns, COMPONENTS));
-    der_close(out, DER_SEQUENCE, inner);
-    der_close(out, DER_SEQUENCE, mark);
+    put_value(out, "2.18", ASN1_OCTET_STRING, span_of(svns, COMPONENTS));
+    asn1_close(out, ASN1_SEQUENCE, inner);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 /* Of the Platform CA alone: dynamic platform, cached keys, SMT. */
@@ -77,11 +77,11 @@ static void put_configuration(struct buf *out)
     for (size_t i = 0; i < 3; i++) {
         const size_t each = out->len;
         put_arc(out, arcs[i]);
-        der_true(out);
-        der_close(out, DER_SEQUENCE, each);
+        asn1_true(out);
+        asn1_close(out, ASN1_SEQUENCE, each);
     }
-    der_close(out, DER_SEQUENCE, inner);
-    der_close(out, DER_SEQUENCE, mark);
+    asn1_close(out, ASN1_SEQUENCE, inner);
+    asn1_close(out, ASN1_SEQUENCE, mark);
 }
 
 void sgx_extension_write(const struct devtee_faults *f, struct buf *der)
@@ -92,19 +92,19 @@ void sgx_extension_write(const struct devtee_faults *f, struct buf *der)
 
     if (f->sgx == DEVTEE_SGX_NONE)
         return;
-    put_value(der, "1", DER_OCTET_STRING,
+    put_value(der, "1", ASN1_OCTET_STRING,
               span_of(zeroes, f->sgx == DEVTEE_SGX_LONG_PPID ? 17 : 16));
     if (f->sgx != DEVTEE_SGX_NO_TCB)
         put_tcb(der, f);
-    put_value(der, "3", DER_OCTET_STRING, span_of(zeroes, 2));
+    put_value(der, "3", ASN1_OCTET_STRING, span_of(zeroes, 2));
     if (f->sgx != DEVTEE_SGX_NO_FMSPC)
-        put_value(der, "4", DER_OCTET_STRING, SPAN_OF(fmspc));
+        put_value(der, "4", ASN1_OCTET_STRING, SPAN_OF(fmspc));
     if (f->sgx == DEVTEE_SGX_FMSPC_TWICE)
-        put_value(der, "4", DER_OCTET_STRING, SPAN_OF(fmspc));
-    put_value(der, "5", DER_ENUMERATED, SPAN("\x01"));
-    put_value(der, "6", DER_OCTET_STRING, span_of(zeroes, 16));
+        put_value(der, "4", ASN1_OCTET_STRING, SPAN_OF(fmspc));
+    put_value(der, "5", ASN1_ENUMERATED, SPAN("\x01"));
+    put_value(der, "6", ASN1_OCTET_STRING, span_of(zeroes, 16));
     put_configuration(der);
-    der_close(der, DER_SEQUENCE, mark);
+    asn1_close(der, ASN1_SEQUENCE, mark);
     if (f->sgx == DEVTEE_SGX_TRAILING)
         buf_append(der, SPAN("\x05\x00"));
 }

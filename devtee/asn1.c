@@ -1,5 +1,5 @@
 /* DER, innermost first: contents are appended, then closed into their element. */
-#include "devtee/der.h"
+#include "devtee/asn1.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,22 +16,22 @@ static void put_head(struct buf *out, uint8_t tag, size_t len)
     CHECK(len <= 0xffff);
 }
 
-void der_put(struct buf *out, uint8_t tag, struct span content)
+void asn1_put(struct buf *out, uint8_t tag, struct span content)
 {
     put_head(out, tag, content.len);
     buf_append(out, content);
 }
 
-void der_close(struct buf *out, uint8_t tag, size_t mark)
+void asn1_close(struct buf *out, uint8_t tag, size_t mark)
 {
     AUTO(buf_fini) struct buf content = {0};
 
     buf_append(&content, span_from(buf_span(out), mark));
     out->len = mark;
-    der_put(out, tag, buf_span(&content));
+    asn1_put(out, tag, buf_span(&content));
 }
 
-void der_number(struct buf *out, struct span magnitude)
+void asn1_number(struct buf *out, struct span magnitude)
 {
     const size_t mark = out->len;
 
@@ -40,19 +40,19 @@ void der_number(struct buf *out, struct span magnitude)
     if (magnitude.len == 0 || magnitude.data[0] & 0x80)
         buf_byte(out, 0);
     buf_append(out, magnitude);
-    der_close(out, DER_INTEGER, mark);
+    asn1_close(out, ASN1_INTEGER, mark);
 }
 
-void der_uint(struct buf *out, uint64_t value)
+void asn1_uint(struct buf *out, uint64_t value)
 {
     uint8_t bytes[8];
 
     for (int i = 7; i >= 0; i--, value >>= 8)
         bytes[i] = (uint8_t)value;
-    der_number(out, SPAN_OF(bytes));
+    asn1_number(out, SPAN_OF(bytes));
 }
 
-void der_true(struct buf *out)
+void asn1_true(struct buf *out)
 {
     buf_append(out, SPAN("\x01\x01\xff"));
 }
@@ -65,7 +65,7 @@ static void put_arc(struct buf *out, unsigned long arc)
     buf_byte(out, (uint8_t)(arc & 0x7f));
 }
 
-void der_oid(struct buf *out, const char *dotted)
+void asn1_oid(struct buf *out, const char *dotted)
 {
     const size_t mark = out->len;
     char *at;
@@ -75,19 +75,19 @@ void der_oid(struct buf *out, const char *dotted)
     put_arc(out, 40 * first + strtoul(at + 1, &at, 10));
     while (*at == '.')
         put_arc(out, strtoul(at + 1, &at, 10));
-    der_close(out, 0x06, mark);
+    asn1_close(out, 0x06, mark);
 }
 
-void der_bits(struct buf *out, struct span bytes, uint8_t unused)
+void asn1_bits(struct buf *out, struct span bytes, uint8_t unused)
 {
     const size_t mark = out->len;
 
     buf_byte(out, unused);
     buf_append(out, bytes);
-    der_close(out, DER_BIT_STRING, mark);
+    asn1_close(out, ASN1_BIT_STRING, mark);
 }
 
-void der_time(struct buf *out, uint64_t seconds)
+void asn1_time(struct buf *out, uint64_t seconds)
 {
     const time_t at = (time_t)seconds;
     struct tm tm;
@@ -96,5 +96,5 @@ void der_time(struct buf *out, uint64_t seconds)
     CHECK(gmtime_r(&at, &tm) && tm.tm_year < 150);
     snprintf(text, sizeof(text), "%02d%02d%02d%02d%02d%02dZ", tm.tm_year % 100, tm.tm_mon + 1,
              tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
-    der_put(out, DER_UTC_TIME, span_str(text));
+    asn1_put(out, ASN1_UTC_TIME, span_str(text));
 }
