@@ -46,6 +46,7 @@ struct http_transfer {
 
     struct buf pending; /* body bytes to deliver */
     struct buf content_type;
+    struct buf fields, trailers; /* their lines, each with an LF behind */
     unsigned status;
     size_t header_len;
     bool head_complete, head_delivered;
@@ -141,6 +142,36 @@ static int timer_wanted(CURLM *multi, long timeout_ms, void *arg)
 
 /* ---- What comes back, inside curl: only stored ---- */
 
+static void keep_line(struct buf *lines, struct span line)
+{
+    buf_append(lines, line);
+    buf_byte(lines, '\n');
+}
+
+/* A line folded over two would be no field; a CR inside is no part of a value either. */
+static struct span find_line(const struct buf *lines, const char *name)
+{
+    struct span rest = buf_span(lines);
+
+    while (rest.len > 0) {
+        struct span value = span_split(&rest, '\n');
+        const struct span found = span_split(&value, ':');
+        if (span_ieq(found, span_str(name)))
+            return span_trim(value);
+    }
+    return (struct span){0};
+}
+
+struct span http_transfer_field(const struct http_transfer *t, const char *name)
+{
+    return find_line(&t->fields, name);
+}
+
+struct span http_transfer_trailer(const struct http_transfer *t, const char *name)
+{
+    return find_line(&t->trailers, name);
+}
+
 static void read_header_line(struct http_transfer *t, struct span line)
 {
     struct span value = line;
@@ -150,6 +181,7 @@ static void read_header_line(struct http_transfer *t, struct span line)
         buf_clear(&t->content_type);
         buf_append(&t->content_type, span_trim(value));
     }
+    keep_line(&t->fields, line);
 }
 
 /* Once an answer's head is there nothing is started over, and a body that has left is not needed.
@@ -171,6 +203,7 @@ static void end_head(struct http_transfer *t)
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200) {
         buf_clear(&t->content_type);
+        buf_clear(&t->fields);
         return;
     }
     t->status = (unsigned)status;
@@ -188,11 +221,11 @@ static size_t store_header(char *data, size_t size, size_t count, void *arg)
     t->header_len += line.len;
     if (t->header_len > HEADER_MAX)
         return 0;
-    if (t->head_complete)
-        return line.len; /* a trailer */
     while (line.len > 0 && (line.data[line.len - 1] == '\r' || line.data[line.len - 1] == '\n'))
         line.len--;
-    if (line.len == 0)
+    if (t->head_complete)
+        keep_line(&t->trailers, line);
+    else if (line.len == 0)
         end_head(t);
     else
         read_header_line(t, line);
@@ -265,6 +298,8 @@ static void free_transfer(void *obj)
     buf_wipe(&t->body);
     buf_wipe(&t->pending);
     buf_fini(&t->content_type);
+    buf_fini(&t->fields);
+    buf_fini(&t->trailers);
     free(t);
 }
 
@@ -439,7 +474,7 @@ static int check_url(const char *url)
 
     if (curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
         curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-        strcasecmp(scheme, "http") == 0)
+        (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0))
         error = 0;
     curl_free(scheme);
     curl_url_cleanup(parsed);
@@ -509,7 +544,12 @@ static void set_options(struct http_transfer *t, const struct http_fetch *f)
 
     curl_easy_setopt(e, CURLOPT_PRIVATE, t);
     curl_easy_setopt(e, CURLOPT_URL, f->url);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
+    curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+    if (f->ca_file)
+        curl_easy_setopt(e, CURLOPT_CAINFO, f->ca_file);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for a name look-up */

@@ -1,5 +1,6 @@
-/* HTTP/1.1 client over curl's multi_socket interface: the worker towards its engine, later webhooks
- * and the like. */
+/* HTTP/1.1 client over curl's multi_socket interface: the worker towards its engine, cocoon-client
+ * towards the gateway. Over https (TLS 1.2 or later) the peer's certificate and name are checked.
+ */
 #ifndef NET_HTTP_CLIENT_H
 #define NET_HTTP_CLIENT_H
 
@@ -27,9 +28,15 @@ struct http_transfer_events {
     void (*done)(void *arg, struct http_transfer *t, int error);
 };
 
+/* The first field of that name (case-insensitive) in the answer's head, and among the trailers that
+ * came behind its body; data NULL when absent. The spans live until `done` has returned. */
+struct span http_transfer_field(const struct http_transfer *t, const char *name);
+struct span http_transfer_trailer(const struct http_transfer *t, const char *name);
+
 struct http_fetch {
-    const char *url;         /* http://host:port/path; numbers or names in the URL as configured */
+    const char *url;         /* http:// or https://; numbers or names in the URL as configured */
     const char *unix_socket; /* NULL, or the path of a UNIX socket to connect to */
+    const char *ca_file;     /* https: PEM file of the CAs to trust; NULL: the system's */
     const char *method;
     const char *const *headers; /* "Name: value", count of them */
     size_t header_count;

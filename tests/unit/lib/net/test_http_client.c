@@ -35,6 +35,8 @@ struct answer {
     char type[64];
     struct buf body;
     int heads, dones, error;
+    const char *field, *trailer; /* to look for when done */
+    char field_value[64], trailer_value[64];
     bool cancel_in_head, cancel_in_data, pause_in_data, free_client_in_data, chain_in_done;
     struct answer *next;
 };
@@ -139,6 +141,12 @@ static void on_done(void *arg, struct http_transfer *t, int error)
 
     a->dones++;
     a->error = error;
+    if (a->field)
+        snprintf(a->field_value, sizeof(a->field_value), "%.*s",
+                 SPAN_FMT(http_transfer_field(t, a->field)));
+    if (a->trailer)
+        snprintf(a->trailer_value, sizeof(a->trailer_value), "%.*s",
+                 SPAN_FMT(http_transfer_trailer(t, a->trailer)));
     http_transfer_cancel(t); /* harmless here */
     if (a->chain_in_done)
         start(a->w, a->next);
@@ -333,6 +341,39 @@ static void a_stream_is_delivered_piece_by_piece_and_ends_properly(void **state)
     buf_fini(&a.body);
 }
 
+static void expect_lines(struct world *w, const char *answer, const char *field,
+                         const char *trailer)
+{
+    struct answer a = {.field = "x-two", .trailer = "x-usage"};
+
+    start(w, &a);
+    read_request(w, w->served_len, "\r\n\r\n");
+    say(w, w->served_len - 1, answer);
+    wait_done(&a, 0);
+    assert_string_equal(a.field_value, field);
+    assert_string_equal(a.trailer_value, trailer);
+    buf_fini(&a.body);
+}
+
+static void fields_and_trailers_are_told_apart(void **state)
+{
+    struct world *w = *state;
+
+    make_client(w, 0);
+    expect_lines(w,
+                 "HTTP/1.1 200 OK\r\nX-One: 1\r\nx-TWO:  a: b \r\nX-Two: second\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Usage: signed\r\n\r\n",
+                 "a: b", "signed");
+    expect_lines(w,
+                 "HTTP/1.1 200 OK\r\nX-Usage: head\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "2\r\nok\r\n0\r\nX-Two: trailer\r\n\r\n",
+                 "", "");
+    expect_lines(w,
+                 "HTTP/1.1 103 Early\r\nX-Two: interim\r\n\r\nHTTP/1.1 200 OK\r\n"
+                 "Content-Length: 2\r\n\r\nok",
+                 "", "");
+}
+
 static void an_interim_answer_is_passed_over(void **state)
 {
     struct world *w = *state;
@@ -463,7 +504,7 @@ static void requests_that_could_smuggle_are_refused(void **state)
         {.url = w->url, .method = "GET", .headers = no_colon, .header_count = 1},
         {.url = w->url, .method = "GET / HTTP/1.1\r\n"},
         {.url = w->url, .method = ""},
-        {.url = "https://127.0.0.1/", .method = "GET"},
+        {.url = "ftp://127.0.0.1/", .method = "GET"},
         {.url = "file:///etc/hostname", .method = "GET"},
         {.url = "http://127.0.0.1/\r\nX: y", .method = "GET"},
         {.url = "", .method = "GET"},
@@ -818,6 +859,7 @@ int main(void)
         CASE(a_connection_is_kept_and_used_again),
         CASE(without_kept_connections_each_transfer_has_its_own),
         CASE(a_stream_is_delivered_piece_by_piece_and_ends_properly),
+        CASE(fields_and_trailers_are_told_apart),
         CASE(an_interim_answer_is_passed_over),
         CASE(a_redirect_is_delivered_not_followed),
         CASE(an_answer_cut_short_is_closed),
