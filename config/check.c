@@ -267,6 +267,22 @@ const char *setting_attestation(const char *text)
     return ONE_OF(text, "insecure-dev") ? NULL : "must be insecure-dev";
 }
 
+const char *setting_quote_provider(const char *text)
+{
+    const struct span s = span_str(text);
+
+    if (ONE_OF(text, "", "none", "tsm"))
+        return NULL;
+    return span_starts(s, SPAN("socket:/")) && s.len > 8 && s.len < 107
+               ? NULL
+               : "must be tsm, socket:/path or none";
+}
+
+const char *setting_gpu(const char *text)
+{
+    return ONE_OF(text, "none", "nvidia-cc") ? NULL : "must be none or nvidia-cc";
+}
+
 const char *setting_endpoint(const char *text)
 {
     return ONE_OF(text, "chat", "completions", "embeddings")

@@ -23,6 +23,9 @@ const char *setting_hours(const char *text);
 const char *setting_log_level(const char *text);
 const char *setting_engine_kind(const char *text);
 const char *setting_attestation(const char *text);
+/* "", "none", "tsm", "socket:/path". */
+const char *setting_quote_provider(const char *text);
+const char *setting_gpu(const char *text);
 const char *setting_endpoint(const char *text);
 /* An address without port, a CIDR range, or "unix". */
 const char *setting_proxy(const char *text);

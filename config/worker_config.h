@@ -27,7 +27,12 @@ struct worker_config {
     struct config_list models;    /* struct worker_model */
     const char *engine_url;       /* http://127.0.0.1:port or unix:/path: loopback only */
     const char *engine_kind;      /* auto llamacpp vllm sglang generic */
-    const char *attestation;      /* insecure-dev until evidence is built */
+    const char *attestation;      /* insecure-dev; read only where quote_provider is "" */
+    const char *quote_provider;   /* "", none, tsm or socket:/path */
+    const char *collateral_file;  /* stapled to attestation documents; "": none */
+    const char *event_log_file;   /* the same */
+    const char *measured_config;  /* file whose SHA-256 is the keyset's config_sha256; "": none */
+    const char *model_dir;        /* folder of the keyset's model_digest; "": none */
     int64_t max_requests;         /* 1 … 10,000 at a time, all gateways together */
     int64_t ask;                  /* 1/1000 */
     const char *hours_mon, *hours_tue, *hours_wed, *hours_thu, *hours_fri, *hours_sat,

@@ -3,14 +3,11 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "attest/document.h"
 #include "base/encode.h"
 #include "base/version.h"
-
-/* SHA-256 of nothing: no file of a model and no measured configuration is named yet (attestation.md
- * §9). */
-#define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 void describe_keyset(void *arg, struct keyset *k)
 {
@@ -24,8 +21,8 @@ void describe_keyset(void *arg, struct keyset *k)
         *p = (char)tolower((unsigned char)*p);
     for (size_t i = 0; i < c->models.count && i < KEYSET_MAX_MODELS; i++)
         k->models[k->model_count++] = span_str(models[i].name);
-    k->model_digest = SPAN("sha256:" EMPTY_SHA256);
-    k->config_sha256 = SPAN(EMPTY_SHA256);
+    k->model_digest = span_str(w->identity.model_digest);
+    k->config_sha256 = span_str(w->identity.config_sha256);
     k->engine = span_str(engine_kind_name(engine_kind(w->engine)));
 }
 
@@ -37,6 +34,57 @@ void describe_keys(struct exchange *x)
     exchange_reply(x, 200, "application/ohttp-keys", &body);
 }
 
+/* ---- GET /v1/attestation ---- */
+
+static const char DOCUMENT_TYPE[] = "application/vnd.cgw.attestation+json";
+
+/* An answer that waits for its quote; lives as long as its stream. */
+struct waiting {
+    struct exchange x;
+    struct evidence_ask *ask; /* NULL: answered */
+};
+
+static void on_evidence(void *arg, int error, struct buf *document)
+{
+    struct waiting *at = arg;
+
+    at->ask = NULL;
+    if (document)
+        exchange_reply(&at->x, 200, DOCUMENT_TYPE, document);
+    else
+        exchange_problem(&at->x, error == E_TIMEOUT ? &problem_quote_late : &problem_no_quote);
+}
+
+static void on_data(void *arg, struct tunnel_stream *s, struct span bytes)
+{
+    (void)arg;
+    tunnel_stream_consume(s, bytes.len);
+}
+
+static void on_closed(void *arg, struct tunnel_stream *s, int error)
+{
+    struct waiting *at = arg;
+
+    (void)s;
+    (void)error;
+    if (at->ask)
+        evidence_forget(at->ask);
+    free(at);
+}
+
+static const struct tunnel_stream_events waiting_events = {.data = on_data, .closed = on_closed};
+
+static void ask_evidence(struct exchange *x, const uint8_t nonce[static ATTEST_NONCE_LEN])
+{
+    struct waiting *at = mem_zero(sizeof(*at));
+
+    at->x = *x;
+    tunnel_stream_attach(x->stream, &waiting_events, at);
+    if (evidence_ask(x->worker->evidence, nonce, keys_keyset(x->worker->keys), on_evidence, at,
+                     &at->ask) < 0)
+        exchange_problem(x, &problem_no_quote);
+}
+
 void describe_attestation(struct exchange *x)
 {
     AUTO(buf_fini) struct buf body = {0};
@@ -46,9 +94,13 @@ void describe_attestation(struct exchange *x)
         exchange_problem(x, &problem_bad_request);
         return;
     }
+    if (x->worker->identity.source.kind != QUOTE_UNSET) {
+        ask_evidence(x, nonce);
+        return;
+    }
     attest_document_write(&body, worker_env(x->worker), nonce, keys_keyset(x->worker->keys),
                           (struct span){0}, (struct span){0});
-    exchange_reply(x, 200, "application/vnd.cgw.attestation+json", &body);
+    exchange_reply(x, 200, DOCUMENT_TYPE, &body);
 }
 
 /* ---- GET /v1/worker ---- */

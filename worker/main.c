@@ -4,9 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,6 +14,7 @@
 #include "worker/call.h"
 #include "worker/describe.h"
 #include "worker/gateways.h"
+#include "worker/secrecy.h"
 #include "worker/watts.h"
 
 enum { EXIT_USAGE = 2, SPARE_CONNECTIONS = 8 };
@@ -82,22 +80,7 @@ static int read_options(int argc, char **argv, struct options *o)
     return EXIT_USAGE;
 }
 
-/* ---- Secrecy of the process ---- */
-
-/* Keys and content must not reach a core file or a debugger; nor swap, where nothing limits locked
- * memory (a limit would let allocations fail later). */
-static void close_doors(void)
-{
-    const struct rlimit none = {0, 0};
-    struct rlimit locked = {0};
-    bool done = false;
-
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    (void)setrlimit(RLIMIT_CORE, &none);
-    if (getrlimit(RLIMIT_MEMLOCK, &locked) == 0 && locked.rlim_cur == RLIM_INFINITY)
-        done = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
-    log_event(LOG_INFO, "memory", "locked=%s", done ? "yes" : "no");
-}
+/* ---- Start ---- */
 
 static enum log_level level_of(const char *name)
 {
@@ -108,8 +91,6 @@ static enum log_level level_of(const char *name)
             return (enum log_level)i;
     return LOG_INFO;
 }
-
-/* ---- Start ---- */
 
 static void on_engine_changed(void *arg)
 {
@@ -123,10 +104,14 @@ static void on_signal(void *arg, int signo)
 {
     struct worker *w = arg;
 
-    if (signo == SIGHUP)
+    if (!w->gateways) { /* still starting */
+        w->stopping = w->stopping || signo != SIGHUP;
+        w->identity.stop = w->stopping;
+    } else if (signo == SIGHUP) {
         (void)!worker_reload(w);
-    else
+    } else {
         worker_stop(w);
+    }
 }
 
 static void on_watchdog(void *arg)
@@ -180,6 +165,22 @@ static int start_loop(struct worker *w)
     return offload_new(&w->offload, w->loop, (unsigned)worker_config(w)->offload_threads);
 }
 
+static int start_identity(struct worker *w)
+{
+    return identity_read(&w->identity, worker_config(w), w->loop, w->offload);
+}
+
+static int start_evidence(struct worker *w)
+{
+    const struct evidence_options options = {
+        .source = w->identity.source,
+        .collateral_file = worker_config(w)->collateral_file,
+        .event_log_file = worker_config(w)->event_log_file,
+    };
+
+    return evidence_new(&w->evidence, w->loop, w->offload, &options);
+}
+
 static int start_usage(struct worker *w)
 {
     return usage_open(&w->usage, w->loop, w->offload, worker_config(w)->usage_file);
@@ -204,15 +205,17 @@ static int start_gateways(struct worker *w)
 }
 
 static const struct part parts[] = {
-    {"loop", start_loop},     {"limits", start_limits}, {"usage_file", start_usage},
-    {"engine", start_engine}, {"keys", start_keys},     {"gateways", start_gateways},
-    {"admin", start_admin},
+    {"loop", start_loop},     {"identity", start_identity}, {"evidence", start_evidence},
+    {"limits", start_limits}, {"usage_file", start_usage},  {"engine", start_engine},
+    {"keys", start_keys},     {"gateways", start_gateways}, {"admin", start_admin},
 };
 
 static int start(struct worker *w)
 {
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        const int error = parts[i].start(w);
+        const int error = w->stopping ? E_CLOSED : parts[i].start(w);
+        if (error == E_CLOSED && w->stopping)
+            return error;
         if (error < 0) {
             log_event(LOG_ERROR, "start", "part=%s error=%s errno=%m", parts[i].name,
                       error_name(error));
@@ -240,6 +243,7 @@ static void finish(struct worker *w)
     engine_free(w->engine);
     if (w->loop)
         loop_turn(w->loop, 0);
+    evidence_free(w->evidence);
     usage_close(w->usage);
     watts_free(w->watts);
     gateways_free(w->gateways);
@@ -257,7 +261,7 @@ static int run(struct worker *w)
 {
     if (start(w) < 0) {
         finish(w);
-        return EXIT_FAILURE;
+        return w->stopping ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     log_event(LOG_INFO, "started", "version=%s commit=%s worker_id=%s attestation=%s files=%llu",
               cocoon_version, cocoon_commit, worker_config(w)->worker_id, worker_env(w),
@@ -294,6 +298,6 @@ int main(int argc, char **argv)
     }
     w.config_file = options.config;
     log_init("worker", level_of(worker_config(&w)->log_level));
-    close_doors();
+    secrecy_begin();
     return run(&w);
 }

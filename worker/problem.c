@@ -25,6 +25,10 @@ const struct problem problem_bad_request = {400, "bad_request", "about:blank",
                                             "The request is malformed."};
 const struct problem problem_date = {400, "date", TYPES "date",
                                      "The date is too far from the worker's."};
+const struct problem problem_no_quote = {503, "no_quote", "about:blank",
+                                         "No quote can be had now."};
+const struct problem problem_quote_late = {504, "quote_late", "about:blank",
+                                           "The quote did not come in time."};
 
 void problem_write(const struct problem *p, struct buf *out)
 {

@@ -12,7 +12,8 @@ struct problem {
 
 extern const struct problem problem_key, problem_message, problem_too_large, problem_replay,
     problem_busy, problem_draining, problem_exposure, problem_price, problem_not_found,
-    problem_not_implemented, problem_bad_request, problem_date;
+    problem_not_implemented, problem_bad_request, problem_date, problem_no_quote,
+    problem_quote_late;
 
 /* Appends {"type":…,"title":…,"status":…,"code":…} (RFC 9457). */
 void problem_write(const struct problem *p, struct buf *out);

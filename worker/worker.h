@@ -7,6 +7,7 @@
 #include "net/offload.h"
 #include "net/tls.h"
 #include "receipt/usage_record.h"
+#include "worker/identity.h"
 #include "worker/keys.h"
 #include "worker/settings.h"
 #include "worker/usage.h"
@@ -34,6 +35,8 @@ struct worker {
     struct config_snapshot *config;
     struct settings settings; /* the configuration's, until the owner changes them */
     struct engine *engine;
+    struct identity identity;
+    struct evidence *evidence;
     struct keys *keys;
     struct usage_store *usage;
     struct gateways *gateways;
@@ -55,7 +58,8 @@ static inline const struct worker_config *worker_config(const struct worker *w)
     return w->config->values;
 }
 
-/* "insecure-dev" or "unattested": what usage records and the worker's own view say. */
+/* "production", "insecure-dev" or "unattested": what usage records and the worker's own view say.
+ */
 const char *worker_env(const struct worker *w);
 /* The slots in use, those the engine has not given back yet among them. */
 unsigned worker_running(const struct worker *w);
