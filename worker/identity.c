@@ -2,6 +2,7 @@
 #include "worker/identity.h"
 
 #include <stdio.h>
+#include <sys/statvfs.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,12 +28,34 @@ static int find_source(struct identity *id, const struct worker_config *c)
 
     TRY(quote_source_read(&id->source, c->quote_provider));
     const int error = quote_source_check(&id->source, why);
-    if (error < 0)
-        return refuse("quote_provider", error, why);
-    if (id->source.kind == QUOTE_TSM && secrecy_swap_on())
-        return refuse("swap", E_DENIED,
-                      "memory can be swapped out of the trust domain: swapoff -a");
+    return error < 0 ? refuse("quote_provider", error, why) : 0;
+}
+
+/* ---- Rules inside a trust domain; elsewhere they are advice (attestation.md §9) ---- */
+
+static int rule(const struct identity *id, const char *part, bool kept, const char *why)
+{
+    if (!kept && id->source.kind == QUOTE_TSM)
+        return refuse(part, E_DENIED, why);
+    if (!kept)
+        log_event(LOG_WARN, "identity", "part=%s why=\"%s\"", part, why);
     return 0;
+}
+
+static bool is_read_only(const char *folder)
+{
+    struct statvfs fs;
+
+    return statvfs(folder, &fs) == 0 && fs.f_flag & ST_RDONLY;
+}
+
+static int check_rules(const struct identity *id, const struct worker_config *c)
+{
+    TRY(rule(id, "swap", !secrecy_swap_on(), "memory can be swapped out: swapoff -a"));
+    TRY(rule(id, "model_dir", !*c->model_dir || is_read_only(c->model_dir),
+             "the model's folder is not on a read-only file system"));
+    return rule(id, "measured_config", *c->measured_config || id->source.kind != QUOTE_TSM,
+                "no measured_config is named: policies pin its digest");
 }
 
 /* ---- Digests ---- */
@@ -95,6 +118,7 @@ int identity_read(struct identity *id, const struct worker_config *c, struct loo
                   struct offload *o)
 {
     TRY(find_source(id, c));
+    TRY(check_rules(id, c));
     TRY(read_config_digest(id, c->measured_config));
     return read_model_digest(id, c->model_dir, l, o);
 }

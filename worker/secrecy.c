@@ -27,15 +27,12 @@ static void empty_core(void)
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-/* All memory, where nothing limits it: a limit would let allocations fail later. */
+/* All memory, if nothing need limit it: under a limit allocations would fail later. */
 static bool lock_all(void)
 {
-    struct rlimit locked = {0};
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 
-    if (getrlimit(RLIMIT_MEMLOCK, &locked) != 0 || locked.rlim_max != RLIM_INFINITY)
-        return false;
-    locked.rlim_cur = RLIM_INFINITY;
-    return setrlimit(RLIMIT_MEMLOCK, &locked) == 0 &&
+    return setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0 &&
            mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
 }
 

@@ -321,6 +321,10 @@ def test_keys_can_reach_neither_core_nor_swap(world):
     assert any("Size:                256 kB" in m and "Locked:" in m for m in heaps), "no locked heap for keys"
     assert int(re.search(r"VmLck:\s+(\d+)", proc(worker, "status")).group(1)) >= 256
     assert "keys_locked=yes" in worker.text
+    if "all_locked=yes" in worker.text:
+        assert re.search(r"^Max locked memory +unlimited", proc(worker, "limits"), re.M)
+        assert all("lo" in re.search(r"VmFlags: (.*)", m).group(1).split() for m in
+                   re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", proc(worker, "smaps")) if "[heap]" in m)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="starts the worker as another user")
