@@ -23,8 +23,9 @@ struct tdx_input {
 };
 
 /* Fills v's steps, statuses, identities, measurements, collateral_until and valid_until (all but
- * env). E_DENIED with v->reason. A status worse than UpToDate is not refused here (the policy
- * does), except Revoked and NotSupported. Pure; any thread; ~1 ms. */
+ * env) of a v that is {0} or has been through the steps before these. E_DENIED with v->reason. A
+ * status worse than UpToDate is not refused here (the policy does), except Revoked and
+ * NotSupported. Pure; any thread; ~1 ms. */
 MUST_CHECK int tdx_verify(const struct tdx_input *in, struct attest_verdict *v);
 
 /* What the quote says of its platform before anything is verified, to find collateral:
@@ -34,5 +35,7 @@ enum attest_reason tdx_platform(const struct quote *quote, uint8_t fmspc[static 
 
 /* Intel SGX Root CA, compiled in; owned by the caller. */
 struct x509_cert *tdx_intel_root(void);
+/* Whether root is it, by its key: what may be called production. */
+bool tdx_root_is_intel(const struct x509_cert *root);
 
 #endif

@@ -1,0 +1,373 @@
+/* Real quotes with the collateral of their time: the verdicts of an independent checker
+ * (EXPECTED.json), each within its clock window and refused outside it. */
+#include "tests/unit/lib/vectors.h"
+
+#include <time.h>
+
+#include "attest/tdx.h"
+
+#define GO      "tdx/go-tdx-guest/"
+#define TINFOIL "tdx/tinfoil-verifier-collateral-2026/"
+
+/* ---- Files ---- */
+
+static struct buf quote_load(const char *name)
+{
+    struct buf raw, quote;
+    char path[200];
+
+    snprintf(path, sizeof(path), "tdx/%s", name);
+    raw = vectors_bytes(path);
+    if (!strstr(name, "hex"))
+        return raw;
+    while (raw.len > 0 && raw.data[raw.len - 1] == '\n')
+        raw.len--;
+    buf_byte(&raw, '\0');
+    quote = bytes_of_hex((const char *)raw.data + (raw.data[1] == 'x' ? 2 : 0));
+    buf_fini(&raw);
+    return quote;
+}
+
+static void set_service(struct collateral *c, const char *tcb, const char *tcb_chain,
+                        const char *qe, const char *qe_chain)
+{
+    AUTO(buf_fini) struct buf tcb_body = vectors_bytes(tcb), tcb_pem = vectors_bytes(tcb_chain);
+    AUTO(buf_fini) struct buf qe_body = vectors_bytes(qe), qe_pem = vectors_bytes(qe_chain);
+
+    assert_int_equal(collateral_set_tcb_info(c, buf_span(&tcb_body), buf_span(&tcb_pem)), 0);
+    assert_int_equal(collateral_set_qe_identity(c, buf_span(&qe_body), buf_span(&qe_pem)), 0);
+}
+
+static void go_load(struct collateral *c)
+{
+    set_service(c, GO "sample_tcbInfo_response", GO "tcbinfo_issuer_chain.pem",
+                GO "sample_qeIdentity_response", GO "qeidentity_issuer_chain.pem");
+    c->pck_crl = vectors_bytes(GO "pckcrl");
+    c->pck_crl_chain = vectors_bytes(GO "pckcrl_issuer_chain.pem");
+    c->root_crl = vectors_bytes(GO "rootcrl.der");
+}
+
+static void tinfoil_load(struct collateral *c)
+{
+    set_service(c, TINFOIL "tcb_info_90c06f000000.json", TINFOIL "tcb_info_90c06f000000_chain.pem",
+                TINFOIL "qe_identity.json", TINFOIL "qe_identity_chain.pem");
+    c->pck_crl = vectors_bytes(TINFOIL "pck_crl_platform.crl");
+    c->pck_crl_chain = vectors_bytes(TINFOIL "pck_crl_platform_chain.pem");
+    c->root_crl = vectors_bytes(TINFOIL "root_ca.crl");
+}
+
+static void collateral_load(struct collateral *c, const char *name)
+{
+    AUTO(buf_fini) struct buf json = {0};
+    char path[200];
+
+    *c = (struct collateral){0};
+    if (strstr(name, "go-tdx-guest/")) {
+        go_load(c);
+    } else if (strstr(name, "tinfoil")) {
+        tinfoil_load(c);
+    } else {
+        snprintf(path, sizeof(path), "tdx/%s", name);
+        json = vectors_bytes(path);
+        assert_int_equal(collateral_read_bytes(c, buf_span(&json)), 0);
+    }
+}
+
+static uint64_t date_of(const json_t *row, const char *name)
+{
+    struct tm tm = {0};
+
+    assert_non_null(strptime(vector_text(row, name), "%Y-%m-%dT%H:%M:%SZ", &tm));
+    return (uint64_t)timegm(&tm);
+}
+
+/* ---- One row ---- */
+
+struct row {
+    const json_t *json;
+    struct buf bytes;
+    struct quote quote;
+    struct collateral collateral;
+    struct x509_cert *root;
+};
+
+static void row_load(struct row *r, const json_t *json)
+{
+    *r = (struct row){.json = json, .root = tdx_intel_root()};
+    r->bytes = quote_load(vector_text(json, "quote"));
+    collateral_load(&r->collateral, vector_text(json, "collateral"));
+    assert_int_equal(r->bytes.len, json_integer_value(json_object_get(json, "size")));
+}
+
+static void row_fini(struct row *r)
+{
+    buf_fini(&r->bytes);
+    collateral_fini(&r->collateral);
+    x509_cert_free(r->root);
+}
+AUTO_FINI(struct row, row_fini)
+
+static int verify_at(const struct row *r, uint64_t now, struct collateral_cache *cache,
+                     struct attest_verdict *v)
+{
+    const struct tdx_input in = {.quote = &r->quote,
+                                 .collateral = &r->collateral,
+                                 .root = r->root,
+                                 .now_s = now,
+                                 .cache = cache};
+
+    *v = (struct attest_verdict){0};
+    return tdx_verify(&in, v);
+}
+
+static enum tcb_status status_of(const json_t *name)
+{
+    enum tcb_status status = TCB_NONE;
+
+    if (json_is_string(name) && strcmp(json_string_value(name), "NotSupported") == 0)
+        return TCB_NOT_SUPPORTED;
+    if (json_is_string(name))
+        assert_int_equal(tcb_status_read(span_str(json_string_value(name)), &status), 0);
+    return status;
+}
+
+/* [status, advisories, date] or null. */
+static void assert_platform(const struct attest_verdict *v, const json_t *level)
+{
+    char date[32];
+    const time_t at = (time_t)v->tcb_date;
+
+    if (!json_is_array(level)) {
+        assert_int_equal(v->platform_status, TCB_NOT_SUPPORTED);
+        return;
+    }
+    assert_int_equal(v->platform_status, status_of(json_array_get(level, 0)));
+    assert_int_equal(v->advisory_count, json_array_size(json_array_get(level, 1)));
+    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime(&at));
+    assert_string_equal(date, json_string_value(json_array_get(level, 2)));
+}
+
+static void assert_verdict(const struct row *r, const struct attest_verdict *v)
+{
+    uint8_t attributes[8];
+
+    assert_int_equal(v->quote_version,
+                     json_integer_value(json_object_get(r->json, "quote_version")));
+    assert_int_equal(v->td15, json_integer_value(json_object_get(r->json, "body_type")) == 3);
+    assert_hex(SPAN_OF(v->fmspc), vector_text(r->json, "fmspc"));
+    assert_int_equal(v->tcb_evaluation, json_integer_value(json_object_get(r->json, "tcb_eval")));
+    assert_hex(span_of(r->quote.tee_tcb_svn, 16), vector_text(r->json, "tee_tcb_svn"));
+    for (int i = 0; i < 8; i++)
+        attributes[i] = (uint8_t)(v->td_attributes >> 8 * i);
+    assert_hex(SPAN_OF(attributes), vector_text(r->json, "td_attributes"));
+    assert_int_equal(v->module_status, status_of(json_object_get(r->json, "module_status")));
+    assert_int_equal(v->qe_status, status_of(json_object_get(r->json, "qe_status")));
+    assert_int_equal(v->status, status_of(json_object_get(r->json, "final")));
+    assert_platform(v, json_object_get(r->json, "platform_level"));
+}
+
+static void assert_window(const struct row *r, uint64_t from, uint64_t to)
+{
+    static const enum attest_reason ended[] = {ATTEST_PCK_EXPIRED, ATTEST_PCK_CRL_EXPIRED,
+                                               ATTEST_ROOT_CRL_EXPIRED, ATTEST_TCB_INFO_EXPIRED,
+                                               ATTEST_QE_IDENTITY_EXPIRED};
+    const uint64_t outside[] = {from - 1, to + 1, from - 86400, to + 86400 * 365};
+    struct attest_verdict v;
+
+    for (size_t i = 0; i < 4; i++) {
+        bool known = false;
+
+        assert_int_equal(verify_at(r, outside[i], NULL, &v), E_DENIED);
+        for (size_t k = 0; k < sizeof(ended) / sizeof(ended[0]); k++)
+            known = known || v.reason == ended[k];
+        if (!known)
+            fail_msg("%s at %zu: %s", vector_text(r->json, "quote"), i,
+                     attest_reason_name(v.reason));
+    }
+}
+
+/* A host may be younger than its collateral. */
+static uint64_t pck_begin(const struct row *r)
+{
+    AUTO(x509_chain_fini) struct x509_chain chain;
+
+    assert_int_equal(x509_chain_read_pem(&chain, r->quote.pck_pem), 0);
+    return x509_cert_not_before(chain.certs[0]);
+}
+
+static void row_check(const json_t *json)
+{
+    AUTO(row_fini) struct row r;
+    AUTO(collateral_cache_free) struct collateral_cache *cache = collateral_cache_new(2);
+    struct attest_verdict v;
+    uint64_t from = date_of(json, "collateral_valid_from"),
+             to = date_of(json, "collateral_valid_to");
+    const bool good = status_of(json_object_get(json, "final")) == TCB_UP_TO_DATE;
+
+    row_load(&r, json);
+    if (json_integer_value(json_object_get(json, "quote_version")) == 3) {
+        assert_int_equal(quote_parse(&r.quote, buf_span(&r.bytes)),
+                         ATTEST_QUOTE_FORMAT_UNSUPPORTED);
+        return;
+    }
+    assert_int_equal(quote_parse(&r.quote, buf_span(&r.bytes)), ATTEST_OK);
+    if (pck_begin(&r) > from)
+        from = pck_begin(&r);
+    for (int i = 0; i < 3; i++) {
+        const uint64_t now = i == 0 ? from : i == 1 ? (from + to) / 2 : to;
+
+        assert_int_equal(verify_at(&r, now, cache, &v), good ? 0 : E_DENIED);
+        assert_int_equal(v.reason, good ? ATTEST_OK : ATTEST_TCB_NOT_SUPPORTED);
+        assert_verdict(&r, &v);
+        assert_int_equal(v.collateral_until, good ? to : 0);
+    }
+    assert_window(&r, from, to);
+}
+
+static void every_expected_verdict_is_reproduced(void **state)
+{
+    json_t *doc = vectors_load("tdx/EXPECTED.json");
+    const json_t *row;
+    size_t i;
+
+    (void)state;
+    assert_int_equal(json_array_size(json_object_get(doc, "rows")), 9);
+    json_array_foreach(json_object_get(doc, "rows"), i, row) {
+        print_message("%s with %s\n", vector_text(row, "quote"), vector_text(row, "collateral"));
+        row_check(row);
+    }
+    json_decref(doc);
+}
+
+/* ---- What the rows do not say ---- */
+
+static void load(struct row *r, const char *quote, const char *collateral)
+{
+    *r = (struct row){.root = tdx_intel_root()};
+    r->bytes = quote_load(quote);
+    collateral_load(&r->collateral, collateral);
+    assert_int_equal(quote_parse(&r->quote, buf_span(&r->bytes)), ATTEST_OK);
+}
+
+enum { IN_JUNE_2025 = 1751000000, IN_JANUARY_2026 = 1769800000 };
+
+static void the_component_that_is_too_old_is_named(void **state)
+{
+    AUTO(row_fini) struct row r = {0};
+    struct attest_verdict v;
+
+    (void)state;
+    load(&r, "dcap-qvl/tdx_quote_outdated", "tinfoil");
+    assert_int_equal(verify_at(&r, IN_JANUARY_2026, NULL, &v), E_DENIED);
+    assert_int_equal(v.reason, ATTEST_TCB_NOT_SUPPORTED);
+    assert_string_equal(v.detail, "SGX component 8 (OS/VMM, SEAMLDR ACM) is 3, the lowest level "
+                                  "needs 5");
+    assert_int_equal(v.steps[ATTEST_STEP_TCB_LEVEL], ATTEST_FAILED);
+    assert_int_equal(v.steps[ATTEST_STEP_QUOTE_SIGNATURE], ATTEST_PASSED);
+}
+
+static void collateral_of_another_platform_is_refused(void **state)
+{
+    AUTO(row_fini) struct row r = {0};
+    struct attest_verdict v;
+
+    (void)state;
+    load(&r, "dcap-qvl/tdx_quote", "tinfoil");
+    assert_int_equal(verify_at(&r, IN_JANUARY_2026, NULL, &v), E_DENIED);
+    assert_int_equal(v.reason, ATTEST_PCK_FMSPC_MISMATCH);
+    assert_string_equal(v.detail, "it is for 90c06f000000, the platform is b0c06f000000");
+}
+
+static void the_processor_ca_s_list_is_not_the_platform_ca_s(void **state)
+{
+    AUTO(row_fini) struct row r = {0};
+    struct attest_verdict v;
+
+    (void)state;
+    load(&r, "cocoon/quote.dat", "tinfoil");
+    buf_fini(&r.collateral.pck_crl);
+    r.collateral.pck_crl = vectors_bytes(TINFOIL "pck_crl_processor.crl");
+    assert_int_equal(verify_at(&r, IN_JANUARY_2026, NULL, &v), E_DENIED);
+    assert_int_equal(v.reason, ATTEST_PCK_CRL_INVALID);
+}
+
+static void every_bit_of_what_is_signed_matters(void **state)
+{
+    AUTO(row_fini) struct row r = {0};
+    struct attest_verdict v;
+    size_t signed_end;
+
+    (void)state;
+    load(&r, "dcap-qvl/tdx_quote", "dcap-qvl/tdx_quote_collateral.json");
+    assert_int_equal(verify_at(&r, IN_JUNE_2025, NULL, &v), 0);
+    signed_end = (size_t)(r.quote.pck_pem.data - r.bytes.data);
+    for (size_t i = 48; i < signed_end; i += 61) {
+        r.bytes.data[i] ^= 0x10;
+        if (quote_parse(&r.quote, buf_span(&r.bytes)) == ATTEST_OK &&
+            verify_at(&r, IN_JUNE_2025, NULL, &v) == 0)
+            fail_msg("byte %zu", i);
+        r.bytes.data[i] ^= 0x10;
+    }
+    assert_int_equal(quote_parse(&r.quote, buf_span(&r.bytes)), ATTEST_OK);
+    for (size_t i = 0; i < r.collateral.tcb_info.len; i += 211) {
+        r.collateral.tcb_info.data[i] ^= 1;
+        assert_int_equal(verify_at(&r, IN_JUNE_2025, NULL, &v), E_DENIED);
+        assert_int_equal(v.reason, ATTEST_TCB_INFO_SIGNATURE_INVALID);
+        r.collateral.tcb_info.data[i] ^= 1;
+    }
+}
+
+static void real_quotes_name_their_platform(void **state)
+{
+    static const struct {
+        const char *file, *fmspc;
+    } quotes[] = {{"dcap-qvl/tdx_quote", "b0c06f000000"},
+                  {"dcap-qvl/quote-from-tappd.hex", NULL},
+                  {"go-tdx-guest/ccel/cos-113-tdx-quote.dat", NULL},
+                  {"go-tdx-guest/quote_v5_sample.dat", "90c06f000000"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(quotes) / sizeof(quotes[0]); i++) {
+        AUTO(buf_fini) struct buf bytes = quote_load(quotes[i].file);
+        struct quote quote;
+        uint8_t fmspc[6];
+        bool platform_ca = false;
+
+        assert_int_equal(quote_parse(&quote, buf_span(&bytes)), ATTEST_OK);
+        assert_int_equal(tdx_platform(&quote, fmspc, &platform_ca), ATTEST_OK);
+        assert_true(platform_ca);
+        if (quotes[i].fmspc)
+            assert_hex(SPAN_OF(fmspc), quotes[i].fmspc);
+    }
+}
+
+static void collateral_survives_being_written_and_read(void **state)
+{
+    AUTO(row_fini) struct row r = {0};
+    AUTO(collateral_fini) struct collateral again;
+    AUTO(buf_fini) struct buf json = {0};
+    uint8_t a[SHA256_LEN], b[SHA256_LEN];
+
+    (void)state;
+    load(&r, "cocoon/quote.dat", "tinfoil");
+    collateral_write(&r.collateral, &json);
+    assert_int_equal(collateral_read_bytes(&again, buf_span(&json)), 0);
+    collateral_digest(&r.collateral, a);
+    collateral_digest(&again, b);
+    assert_memory_equal(a, b, sizeof(a));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_expected_verdict_is_reproduced),
+        cmocka_unit_test(the_component_that_is_too_old_is_named),
+        cmocka_unit_test(collateral_of_another_platform_is_refused),
+        cmocka_unit_test(the_processor_ca_s_list_is_not_the_platform_ca_s),
+        cmocka_unit_test(every_bit_of_what_is_signed_matters),
+        cmocka_unit_test(real_quotes_name_their_platform),
+        cmocka_unit_test(collateral_survives_being_written_and_read),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
