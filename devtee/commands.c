@@ -200,5 +200,6 @@ int devtee_init(const struct devtee_options *o)
     put_collateral(&d, issuer, &o->faults);
     put_policy(&d, issuer, file, o);
     put_release_key(&d, issuer);
+    put(&d, "event_log.bin", devtee_event_log(issuer));
     return d.failed ? devtee_failure("cannot write", d.failed) : EXIT_SUCCESS;
 }

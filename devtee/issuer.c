@@ -28,11 +28,8 @@ static void measure(struct devtee_issuer *issuer, const char *build_id)
 
     buf_printf(&text, "cgw dev td%s", build_id);
     devtee_sha384(issuer->mrtd, buf_span(&text));
-    for (int n = 0; n < 3; n++) {
-        buf_clear(&text);
-        buf_printf(&text, "cgw dev rtmr%d%s", n, build_id);
-        devtee_sha384(issuer->rtmr[n], buf_span(&text));
-    }
+    devtee_sha384(issuer->mrseam, SPAN("cgw dev module"));
+    event_log_make(&issuer->event_log, build_id, issuer->rtmr);
 }
 
 struct devtee_issuer *devtee_issuer_new(const uint8_t *seed, const char *build_id)
@@ -66,6 +63,7 @@ void devtee_issuer_free(struct devtee_issuer *issuer)
     devtee_key_free(issuer->signer);
     devtee_key_free(issuer->attestation);
     ed25519_free(issuer->release);
+    buf_fini(&issuer->event_log);
     free(issuer);
 }
 
@@ -77,6 +75,11 @@ const uint8_t *devtee_mrtd(const struct devtee_issuer *issuer)
 const uint8_t *devtee_rtmr(const struct devtee_issuer *issuer, size_t n)
 {
     return issuer->rtmr[n];
+}
+
+struct span devtee_event_log(const struct devtee_issuer *issuer)
+{
+    return buf_span(&issuer->event_log);
 }
 
 const struct ed25519 *devtee_release_key(const struct devtee_issuer *issuer)

@@ -32,6 +32,8 @@ void devtee_collateral(const struct devtee_issuer *issuer, const struct devtee_f
 /* SHA-384("cgw dev td" ‖ build id); ATTEST_MR_LEN bytes. */
 const uint8_t *devtee_mrtd(const struct devtee_issuer *issuer);
 const uint8_t *devtee_rtmr(const struct devtee_issuer *issuer, size_t n); /* 0 … 3; 3 is zero */
+/* CCEL that replays to RTMR0 … 3; lives as long as the issuer. */
+struct span devtee_event_log(const struct devtee_issuer *issuer);
 /* Signs dev policies. */
 const struct ed25519 *devtee_release_key(const struct devtee_issuer *issuer);
 

@@ -8,7 +8,8 @@ struct devtee_issuer {
     struct devtee_key *root, *other_root, *platform_ca, *pck, *signer, *attestation;
     struct ed25519 *release;
     uint8_t qe_mrsigner[32], mrenclave[32];
-    uint8_t mrtd[ATTEST_MR_LEN], rtmr[4][ATTEST_MR_LEN];
+    uint8_t mrtd[ATTEST_MR_LEN], mrseam[ATTEST_MR_LEN], rtmr[4][ATTEST_MR_LEN];
+    struct buf event_log;
 };
 
 /* PEM, leaf first. */
@@ -31,6 +32,8 @@ void issuer_pck_crl(const struct devtee_issuer *issuer, const struct devtee_faul
                     struct buf *der);
 void issuer_root_crl(const struct devtee_issuer *issuer, const struct devtee_faults *f,
                      struct buf *der);
+/* Appends the log and extends the registers by it. */
+void event_log_make(struct buf *log, const char *build_id, uint8_t rtmr[static 4][ATTEST_MR_LEN]);
 /* Appends r ‖ s; bad: another one. */
 void issuer_sign(struct buf *out, const struct devtee_key *key, struct span message, bool bad);
 /* Value of the SGX extension; empty with DEVTEE_SGX_NONE. */

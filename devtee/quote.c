@@ -64,7 +64,7 @@ static void put_report(struct buf *out, const struct devtee_issuer *issuer,
     const size_t base = out->len;
 
     buf_append(out, SPAN_OF(svn));
-    buf_append(out, SPAN_OF(issuer->rtmr[2]));   // MRSEAM: some module
+    buf_append(out, SPAN_OF(issuer->mrseam));
     put_zeroes(out, 48 + 8);                     // MRSIGNERSEAM: Intel; SEAMATTRIBUTES
     buf_append(out, SPAN("\0\0\0\x10\0\0\0\0")); // TDATTRIBUTES: SEPT_VE_DISABLE
     buf_append(out, SPAN("\xe7\x02\x06\0\0\0\0\0"));

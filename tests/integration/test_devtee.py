@@ -153,6 +153,20 @@ def test_the_policy_is_signed_names_the_root_and_the_measurement(tee):
     assert policy["measurements"][0]["mrtd"] == ask_quote(tee, bytes(64))[184:232].hex()
 
 
+def test_the_event_log_leads_to_the_quotes_registers(tee):
+    log, at, registers = tee.read("event_log.bin"), 0, {n: bytes(48) for n in range(4)}
+    at = 32 + struct.unpack_from("<I", log, 28)[0]
+    while at < len(log):
+        register, _, count, algorithm = struct.unpack_from("<IIIH", log, at)
+        size, = struct.unpack_from("<I", log, at + 62)
+        digest, event = log[at + 14:at + 62], log[at + 66:at + 66 + size]
+        assert count == 1 and algorithm == 12 and digest == hashlib.sha384(event).digest()
+        registers[register - 1] = hashlib.sha384(registers[register - 1] + digest).digest()
+        at += 66 + size
+    tee.start()
+    assert b"".join(registers.values()) == ask_quote(tee, bytes(64))[376:568]
+
+
 def test_init_again_keeps_the_seed_and_so_the_root(tee):
     before = tee.read("root.pem"), tee.read("seed")
     assert devtee("init", "--seed-file", tee.seed, "--out", tee.folder).returncode == 0
