@@ -28,8 +28,8 @@ static void put_event(struct buf *out, unsigned n, uint32_t type, struct span ev
     uint8_t both[2 * ATTEST_MR_LEN];
 
     memcpy(both, rtmr, ATTEST_MR_LEN);
-    devtee_sha384(both + ATTEST_MR_LEN, event);
-    devtee_sha384(rtmr, SPAN_OF(both));
+    sha384(both + ATTEST_MR_LEN, event);
+    sha384(rtmr, SPAN_OF(both));
     put_le(out, n + 1, 4); // register 0 is MRTD
     put_le(out, type, 4);
     put_le(out, 1, 4);

@@ -27,8 +27,8 @@ static void measure(struct devtee_issuer *issuer, const char *build_id)
     AUTO(buf_fini) struct buf text = {0};
 
     buf_printf(&text, "cgw dev td%s", build_id);
-    devtee_sha384(issuer->mrtd, buf_span(&text));
-    devtee_sha384(issuer->mrseam, SPAN("cgw dev module"));
+    sha384(issuer->mrtd, buf_span(&text));
+    sha384(issuer->mrseam, SPAN("cgw dev module"));
     event_log_make(&issuer->event_log, build_id, issuer->rtmr);
 }
 

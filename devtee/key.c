@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <openssl/ec.h>
-#include <openssl/evp.h>
 #include <openssl/obj_mac.h>
 
 #include "crypto/hash.h"
@@ -105,12 +104,4 @@ void devtee_key_sign(const struct devtee_key *key, struct span message,
     BN_clear_free(k);
     BN_CTX_free(ctx);
     crypto_wipe(d, sizeof(d));
-}
-
-void devtee_sha384(uint8_t out[static DEVTEE_SHA384_LEN], struct span in)
-{
-    unsigned len = 0;
-
-    CHECK(EVP_Digest(in.data, in.len, out, &len, EVP_sha384(), NULL) == 1 &&
-          len == DEVTEE_SHA384_LEN);
 }

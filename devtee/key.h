@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/span.h"
 
-enum { DEVTEE_SEED_LEN = 32, DEVTEE_XY_LEN = 64, DEVTEE_SIG_LEN = 64, DEVTEE_SHA384_LEN = 48 };
+enum { DEVTEE_SEED_LEN = 32, DEVTEE_XY_LEN = 64, DEVTEE_SIG_LEN = 64 };
 
 struct devtee_key;
 
@@ -18,7 +18,5 @@ const uint8_t *devtee_key_xy(const struct devtee_key *key); /* public point, x â
 /* ECDSA with SHA-256 as r â€– s; the secret number comes from key and message. */
 void devtee_key_sign(const struct devtee_key *key, struct span message,
                      uint8_t sig[static DEVTEE_SIG_LEN]);
-
-void devtee_sha384(uint8_t out[static DEVTEE_SHA384_LEN], struct span in);
 
 #endif

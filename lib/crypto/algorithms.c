@@ -29,11 +29,13 @@ static EVP_MAC_CTX *hmac_make(void)
 static void table_make(void)
 {
     table.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    table.sha384 = EVP_MD_fetch(NULL, "SHA384", NULL);
     table.hmac_sha256 = hmac_make();
     table.aes_128_gcm = EVP_CIPHER_fetch(NULL, "AES-128-GCM", NULL);
     table.aes_256_gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     table.chacha20_poly1305 = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
-    CHECK(table.sha256 && table.aes_128_gcm && table.aes_256_gcm && table.chacha20_poly1305);
+    CHECK(table.sha256 && table.sha384 && table.aes_128_gcm && table.aes_256_gcm &&
+          table.chacha20_poly1305);
 }
 
 const struct algorithms *crypto_algorithms(void)

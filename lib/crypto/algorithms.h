@@ -6,7 +6,7 @@
 #include <openssl/evp.h>
 
 struct algorithms {
-    EVP_MD *sha256;
+    EVP_MD *sha256, *sha384;
     EVP_MAC_CTX *hmac_sha256; /* to be dup'ed: a context with the digest set and an empty key */
     EVP_CIPHER *aes_128_gcm;
     EVP_CIPHER *aes_256_gcm;

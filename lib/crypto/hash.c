@@ -1,4 +1,4 @@
-/* SHA-256, HMAC and HKDF on OpenSSL's EVP. They cannot fail but for want of memory, which aborts.
+/* SHA-2, HMAC and HKDF on OpenSSL's EVP. They cannot fail but for want of memory, which aborts.
  */
 #include "crypto/hash.h"
 
@@ -54,6 +54,15 @@ void sha256_parts(uint8_t out[static SHA256_LEN], const struct span *parts, size
     for (size_t i = 0; i < count; i++)
         sha256_update(ctx, parts[i]);
     sha256_final(ctx, out);
+}
+
+void sha384(uint8_t out[static SHA384_LEN], struct span in)
+{
+    const uint8_t *data = in.len > 0 ? in.data : (const uint8_t *)"";
+    unsigned len = 0;
+
+    CHECK(EVP_Digest(data, in.len, out, &len, crypto_algorithms()->sha384, NULL) == 1 &&
+          len == SHA384_LEN);
 }
 
 static EVP_MAC_CTX *mac_new(void)

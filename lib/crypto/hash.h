@@ -1,15 +1,16 @@
-/* SHA-256, HMAC-SHA-256, HKDF-SHA-256 (RFC 5869) and constant-time comparison. */
+/* SHA-256, SHA-384, HMAC-SHA-256, HKDF-SHA-256 (RFC 5869) and constant-time comparison. */
 #ifndef CRYPTO_HASH_H
 #define CRYPTO_HASH_H
 
 #include "base/error.h"
 #include "base/span.h"
 
-enum { SHA256_LEN = 32 };
+enum { SHA256_LEN = 32, SHA384_LEN = 48 };
 
 void sha256(uint8_t out[static SHA256_LEN], struct span in);
 /* Over the concatenation of parts. */
 void sha256_parts(uint8_t out[static SHA256_LEN], const struct span *parts, size_t count);
+void sha384(uint8_t out[static SHA384_LEN], struct span in);
 /* Running hash of a stream. */
 struct sha256_ctx;
 struct sha256_ctx *sha256_new(void);

@@ -3,6 +3,16 @@
 
 #include "crypto/hash.h"
 
+static void sha384_gives_the_known_digest(void **state)
+{
+    uint8_t out[SHA384_LEN];
+
+    (void)state;
+    sha384(out, SPAN("abc")); /* FIPS 180-4, example of SHA-384 */
+    assert_hex(SPAN_OF(out), "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed"
+                             "8086072ba1e7cc2358baeca134c825a7");
+}
+
 static void sha256_gives_the_known_digests(void **state)
 {
     uint8_t out[SHA256_LEN];
@@ -143,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sha256_gives_the_known_digests),
+        cmocka_unit_test(sha384_gives_the_known_digest),
         cmocka_unit_test(a_running_hash_equals_the_whole),
         cmocka_unit_test(hmac_gives_the_numbers_of_rfc_4231),
         cmocka_unit_test(hkdf_gives_the_numbers_of_rfc_5869),
