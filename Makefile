@@ -9,7 +9,8 @@ BIN     ?= $(if $(filter release,$(VARIANT)),bin,$(BUILD)/bin)
 
 # ---- The map: folders and what each may include ---------------------------------------------------
 
-LAYERS := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config auth backends/pool backends/engine
+LAYERS := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config auth backends/pool backends/engine \
+          client/core
 
 DEPS.lib/base        :=
 DEPS.lib/crypto      := lib/base
@@ -22,14 +23,17 @@ DEPS.config          := lib/base
 DEPS.auth            := lib/base lib/crypto lib/net
 DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/openai lib/receipt
 DEPS.backends/engine := lib/base lib/net lib/openai
+DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest
 
 PROGRAMS := gateway worker tools devtee
 BINARY.gateway := cocoon-gateway
 BINARY.worker  := cocoon-worker
 BINARY.tools   := cocoonctl
 BINARY.devtee  := cocoon-devtee
+BINARY.client  := cocoon-client
 # The measured worker is small: no auth, no Redis code of the gateway (ARCHITECTURE.md).
-DEPS.gateway := $(LAYERS)
+DEPS.gateway := $(filter-out client/core,$(LAYERS))
+DEPS.client  := $(DEPS.client/core) config client/core
 DEPS.worker  := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config backends/engine
 DEPS.tools   := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest config auth
 # Issues dev evidence. Never installed; only tests link its archive (its objects without main).

@@ -184,6 +184,24 @@ const char *setting_engine_url(const char *text)
     return loopback || span_is(host, "localhost") ? NULL : URL_HELP;
 }
 
+#define GATEWAY_HELP "must be https://host[:port], http://host[:port] or unix:/path"
+
+/* Without user, query or fragment: what is appended must stay a path. */
+const char *setting_gateway_url(const char *text)
+{
+    struct span rest = span_str(text);
+
+    if (is_unix(rest))
+        return NULL;
+    const bool plain = span_starts(rest, SPAN("http://"));
+    if ((!plain && !span_starts(rest, SPAN("https://"))) || !span_visible(rest, 1024))
+        return GATEWAY_HELP;
+    rest = span_from(rest, plain ? 7 : 8);
+    return rest.len > 0 && rest.data[0] != '/' && !strpbrk((const char *)rest.data, "@?#\\")
+               ? NULL
+               : GATEWAY_HELP;
+}
+
 static bool is_hex64(struct span s)
 {
     return s.len == 64 && strspn((const char *)s.data, "0123456789abcdef") == 64;
@@ -253,6 +271,11 @@ const char *setting_log_level(const char *text)
 {
     return ONE_OF(text, "debug", "info", "warn", "error") ? NULL
                                                           : "must be debug, info, warn or error";
+}
+
+const char *setting_padding(const char *text)
+{
+    return ONE_OF(text, "none", "pow2", "64") ? NULL : "must be none, pow2 or 64";
 }
 
 const char *setting_engine_kind(const char *text)

@@ -14,6 +14,10 @@ const char *setting_host_port(const char *text);
 const char *setting_redis_url(const char *text);
 /* http:// on this machine, or unix:/path. */
 const char *setting_engine_url(const char *text);
+/* A gateway as clients reach it: http:// or https://, or unix:/path. */
+const char *setting_gateway_url(const char *text);
+/* none, pow2, 64. */
+const char *setting_padding(const char *text);
 /* 64 hex digits. */
 const char *setting_pin(const char *text);
 /* A raw TON address: workchain 0 or -1, ':', 64 hex digits. */

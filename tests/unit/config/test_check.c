@@ -129,6 +129,12 @@ static void proxies_and_origins(void **state)
     TAKE(setting_proxy, "unix", "127.0.0.1", "10.0.0.0/8", "2001:db8::/32", "::1", "0.0.0.0/0");
     REFUSE(setting_proxy, "", "localhost", "10.0.0.0/33", "10.0.0.0/", "2001:db8::/129",
            "10.0.0/8");
+    TAKE(setting_gateway_url, "https://gw.example.org", "http://127.0.0.1:8080",
+         "http://[::1]:1/v1", "unix:/run/gw.sock");
+    REFUSE(setting_gateway_url, "", "gw.example.org", "ftp://gw", "https://", "https:///v1",
+           "https://u@gw", "https://gw?x", "https://gw#x", "https://g w", "unix:");
+    TAKE(setting_padding, "none", "pow2", "64");
+    REFUSE(setting_padding, "", "65");
     TAKE(setting_origin, "*", "https://app.example.org", "http://localhost:3000",
          "tauri://localhost");
     REFUSE(setting_origin, "", "app.example.org", "https://a/", "https://", "://a", "https://a b");

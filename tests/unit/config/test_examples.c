@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 
+#include "config/client_config.h"
 #include "config/config_tree.h"
 #include "config/gateway_config.h"
 #include "config/worker_config.h"
@@ -126,11 +127,18 @@ static void the_workers_example_gives_its_items(void **state)
     config_unref(s);
 }
 
+static void the_clients_example_is_complete(void **state)
+{
+    (void)state;
+    expect_example(&client_config_table, "config/client.example.yaml");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_gateways_example_is_complete),
         cmocka_unit_test(the_workers_example_is_complete),
+        cmocka_unit_test(the_clients_example_is_complete),
         cmocka_unit_test(every_field_has_a_place_of_its_own),
         cmocka_unit_test(the_workers_example_gives_its_items),
     };

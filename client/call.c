@@ -1,0 +1,379 @@
+/* A request of an application: what can be told from its head, its body, the checks that the
+ * gateway would do, and its exchange; and the way of the answer back. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/encode.h"
+#include "base/random.h"
+#include "client/proxy.h"
+#include "openai/paths.h"
+
+enum { OFFLOAD_BYTES = 256 * 1024, PARK_BYTES = 64 * 1024, STALLED_LOOK_MS = 1000 };
+
+void call_fault(struct call *c)
+{
+    if (c->answered || c->gone)
+        return;
+    reply_fault(c, false);
+}
+
+void call_fail(struct call *c, const struct api_error *e, const char *param, const char *arg)
+{
+    api_fault_set(&c->fault, e, param, arg);
+    call_fault(c);
+}
+
+/* ---- The answer ---- */
+
+/* An application that reads nothing for too long is cut off. */
+static void stalled(void *arg)
+{
+    struct call *c = arg;
+    struct loop *l = c->proxy->loop;
+    const uint64_t now = loop_now(l);
+
+    if (http_stream_queued(c->ex) == 0)
+        c->last_drain_ms = now;
+    if (now - c->last_drain_ms >= (uint64_t)c->proxy->config->stalled_ms)
+        http_cut(c->ex);
+    else
+        loop_timer_set(l, &c->stalled, STALLED_LOOK_MS, stalled, c);
+}
+
+static void on_content(void *arg, struct span bytes)
+{
+    struct call *c = arg;
+
+    if (c->answered || c->gone)
+        return;
+    if (!c->rq.stream) {
+        buf_append(&c->whole, bytes);
+        return;
+    }
+    if (!c->streaming) {
+        reply_stream(c);
+        c->last_drain_ms = loop_now(c->proxy->loop);
+        loop_timer_set(c->proxy->loop, &c->stalled, STALLED_LOOK_MS, stalled, c);
+    }
+    http_stream_write(c->ex, bytes);
+    if (http_stream_queued(c->ex) >= PARK_BYTES)
+        exchange_pause(c->exchange, true);
+}
+
+static void on_end(void *arg)
+{
+    struct call *c = arg;
+
+    if (c->answered || c->gone)
+        return;
+    if (!c->streaming) {
+        reply_whole(c, 200, "application/json", &c->whole);
+        return;
+    }
+    c->answered = true;
+    http_stream_end(c->ex, NULL, 0);
+}
+
+static void on_failed(void *arg, const struct api_fault *fault, bool told)
+{
+    struct call *c = arg;
+
+    if (c->answered || c->gone)
+        return;
+    c->fault = *fault;
+    reply_fault(c, told);
+}
+
+static const struct exchange_events events = {on_content, on_end, on_failed};
+
+static void begin_exchange(struct call *c)
+{
+    const struct span authorization = http_header(c->ex, "authorization");
+    const struct span require = http_header(c->ex, "cocoon-require");
+    struct exchange_ask ask = {
+        .rq = &c->rq,
+        .rid = http_header(c->ex, "x-client-request-id"),
+        .require = c->require,
+        .require_text = require.data ? require : SPAN(""),
+    };
+
+    if (authorization.data)
+        ask.authorization = arena_strdup(&c->arena, authorization);
+    if (exchange_start(&c->exchange, c->proxy->client, &ask, &events, c) < 0) {
+        c->exchange = NULL;
+        call_fail(c, &ERR_INVALID_VALUE, "model", "model");
+    }
+}
+
+/* ---- The body ---- */
+
+/* Owns body and result while it runs, so that the call may die meanwhile. */
+struct parse_job {
+    struct offload_job job;
+    struct call *call; /* NULL: nobody waits any more */
+    enum endpoint endpoint;
+    struct request_rules rules;
+    struct buf body;
+    struct request rq;
+    struct api_fault fault;
+    int error;
+};
+
+static void parse_work(struct offload_job *job)
+{
+    struct parse_job *j = CONTAINER(job, struct parse_job, job);
+
+    j->error = request_parse(&j->rq, j->endpoint, buf_span(&j->body), &j->rules, &j->fault);
+}
+
+static void parsed(struct call *c, int error)
+{
+    if (error < 0) {
+        call_fault(c);
+        return;
+    }
+    c->parsed = true;
+    if (!c->gone && !c->answered)
+        begin_exchange(c);
+}
+
+static void parse_done(struct offload_job *job)
+{
+    struct parse_job *j = CONTAINER(job, struct parse_job, job);
+    struct call *c = j->call;
+    const int error = j->error;
+
+    if (c) {
+        c->job = NULL;
+        buf_take(&c->body, &j->body); /* the bytes stay where they are: rq borrows them */
+        c->rq = j->rq;
+        c->fault = j->fault;
+    } else {
+        if (error == 0)
+            request_fini(&j->rq);
+        buf_wipe(&j->body);
+    }
+    free(j);
+    if (c)
+        parsed(c, error);
+}
+
+static void parse_later(struct call *c, const struct request_rules *rules)
+{
+    struct parse_job *j = mem_zero(sizeof(*j));
+
+    j->job = (struct offload_job){.work = parse_work, .done = parse_done};
+    j->call = c;
+    j->endpoint = c->endpoint;
+    j->rules = *rules;
+    buf_take(&j->body, &c->body);
+    if (offload_submit(c->proxy->offload, &j->job) == 0) {
+        c->job = j;
+        return;
+    }
+    buf_wipe(&j->body);
+    free(j);
+    call_fail(c, &ERR_OVERLOADED, NULL, NULL);
+}
+
+static void on_body(void *arg, struct http_exchange *ex, struct span part)
+{
+    struct call *c = http_user(ex);
+
+    (void)arg;
+    if (c->answered || c->gone)
+        return;
+    if (c->body.len + part.len > (size_t)c->proxy->config->body_bytes)
+        call_fail(c, &ERR_REQUEST_TOO_LARGE, NULL, NULL);
+    else
+        buf_append(&c->body, part);
+}
+
+static void on_body_end(void *arg, struct http_exchange *ex)
+{
+    struct call *c = http_user(ex);
+    const struct request_rules rules = {.strict = c->proxy->config->strict, .max_n = 128};
+
+    (void)arg;
+    c->body_whole = true;
+    if (c->answered || c->gone || !c->inference)
+        return;
+    if (c->body.len > OFFLOAD_BYTES)
+        parse_later(c, &rules);
+    else
+        parsed(c, request_parse(&c->rq, c->endpoint, buf_span(&c->body), &rules, &c->fault));
+}
+
+/* ---- The head ---- */
+
+static struct span path_of(const struct call *c)
+{
+    const struct span path = http_path(c->ex);
+
+    return span_starts(path, SPAN("/v1/")) ? span_from(path, 3) : path;
+}
+
+/* "POST /v1/foo": what is shown of it is printable. */
+static void refuse_url(struct call *c)
+{
+    call_fail(c, &ERR_UNKNOWN_URL, NULL,
+              arena_printf(&c->arena, "%.*s %.*s", SPAN_FMT(span_cut(http_method(c->ex), 0, 16)),
+                           SPAN_FMT(http_path(c->ex))));
+}
+
+static void refuse_method(struct call *c)
+{
+    call_fail(c, &ERR_METHOD_NOT_SUPPORTED, NULL,
+              arena_printf(&c->arena, "%.*s on %.*s", SPAN_FMT(span_cut(http_method(c->ex), 0, 16)),
+                           SPAN_FMT(http_path(c->ex))));
+}
+
+static bool is_json(struct span type)
+{
+    const struct span media = span_trim(span_split(&type, ';'));
+
+    return media.len == 0 || span_ieq(media, SPAN("application/json")) ||
+           (media.len > 5 && span_ieq(span_from(media, media.len - 5), SPAN("+json")));
+}
+
+static void begin_inference(struct call *c)
+{
+    const struct span require = http_header(c->ex, "cocoon-require");
+    char why[120];
+
+    c->inference = true;
+    if (!span_is(http_method(c->ex), "POST"))
+        refuse_method(c);
+    else if (http_content_length(c->ex) > c->proxy->config->body_bytes)
+        call_fail(c, &ERR_REQUEST_TOO_LARGE, NULL, NULL);
+    else if (!is_json(http_header(c->ex, "content-type")))
+        call_fail(c, &ERR_UNSUPPORTED_MEDIA_TYPE, NULL, NULL);
+    else if (require.data && attest_require_read(&c->require, require, why) < 0)
+        call_fail(c, &ERR_INVALID_HEADER, NULL, "cocoon-require");
+    else
+        http_receive(c->ex);
+}
+
+static void route(struct call *c)
+{
+    const struct span path = path_of(c), method = http_method(c->ex);
+    AUTO(buf_fini) struct buf full = {0};
+
+    buf_printf(&full, "/v1%.*s", SPAN_FMT(path));
+    const struct api_error *e = path_refusal(path);
+    const bool models =
+        span_is(path, "/models") || (span_starts(path, SPAN("/models/")) && path.len > 8);
+    if (endpoint_of(buf_span(&full), &c->endpoint) == 0)
+        begin_inference(c);
+    else if (models && !span_is(method, "GET"))
+        refuse_method(c);
+    else if (models)
+        models_begin(c);
+    else if (e)
+        call_fail(c, e, NULL, NULL);
+    else
+        refuse_url(c);
+}
+
+static void on_head(void *arg, struct http_exchange *ex)
+{
+    struct proxy *p = arg;
+    struct call *c = mem_zero(sizeof(*c));
+    uint8_t id[16];
+
+    c->proxy = p;
+    c->ex = ex;
+    random_bytes(id, sizeof(id));
+    hex_encode(c->id, SPAN_OF(id));
+    http_set_user(ex, c);
+    list_push(&p->calls, &c->link);
+    if (http_content_length(ex) == -3)
+        call_fail(c, &ERR_BAD_FRAMING, NULL, NULL);
+    else if (http_header_bytes(ex) > (size_t)p->config->header_bytes)
+        call_fail(c, &ERR_HEADERS_TOO_LARGE, NULL, NULL);
+    else if (!reply_host_local(c)) {
+        api_fault_text(&c->fault, &ERR_FORBIDDEN, NULL,
+                       "cocoon-client answers only to names of this machine, such as localhost.");
+        call_fault(c);
+    } else if (span_is(http_method(ex), "OPTIONS"))
+        reply_preflight(c);
+    else if (p->draining)
+        call_fail(c, &ERR_OVERLOADED, NULL, NULL);
+    else
+        route(c);
+}
+
+/* ---- The other events ---- */
+
+static void on_body_late(void *arg, struct http_exchange *ex)
+{
+    (void)arg;
+    call_fail(http_user(ex), &ERR_REQUEST_TIMEOUT, NULL, NULL);
+}
+
+static void on_drained(void *arg, struct http_exchange *ex)
+{
+    struct call *c = http_user(ex);
+
+    (void)arg;
+    c->last_drain_ms = loop_now(c->proxy->loop);
+    if (c->exchange && http_stream_queued(ex) < PARK_BYTES)
+        exchange_pause(c->exchange, false);
+}
+
+static void stop_work(struct call *c)
+{
+    exchange_free(c->exchange);
+    c->exchange = NULL;
+    if (c->models)
+        http_transfer_cancel(c->models);
+    c->models = NULL;
+    if (c->job)
+        c->job->call = NULL;
+    c->job = NULL;
+    loop_timer_cancel(c->proxy->loop, &c->stalled);
+}
+
+static void on_gone(void *arg, struct http_exchange *ex)
+{
+    struct call *c = http_user(ex);
+
+    (void)arg;
+    c->gone = true;
+    stop_work(c);
+}
+
+static void call_free(void *obj)
+{
+    struct call *c = obj;
+
+    if (c->parsed)
+        request_fini(&c->rq);
+    buf_wipe(&c->body);
+    buf_wipe(&c->whole);
+    arena_fini(&c->arena);
+    free(c);
+}
+
+static void on_done(void *arg, struct http_exchange *ex, bool complete)
+{
+    struct call *c = http_user(ex);
+
+    (void)arg;
+    (void)complete;
+    if (!c)
+        return;
+    stop_work(c);
+    list_del(&c->link);
+    loop_defer_free(c->proxy->loop, c, call_free);
+}
+
+const struct http_handler call_handler = {
+    .head = on_head,
+    .body = on_body,
+    .body_end = on_body_end,
+    .body_late = on_body_late,
+    .drained = on_drained,
+    .gone = on_gone,
+    .done = on_done,
+};

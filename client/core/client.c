@@ -1,0 +1,134 @@
+/* The client's parts, made in order and taken down in the reverse one; and its way to the gateway.
+ */
+#include "client/core/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "client/core/directory.h"
+
+enum { CONNECT_MS = 10000, CONNECTIONS = 64, CACHED_COLLATERALS = 16, STATE_LEN = 4096 };
+
+/* ---- Where the gateway is ---- */
+
+static struct span cut_end(struct span s, struct span end)
+{
+    return span_ends(s, end) ? span_cut(s, 0, s.len - end.len) : s;
+}
+
+static char *text_of(struct span s)
+{
+    char *out = mem_alloc(s.len + 1);
+
+    memcpy(out, s.data, s.len);
+    out[s.len] = '\0';
+    return out;
+}
+
+static void set_gateway(struct client *c, const char *url)
+{
+    struct span s = span_str(url);
+
+    if (span_starts(s, SPAN("unix:"))) {
+        c->unix_socket = text_of(span_from(s, 5));
+        c->base = mem_strdup("http://gateway");
+        return;
+    }
+    s = cut_end(cut_end(s, SPAN("/")), SPAN("/v1"));
+    c->base = text_of(cut_end(s, SPAN("/")));
+}
+
+int client_fetch(struct client *c, const char *path, const char *const *fields, size_t field_count,
+                 struct buf *take_body, uint64_t total_ms, const struct http_transfer_events *ev,
+                 void *arg, struct http_transfer **out)
+{
+    AUTO(buf_fini) struct buf url = {0};
+
+    buf_printf(&url, "%s%s", c->base, path);
+    const struct http_fetch fetch = {
+        .url = buf_cstr(&url),
+        .unix_socket = c->unix_socket,
+        .ca_file = c->ca_file,
+        .method = take_body ? "POST" : "GET",
+        .headers = fields,
+        .header_count = field_count,
+        .take_body = take_body,
+        .total_ms = total_ms,
+    };
+    return http_client_start(c->http, &fetch, ev, arg, out);
+}
+
+/* ---- Start and end ---- */
+
+static int load_trust(struct client *c, const struct client_options *o, char why[static 300])
+{
+    char state[STATE_LEN];
+
+    if ((size_t)snprintf(state, sizeof(state), "%s.policy", o->key_file) >= sizeof(state)) {
+        snprintf(why, 300, "The path of the key file is too long.");
+        return E_TOO_LARGE;
+    }
+    TRY(local_key_load(c->key, o->key_file, why));
+    TRY(trust_load(&c->policy, o, state, why));
+    if (attest_policy_production(c->policy) || o->insecure_dev)
+        return 0;
+    snprintf(why, 300,
+             "The policy is one for development: workers that it accepts are not "
+             "confidential. Use --insecure-dev to go on all the same.");
+    return E_DENIED;
+}
+
+static void copy_settings(struct client *c, const struct client_options *o)
+{
+    c->insecure_dev = o->insecure_dev;
+    c->silence_ms = o->silence_ms;
+    c->total_ms = o->total_ms;
+    c->ping_ms = o->ping_ms;
+    c->default_output = o->default_output;
+    c->template_allowance = o->template_allowance;
+    snprintf(c->padding, sizeof(c->padding), "%s", o->padding);
+    if (o->ca_file && o->ca_file[0])
+        c->ca_file = mem_strdup(o->ca_file);
+    set_gateway(c, o->gateway);
+}
+
+int client_new(struct client **out, struct loop *l, struct offload *o,
+               const struct client_options *options, char why[static 300])
+{
+    const struct http_client_options http = {.max_connections = CONNECTIONS,
+                                             .connect_ms = CONNECT_MS};
+    struct client *c = mem_zero(sizeof(*c));
+    int error;
+
+    c->loop = l;
+    c->offload = o;
+    copy_settings(c, options);
+    if ((error = load_trust(c, options, why)) < 0) {
+        client_free(c);
+        return error;
+    }
+    if ((error = http_client_new(&c->http, l, &http)) < 0) {
+        snprintf(why, 300, "The HTTP client could not be started.");
+        client_free(c);
+        return error;
+    }
+    c->cache = collateral_cache_new(CACHED_COLLATERALS);
+    c->directory = directory_new(c);
+    *out = c;
+    return 0;
+}
+
+void client_free(struct client *c)
+{
+    if (!c)
+        return;
+    directory_free(c->directory);
+    http_client_free(c->http);
+    collateral_cache_free(c->cache);
+    attest_policy_unref(c->policy);
+    crypto_wipe(c->key, sizeof(c->key));
+    free(c->base);
+    free(c->unix_socket);
+    free(c->ca_file);
+    free(c);
+}

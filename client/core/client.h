@@ -1,0 +1,67 @@
+/* cocoon-client's library as one object: the gateway it talks through, the policy it judges workers
+ * by, and what it knows of them. Used from the loop's thread only. */
+#ifndef CLIENT_CORE_CLIENT_H
+#define CLIENT_CORE_CLIENT_H
+
+#include "attest/verify.h"
+#include "client/core/inner.h"
+#include "net/http_client.h"
+#include "net/offload.h"
+
+struct directory;
+
+/* All texts are copied. */
+struct client_options {
+    const char *gateway;     /* http://, https:// or unix:/path; a trailing / or /v1 is cut */
+    const char *ca_file;     /* CAs of an https gateway; NULL or "": the system's */
+    const char *policy_file; /* its signature is in policy_file.sig */
+    const char *const *release_keys; /* hex; one of them must have signed the policy */
+    size_t release_key_count;
+    const char *key_file; /* 32 random bytes as hex; made with mode 0600 when it is not there */
+    bool insecure_dev;    /* a policy for development is accepted */
+    uint64_t silence_ms, total_ms, ping_ms;
+    const char *padding; /* "none", "pow2", "64" */
+    int64_t default_output, template_allowance;
+};
+
+struct client {
+    struct loop *loop;
+    struct offload *offload;
+    struct http_client *http;
+    struct attest_policy *policy;
+    struct collateral_cache *cache;
+    struct directory *directory;
+    uint8_t key[CLIENT_KEY_LEN];
+    bool insecure_dev;
+    uint64_t silence_ms, total_ms, ping_ms;
+    char padding[8];
+    int64_t default_output, template_allowance;
+    char *base;        /* "https://host:port": paths are appended */
+    char *unix_socket; /* NULL: none */
+    char *ca_file;     /* NULL: the system's */
+};
+
+/* E_… with a sentence in why. loop and offload are borrowed, and must outlive the client. */
+MUST_CHECK int client_new(struct client **out, struct loop *l, struct offload *o,
+                          const struct client_options *options, char why[static 300]);
+/* Every exchange must be over. The jobs of the offload pool must have been waited for
+ * (offload_free) before. */
+void client_free(struct client *c);
+
+/* Starts a GET (body NULL) or POST of a path that begins with '/'. fields: "Name: value". */
+MUST_CHECK int client_fetch(struct client *c, const char *path, const char *const *fields,
+                            size_t field_count, struct buf *take_body, uint64_t total_ms,
+                            const struct http_transfer_events *ev, void *arg,
+                            struct http_transfer **out);
+
+/* ---- trust.c ---- */
+
+/* Reads policy, signature and dev root; refuses a sequence lower than the one noted in
+ * state_file, and notes a higher one there. */
+MUST_CHECK int trust_load(struct attest_policy **out, const struct client_options *o,
+                          const char *state_file, char why[static 300]);
+/* Reads the file, or makes it. E_DENIED when others may read it. */
+MUST_CHECK int local_key_load(uint8_t out[static CLIENT_KEY_LEN], const char *file,
+                              char why[static 300]);
+
+#endif

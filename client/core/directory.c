@@ -1,0 +1,418 @@
+/* Lists by model, keys by fingerprint, and the searches that wait for them. Whatever arrives makes
+ * every waiting search look again; there are few. */
+#include "client/core/directory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "client/core/directory_impl.h"
+
+enum {
+    LIST_MS = 10000,
+    AHEAD = 3, /* keys verified at a time for one model */
+    MODELS_MAX = 256
+};
+
+static uint64_t wall_s(void)
+{
+    return clock_wall_ms() / 1000;
+}
+
+struct verified *verified_ref(struct verified *v)
+{
+    v->refs++;
+    return v;
+}
+
+void verified_unref(struct verified *v)
+{
+    if (!v || --v->refs > 0)
+        return;
+    hpke_public_free(v->public);
+    keyset_fini(&v->keyset);
+    free(v);
+}
+
+/* ---- Searches ---- */
+
+static void search_end(struct search *s, struct verified *v, const char *served,
+                       const struct api_fault *fault)
+{
+    list_del(&s->link);
+    loop_timer_cancel(s->directory->client->loop, &s->soon);
+    s->fn(s->arg, v, served, fault);
+    free(s);
+}
+
+void search_cancel(struct search *s)
+{
+    list_del(&s->link);
+    loop_timer_cancel(s->directory->client->loop, &s->soon);
+    free(s);
+}
+
+static bool is_tried(const struct directory_ask *ask, const uint8_t kfp[static KFP_LEN])
+{
+    for (size_t i = 0; i < ask->tried_count; i++)
+        if (memcmp(ask->tried[i], kfp, KFP_LEN) == 0)
+            return true;
+    return false;
+}
+
+static bool serves(const struct verified *v, const char *model)
+{
+    for (size_t i = 0; i < v->keyset.model_count; i++)
+        if (span_is(v->keyset.models[i], model))
+            return true;
+    return false;
+}
+
+/* NULL, or why a verified worker is none for this search. */
+static const char *unfit(const struct search *s, const struct verified *v)
+{
+    if (!serves(v, s->model->list.model))
+        return "Its attested keyset does not name the model.";
+    return attest_require_unmet(&s->ask.require, &v->verdict)
+               ? "It does not meet what Cocoon-Require asks for."
+               : NULL;
+}
+
+struct findings {
+    struct verified *found;
+    bool pending;
+    unsigned ahead, refused;
+    char reason[320]; /* of the last one that was refused */
+};
+
+static void note_refusal(struct findings *f, const char *why)
+{
+    f->refused++;
+    snprintf(f->reason, sizeof(f->reason), "%s", why ? why : "refused");
+}
+
+static void look_at(struct search *s, const uint8_t kfp[static KFP_LEN], struct findings *f)
+{
+    struct key_entry *k = key_get(s->directory, kfp);
+    const char *why;
+
+    if (!k || is_tried(&s->ask, kfp))
+        return;
+    const bool good = k->verified && k->verified->until_s > wall_s();
+    if (!good && f->ahead < AHEAD && key_begin(k))
+        f->ahead++;
+    f->pending = f->pending || k->busy;
+    if (!good && !k->busy) {
+        note_refusal(f, k->refusal);
+        return;
+    }
+    if (!good || f->found)
+        return;
+    why = unfit(s, k->verified);
+    if (why)
+        note_refusal(f, why);
+    else
+        f->found = k->verified;
+}
+
+static void no_worker(const struct search *s, const struct findings *f, struct api_fault *fault)
+{
+    if (f->refused > 0)
+        api_fault_text(fault, &ERR_NO_ATTESTED_WORKER, NULL,
+                       "None of the workers that the gateway names for this model could be "
+                       "verified, so nothing was sent. The last one: %.200s",
+                       f->reason);
+    else if (s->ask.tried_count > 0)
+        api_fault_text(fault, &ERR_NO_CAPACITY, NULL,
+                       "No further verified worker can take a request for this model now.");
+    else
+        api_fault_set(fault, &ERR_NO_CAPACITY, NULL, NULL);
+}
+
+static bool list_good(const struct search *s, uint64_t now)
+{
+    const struct model_entry *m = s->model;
+
+    return m->fetched && now - m->fetched_ms < m->list.ttl_s * 1000 &&
+           (!s->ask.fresh || m->fetched_ms >= s->begun_ms);
+}
+
+static void search_look(struct search *s)
+{
+    struct model_entry *m = s->model;
+    struct findings f = {.found = NULL};
+    struct api_fault fault = {0};
+
+    if (m->transfer)
+        return;
+    if (!list_good(s, loop_now(s->directory->client->loop))) {
+        if (m->failed && m->failed_ms >= s->begun_ms)
+            search_end(s, NULL, NULL, &m->fault);
+        else
+            list_fetch(m);
+        return;
+    }
+    for (size_t i = 0; i < m->list.count; i++)
+        look_at(s, m->list.kfp[i], &f);
+    if (f.found) {
+        struct verified *v = verified_ref(f.found);
+        search_end(s, v, m->list.model, NULL);
+        verified_unref(v);
+    } else if (!f.pending) {
+        no_worker(s, &f, &fault);
+        search_end(s, NULL, NULL, &fault);
+    }
+}
+
+void searches_look(struct directory *d)
+{
+    struct list batch, *link;
+
+    list_init(&batch);
+    while ((link = list_pop(&d->searches)))
+        list_push(&batch, link);
+    while ((link = list_pop(&batch))) { /* a callback may start others, which wait for their turn */
+        list_push(&d->searches, link);
+        search_look(CONTAINER(link, struct search, link));
+    }
+}
+
+static void search_soon(void *arg)
+{
+    search_look(arg);
+}
+
+struct search *directory_find(struct directory *d, const struct directory_ask *ask,
+                              directory_fn *fn, void *arg)
+{
+    struct search *s = mem_zero(sizeof(*s));
+
+    s->directory = d;
+    s->ask = *ask;
+    s->model = model_get(d, ask->model);
+    s->begun_ms = loop_now(d->client->loop);
+    s->fn = fn;
+    s->arg = arg;
+    list_push(&d->searches, &s->link);
+    loop_timer_set(d->client->loop, &s->soon, 0, search_soon, s);
+    return s;
+}
+
+/* ---- Lists ---- */
+
+/* RFC 3986: what is not unreserved is escaped. */
+static void percent_encode(struct buf *out, struct span s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        const uint8_t c = s.data[i];
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                           (c >= '0' && c <= '9') || (c && strchr("-._~", c));
+        if (plain)
+            buf_byte(out, c);
+        else
+            buf_printf(out, "%%%02X", c);
+    }
+}
+
+static void list_failed(struct model_entry *m)
+{
+    m->failed = true;
+    m->failed_ms = loop_now(m->directory->client->loop);
+}
+
+static void unreachable(struct api_fault *f, int error)
+{
+    api_fault_text(f, error == E_TIMEOUT ? &ERR_UPSTREAM_TIMEOUT : &ERR_GATEWAY_UNREACHABLE, NULL,
+                   "The gateway %s.",
+                   error == E_TIMEOUT ? "did not answer in time"
+                   : error == E_PROTOCOL
+                       ? "could not be spoken to: its certificate is not trusted, "
+                         "or it speaks no HTTP"
+                       : "cannot be reached");
+}
+
+static void list_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
+{
+    struct model_entry *m = arg;
+
+    (void)t;
+    (void)type;
+    m->status = status;
+}
+
+static void list_data(void *arg, struct http_transfer *t, struct span bytes)
+{
+    struct model_entry *m = arg;
+
+    (void)t;
+    if (m->body.len + bytes.len <= LIST_BYTES_MAX)
+        buf_append(&m->body, bytes);
+    else
+        m->status = 0; /* no list is that long */
+}
+
+static int list_take(struct model_entry *m)
+{
+    struct worker_list list;
+
+    if (m->status != 200 || worker_list_read(&list, buf_span(&m->body)) < 0)
+        return E_PROTOCOL;
+    m->list = list;
+    m->fetched = true;
+    m->failed = false;
+    m->fetched_ms = loop_now(m->directory->client->loop);
+    return 0;
+}
+
+static void list_done(void *arg, struct http_transfer *t, int error)
+{
+    struct model_entry *m = arg;
+
+    (void)t;
+    m->transfer = NULL;
+    if (error < 0)
+        unreachable(&m->fault, error);
+    else if (list_take(m) < 0) {
+        if (m->status >= 400)
+            refusal_read(m->status, buf_span(&m->body), &m->fault);
+        else
+            api_fault_text(&m->fault, &ERR_VERIFICATION_FAILED, NULL,
+                           "The gateway's list of workers cannot be read.");
+        error = E_PROTOCOL;
+    }
+    if (error < 0)
+        list_failed(m);
+    buf_fini(&m->body);
+    searches_look(m->directory);
+}
+
+void list_fetch(struct model_entry *m)
+{
+    static const struct http_transfer_events events = {list_head, list_data, list_done};
+    AUTO(buf_fini) struct buf path = {0};
+
+    buf_append_str(&path, "/v1/confidential/workers?model=");
+    percent_encode(&path, span_str(m->name));
+    m->status = 0;
+    if (client_fetch(m->directory->client, buf_cstr(&path), NULL, 0, NULL, LIST_MS, &events, m,
+                     &m->transfer) == 0)
+        return;
+    m->transfer = NULL;
+    unreachable(&m->fault, E_UNAVAILABLE);
+    list_failed(m);
+}
+
+static bool model_in_use(const struct directory *d, const struct model_entry *m)
+{
+    LIST_FOREACH(it, &d->searches)
+        if (CONTAINER(it, struct search, link)->model == m)
+            return true;
+    return m->transfer != NULL;
+}
+
+static void model_free(struct model_entry *m)
+{
+    buf_fini(&m->body);
+    free(m);
+}
+
+/* Names of models are the caller's words: what nobody waits for goes when there are many. */
+static void models_sweep(struct directory *d)
+{
+    size_t at = 0;
+    struct span name;
+    void *value;
+
+    while (d->models.len >= MODELS_MAX && map_next(&d->models, &at, &name, &value))
+        if (!model_in_use(d, value)) {
+            (void)map_del(&d->models, name);
+            model_free(value);
+        }
+}
+
+struct model_entry *model_get(struct directory *d, struct span name)
+{
+    struct model_entry *m = map_get(&d->models, name);
+
+    if (m)
+        return m;
+    models_sweep(d);
+    m = mem_zero(sizeof(*m));
+    m->directory = d;
+    CHECK(span_cstr(name, m->name, sizeof(m->name)) == 0);
+    (void)map_put(&d->models, name, m);
+    return m;
+}
+
+/* ---- The gateway's wishes ---- */
+
+void directory_prefer(struct directory *d, struct span model, struct span next)
+{
+    struct model_entry *m = map_get(&d->models, model);
+    uint8_t wanted[NEXT_MAX][KFP_LEN];
+    const size_t count = next_read(wanted, next);
+    struct worker_list old;
+    size_t n = 0;
+
+    if (!m || !m->fetched || count == 0)
+        return;
+    old = m->list;
+    for (size_t i = 0; i < count + old.count && n < LISTED_MAX; i++) {
+        const uint8_t *kfp = i < count ? wanted[i] : old.kfp[i - count];
+        size_t j = 0;
+        while (j < n && memcmp(m->list.kfp[j], kfp, KFP_LEN) != 0)
+            j++;
+        if (j == n)
+            memcpy(m->list.kfp[n++], kfp, KFP_LEN);
+    }
+    m->list.count = n;
+    for (size_t i = 0; i < n && i < AHEAD; i++) {
+        struct key_entry *k = key_get(d, m->list.kfp[i]);
+        if (k && !(k->verified && k->verified->until_s > wall_s()))
+            (void)key_begin(k);
+    }
+}
+
+void directory_forget(struct directory *d, const uint8_t kfp[static KFP_LEN])
+{
+    key_forget(d, kfp);
+    size_t at = 0;
+    struct span name;
+    void *value;
+
+    while (map_next(&d->models, &at, &name, &value)) {
+        struct model_entry *m = value;
+        m->fetched = false;
+    }
+}
+
+/* ---- The whole ---- */
+
+struct directory *directory_new(struct client *c)
+{
+    struct directory *d = mem_zero(sizeof(*d));
+
+    d->client = c;
+    list_init(&d->searches);
+    return d;
+}
+
+void directory_free(struct directory *d)
+{
+    size_t at = 0;
+    struct span name;
+    void *value;
+
+    if (!d)
+        return;
+    CHECK(list_empty(&d->searches));
+    while (map_next(&d->models, &at, &name, &value)) {
+        struct model_entry *m = value;
+        if (m->transfer)
+            http_transfer_cancel(m->transfer);
+        model_free(m);
+    }
+    map_fini(&d->models);
+    keys_free(d);
+    free(d);
+}

@@ -1,0 +1,52 @@
+/* Which workers there are, and which of them this client has verified itself (wire.md §13.1–3):
+ * lists and attestation documents come through the gateway, which is not believed. */
+#ifndef CLIENT_CORE_DIRECTORY_H
+#define CLIENT_CORE_DIRECTORY_H
+
+#include "attest/require.h"
+#include "client/core/client.h"
+#include "client/core/foreign.h"
+
+/* A key that belongs to an accepted worker. Reference-counted, immutable. */
+struct verified {
+    unsigned refs;
+    struct key_config config;
+    struct hpke_public *public;
+    struct keyset keyset;
+    struct attest_verdict verdict;
+    uint64_t until_s; /* wall clock: verify again by then */
+};
+struct verified *verified_ref(struct verified *v);
+void verified_unref(struct verified *v);
+
+struct directory *directory_new(struct client *c);
+/* Searches must be over. */
+void directory_free(struct directory *d);
+
+enum { TRIED_MAX = 8 };
+
+struct directory_ask {
+    struct span model;             /* as the caller names it; 1 … MODEL_LEN visible bytes */
+    struct attest_require require; /* narrows the policy */
+    uint8_t tried[TRIED_MAX][KFP_LEN];
+    size_t tried_count; /* not these */
+    bool fresh;         /* the list must be fetched anew */
+};
+
+struct search;
+/* served: the model's name for body and fields. v is borrowed, NULL when there is none: then fault
+ * says why. Called once, never from inside directory_find; the search is over. */
+typedef void directory_fn(void *arg, struct verified *v, const char *served,
+                          const struct api_fault *fault);
+/* The verified key of the worker that the gateway ranks first. */
+struct search *directory_find(struct directory *d, const struct directory_ask *ask,
+                              directory_fn *fn, void *arg);
+void search_cancel(struct search *s);
+
+/* The order that the gateway wants next for this model (Cocoon-Next). Keys that are not known are
+ * verified in the background. */
+void directory_prefer(struct directory *d, struct span model, struct span next);
+/* The gateway does not know this key any more. */
+void directory_forget(struct directory *d, const uint8_t kfp[static KFP_LEN]);
+
+#endif

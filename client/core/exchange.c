@@ -1,0 +1,794 @@
+/* The exchange's way: find → seal → post → open → record → judge. */
+#include "client/core/exchange.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "client/core/evidence.h"
+#include "ohttp/bhttp.h"
+#include "ohttp/ohttp.h"
+#include "openai/stream.h"
+
+enum {
+    RETRIES_MAX = 3, /* retry_other_worker (wire.md §11) */
+    REFUSAL_MAX = 64 * 1024,
+    INNER_MAX = 256 * 1024 * 1024,
+    ANSWER_MAX = 1 << 30,
+    RID_BYTES = 16,
+    RID_MAX = 64,
+    CALL_LEN = 32,
+    RECORD_TRIES = 4,
+    RECORD_AGAIN_MS = 250,
+    RECORD_MS = 5000,
+    FIELDS_MAX = 16
+};
+
+enum exchange_state {
+    EXCHANGE_FINDING,
+    EXCHANGE_SENT,    /* no head yet */
+    EXCHANGE_OPEN,    /* ciphertext comes */
+    EXCHANGE_REFUSED, /* a refusal in clear comes */
+    EXCHANGE_RECORD,  /* the answer is whole; its usage record is asked for */
+    EXCHANGE_OVER
+};
+
+struct exchange {
+    struct client *client;
+    struct exchange_ask ask;
+    const struct exchange_events *events;
+    void *arg;
+    enum exchange_state state;
+    char *authorization; /* a whole header line; NULL: none */
+    char *require_line;
+    char rid[RID_MAX + 1];
+
+    struct search *search;
+    struct directory_ask wish;
+    struct verified *verified;
+    char served[MODEL_LEN + 1];
+    struct inner_bounds bounds;
+    unsigned retries;
+    bool refetched, paused;
+    struct loop_timer silence, total, again;
+    uint64_t last_ms; /* of the last authenticated byte */
+
+    struct http_transfer *transfer;
+    struct ohttp_client *ohttp;
+    struct bhttp_reader *reader;
+    struct sha256_ctx *response_hash, *content_hash;
+    uint64_t sent_ms;
+    uint8_t request[SHA256_LEN], response[SHA256_LEN], body[SHA256_LEN], content[SHA256_LEN];
+
+    char *shown[EXCHANGE_SHOWN];
+    char call[CALL_LEN + 1], price[40];
+    bool has_price;
+    struct buf refusal; /* an answer in clear */
+    unsigned status;    /* of the outer answer */
+
+    unsigned inner_status;
+    bool whole;       /* the inner answer is no stream */
+    bool any, broken; /* something was handed out; an error event of the worker was among it */
+    struct buf kept;  /* a whole answer, or the closing events of a stream */
+    struct buf usage_shown;
+    struct buf receipt, record;
+    unsigned record_tries;
+    struct api_fault fault; /* set: what came cannot be used */
+};
+
+static const char *const shown_names[EXCHANGE_SHOWN] = {
+    "x-request-id",
+    "openai-processing-ms",
+    "openai-version",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "www-authenticate",
+    "server-timing",
+    "cocoon-call",
+    "cocoon-price",
+    "cocoon-keyset",
+    "cocoon-next",
+};
+
+const char *exchange_shown(const struct exchange *x, size_t i, const char **name)
+{
+    *name = shown_names[i];
+    return x->shown[i];
+}
+
+const struct attest_verdict *exchange_verdict(const struct exchange *x)
+{
+    return x->verified ? &x->verified->verdict : NULL;
+}
+
+/* ---- The end ---- */
+
+static void drop_attempt(struct exchange *x)
+{
+    if (x->transfer)
+        http_transfer_cancel(x->transfer);
+    x->transfer = NULL;
+    ohttp_client_free(x->ohttp);
+    bhttp_reader_free(x->reader);
+    sha256_free(x->response_hash);
+    sha256_free(x->content_hash);
+    x->ohttp = NULL;
+    x->reader = NULL;
+    x->response_hash = x->content_hash = NULL;
+    buf_fini(&x->refusal);
+}
+
+static void stop(struct exchange *x)
+{
+    struct loop *l = x->client->loop;
+
+    x->state = EXCHANGE_OVER;
+    if (x->search)
+        search_cancel(x->search);
+    x->search = NULL;
+    drop_attempt(x);
+    loop_timer_cancel(l, &x->silence);
+    loop_timer_cancel(l, &x->total);
+    loop_timer_cancel(l, &x->again);
+}
+
+static void free_now(void *obj)
+{
+    struct exchange *x = obj;
+
+    verified_unref(x->verified);
+    for (size_t i = 0; i < EXCHANGE_SHOWN; i++)
+        free(x->shown[i]);
+    if (x->authorization)
+        explicit_bzero(x->authorization, strlen(x->authorization));
+    free(x->authorization);
+    free(x->require_line);
+    buf_wipe(&x->kept);
+    buf_fini(&x->usage_shown);
+    buf_fini(&x->receipt);
+    buf_fini(&x->record);
+    free(x);
+}
+
+void exchange_free(struct exchange *x)
+{
+    if (!x)
+        return;
+    stop(x);
+    loop_defer_free(x->client->loop, x, free_now);
+}
+
+static void fail(struct exchange *x)
+{
+    const struct api_fault fault = x->fault;
+
+    if (x->state == EXCHANGE_OVER)
+        return;
+    log_event(LOG_INFO, "request_failed", "call=%s error=%s", x->call[0] ? x->call : "-",
+              fault.error->name);
+    stop(x);
+    x->events->failed(x->arg, &fault, x->broken && x->any);
+}
+
+static void fail_with(struct exchange *x, const struct api_error *e, const char *text)
+{
+    if (text)
+        api_fault_text(&x->fault, e, NULL, "%s", text);
+    else
+        api_fault_set(&x->fault, e, NULL, NULL);
+    fail(x);
+}
+
+/* ---- Judging ---- */
+
+static void succeed(struct exchange *x)
+{
+    stop(x);
+    if (x->kept.len > 0)
+        x->events->content(x->arg, buf_span(&x->kept));
+    x->events->end(x->arg);
+}
+
+static const char *judge(struct exchange *x)
+{
+    struct evidence e = {
+        .keyset = &x->verified->keyset,
+        .env = attest_env_name(x->verified->verdict.env),
+        .kfp = SPAN_OF(x->verified->config.kfp),
+        .model = span_str(x->served),
+        .rid = span_str(x->rid),
+        .call = span_str(x->call),
+        .price = x->has_price ? span_str(x->price) : (struct span){0},
+        .sent_ms = x->sent_ms,
+        .received_ms = clock_wall_ms(),
+        .max_tokens = x->bounds.max_tokens,
+    };
+    memcpy(e.request, x->request, SHA256_LEN);
+    memcpy(e.response, x->response, SHA256_LEN);
+    memcpy(e.body, x->body, SHA256_LEN);
+    memcpy(e.content, x->content, SHA256_LEN);
+    const struct span shown = x->whole ? buf_span(&x->kept) : buf_span(&x->usage_shown);
+    const int error = shown.len > 0 ? counts_read(shown, &e.counts) : E_NOT_FOUND;
+    if (error == E_INVALID)
+        return "The answer's token counts cannot be read.";
+    e.has_counts = error == 0;
+    if (!e.has_counts && (x->whole || x->ask.rq->include_usage))
+        return "The answer shows no token counts.";
+    return evidence_judge(&e, x->receipt.len > 0 ? buf_span(&x->receipt) : (struct span){0},
+                          buf_span(&x->record));
+}
+
+static void conclude(struct exchange *x)
+{
+    const char *finding = judge(x);
+
+    if (!finding) {
+        succeed(x);
+        return;
+    }
+    log_event(LOG_WARN, "verification_failed", "call=%s why=\"%s\"", x->call, finding);
+    api_fault_text(&x->fault, &ERR_VERIFICATION_FAILED, NULL,
+                   "The answer could not be verified, so it cannot be trusted: %s", finding);
+    fail(x);
+}
+
+/* ---- The usage record, when no trailer brought it ---- */
+
+static void record_ask(void *arg);
+
+static void record_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
+{
+    struct exchange *x = arg;
+
+    (void)t;
+    (void)type;
+    x->status = status;
+}
+
+static void record_data(void *arg, struct http_transfer *t, struct span bytes)
+{
+    struct exchange *x = arg;
+
+    (void)t;
+    if (x->refusal.len + bytes.len <= REFUSAL_MAX)
+        buf_append(&x->refusal, bytes);
+    else
+        x->status = 0;
+}
+
+static void record_done(void *arg, struct http_transfer *t, int error)
+{
+    struct exchange *x = arg;
+
+    (void)t;
+    x->transfer = NULL;
+    if (error == 0 && x->status == 200)
+        (void)!receipts_read(buf_span(&x->refusal), &x->record);
+    buf_clear(&x->refusal);
+    if (x->record.len > 0 || ++x->record_tries >= RECORD_TRIES)
+        conclude(x);
+    else
+        loop_timer_set(x->client->loop, &x->again, RECORD_AGAIN_MS, record_ask, x);
+}
+
+static void record_ask(void *arg)
+{
+    static const struct http_transfer_events events = {record_head, record_data, record_done};
+    struct exchange *x = arg;
+    const char *fields[1] = {x->authorization};
+    char path[sizeof("/v1/billing/receipts/") + CALL_LEN];
+
+    snprintf(path, sizeof(path), "/v1/billing/receipts/%s", x->call);
+    x->status = 0;
+    if (client_fetch(x->client, path, fields, x->authorization ? 1 : 0, NULL, RECORD_MS, &events, x,
+                     &x->transfer) < 0) {
+        x->transfer = NULL;
+        conclude(x);
+    }
+}
+
+/* ---- The answer, opened ---- */
+
+/* What came cannot be used; said once, acted upon outside of the readers. */
+static void spoil(struct exchange *x, const struct api_error *e, const char *text)
+{
+    if (!x->fault.error)
+        api_fault_text(&x->fault, e, NULL, "%s", text);
+}
+
+static void take_head(struct exchange *x)
+{
+    const struct bhttp_head *h = bhttp_head_of(x->reader);
+    struct span type = SPAN(""), rid;
+
+    x->inner_status = h->status;
+    (void)!bhttp_field_get(h->fields, h->count, "content-type", &type);
+    x->whole =
+        h->status != 200 || !x->ask.rq->stream || !span_starts(type, SPAN("text/event-stream"));
+    if (h->status == 200 && (bhttp_field_get(h->fields, h->count, "cocoon-request-id", &rid) < 0 ||
+                             !span_is(rid, x->rid)))
+        spoil(x, &ERR_VERIFICATION_FAILED, "The answer is one to another request.");
+    if (h->status == 200 && x->whole && x->ask.rq->stream)
+        spoil(x, &ERR_VERIFICATION_FAILED, "A stream was asked for, and something else came.");
+}
+
+static void take_stream(struct exchange *x, struct span bytes)
+{
+    if (x->kept.len > 0 || stream_is_closing(bytes)) {
+        if (stream_is_usage(bytes) && x->usage_shown.len == 0)
+            buf_append(&x->usage_shown, bytes);
+        buf_append(&x->kept, bytes);
+        return;
+    }
+    x->broken = x->broken || stream_has_error(bytes);
+    x->any = true;
+    x->events->content(x->arg, bytes);
+}
+
+static void take_content(struct exchange *x, struct span bytes)
+{
+    sha256_update(x->content_hash, bytes);
+    if (x->kept.len + bytes.len > (x->inner_status == 200 ? INNER_MAX : REFUSAL_MAX))
+        spoil(x, &ERR_WORKER_ERROR, "The answer is too long.");
+    else if (x->whole)
+        buf_append(&x->kept, bytes);
+    else
+        take_stream(x, bytes);
+}
+
+static void take_trailers(struct exchange *x)
+{
+    size_t count = 0;
+    const struct bhttp_field *fields = bhttp_trailers_of(x->reader, &count);
+    struct span jws;
+
+    if (bhttp_field_get(fields, count, "cocoon-receipt", &jws) == 0)
+        buf_append(&x->receipt, jws);
+}
+
+static void read_inner(struct exchange *x)
+{
+    enum bhttp_event event = BHTTP_NEED_MORE;
+    struct span content;
+
+    while (!x->fault.error && x->state == EXCHANGE_OPEN) {
+        if (bhttp_next(x->reader, &event, &content) < 0) {
+            spoil(x, &ERR_VERIFICATION_FAILED, "What the worker sealed is no answer.");
+            return;
+        }
+        if (event == BHTTP_NEED_MORE || event == BHTTP_END)
+            return;
+        if (event == BHTTP_HEAD)
+            take_head(x);
+        else if (event == BHTTP_CONTENT)
+            take_content(x, content);
+        else
+            take_trailers(x);
+    }
+}
+
+static void on_chunk(void *arg, struct span plain, bool final)
+{
+    struct exchange *x = arg;
+
+    (void) final;
+    x->last_ms = loop_now(x->client->loop);
+    if (x->fault.error)
+        return;
+    bhttp_feed(x->reader, plain);
+    read_inner(x);
+}
+
+/* The worker's own refusal, authenticated. A complaint about the fields that stand outside as well
+ * means that they were changed on the way. */
+static void inner_refusal(struct exchange *x)
+{
+    if (api_fault_parse(&x->fault, x->inner_status, buf_span(&x->kept)) < 0)
+        api_fault_set(&x->fault, &ERR_WORKER_ERROR, NULL, NULL);
+    if (x->fault.error == &ERR_INVALID_HEADER)
+        api_fault_text(&x->fault, &ERR_VERIFICATION_FAILED, NULL,
+                       "The worker was told something else about this request than what is sealed "
+                       "in it (model, limits or date), and refused it.");
+    fail(x);
+}
+
+static void answer_whole(struct exchange *x)
+{
+    const bool none = !x->inner_status;
+
+    sha256_final(x->response_hash, x->response);
+    sha256_final(x->content_hash, x->content);
+    if (x->fault.error)
+        fail(x);
+    else if (none)
+        fail_with(x, &ERR_VERIFICATION_FAILED, "The worker's answer is empty.");
+    else if (x->inner_status != 200)
+        inner_refusal(x);
+    else if (x->broken)
+        fail_with(x, &ERR_STREAM_BROKEN, NULL);
+    else if (!x->whole && !span_ends(buf_span(&x->kept), SPAN("data: [DONE]\n\n")))
+        fail_with(x, &ERR_STREAM_BROKEN, NULL);
+    else if (x->record.len > 0)
+        conclude(x);
+    else {
+        x->state = EXCHANGE_RECORD;
+        record_ask(x);
+    }
+}
+
+#define CUT_SHORT                                                                                  \
+    "The encrypted answer was cut short or changed on the way: it does not end as its worker "     \
+    "ended it."
+
+static void answer_end(struct exchange *x, struct http_transfer *t)
+{
+    const struct span jws = http_transfer_trailer(t, "cocoon-usage");
+
+    if (jws.data)
+        buf_append(&x->record, jws);
+    const int error = ohttp_client_end(x->ohttp, on_chunk, x);
+    if (x->state != EXCHANGE_OPEN)
+        return;
+    if (error < 0)
+        spoil(x, &ERR_VERIFICATION_FAILED, CUT_SHORT);
+    bhttp_finish(x->reader);
+    read_inner(x);
+    if (x->state == EXCHANGE_OPEN)
+        answer_whole(x);
+}
+
+/* ---- The gateway's answer ---- */
+
+static void note_shown(struct exchange *x, struct http_transfer *t)
+{
+    for (size_t i = 0; i < EXCHANGE_SHOWN; i++) {
+        const struct span value = http_transfer_field(t, shown_names[i]);
+        free(x->shown[i]);
+        x->shown[i] = NULL;
+        if (value.len == 0 || value.len > 1024)
+            continue;
+        x->shown[i] = mem_zero(value.len + 1);
+        if (span_cstr(value, x->shown[i], value.len + 1) < 0) {
+            free(x->shown[i]);
+            x->shown[i] = NULL;
+        }
+    }
+}
+
+static bool note_call(struct exchange *x, struct http_transfer *t)
+{
+    const struct span call = http_transfer_field(t, "cocoon-call");
+    const struct span price = http_transfer_field(t, "cocoon-price");
+    uint8_t raw[CALL_LEN / 2];
+
+    x->call[0] = '\0';
+    if (call.len == CALL_LEN && hex_decode(raw, sizeof(raw), call) == 0)
+        hex_encode(x->call, SPAN_OF(raw));
+    x->has_price = span_visible(price, sizeof(x->price) - 1) &&
+                   span_cstr(price, x->price, sizeof(x->price)) == 0;
+    return x->call[0] != '\0';
+}
+
+static void post_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
+{
+    struct exchange *x = arg;
+    const bool called = note_call(x, t);
+    const struct span next = http_transfer_field(t, "cocoon-next");
+
+    note_shown(x, t);
+    x->status = status;
+    if (next.data)
+        directory_prefer(x->client->directory, buf_span(&x->ask.rq->model), next);
+    if (status < 200 || status > 299) {
+        x->state = EXCHANGE_REFUSED;
+        return;
+    }
+    x->state = EXCHANGE_OPEN;
+    if (status != 200 || !span_ieq(type, SPAN("message/ohttp-chunked-res")))
+        fail_with(x, &ERR_VERIFICATION_FAILED,
+                  "The gateway answered without encryption; the answer was thrown away.");
+    else if (!called)
+        fail_with(x, &ERR_VERIFICATION_FAILED, "The gateway's answer names no call.");
+}
+
+static void post_data(void *arg, struct http_transfer *t, struct span bytes)
+{
+    struct exchange *x = arg;
+
+    (void)t;
+    if (x->state == EXCHANGE_REFUSED) {
+        if (x->refusal.len + bytes.len <= REFUSAL_MAX)
+            buf_append(&x->refusal, bytes);
+        return;
+    }
+    if (x->state != EXCHANGE_OPEN)
+        return;
+    sha256_update(x->response_hash, bytes);
+    if (ohttp_client_open(x->ohttp, bytes, on_chunk, x) < 0)
+        spoil(x, &ERR_VERIFICATION_FAILED, CUT_SHORT);
+    if (x->fault.error)
+        fail(x);
+}
+
+static void find(struct exchange *x);
+
+/* ---- Another worker ---- */
+
+static void note_tried(struct exchange *x)
+{
+    if (x->wish.tried_count < TRIED_MAX)
+        memcpy(x->wish.tried[x->wish.tried_count++], x->verified->config.kfp, KFP_LEN);
+}
+
+static bool goes_on(struct exchange *x)
+{
+    const struct span text = buf_span(&x->refusal);
+
+    if (x->status == 503 && refusal_is(text, "retry_other_worker") && x->retries < RETRIES_MAX) {
+        x->retries++;
+        note_tried(x);
+        x->wish.fresh = false;
+        return true;
+    }
+    if (x->status == 400 && refusal_is(text, "ohttp_key") && !x->refetched) {
+        x->refetched = true;
+        directory_forget(x->client->directory, x->verified->config.kfp);
+        x->wish.fresh = true;
+        return true;
+    }
+    return false;
+}
+
+static void refused(struct exchange *x)
+{
+    if (goes_on(x)) {
+        drop_attempt(x);
+        find(x);
+        return;
+    }
+    refusal_read(x->status, buf_span(&x->refusal), &x->fault);
+    fail(x);
+}
+
+static void post_done(void *arg, struct http_transfer *t, int error)
+{
+    struct exchange *x = arg;
+
+    x->transfer = NULL;
+    if (error == 0 && x->state == EXCHANGE_REFUSED)
+        refused(x);
+    else if (error == 0 && x->state == EXCHANGE_OPEN)
+        answer_end(x, t);
+    else if (x->state == EXCHANGE_OPEN)
+        fail_with(x, &ERR_VERIFICATION_FAILED, CUT_SHORT);
+    else if (error == E_PROTOCOL)
+        fail_with(x, &ERR_GATEWAY_UNREACHABLE,
+                  "The gateway could not be spoken to: its certificate is not trusted, or what it "
+                  "speaks is not HTTP.");
+    else
+        fail_with(x, &ERR_GATEWAY_UNREACHABLE, NULL);
+}
+
+/* ---- Sealing and sending ---- */
+
+static int seal(struct exchange *x, struct buf *sealed)
+{
+    AUTO(buf_wipe) struct buf body = {0};
+    AUTO(buf_wipe) struct buf plain = {0};
+    const struct inner_ask ask = {
+        .rq = x->ask.rq,
+        .served_model = span_str(x->served),
+        .rid = span_str(x->rid),
+        .bounds = x->bounds,
+        .padding = x->client->padding,
+        .ping_ms = x->client->ping_ms,
+        .client_key = SPAN_OF(x->client->key),
+        .date = (time_t)(clock_wall_ms() / 1000),
+    };
+    struct inner_ask whole = ask;
+
+    TRY(request_forward(x->ask.rq, span_str(x->served), &body));
+    sha256(x->body, buf_span(&body));
+    whole.body = buf_span(&body);
+    inner_write(&whole, &plain);
+    const enum aead_id aead =
+        x->verified->config.aes_256_gcm ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
+    TRY(ohttp_client_new(&x->ohttp, &x->verified->config, x->verified->public, aead));
+    TRY(ohttp_client_seal(x->ohttp, buf_span(&plain), sealed));
+    sha256(x->request, buf_span(sealed));
+    return 0;
+}
+
+struct lines {
+    struct arena arena;
+    const char *at[FIELDS_MAX];
+    size_t count;
+};
+
+static void line(struct lines *l, const char *text)
+{
+    CHECK(l->count < FIELDS_MAX);
+    l->at[l->count++] = text;
+}
+
+/* Exactly the outer fields of wire.md §6. */
+static void outer_lines(struct exchange *x, struct lines *l)
+{
+    const struct request *rq = x->ask.rq;
+    char kfp[2 * KFP_LEN + 1], tag[TAG_LEN + 1];
+    struct arena *a = &l->arena;
+
+    hex_encode(kfp, SPAN_OF(x->verified->config.kfp));
+    inner_tag(tag, SPAN_OF(x->client->key), "route", buf_span(&rq->conversation));
+    if (x->authorization)
+        line(l, x->authorization);
+    line(l, "Content-Type: message/ohttp-chunked-req");
+    line(l, "Accept: message/ohttp-chunked-res");
+    line(l, "Incremental: ?1");
+    line(l, arena_printf(a, "Cocoon-Key: %s", kfp));
+    line(l, arena_printf(a, "Cocoon-Model: %s", x->served));
+    line(l, arena_printf(a, "Cocoon-Max-Tokens: %lld", (long long)x->bounds.max_tokens));
+    line(l, arena_printf(a, "Cocoon-Max-Input: %lld", (long long)x->bounds.max_input));
+    line(l, rq->stream ? "Cocoon-Stream: ?1" : "Cocoon-Stream: ?0");
+    line(l, arena_printf(a, "Cocoon-Affinity: %s", tag));
+    if (rq->max_coefficient >= 0)
+        line(l, arena_printf(a, "Cocoon-Max-Coefficient: %lld", (long long)rq->max_coefficient));
+    if (rq->timeout_ms > 0)
+        line(l, arena_printf(a, "Cocoon-Timeout: %llu",
+                             (unsigned long long)((rq->timeout_ms + 999) / 1000)));
+    if (x->require_line)
+        line(l, x->require_line);
+}
+
+static int post(struct exchange *x)
+{
+    static const struct http_transfer_events events = {post_head, post_data, post_done};
+    AUTO(buf_fini) struct buf sealed = {0};
+    struct lines l = {.count = 0};
+
+    TRY(seal(x, &sealed));
+    x->reader = bhttp_reader_new(false, ANSWER_MAX);
+    x->response_hash = sha256_new();
+    x->content_hash = sha256_new();
+    x->state = EXCHANGE_SENT;
+    x->sent_ms = clock_wall_ms();
+    x->last_ms = loop_now(x->client->loop);
+    outer_lines(x, &l);
+    const int error = client_fetch(x->client, "/v1/confidential/ohttp", l.at, l.count, &sealed, 0,
+                                   &events, x, &x->transfer);
+    arena_fini(&l.arena);
+    if (error < 0)
+        x->transfer = NULL;
+    return error;
+}
+
+static void found(void *arg, struct verified *v, const char *served, const struct api_fault *fault)
+{
+    struct exchange *x = arg;
+
+    x->search = NULL;
+    if (!v) {
+        x->fault = *fault;
+        fail(x);
+        return;
+    }
+    verified_unref(x->verified);
+    x->verified = verified_ref(v);
+    snprintf(x->served, sizeof(x->served), "%s", served);
+    if (post(x) < 0)
+        fail_with(x, &ERR_INTERNAL, "The request could not be encrypted or sent.");
+}
+
+static void find(struct exchange *x)
+{
+    x->state = EXCHANGE_FINDING;
+    x->search = directory_find(x->client->directory, &x->wish, found, x);
+}
+
+/* ---- Deadlines ---- */
+
+static void total_due(void *arg)
+{
+    fail_with(arg, &ERR_UPSTREAM_TIMEOUT, NULL);
+}
+
+/* Bytes that are not authenticated prove nothing, and do not count. */
+static void silence_due(void *arg)
+{
+    struct exchange *x = arg;
+    const uint64_t now = loop_now(x->client->loop);
+
+    if (x->paused || x->state == EXCHANGE_FINDING || x->state == EXCHANGE_RECORD)
+        x->last_ms = now;
+    if (now - x->last_ms >= x->client->silence_ms)
+        fail_with(x, &ERR_UPSTREAM_TIMEOUT, NULL);
+    else
+        loop_timer_set(x->client->loop, &x->silence, x->last_ms + x->client->silence_ms - now,
+                       silence_due, x);
+}
+
+static uint64_t total_of(const struct exchange *x)
+{
+    const uint64_t own = x->ask.rq->timeout_ms, most = x->client->total_ms;
+
+    return own > 0 && own < most ? own : most;
+}
+
+/* ---- Start ---- */
+
+static int copy_lines(struct exchange *x, const struct exchange_ask *ask)
+{
+    AUTO(buf_wipe) struct buf text = {0};
+
+    if (ask->authorization) {
+        buf_printf(&text, "Authorization: %s", ask->authorization);
+        if (strpbrk(ask->authorization, "\r\n"))
+            return E_INVALID;
+        x->authorization = mem_strdup(buf_cstr(&text));
+        buf_wipe(&text);
+    }
+    if (ask->require_text.len > 0) {
+        buf_printf(&text, "Cocoon-Require: %.*s", SPAN_FMT(ask->require_text));
+        x->require_line = mem_strdup(buf_cstr(&text));
+        if (strpbrk(x->require_line, "\r\n"))
+            return E_INVALID;
+    }
+    return 0;
+}
+
+static void name_request(struct exchange *x, struct span rid)
+{
+    uint8_t raw[RID_BYTES];
+
+    if (span_visible(rid, RID_MAX) && span_cstr(rid, x->rid, sizeof(x->rid)) == 0)
+        return;
+    random_bytes(raw, sizeof(raw));
+    hex_encode(x->rid, SPAN_OF(raw));
+}
+
+int exchange_start(struct exchange **out, struct client *c, const struct exchange_ask *ask,
+                   const struct exchange_events *ev, void *arg)
+{
+    struct exchange *x = mem_zero(sizeof(*x));
+
+    x->client = c;
+    x->ask = *ask;
+    x->events = ev;
+    x->arg = arg;
+    name_request(x, ask->rid);
+    x->wish.model = buf_span(&ask->rq->model);
+    x->wish.require = ask->require;
+    x->bounds =
+        inner_bounds_of(ask->rq, ask->rq->body.len, c->default_output, c->template_allowance);
+    if (copy_lines(x, ask) < 0 || !span_visible(x->wish.model, MODEL_LEN)) {
+        free_now(x);
+        return E_INVALID;
+    }
+    x->last_ms = loop_now(c->loop);
+    loop_timer_set(c->loop, &x->total, total_of(x), total_due, x);
+    loop_timer_set(c->loop, &x->silence, c->silence_ms, silence_due, x);
+    find(x);
+    *out = x;
+    return 0;
+}
+
+void exchange_pause(struct exchange *x, bool paused)
+{
+    if (x->paused == paused || x->state == EXCHANGE_OVER)
+        return;
+    x->paused = paused;
+    if (!paused)
+        x->last_ms = loop_now(x->client->loop);
+    if (x->transfer && x->state == EXCHANGE_OPEN)
+        http_transfer_pause(x->transfer, paused);
+}

@@ -1,0 +1,45 @@
+/* One request, end to end: a verified worker, the sealed message, its answer opened chunk by chunk
+ * and held against receipt and record. Fails closed: nothing is ever sent or taken in clear. */
+#ifndef CLIENT_CORE_EXCHANGE_H
+#define CLIENT_CORE_EXCHANGE_H
+
+#include "client/core/directory.h"
+
+struct exchange;
+
+struct exchange_ask {
+    const struct request *rq;  /* must outlive the exchange, its body too */
+    const char *authorization; /* value for the gateway alone; NULL: none */
+    struct span rid;           /* ≤ 64 visible ASCII; empty: one is drawn */
+    struct span require_text;  /* Cocoon-Require as given; empty: none */
+    struct attest_require require;
+};
+
+/* Called from the loop, never from inside exchange_start. Exactly one of end and failed, last. */
+struct exchange_events {
+    /* Authenticated bytes for the application: of a stream piece by piece; of an answer in one
+     * piece all of it, once it is verified. */
+    void (*content)(void *arg, struct span bytes);
+    /* Everything has been verified. */
+    void (*end)(void *arg);
+    /* told: the stream's last event already was an error. */
+    void (*failed)(void *arg, const struct api_fault *fault, bool told);
+};
+
+MUST_CHECK int exchange_start(struct exchange **out, struct client *c,
+                              const struct exchange_ask *ask, const struct exchange_events *ev,
+                              void *arg);
+/* Ends it if it still runs: the gateway sees the connection close and cancels. Not from inside a
+ * callback but `end` and `failed`. */
+void exchange_free(struct exchange *x);
+/* Back-pressure. */
+void exchange_pause(struct exchange *x, bool paused);
+
+/* A field of the gateway's last answer that may be shown (api.md §3.1, §3.2), or NULL: the i-th of
+ * EXCHANGE_SHOWN with its name. */
+enum { EXCHANGE_SHOWN = 18 };
+const char *exchange_shown(const struct exchange *x, size_t i, const char **name);
+/* Of the worker that was asked; NULL before. */
+const struct attest_verdict *exchange_verdict(const struct exchange *x);
+
+#endif

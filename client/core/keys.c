@@ -1,0 +1,301 @@
+/* One key: its attestation document fetched through the gateway and judged here, in the offload
+ * pool, against this client's own policy (attestation.md §5, wire.md §8). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "client/core/directory_impl.h"
+
+enum { DOCUMENT_MS = 15000, REFUSED_MS = 20000, STATUS_S = 600, KEYS_MAX = 512 };
+
+/* Owns all it needs: the entry may be forgotten meanwhile. */
+struct verify_job {
+    struct offload_job job;
+    struct key_entry *key; /* NULL: nobody waits any more */
+    uint8_t kfp[KFP_LEN];
+    struct buf document;
+    struct attest_policy *policy;
+    struct collateral_cache *cache;
+    bool insecure_dev;
+    uint64_t now_s;
+    struct verified *verified; /* NULL: refused */
+    struct attest_verdict verdict;
+    const char *refusal;
+};
+
+/* ---- In the pool ---- */
+
+static const char *find_config(const struct keyset *ks, const uint8_t kfp[static KFP_LEN],
+                               struct key_config *out)
+{
+    for (size_t i = 0; i < ks->hpke_count; i++)
+        if (key_config_parse(out, ks->hpke[i]) == 0 && memcmp(out->kfp, kfp, KFP_LEN) == 0)
+            return NULL;
+    return "The attestation document is for other keys than the gateway said.";
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What the verifier accepted, held against what this client asked for. NULL: it is what it wants.
+ */
+static const char *judge(struct verify_job *j, struct verified *v)
+{
+    if (v->verdict.env == ATTEST_UNATTESTED)
+        return "The worker shows no evidence.";
+    if (v->verdict.env == ATTEST_INSECURE_DEV && !j->insecure_dev)
+        return "The worker's evidence is for development only.";
+    if (keyset_valid_at(&v->keyset, j->now_s) < 0)
+        return "The worker's keys are outside their time.";
+    const char *why = find_config(&v->keyset, j->kfp, &v->config);
+    if (!why && hpke_public_from(&v->public, SPAN_OF(v->config.public_key)) < 0)
+        why = "The worker's key is no key.";
+    v->until_s = least(least(v->verdict.valid_until, v->keyset.not_after), j->now_s + STATUS_S);
+    return why;
+}
+
+static void job_work(struct offload_job *job)
+{
+    struct verify_job *j = CONTAINER(job, struct verify_job, job);
+    const struct attest_input in = {
+        .document = buf_span(&j->document),
+        .now_s = j->now_s,
+        .policy = j->policy,
+        .cache = j->cache,
+    };
+    struct verified *v = mem_zero(sizeof(*v));
+
+    v->refs = 1;
+    if (attest_verify(&in, &v->keyset, &v->verdict) < 0) {
+        j->verdict = v->verdict;
+        free(v);
+        return;
+    }
+    j->verdict = v->verdict;
+    j->refusal = judge(j, v);
+    if (j->refusal)
+        verified_unref(v);
+    else
+        j->verified = v;
+}
+
+/* ---- The end of a look ---- */
+
+static void refuse(struct key_entry *k, const char *sentence)
+{
+    char hex[17];
+
+    hex_encode(hex, span_cut(SPAN_OF(k->kfp), 0, 8));
+    snprintf(k->refusal_text, sizeof(k->refusal_text), "%s", sentence);
+    k->refusal = k->refusal_text;
+    k->again_ms = loop_now(k->directory->client->loop) + REFUSED_MS;
+    verified_unref(k->verified);
+    k->verified = NULL;
+    log_event(LOG_WARN, "worker_refused", "key=%s why=\"%s\"", hex, k->refusal_text);
+}
+
+static void finish(struct key_entry *k)
+{
+    k->busy = false;
+    buf_fini(&k->document);
+    searches_look(k->directory);
+}
+
+static void accept(struct key_entry *k, struct verified *v)
+{
+    char hex[17];
+
+    hex_encode(hex, span_cut(SPAN_OF(k->kfp), 0, 8));
+    verified_unref(k->verified);
+    k->verified = v;
+    k->refusal = NULL;
+    log_event(LOG_INFO, "worker_verified", "key=%s env=%s measurement=\"%s\" tcb=%s until=%llu",
+              hex, attest_env_name(v->verdict.env), v->verdict.measurement,
+              tcb_status_name(v->verdict.status), (unsigned long long)v->until_s);
+}
+
+static void refuse_verdict(struct key_entry *k, const struct attest_verdict *v)
+{
+    char text[320];
+
+    snprintf(text, sizeof(text), "%s (%s)%s%s", attest_reason_sentence(v->reason),
+             attest_reason_name(v->reason), v->detail[0] ? ": " : "", v->detail);
+    refuse(k, text);
+}
+
+static void job_done(struct offload_job *job)
+{
+    struct verify_job *j = CONTAINER(job, struct verify_job, job);
+    struct key_entry *k = j->key;
+
+    if (k) {
+        k->job = NULL;
+        if (j->verified)
+            accept(k, verified_ref(j->verified));
+        else if (j->refusal)
+            refuse(k, j->refusal);
+        else
+            refuse_verdict(k, &j->verdict);
+        finish(k);
+    }
+    verified_unref(j->verified);
+    buf_fini(&j->document);
+    attest_policy_unref(j->policy);
+    free(j);
+}
+
+static int verify(struct key_entry *k)
+{
+    const struct client *c = k->directory->client;
+    struct verify_job *j = mem_zero(sizeof(*j));
+
+    j->job = (struct offload_job){.work = job_work, .done = job_done};
+    j->key = k;
+    memcpy(j->kfp, k->kfp, KFP_LEN);
+    buf_take(&j->document, &k->document);
+    j->policy = attest_policy_ref(c->policy);
+    j->cache = c->cache;
+    j->insecure_dev = c->insecure_dev;
+    j->now_s = clock_wall_ms() / 1000;
+    k->job = j;
+    const int error = offload_submit(c->offload, &j->job);
+    if (error == 0)
+        return 0;
+    k->job = NULL;
+    buf_fini(&j->document);
+    attest_policy_unref(j->policy);
+    free(j);
+    return error;
+}
+
+/* ---- The document ---- */
+
+static void document_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
+{
+    struct key_entry *k = arg;
+
+    (void)t;
+    (void)type;
+    k->status = status;
+}
+
+static void document_data(void *arg, struct http_transfer *t, struct span bytes)
+{
+    struct key_entry *k = arg;
+
+    (void)t;
+    if (k->document.len + bytes.len <= ATTEST_MAX_DOCUMENT)
+        buf_append(&k->document, bytes);
+    else
+        k->status = 0; /* no document is that long */
+}
+
+static void document_done(void *arg, struct http_transfer *t, int error)
+{
+    struct key_entry *k = arg;
+
+    (void)t;
+    k->transfer = NULL;
+    if (error == 0 && k->status == 200) {
+        if (verify(k) == 0)
+            return;
+        refuse(k, "Too many workers are being verified.");
+    } else {
+        refuse(k, "The gateway did not hand over the worker's attestation document.");
+    }
+    finish(k);
+}
+
+bool key_begin(struct key_entry *k)
+{
+    static const struct http_transfer_events events = {document_head, document_data, document_done};
+    char path[sizeof("/v1/confidential/attestation/") + 2 * KFP_LEN] =
+        "/v1/confidential/attestation/";
+
+    if (k->busy)
+        return true;
+    if (k->refusal && loop_now(k->directory->client->loop) < k->again_ms)
+        return false;
+    hex_encode(path + strlen(path), SPAN_OF(k->kfp));
+    k->status = 0;
+    buf_clear(&k->document);
+    if (client_fetch(k->directory->client, path, NULL, 0, NULL, DOCUMENT_MS, &events, k,
+                     &k->transfer) < 0) {
+        k->transfer = NULL;
+        return false;
+    }
+    k->busy = true;
+    return true;
+}
+
+/* ---- Keeping them ---- */
+
+static void key_free(struct key_entry *k)
+{
+    if (k->transfer)
+        http_transfer_cancel(k->transfer);
+    if (k->job)
+        k->job->key = NULL;
+    verified_unref(k->verified);
+    buf_fini(&k->document);
+    free(k);
+}
+
+/* Keys live for an hour, so those that nobody verified lately are gone for good. */
+static void keys_sweep(struct directory *d)
+{
+    const uint64_t now_s = clock_wall_ms() / 1000;
+    size_t at = 0;
+    struct span kfp;
+    void *value;
+
+    while (map_next(&d->keys, &at, &kfp, &value)) {
+        struct key_entry *k = value;
+        if (k->busy || (k->verified && k->verified->until_s > now_s))
+            continue;
+        (void)map_del(&d->keys, kfp);
+        key_free(k);
+    }
+}
+
+struct key_entry *key_get(struct directory *d, const uint8_t kfp[static KFP_LEN])
+{
+    struct key_entry *k = map_get(&d->keys, span_of(kfp, KFP_LEN));
+
+    if (k)
+        return k;
+    if (d->keys.len >= KEYS_MAX)
+        keys_sweep(d);
+    if (d->keys.len >= KEYS_MAX)
+        return NULL;
+    k = mem_zero(sizeof(*k));
+    k->directory = d;
+    memcpy(k->kfp, kfp, KFP_LEN);
+    (void)map_put(&d->keys, SPAN_OF(k->kfp), k);
+    return k;
+}
+
+void key_forget(struct directory *d, const uint8_t kfp[static KFP_LEN])
+{
+    struct key_entry *k = map_get(&d->keys, span_of(kfp, KFP_LEN));
+
+    if (!k || k->busy)
+        return;
+    (void)map_del(&d->keys, SPAN_OF(k->kfp));
+    key_free(k);
+}
+
+void keys_free(struct directory *d)
+{
+    size_t at = 0;
+    struct span kfp;
+    void *value;
+
+    while (map_next(&d->keys, &at, &kfp, &value))
+        key_free(value);
+    map_fini(&d->keys);
+}

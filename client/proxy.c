@@ -1,0 +1,116 @@
+/* The local endpoint brought up, drained and taken down. */
+#include "client/proxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+
+enum { DAEMONS = 8, DRAIN_LOOK_MS = 20, PATH_LEN = 1024 };
+
+static int bad(char why[static 300], const char *what, int error)
+{
+    snprintf(why, 300, "%s: %s", what, error_name(error));
+    return error;
+}
+
+static int start_client(struct proxy *p, char why[static 300])
+{
+    const struct client_config *s = p->config;
+    const char *home = getenv("HOME");
+    char key_file[PATH_LEN];
+
+    snprintf(key_file, sizeof(key_file), "%s/.cocoon-client.key", home ? home : ".");
+    const struct client_options o = {
+        .gateway = s->gateway,
+        .ca_file = s->ca_file,
+        .policy_file = s->policy,
+        .release_keys = s->release_keys.items,
+        .release_key_count = s->release_keys.count,
+        .key_file = s->key_file[0] ? s->key_file : key_file,
+        .insecure_dev = s->insecure_dev,
+        .silence_ms = (uint64_t)s->silence_ms,
+        .total_ms = (uint64_t)s->total_ms,
+        .ping_ms = (uint64_t)s->ping_ms,
+        .padding = s->padding,
+        .default_output = s->default_output,
+        .template_allowance = s->template_allowance,
+    };
+
+    return client_new(&p->client, p->loop, p->offload, &o, why);
+}
+
+static int start_server(struct proxy *p, char why[static 300])
+{
+    struct http_server_options o = http_server_defaults;
+    struct net_addr at;
+    int error;
+
+    o.daemons = DAEMONS;
+    o.connection_limit = (unsigned)p->config->connections;
+    o.header_max = (size_t)p->config->header_bytes;
+    if ((error = net_addr_parse(&at, p->config->listen)) < 0 ||
+        (error = http_server_new(&p->server, p->loop, &o, &call_handler, p)) < 0 ||
+        (error = http_server_listen(p->server, &at, -1)) < 0)
+        return bad(why, p->config->listen, error);
+    return 0;
+}
+
+static void announce(const struct proxy *p)
+{
+    struct net_addr at;
+    char text[160];
+
+    http_server_addr(p->server, 0, &at);
+    net_addr_text(&at, text, sizeof(text));
+    log_event(LOG_INFO, "listening", "at=%s version=%s", text, cocoon_version);
+    if (!attest_policy_production(p->client->policy))
+        log_event(LOG_WARN, "insecure_dev",
+                  "note=the-policy-is-for-development-nothing-here-is-confidential");
+}
+
+int proxy_start(struct proxy *p, char why[static 300])
+{
+    int error;
+
+    list_init(&p->calls);
+    if ((error = offload_new(&p->offload, p->loop, (unsigned)p->config->offload_threads)) < 0)
+        return bad(why, "threads", error);
+    TRY(start_client(p, why));
+    TRY(start_server(p, why));
+    announce(p);
+    return 0;
+}
+
+static void drain_look(void *arg)
+{
+    struct proxy *p = arg;
+
+    if (list_empty(&p->calls) || clock_mono_ms() >= p->drain_until_ms)
+        loop_stop(p->loop);
+    else
+        loop_timer_set(p->loop, &p->drain, DRAIN_LOOK_MS, drain_look, p);
+}
+
+void proxy_drain(struct proxy *p)
+{
+    if (p->draining)
+        return;
+    p->draining = true;
+    http_server_quiesce(p->server);
+    p->drain_until_ms = clock_mono_ms() + (uint64_t)p->config->drain_ms;
+    drain_look(p);
+}
+
+void proxy_stop(struct proxy *p)
+{
+    LIST_FOREACH_SAFE(it, &p->calls)
+        call_fail(CONTAINER(it, struct call, link), &ERR_OVERLOADED, NULL, NULL);
+    http_server_free(p->server);
+    loop_timer_cancel(p->loop, &p->drain);
+    if (p->offload)
+        offload_free(p->offload);
+    client_free(p->client);
+}
