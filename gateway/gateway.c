@@ -113,7 +113,8 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     pool_on_capacity(g->pool, capacity_changed, g);
     g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
     loop_hook_add(g->loop, &g->wake);
-    g->projection = projection_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public);
+    g->projection =
+        projection_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public, s->connections);
     return pool_listen(g->pool, &at);
 }
 

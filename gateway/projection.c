@@ -17,6 +17,7 @@ struct projection {
     struct loop_timer timer;
     char gw_key[160], load_key[160];
     const char *tunnel;
+    int64_t capacity;
     bool soon;
 };
 
@@ -46,9 +47,40 @@ static void models_write(const struct pool_view *v, struct buf *out)
     }
 }
 
+static void hours_write(const struct pool_view *v, struct buf *out)
+{
+    buf_append_str(out, v->hours ? "\"hours\":{" : "\"hours\":null");
+    for (size_t day = 0; v->hours && day < POOL_DAYS; day++) {
+        buf_printf(out, "%s\"%s\":\"", day ? "," : "", pool_days[day]);
+        buf_json_escape(out, span_str(v->hours[day]));
+        buf_append_str(out, "\"");
+    }
+    buf_append_str(out, v->hours ? "}" : "");
+}
+
+/* Any gateway may have seen it first: what the entry says of that stays. */
+static const char keep_first[] =
+    "local old = redis.call('GET', KEYS[1]) "
+    "local first = old and string.match(old, '\"first_seen\":(%d+)}$') or ARGV[2] "
+    "return redis.call('SET', KEYS[1], ARGV[1] .. first .. '}', 'EX', ARGV[3])";
+
+/* json lacks its end: the second of the first sight, and the brace. */
+static void set_worker(struct projection *p, const char *key, struct span json, uint64_t now_s)
+{
+    char now[24], life[12];
+
+    snprintf(now, sizeof(now), "%llu", (unsigned long long)now_s);
+    snprintf(life, sizeof(life), "%d", WORKER_LIFE_S);
+    const struct span argv[] = {SPAN("EVAL"), span_str(keep_first), SPAN("1"),     span_str(key),
+                                json,         span_str(now),        span_str(life)};
+    if (redis_command(p->redis, argv[3], argv, 7, nothing, NULL) < 0)
+        return; /* away: the next round writes it */
+}
+
 static void write_worker(struct projection *p, const struct pool_view *v)
 {
     char key[64], keyset[2 * SHA256_LEN + 1];
+    uint64_t now_s = clock_wall_ms() / 1000;
     struct buf j = {0};
 
     hex_encode(keyset, SPAN_OF(v->keyset));
@@ -60,10 +92,12 @@ static void write_worker(struct projection *p, const struct pool_view *v)
                "\"ask\":%lld,\"max\":%lld,",
                v->wid, v->payout, v->attestation, keyset, (long long)v->ask, (long long)v->max);
     buf_printf(&j, "\"accepting\":%s,\"last_seen\":%llu,\"models\":[",
-               v->accepting ? "true" : "false", (unsigned long long)(clock_wall_ms() / 1000));
+               v->accepting ? "true" : "false", (unsigned long long)now_s);
     models_write(v, &j);
-    buf_append_str(&j, "]}");
-    set_with_life(p, key, buf_span(&j), WORKER_LIFE_S);
+    buf_append_str(&j, "],");
+    hours_write(v, &j);
+    buf_append_str(&j, ",\"first_seen\":");
+    set_worker(p, key, buf_span(&j), now_s);
     buf_fini(&j);
 }
 
@@ -108,10 +142,12 @@ void projection_write(struct projection *p)
 
     if (!redis_up(p->redis))
         return;
-    buf_printf(
-        &j,
-        "{\"format\":\"cgw/gateway-entry/v1\",\"tunnel\":\"%s\",\"version\":\"%s\",\"seen\":%llu}",
-        p->tunnel, cocoon_version, (unsigned long long)(clock_wall_ms() / 1000));
+    buf_printf(&j,
+               "{\"format\":\"cgw/gateway-entry/"
+               "v1\",\"tunnel\":\"%s\",\"version\":\"%s\",\"capacity\":%lld,"
+               "\"seen\":%llu}",
+               p->tunnel, cocoon_version, (long long)p->capacity,
+               (unsigned long long)(clock_wall_ms() / 1000));
     set_with_life(p, p->gw_key, buf_span(&j), LIFE_S);
     buf_fini(&j);
     drop(p, p->load_key);
@@ -140,7 +176,7 @@ void projection_changed(struct projection *p)
 }
 
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *pool,
-                                  const char *instance, const char *tunnel)
+                                  const char *instance, const char *tunnel, int64_t capacity)
 {
     struct projection *p = mem_zero(sizeof(*p));
 
@@ -148,6 +184,7 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
     p->redis = r;
     p->pool = pool;
     p->tunnel = tunnel;
+    p->capacity = capacity;
     snprintf(p->gw_key, sizeof(p->gw_key), "gw:%s", instance);
     snprintf(p->load_key, sizeof(p->load_key), "load:%s", instance);
     loop_timer_set(l, &p->timer, 0, write_again, p);

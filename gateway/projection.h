@@ -9,9 +9,11 @@
 struct projection;
 
 /* Every 5 s, within 250 ms of a change, and once Redis has come back: gw:{instance}, worker:{iid},
- * load:{instance}, the first and last with a life of 15 s. */
+ * load:{instance}, the first and last with a life of 15 s. capacity: clients' connections at a
+ * time.
+ */
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *p,
-                                  const char *instance, const char *tunnel);
+                                  const char *instance, const char *tunnel, int64_t capacity);
 /* Something changed: written within 250 ms, together with what else changes until then. */
 void projection_changed(struct projection *p);
 void projection_write(struct projection *p);

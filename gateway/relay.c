@@ -18,14 +18,19 @@ static const struct gateway_config *settings(const struct call *c)
 
 /* ---- Another worker, or the end ---- */
 
+static void note_tried(struct call *c)
+{
+    if (c->query.tried_count < POOL_MAX_TRIED)
+        c->query.tried[c->query.tried_count++] = c->worker;
+}
+
 enum step_result relay_retry(struct call *c, const struct api_error *e)
 {
     api_fault_set(&c->fault, e, NULL, NULL);
     buf_wipe(&c->inner);
     buf_wipe(&c->held);
     c->inner_status = 0;
-    if (c->query.tried_count < POOL_MAX_TRIED)
-        c->query.tried[c->query.tried_count++] = c->worker;
+    note_tried(c);
     if (c->event_sent || ++c->attempt >= (uint32_t)settings(c)->attempts)
         return STEP_FAIL;
     c->gateway->metrics.retries++;
@@ -58,7 +63,11 @@ static void relay_failed(void *arg, enum dispatch_failure why)
 {
     struct call *c = arg;
 
-    if (why == DISPATCH_BUSY && !c->event_sent)
+    bool away = why == DISPATCH_BUSY || why == DISPATCH_PRICE;
+
+    if (why == DISPATCH_PRICE)
+        note_tried(c);
+    if (away && !c->event_sent)
         go_elsewhere(c);
     else
         retry_or_fail(c, &ERR_WORKER_ERROR);

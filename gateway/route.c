@@ -16,11 +16,18 @@ void route_unqueue(struct call *c)
 
 static void say_no_capacity(struct call *c, const struct pool_excluded *w)
 {
+    char ask[80] = "";
+
+    if (w->price > 0 && w->full + w->tried == 0)
+        snprintf(ask, sizeof(ask), " The lowest price asked is %lld/1000.",
+                 (long long)w->lowest_ask);
     api_fault_text(&c->fault, &ERR_NO_CAPACITY, NULL,
                    "No worker can take this request now: of %zu, %zu do not serve the model, %zu "
                    "are full, %zu are draining, "
-                   "%zu are not ready, %zu failed on this request.",
-                   w->total, w->model + w->endpoint, w->full, w->draining, w->not_ready, w->tried);
+                   "%zu are not ready, %zu ask for more than it pays, %zu failed on this "
+                   "request.%s",
+                   w->total, w->model + w->endpoint, w->full, w->draining, w->not_ready, w->price,
+                   w->tried, ask);
     c->fault.retry_after_ms = RETRY_AFTER_MS;
 }
 
@@ -69,6 +76,7 @@ enum step_result call_route(struct call *c)
 
     c->query.model = buf_span(&c->rq.model);
     c->query.endpoint = c->rq.endpoint;
+    c->query.coefficient = CALL_COEFFICIENT;
     c->query.expected_tokens = c->max_tokens < EXPECTED_MAX ? c->max_tokens + 1 : EXPECTED_MAX;
     struct pool_worker *w = pool_choose(c->gateway->pool, &c->query, &why);
     if (!w && c->fault.error)

@@ -41,8 +41,9 @@ enum step_result call_send(struct call *c)
     const struct gateway_config *s = c->config->values;
     struct span model = buf_span(&c->rq.model), tokens = number(c, c->max_tokens),
                 input = number(c, c->max_input);
-    char date[CLOCK_HTTP_LEN];
+    char date[CLOCK_HTTP_LEN], price[32];
 
+    snprintf(price, sizeof(price), "0;%lld", (long long)c->query.coefficient);
     clock_http_format(date, (time_t)(clock_wall_ms() / 1000));
     const struct bhttp_field fields[] = {
         {SPAN("content-type"), SPAN("application/json")},
@@ -63,7 +64,7 @@ enum step_result call_send(struct call *c)
         .model = model,
         .max_tokens = c->max_tokens,
         .max_input = c->max_input,
-        .price = SPAN("0;1000"),
+        .price = span_str(price),
         .path = endpoint_path(c->rq.endpoint),
         .fields = fields,
         .field_count = sizeof(fields) / sizeof(*fields),

@@ -151,7 +151,11 @@ static void put_worker(struct buf *out, const struct worker *w, bool draining)
         put_string(out, reason);
     else
         buf_append_str(out, "null");
-    buf_byte(out, '}');
+    for (int day = 0; day < HOURS_DAYS; day++) {
+        buf_printf(out, "%s\"%s\":", day ? "," : ",\"hours\":{", hours_days[day]);
+        put_string(out, w->settings.hours.text[day]);
+    }
+    buf_append_str(out, "}}");
 }
 
 void describe_worker(struct exchange *x)

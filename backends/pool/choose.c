@@ -23,6 +23,22 @@ static bool was_tried(const struct pool_query *q, const struct pool_worker *w)
     return false;
 }
 
+/* What it asks for, or more than it has just refused. */
+static bool is_too_dear(const struct pool_worker *w, const struct pool_query *q)
+{
+    return w->about.ask > q->coefficient || w->refused_coefficient >= q->coefficient;
+}
+
+static void note_price(const struct pool_worker *w, const struct pool_query *q,
+                       struct pool_excluded *why)
+{
+    int64_t ask = w->about.ask > q->coefficient ? w->about.ask : w->refused_coefficient + 1;
+
+    why->price++;
+    if (why->lowest_ask == 0 || ask < why->lowest_ask)
+        why->lowest_ask = ask;
+}
+
 /* Counts the one condition that keeps w out; true when nothing does. */
 static bool eligible(const struct pool_worker *w, const struct pool_query *q,
                      struct pool_excluded *why)
@@ -38,6 +54,8 @@ static bool eligible(const struct pool_worker *w, const struct pool_query *q,
         why->endpoint++;
     else if (!w->about.accepting || !tunnel_is_open(w->tunnel))
         why->draining++;
+    else if (is_too_dear(w, q))
+        note_price(w, q, why);
     else if (was_tried(q, w))
         why->tried++;
     else if (is_full(w))

@@ -61,6 +61,19 @@ static int model_parse(struct pool_model *out, const json_t *v)
     return out->name[0] ? 0 : E_INVALID;
 }
 
+const char *const pool_days[POOL_DAYS] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
+
+/* For display only; a worker may keep them to itself. */
+static int hours_parse(struct description *out, const json_t *v)
+{
+    if (!v || json_is_null(v))
+        return 0;
+    for (size_t day = 0; day < POOL_DAYS; day++)
+        TRY(text_member(v, pool_days[day], out->hours[day], POOL_HOURS_LEN));
+    out->has_hours = true;
+    return 0;
+}
+
 int description_parse(struct description *out, struct span body)
 {
     AUTO_JSON json_t *doc = NULL;
@@ -81,6 +94,7 @@ int description_parse(struct description *out, struct span body)
     reason = json_object_get(doc, "reason");
     if (reason && !json_is_null(reason))
         TRY(text_member(doc, "reason", out->reason, sizeof(out->reason) - 1));
+    TRY(hours_parse(out, json_object_get(doc, "hours")));
     models = json_object_get(doc, "models");
     if (!json_is_array(models) || json_array_size(models) > POOL_MAX_MODELS)
         return E_INVALID;

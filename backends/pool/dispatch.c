@@ -66,7 +66,7 @@ struct dispatch {
 
 const char *dispatch_failure_name(enum dispatch_failure f)
 {
-    static const char *const names[] = {"busy", "key", "refused", "gone", "broken"};
+    static const char *const names[] = {"busy", "price", "key", "refused", "gone", "broken"};
     return names[f];
 }
 
@@ -92,13 +92,14 @@ static void dispatch_free(struct dispatch *d)
     free(d);
 }
 
-/* Every failure but `busy` counts against the worker, or the one that fails fastest would get the
- * most; a 4xx that the request may have caused does not (413), one of the channel does (400). */
+/* Every failure but `busy` and `price` counts against the worker, or the one that fails fastest
+ * would get the most; a 4xx that the request may have caused does not (413), one of the channel
+ * does (400). */
 static bool is_marked(const struct dispatch *d, enum dispatch_failure why)
 {
     bool ours = why == DISPATCH_REFUSED && d->status != 400;
 
-    return why != DISPATCH_BUSY && !ours;
+    return why != DISPATCH_BUSY && why != DISPATCH_PRICE && !ours;
 }
 
 /* Tells whoever listens, once; afterwards nobody does. */
@@ -334,6 +335,16 @@ static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
     d->unconsumed = 0;
 }
 
+/* Of "version;coefficient". */
+static int64_t coefficient(const struct dispatch *d)
+{
+    struct span text = span_str(d->price);
+    uint64_t n = 0;
+
+    (void)span_split(&text, ';');
+    return span_u64(text, INT64_MAX, &n) == 0 ? (int64_t)n : 0;
+}
+
 static enum dispatch_failure problem_kind(struct dispatch *d)
 {
     AUTO_JSON json_t *doc = NULL;
@@ -346,6 +357,10 @@ static enum dispatch_failure problem_kind(struct dispatch *d)
     if (code && strcmp(code, "ohttp_key") == 0) {
         link_attest_soon(d->worker);
         return DISPATCH_KEY;
+    }
+    if (d->status == 503 && code && strcmp(code, "price") == 0) {
+        link_refused_price(d->worker, coefficient(d));
+        return DISPATCH_PRICE;
     }
     if (d->status == 503) {
         d->worker->turned_away = true;
@@ -468,7 +483,9 @@ static void seal_done(struct offload_job *job)
         error = send_sealed(d);
     if (error == 0)
         return;
-    tell_failed(d, error == E_BUSY ? DISPATCH_BUSY : DISPATCH_GONE);
+    /* A worker that said GOAWAY meanwhile was sent nothing: no failure of its. */
+    bool away = error == E_BUSY || (error == E_CLOSED && d->worker->leaving);
+    tell_failed(d, away ? DISPATCH_BUSY : DISPATCH_GONE);
     worker_freed(d->worker, d->expected_tokens);
     dispatch_finish(d);
 }

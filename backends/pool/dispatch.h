@@ -10,8 +10,10 @@
 struct dispatch;
 
 enum dispatch_failure {
-    DISPATCH_BUSY,    /* the worker is at its limit or takes nothing new: no mark against it */
-    DISPATCH_KEY,     /* it does not know the key: attested again, the last choice until then */
+    DISPATCH_BUSY,  /* the worker is at its limit or takes nothing new: no mark against it */
+    DISPATCH_PRICE, /* it asks for more than the call's coefficient; not chosen again for that much
+                       before it was asked what it asks for: no mark either */
+    DISPATCH_KEY,   /* it does not know the key: attested again, the last choice until then */
     DISPATCH_REFUSED, /* bad_message, replay and the like: our fault or its */
     DISPATCH_GONE,    /* tunnel lost, stream reset, timed out */
     DISPATCH_BROKEN   /* the answer does not open, or ended without its authenticated final chunk */

@@ -265,6 +265,8 @@ static void described(struct pool_worker *w, const struct link_answer *a)
             return;
         }
         w->about = about;
+        if (!w->poll_soon)
+            w->refused_coefficient = 0;
         keep_etag(w, tunnel_stream_field(a->stream, "etag"));
         if (w->state != POOL_READY)
             link_ready(w);
@@ -272,6 +274,8 @@ static void described(struct pool_worker *w, const struct link_answer *a)
     }
     if (w->state == POOL_READY && a->error == 0)
         remember_models(w);
+    if (w->poll_soon)
+        link_describe(w);
 }
 
 static void link_describe(struct pool_worker *w)
@@ -283,7 +287,18 @@ static void link_describe(struct pool_worker *w)
     if (w->state != POOL_READY)
         w->state = POOL_DESCRIBING;
     w->polling = true;
+    w->poll_soon = false;
     link_fetch(w, "GET", "/v1/worker", match, w->etag[0] ? 1 : 0, NULL, DESCRIPTION_MAX, described);
+}
+
+/* What was asked before the refusal says nothing of it, nor would a "not modified". */
+void link_refused_price(struct pool_worker *w, int64_t coefficient)
+{
+    if (coefficient > w->refused_coefficient)
+        w->refused_coefficient = coefficient;
+    w->poll_soon = w->polling;
+    w->etag[0] = 0;
+    link_describe(w);
 }
 
 /* ---- What every answer carries ---- */
@@ -361,6 +376,7 @@ static void tunnel_leaving(void *arg, struct tunnel *t)
     (void)t;
     log_event(LOG_INFO, "worker_leaving", "worker=%s", w->iid);
     w->about.accepting = false;
+    w->leaving = true;
 }
 
 static void tunnel_gone(void *arg, struct tunnel *t, int error)

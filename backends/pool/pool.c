@@ -124,6 +124,7 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
         .payout = w->keyset.payout,
         .version = w->about.version,
         .reason = w->about.reason,
+        .hours = w->about.has_hours ? w->about.hours : NULL,
         .state = w->state,
         .attestation = w->verdict.reason ? w->verdict.reason : attest_env_name(w->verdict.env),
         .models = w->about.models,

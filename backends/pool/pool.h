@@ -12,7 +12,7 @@
 struct pool;
 struct pool_worker;
 
-enum { POOL_MAX_MODELS = 64, POOL_NAME_LEN = 128 };
+enum { POOL_MAX_MODELS = 64, POOL_NAME_LEN = 128, POOL_DAYS = 7, POOL_HOURS_LEN = 127 };
 
 struct pool_options {
     const char *tunnel_chain, *tunnel_key; /* PEM files */
@@ -53,10 +53,13 @@ enum pool_state {
     POOL_GONE
 };
 const char *pool_state_name(enum pool_state s);
+extern const char *const pool_days[POOL_DAYS]; /* "mon" … "sun" */
 
 /* A worker for display; borrowed, valid until the loop's next turn. */
 struct pool_view {
     const char *iid, *wid, *worker_id, *payout, *version, *reason;
+    const char (*hours)[POOL_HOURS_LEN + 1]; /* of Monday to Sunday, as its owner wrote them; NULL:
+                                                not told */
     enum pool_state state;
     const char *attestation; /* attest_env_name, or the refusal's code */
     const struct pool_model *models;
@@ -95,13 +98,15 @@ struct pool_query {
     struct span model;
     enum endpoint endpoint;
     int64_t expected_tokens;
+    int64_t coefficient;                       /* 1/1000: the most that the call pays */
     struct pool_worker *tried[POOL_MAX_TRIED]; /* not these again */
     size_t tried_count;
 };
 
 /* Which condition excluded how many. */
 struct pool_excluded {
-    size_t total, model, endpoint, not_ready, draining, full, failing, tried;
+    size_t total, model, endpoint, not_ready, draining, price, full, failing, tried;
+    int64_t lowest_ask; /* of those that only the price kept out; 0: there are none */
 };
 
 /* The best eligible worker, or NULL with the reasons. Its slot is taken by dispatch_start, not

@@ -35,6 +35,8 @@ struct known_model {
 /* What GET /v1/worker says (wire.md §1). */
 struct description {
     char worker_id[65], version[65], reason[17];
+    bool has_hours;
+    char hours[POOL_DAYS][POOL_HOURS_LEN + 1];
     struct pool_model models[POOL_MAX_MODELS];
     size_t model_count;
     int64_t max_requests, ask;
@@ -79,7 +81,7 @@ struct pool_worker {
     bool attesting, attest_again;
     uint64_t attested_ms; /* when a proof was last asked for */
     struct loop_timer attest_timer, poll_timer;
-    bool polling;
+    bool polling, poll_soon; /* asked; to be asked again as soon as that is answered */
 
     /* What it says of itself. */
     struct description about;
@@ -87,7 +89,11 @@ struct pool_worker {
     struct load load;
     int64_t load_others; /* running for other gateways, as of the last report */
     bool skewed;         /* its clock is more than 60 s off */
+    bool leaving;        /* it said GOAWAY */
     bool turned_away;    /* it took nothing new when last asked: until its next report */
+    /* The dearest call that it refused as too cheap, whatever it had said before; 0: none since it
+     * was last asked. */
+    int64_t refused_coefficient;
 
     /* First-hand knowledge. */
     int64_t in_flight, tokens_in_flight;
@@ -117,6 +123,9 @@ void link_attest(struct pool_worker *w);
 /* The same because of what the worker says (another keyset, a key it does not know): a header that
  * never agrees with the proof must not cost a proof an answer. */
 void link_attest_soon(struct pool_worker *w);
+/* The worker refused a call for its price: until its description has been read anew, calls of no
+ * higher coefficient go elsewhere. */
+void link_refused_price(struct pool_worker *w, int64_t coefficient);
 /* Reads date, Cocoon-Keyset and Cocoon-Load of any answer. */
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s);
 void link_capacity(struct pool *p);

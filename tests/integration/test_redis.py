@@ -176,12 +176,20 @@ def test_the_registry_tells_who_is_there(trio):
     redis, worker = trio.redis.client, trio.workers[0].status
     entry = json.loads(wait_for(lambda: redis.get("gw:gateway"), "the gateway's entry", 5))
     assert entry["tunnel"] == trio.gateways[0].tunnel and entry["version"] and abs(entry["seen"] - time.time()) < 10
+    assert entry["capacity"] == 10000
     assert 10 < redis.ttl("gw:gateway") <= 15
     wait_for(lambda: '"accepting":true' in (redis.get("worker:" + worker["iid"]) or ""), "the worker's entry follows", 1)
     w = json.loads(redis.get("worker:" + worker["iid"]))
     assert w["label"] == "worker" and w["payout"] == PAYOUT and w["models"] == ["fake-model", "other-model"]
     assert w["ask"] == 1000 and w["max"] == 8 and w["attestation"] == "insecure-dev" and w["keyset"] == worker["keyset"]["sha256"]
-    assert len(w["wid"]) == 32
+    assert len(w["wid"]) == 32 and w["hours"] == dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "always")
+    assert abs(w["first_seen"] - time.time()) < 60
+    redis.set("worker:" + worker["iid"], '{"first_seen":12345}')  # another gateway saw it before
+    trio.workers[0].reload(max_requests=7)
+    again = wait_for(lambda: (e := json.loads(redis.get("worker:" + worker["iid"]))).get("max") == 7 and e, "it is written anew", 8)
+    assert again["first_seen"] == 12345
+    trio.workers[0].reload(max_requests=8)
+    wait_for(lambda: json.loads(redis.get("worker:" + worker["iid"])).get("max") == 8, "it is as before", 8)
     assert redis.ttl("worker:" + worker["iid"]) > 3600
     load = json.loads(wait_for(lambda: redis.hget("load:gateway", worker["iid"]), "the load", 5))
     assert load["max"] == 8 and {"in_flight", "running", "first_token_ms", "tokens_per_s", "failures", "rtt_ms"} <= set(load)

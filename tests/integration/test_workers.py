@@ -267,6 +267,27 @@ def test_who_waits_and_leaves_is_forgotten(stack):
     assert not any(b"leaves-the-queue" in r.body for r in stack.engines[0].requests)
 
 
+# ---- Price --------------------------------------------------------------------------------------------
+
+def test_a_worker_that_asks_for_too_much_is_passed_over(pair):
+    first = pair.workers[0]
+    owner(pair.stack, first, "set", "ask=1500")
+    # The gateway may not know yet: whoever is refused goes elsewhere at once.
+    assert all(a.status == 200 for a in together(6, lambda i: ask(pair.stack)))
+    assert pair.counts()[0] == 0 and first.status["refused"]["price"] <= 6
+    before = first.status["refused"]["price"]
+    assert all(a.status == 200 for a in together(6, lambda i: ask(pair.stack)))
+    assert first.status["refused"]["price"] == before
+    owner(pair.stack, pair.workers[1], "set", "ask=1200")
+    wait_for(lambda: ask(pair.stack).status == 503, "nobody serves at this price", 3)
+    error = ask(pair.stack).error
+    assert error["code"] == "no_capacity" and "2 ask for more" in error["message"] and "1200/1000" in error["message"]
+    assert all(w["failures"] == 0 for w in pair.gateway.status["workers"])
+    owner(pair.stack, first, "set", "ask=1000")
+    wait_for(lambda: ask(pair.stack).status == 200, "a price that is paid", 3)
+    assert pair.counts()[0] == 1
+
+
 # ---- Refused ------------------------------------------------------------------------------------------
 
 def test_a_worker_without_evidence_is_refused_and_told_why(stack):

@@ -111,8 +111,10 @@ static inline struct pool_worker *rig_join(struct rig *r, const struct fake_scri
 
 static inline struct pool_query rig_query(void)
 {
-    return (struct pool_query){
-        .model = SPAN(FAKE_MODEL), .endpoint = EP_CHAT, .expected_tokens = 100};
+    return (struct pool_query){.model = SPAN(FAKE_MODEL),
+                               .endpoint = EP_CHAT,
+                               .expected_tokens = 100,
+                               .coefficient = 1000};
 }
 
 static inline struct pool_worker *rig_choose(struct rig *r)

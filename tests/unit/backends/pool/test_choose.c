@@ -61,7 +61,26 @@ static void each_condition_is_told_apart(void **state)
     w->about.accepting = false;
     assert_int_equal(excluded(&c, &q).draining, 1);
     w->about.accepting = true;
+    w->about.ask = 1001;
+    assert_int_equal(excluded(&c, &q).price, 1);
+    assert_int_equal(excluded(&c, &q).lowest_ask, 1001);
+    w->about.ask = 1000;
     assert_ptr_equal(rig_choose(c.rig), w);
+    rig_free(c.rig);
+}
+
+static void a_price_that_was_refused_is_not_offered_again(void **state)
+{
+    struct crew c = crew_new(1);
+    struct pool_query q = rig_query();
+
+    (void)state;
+    c.w[0]->refused_coefficient = 1000;
+    assert_int_equal(excluded(&c, &q).price, 1);
+    assert_int_equal(excluded(&c, &q).lowest_ask, 1001);
+    q.coefficient = 1001;
+    struct pool_excluded why;
+    assert_ptr_equal(pool_choose(c.rig->pool, &q, &why), c.w[0]);
     rig_free(c.rig);
 }
 
@@ -221,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_condition_is_told_apart),
+        cmocka_unit_test(a_price_that_was_refused_is_not_offered_again),
         cmocka_unit_test(a_full_worker_takes_nothing),
         cmocka_unit_test(what_others_run_there_is_not_counted_twice),
         cmocka_unit_test(equals_get_equal_shares),

@@ -45,6 +45,29 @@ static void unknown_members_are_ignored(void **state)
     assert_int_equal(parse(&d, DESCRIBE(REST ",\"later\":{\"a\":[1,2]}", MODEL)), 0);
 }
 
+static void the_owners_hours_are_read_where_they_are_told(void **state)
+{
+    struct description d;
+    static const char week[] =
+        REST ",\"hours\":{\"mon\":\"08:00-12:00,14:00-18:00\",\"tue\":\"\",\"wed\":\"always\","
+             "\"thu\":\"\",\"fri\":\"\",\"sat\":\"\",\"sun\":\"00:00-24:00\"}";
+
+    (void)state;
+    assert_int_equal(parse(&d, DESCRIBE(REST, MODEL)), 0);
+    assert_false(d.has_hours);
+    struct buf b = {0};
+    buf_printf(
+        &b, "{\"format\":\"cgw/worker/v1\",\"worker_id\":\"w\",\"version\":\"1\",\"models\":[],%s}",
+        week);
+    assert_int_equal(description_parse(&d, buf_span(&b)), 0);
+    buf_fini(&b);
+    assert_true(d.has_hours);
+    assert_string_equal(d.hours[0], "08:00-12:00,14:00-18:00");
+    assert_string_equal(d.hours[6], "00:00-24:00");
+    assert_int_equal(parse(&d, DESCRIBE(REST ",\"hours\":\"always\"", MODEL)), E_INVALID);
+    assert_int_equal(parse(&d, DESCRIBE(REST ",\"hours\":{\"mon\":7}", MODEL)), E_INVALID);
+}
+
 static void a_worker_that_does_not_accept_says_why(void **state)
 {
     struct description d;
@@ -210,6 +233,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_description_is_read),
         cmocka_unit_test(unknown_members_are_ignored),
+        cmocka_unit_test(the_owners_hours_are_read_where_they_are_told),
         cmocka_unit_test(a_worker_that_does_not_accept_says_why),
         cmocka_unit_test(endpoints_not_named_are_the_two_of_text),
         cmocka_unit_test(what_is_no_description_is_refused),

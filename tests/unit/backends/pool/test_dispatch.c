@@ -126,7 +126,7 @@ static void a_refusal_is_known_by_its_status_and_code(void **state)
     static const struct failing cases[] = {
         {{.answer = FAKE_PROBLEM, .status = 503, .code = "busy"}, DISPATCH_BUSY, 0},
         {{.answer = FAKE_PROBLEM, .status = 503, .code = "draining"}, DISPATCH_BUSY, 0},
-        {{.answer = FAKE_PROBLEM, .status = 503, .code = "price"}, DISPATCH_BUSY, 0},
+        {{.answer = FAKE_PROBLEM, .status = 503, .code = "price"}, DISPATCH_PRICE, 0},
         {{.answer = FAKE_PROBLEM, .status = 400, .code = "bad_message"}, DISPATCH_REFUSED, 1},
         {{.answer = FAKE_PROBLEM, .status = 409, .code = "replay"}, DISPATCH_REFUSED, 0},
         {{.answer = FAKE_PROBLEM, .status = 413, .code = "too_large"}, DISPATCH_REFUSED, 0},
@@ -158,6 +158,57 @@ static void a_busy_worker_is_left_alone_until_its_next_report(void **state)
     unsigned capacity = r->capacity;
     TURN_UNTIL(r->loop, rig_choose(r) == w, WAIT_MS);
     assert_true(r->capacity > capacity);
+    rig_free(r);
+}
+
+/* It may have raised its ask since it was last asked, so it is asked before that much is offered
+ * again; what it says then is believed. */
+static void a_price_refused_is_asked_for_before_it_is_offered_again(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w =
+        serve(r, &(struct fake_script){.answer = FAKE_PROBLEM, .status = 503, .code = "price"});
+    struct pool_query q = rig_query();
+    struct pool_excluded why;
+    struct probe p = {0};
+
+    (void)state;
+    unsigned asked = r->workers[0].descriptions;
+    probe_start(&p, r, w);
+    TURN_UNTIL(r->loop, p.fails == 1, WAIT_MS);
+    assert_int_equal(p.why, DISPATCH_PRICE);
+    assert_null(pool_choose(r->pool, &q, &why));
+    assert_int_equal(why.price, 1);
+    uint64_t from = clock_mono_ms();
+    probe_finish(&p);
+    TURN_UNTIL(r->loop, rig_choose(r) == w, WAIT_MS);
+    assert_true(r->workers[0].descriptions > asked);
+    assert_true(clock_mono_ms() - from < 900); /* not only with the next look */
+    rig_free(r);
+}
+
+/* Sealing of a long message takes a while, in the pool. */
+static void a_worker_that_leaves_while_a_call_is_sealed_gets_no_mark(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = pool_worker_ref(serve(r, NULL));
+    struct fake_worker *f = &r->workers[0];
+    struct buf body = {0};
+    struct probe p = {0};
+
+    (void)state;
+    for (int i = 0; i < LARGE; i++)
+        buf_byte(&body, 'x');
+    assert_int_equal(probe_try(&p, r, w, buf_span(&body)), 0);
+    w->leaving = true; /* as its GOAWAY says */
+    tunnel_goaway(w->tunnel);
+    probe_finish(&p);
+    assert_int_equal(p.why, DISPATCH_BUSY);
+    assert_true(p.abandoned);
+    assert_int_equal(w->failures, 0);
+    assert_int_equal(f->posts, 0);
+    buf_fini(&body);
+    pool_worker_unref(w);
     rig_free(r);
 }
 
@@ -625,6 +676,8 @@ int main(void)
         cmocka_unit_test(a_broken_answer_fails_and_marks_the_worker),
         cmocka_unit_test(a_refusal_is_known_by_its_status_and_code),
         cmocka_unit_test(a_busy_worker_is_left_alone_until_its_next_report),
+        cmocka_unit_test(a_price_refused_is_asked_for_before_it_is_offered_again),
+        cmocka_unit_test(a_worker_that_leaves_while_a_call_is_sealed_gets_no_mark),
         cmocka_unit_test(a_forgotten_key_asks_for_a_new_proof),
         cmocka_unit_test(a_stream_or_tunnel_lost_midway_fails_once),
         cmocka_unit_test(a_worker_that_leaves_ends_what_it_runs),
