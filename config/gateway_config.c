@@ -54,7 +54,7 @@ static const struct config_field fields[] = {
     TEXTS("cors_origins", cors_origins, "*", 256, setting_origin,
           "origins of web pages; * for any"),
     TEXTS("trusted_proxies", trusted_proxies, "", 256, setting_proxy,
-          "whose X-Forwarded-For is believed: addresses, ranges, unix"),
+          "whose Forwarded or X-Forwarded-For is believed: addresses, ranges, unix"),
     NUMBER("server.daemons", daemons, "64", 1, 256, "HTTP daemons that share the connections"),
     NUMBER("server.offload_threads", offload_threads, "2", 1, 64, "threads for cryptography"),
     NUMBER("server.idle_s", idle_s, "75", 1, 3600, "keep-alive of clients' connections"),

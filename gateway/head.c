@@ -2,7 +2,7 @@
  * before the next step is through. */
 #include <arpa/inet.h>
 
-#include "auth/cidr.h"
+#include "auth/forwarded.h"
 #include "gateway/call.h"
 #include "gateway/reply.h"
 
@@ -11,21 +11,27 @@ static const struct gateway_config *settings(const struct call *c)
     return c->config->values;
 }
 
-/* By its name ("unix", an address) or by a range that holds it. */
-static bool is_trusted(const struct call *c, const char *peer)
+/* By a range that holds it. */
+static bool is_trusted_address(const void *arg, const struct cidr *address)
 {
-    const struct config_strings *list = &settings(c)->trusted_proxies;
-    struct cidr own, range;
-    bool address = cidr_parse(&own, span_str(peer)) == 0;
+    const struct config_strings *list = arg;
+    struct cidr range;
 
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t i = 0; i < list->count; i++)
+        if (cidr_parse(&range, span_str(list->items[i])) == 0 && cidr_contains(&range, address))
+            return true;
+    return false;
+}
+
+/* The same of the peer, or by its name ("unix"). */
+static bool is_trusted(const struct config_strings *list, const char *peer)
+{
+    struct cidr own;
+
+    for (size_t i = 0; i < list->count; i++)
         if (strcmp(list->items[i], peer) == 0)
             return true;
-        if (address && cidr_parse(&range, span_str(list->items[i])) == 0 &&
-            cidr_contains(&range, &own))
-            return true;
-    }
-    return false;
+    return cidr_parse(&own, span_str(peer)) == 0 && is_trusted_address(list, &own);
 }
 
 /* The address of a socket without its port; "unix" for a UNIX socket. */
@@ -41,30 +47,41 @@ static void peer_name(const struct net_addr *a, char *out, size_t len)
         snprintf(out, len, "unix");
 }
 
+struct proxies {
+    struct forwarded forwarded, x;
+};
+
 static void note_forwarded(void *arg, struct span name, struct span value)
 {
-    if (span_ieq(name, SPAN("x-forwarded-for")))
-        *(struct span *)arg = value;
+    struct proxies *p = arg;
+
+    if (span_ieq(name, SPAN("forwarded")))
+        forwarded_field(&p->forwarded, value);
+    else if (span_ieq(name, SPAN("x-forwarded-for")))
+        forwarded_x_field(&p->x, value);
 }
 
-/* The client's address: the last one a trusted proxy added, if it is an address, else the peer's
- * own. Of several fields the last is the proxy's; the others may be the client's words. */
+/* What trusted proxies say of the client's address, else the peer's own. Both headers at odds: one
+ * may be the client's own words, so neither is believed. */
 static void name_client(struct call *c)
 {
-    struct span list = {0}, last = {0};
-    char text[INET6_ADDRSTRLEN];
-    uint8_t ip[16];
+    const struct config_strings *trusted = &settings(c)->trusted_proxies;
+    struct proxies p = {0};
+    char by_forwarded[FORWARDED_TEXT] = "", by_x[FORWARDED_TEXT] = "";
 
     peer_name(http_peer(c->ex), c->client, sizeof(c->client));
-    http_headers_each(c->ex, note_forwarded, &list);
-    if (!list.data || !is_trusted(c, c->client))
+    if (trusted->count == 0 || !is_trusted(trusted, c->client))
         return;
-    while (list.len > 0)
-        last = span_trim(span_split(&list, ','));
-    if (span_cstr(last, text, sizeof(text)) < 0)
+    http_headers_each(c->ex, note_forwarded, &p);
+    if (forwarded_client(&p.forwarded, is_trusted_address, trusted, by_forwarded) < 0)
+        by_forwarded[0] = 0;
+    if (forwarded_client(&p.x, is_trusted_address, trusted, by_x) < 0)
+        by_x[0] = 0;
+    if (p.forwarded.count > 0 && p.x.count > 0 && strcmp(by_forwarded, by_x) != 0)
         return;
-    if (inet_pton(AF_INET, text, ip) == 1 || inet_pton(AF_INET6, text, ip) == 1)
-        memcpy(c->client, text, last.len + 1);
+    const char *client = by_forwarded[0] ? by_forwarded : by_x;
+    if (client[0])
+        snprintf(c->client, sizeof(c->client), "%s", client);
 }
 
 static enum step_result refuse(struct call *c, const struct api_error *e)

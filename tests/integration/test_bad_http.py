@@ -842,13 +842,22 @@ def test_the_address_a_trusted_proxy_names_is_the_clients(stack):
     far = stack.gateway("far", trusted_proxies=["10.0.0.1"])
     for address, status in (("10.1.2.3", 200), ("10.2.0.1", 403), ("2001:db8::7", 200), ("2001:db9::7", 403),
                             ("10.1.2.3, 8.8.8.8", 403), ("8.8.8.8, 10.1.2.3", 200),
-                            (None, 403), ("", 403), ("nonsense", 403), ("10.1.2.3:80", 403), ("::ffff:10.1.2.3", 200)):
+                            (None, 403), ("", 403), ("nonsense", 403), ("10.1.2.3:80", 200), ("::ffff:10.1.2.3", 200),
+                            ("10.1.2.3, 127.0.0.9", 200), ("8.8.8.8, 10.1.2.3, 127.0.0.9, 127.0.0.8", 200),
+                            ("10.1.2.3, unknown", 403)):
         with stack.raw(gateway, office) as raw:
             assert raw.ask("GET", "/v1/models", headers={"X-Forwarded-For": address}).status == status, address
+    for said, x, status in (("for=10.1.2.3", None, 200), ('For="[2001:db8::7]:4711";proto=https', None, 200), ("for=8.8.8.8", None, 403),
+                            ("for=8.8.8.8, for=10.1.2.3, for=127.0.0.9", None, 200), ("for=10.1.2.3, for=_hidden", None, 403),
+                            ('for="10.1.2.3', None, 403), ("for=10.1.2.3", "10.1.2.3", 200),
+                            ("for=10.1.2.3", "8.8.8.8", 403), ("for=8.8.8.8", "10.1.2.3", 403), ("for=_hidden", "10.1.2.3", 403)):
+        with stack.raw(gateway, office) as raw:
+            headers = {"Forwarded": said, "X-Forwarded-For": x}
+            assert raw.ask("GET", "/v1/models", headers=headers).status == status, headers
     with stack.raw(gateway, office) as raw:  # two fields: the last one is the proxy's
         raw.send(f"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {office}\r\n"
                  "X-Forwarded-For: 10.1.2.3\r\nX-Forwarded-For: 8.8.8.8\r\n\r\n")
         assert raw.head().status == 403
     with stack.raw(far, office) as raw:
-        a = raw.ask("GET", "/v1/models", headers={"X-Forwarded-For": "10.1.2.3"})
+        a = raw.ask("GET", "/v1/models", headers={"X-Forwarded-For": "10.1.2.3", "Forwarded": "for=10.1.2.3"})
         assert a.status == 403 and a.error["code"] is None
