@@ -18,6 +18,10 @@
         .name = (n), .type = CONFIG_INT, AT(s, f), .fallback = (d), .min = (lo), .max = (hi),      \
         .help = (h)                                                                                \
     }
+#define FLAG(s, n, f, d, h)                                                                        \
+    {                                                                                              \
+        .name = (n), .type = CONFIG_BOOL, AT(s, f), .fallback = (d), .help = (h)                   \
+    }
 #define TEXTS(s, n, f, d, lo, hi, chk, h)                                                          \
     {                                                                                              \
         .name = (n), .type = CONFIG_STRINGS, AT(s, f), .fallback = (d), .min = (lo), .max = (hi),  \
@@ -94,6 +98,8 @@ static const struct config_field fields[] = {
          "the image's settings, whose SHA-256 the keyset names"),
     PATH(worker_config, "model_dir", model_dir, "",
          "the model's folder, whose digest the keyset names; every byte is read at start"),
+    FLAG(worker_config, "extend_rtmr3", extend_rtmr3, "false",
+         "extend RTMR3 by both digests at start (Linux 6.16 and later)"),
     NUMBER(worker_config, "max_requests", max_requests, "4", 1, 10000,
            "requests at a time, all gateways together"),
     NUMBER(worker_config, "ask", ask, "1000", 0, 1000000, "price asked, in 1/1000 of the book"),

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/notify.h"
+#include "worker/rtmr.h"
 #include "worker/secrecy.h"
 
 /* SHA-256 of nothing. */
@@ -114,13 +115,24 @@ static int read_model_digest(struct identity *id, const char *folder, struct loo
     return 0;
 }
 
+static int extend_rtmr3(const struct identity *id)
+{
+    char why[DIGESTS_WHY_LEN] = "";
+    uint8_t value[SHA384_LEN];
+
+    TRY(rtmr3_value(id->config_sha256, id->model_digest, value));
+    const int error = rtmr3_extend(RTMR3_FILE, value, why);
+    return error < 0 ? refuse("extend_rtmr3", error, why) : 0;
+}
+
 int identity_read(struct identity *id, const struct worker_config *c, struct loop *l,
                   struct offload *o)
 {
     TRY(find_source(id, c));
     TRY(check_rules(id, c));
     TRY(read_config_digest(id, c->measured_config));
-    return read_model_digest(id, c->model_dir, l, o);
+    TRY(read_model_digest(id, c->model_dir, l, o));
+    return c->extend_rtmr3 ? extend_rtmr3(id) : 0;
 }
 
 const char *identity_env(const struct identity *id, const struct worker_config *c)

@@ -301,6 +301,8 @@ def test_a_kernel_without_configfs_tsm_is_told_at_start(world):
 def test_a_missing_model_is_told_at_start(world):
     assert "part=model_dir" in refused(world, model_dir="/nonexistent")
     assert "part=measured_config" in refused(world, measured_config="/nonexistent")
+    if not os.path.isdir("/sys/devices/virtual/misc/tdx_guest"):
+        assert "Linux 6.16" in refused(world, extend_rtmr3=True)
 
 
 def test_a_worker_that_reads_a_large_model_stops_when_told(world):
