@@ -137,6 +137,14 @@ $(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l),$(if $(filter $(l),$(DEVTEE_
   $(call linkorder,$(call closure,$(l))))))
 $(foreach p,$(PROGRAMS),$(eval $(call unit_rules,$(p),$(filter-out %/main.o,$(call objects,$(p))) $(call linkorder,$(DEPS.$(p))))))
 
+# NVIDIA's library as worker/gpu.c finds it: loaded, never linked.
+FAKE_NVML := $(BUILD)/tests/unit/worker/fake_nvml.so
+$(BUILD)/tests/unit/worker/test_gpu $(BUILD)/tests/unit/worker/test_evidence: | $(FAKE_NVML)
+$(FAKE_NVML): tests/unit/worker/fake_nvml.c tests/unit/worker/fake_nvml.h
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -O1 -fPIC $(WARN) -shared -o $@ $<
+
 .SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -90,6 +90,8 @@ static const struct config_field fields[] = {
          "the evidence this worker shows"),
     TEXT(worker_config, "quote_provider", quote_provider, "", setting_quote_provider,
          "tsm (the kernel), socket:/path, none; empty: no evidence"),
+    TEXT(worker_config, "gpu", gpu, "none", setting_gpu,
+         "nvidia-cc: evidence of the GPUs through NVIDIA's library; or none"),
     PATH(worker_config, "collateral_file", collateral_file, "",
          "stapled to attestation documents; empty: none"),
     PATH(worker_config, "event_log_file", event_log_file, "",

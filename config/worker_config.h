@@ -29,6 +29,7 @@ struct worker_config {
     const char *engine_kind;      /* auto llamacpp vllm sglang generic */
     const char *attestation;      /* insecure-dev; read only where quote_provider is "" */
     const char *quote_provider;   /* "", none, tsm or socket:/path */
+    const char *gpu;              /* none or nvidia-cc */
     const char *collateral_file;  /* stapled to attestation documents; "": none */
     const char *event_log_file;   /* the same */
     const char *measured_config;  /* file whose SHA-256 is the keyset's config_sha256; "": none */

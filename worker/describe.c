@@ -23,6 +23,8 @@ void describe_keyset(void *arg, struct keyset *k)
         k->models[k->model_count++] = span_str(models[i].name);
     k->model_digest = span_str(w->identity.model_digest);
     k->config_sha256 = span_str(w->identity.config_sha256);
+    k->gpu_nvidia = w->identity.gpus != NULL;
+    k->gpu_count = k->gpu_nvidia ? gpu_count(w->identity.gpus) : 0;
     k->engine = span_str(engine_kind_name(engine_kind(w->engine)));
 }
 

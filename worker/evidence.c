@@ -25,6 +25,7 @@ struct evidence {
     struct loop *loop;
     struct offload *offload;
     struct quote_source source;
+    struct gpu_reader *gpus;
     char *collateral_file, *event_log_file;
     struct list asks; /* the first is under way when busy */
     size_t count;
@@ -36,6 +37,8 @@ struct evidence {
     int error;
     char why[QUOTE_WHY_LEN];
 };
+
+_Static_assert((int)QUOTE_WHY_LEN >= (int)GPU_WHY_LEN, "a reason of either fits");
 
 const char *evidence_tee(const struct quote_source *source)
 {
@@ -103,8 +106,12 @@ static int make_document(struct evidence *e, const struct evidence_ask *ask)
 {
     AUTO(buf_fini) struct buf devices = {0}, quote = {0};
     const struct span keyset = buf_span(&ask->keyset);
-    uint8_t report_data[QUOTE_REPORT_DATA_LEN];
+    uint8_t gpu_nonce[GPU_NONCE_LEN], report_data[QUOTE_REPORT_DATA_LEN];
 
+    if (e->gpus) {
+        attest_gpu_nonce(gpu_nonce, ask->nonce, keyset);
+        TRY(gpu_evidence(e->gpus, gpu_nonce, &devices, e->why));
+    }
     if (e->source.kind != QUOTE_NO_TEE) {
         attest_report_data(report_data, ask->nonce, keyset, buf_span(&devices));
         TRY(quote_get(&e->source, report_data, &quote, e->why));
@@ -229,6 +236,7 @@ int evidence_new(struct evidence **out, struct loop *l, struct offload *o,
     *e = (struct evidence){.loop = l,
                            .offload = o,
                            .source = options->source,
+                           .gpus = options->gpus,
                            .collateral_file = mem_strdup(options->collateral_file),
                            .event_log_file = mem_strdup(options->event_log_file)};
     list_init(&e->asks);

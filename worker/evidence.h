@@ -4,12 +4,14 @@
 #define WORKER_EVIDENCE_H
 
 #include "net/offload.h"
+#include "worker/gpu.h"
 #include "worker/quote.h"
 
 enum { EVIDENCE_NONCE_LEN = 32, EVIDENCE_WAITING_MAX = 64 };
 
 struct evidence_options {
     struct quote_source source;
+    struct gpu_reader *gpus;     /* NULL: none; used by the pool's thread alone */
     const char *collateral_file; /* stapled as it is; read anew each time; "": none */
     const char *event_log_file;  /* the same */
 };

@@ -115,6 +115,20 @@ static int read_model_digest(struct identity *id, const char *folder, struct loo
     return 0;
 }
 
+/* Whether they may take work is for the image's own tool to say (nvidia-smi conf-compute). */
+static int find_gpus(struct identity *id, const char *setting)
+{
+    char why[GPU_WHY_LEN] = "";
+
+    if (strcmp(setting, "none") == 0)
+        return 0;
+    const int error = gpu_open(&id->gpus, NULL, why);
+    if (error < 0)
+        return refuse("gpu", error, why);
+    log_event(LOG_INFO, "gpu", "count=%u", (unsigned)gpu_count(id->gpus));
+    return 0;
+}
+
 static int extend_rtmr3(const struct identity *id)
 {
     char why[DIGESTS_WHY_LEN] = "";
@@ -132,7 +146,14 @@ int identity_read(struct identity *id, const struct worker_config *c, struct loo
     TRY(check_rules(id, c));
     TRY(read_config_digest(id, c->measured_config));
     TRY(read_model_digest(id, c->model_dir, l, o));
+    TRY(find_gpus(id, c->gpu));
     return c->extend_rtmr3 ? extend_rtmr3(id) : 0;
+}
+
+void identity_fini(struct identity *id)
+{
+    gpu_close(id->gpus);
+    id->gpus = NULL;
 }
 
 const char *identity_env(const struct identity *id, const struct worker_config *c)

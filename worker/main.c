@@ -174,6 +174,7 @@ static int start_evidence(struct worker *w)
 {
     const struct evidence_options options = {
         .source = w->identity.source,
+        .gpus = w->identity.gpus,
         .collateral_file = worker_config(w)->collateral_file,
         .event_log_file = worker_config(w)->event_log_file,
     };
@@ -244,6 +245,7 @@ static void finish(struct worker *w)
     if (w->loop)
         loop_turn(w->loop, 0);
     evidence_free(w->evidence);
+    identity_fini(&w->identity);
     usage_close(w->usage);
     watts_free(w->watts);
     gateways_free(w->gateways);

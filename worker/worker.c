@@ -61,7 +61,7 @@ static bool same_for_life(const struct worker_config *a, const struct worker_con
            strcmp(a->engine_kind, b->engine_kind) == 0 && strcmp(a->payout, b->payout) == 0 &&
            strcmp(a->usage_file, b->usage_file) == 0 &&
            strcmp(a->attestation, b->attestation) == 0 &&
-           strcmp(a->quote_provider, b->quote_provider) == 0 &&
+           strcmp(a->quote_provider, b->quote_provider) == 0 && strcmp(a->gpu, b->gpu) == 0 &&
            strcmp(a->collateral_file, b->collateral_file) == 0 &&
            strcmp(a->event_log_file, b->event_log_file) == 0 &&
            strcmp(a->measured_config, b->measured_config) == 0 &&

@@ -298,9 +298,10 @@ def test_a_kernel_without_configfs_tsm_is_told_at_start(world):
     assert "Linux 6.7 or later" in refused(world, quote_provider="tsm")
 
 
-def test_a_missing_model_is_told_at_start(world):
+def test_a_missing_model_or_gpu_is_told_at_start(world):
     assert "part=model_dir" in refused(world, model_dir="/nonexistent")
     assert "part=measured_config" in refused(world, measured_config="/nonexistent")
+    assert "part=gpu" in refused(world, gpu="nvidia-cc")
     if not os.path.isdir("/sys/devices/virtual/misc/tdx_guest"):
         assert "Linux 6.16" in refused(world, extend_rtmr3=True)
 

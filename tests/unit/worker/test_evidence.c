@@ -33,6 +33,7 @@ struct world {
     struct offload *offload;
     struct evidence *evidence;
     struct provider provider;
+    struct gpu_reader *gpus;
 };
 
 static void *serve_one(void *arg)
@@ -90,7 +91,8 @@ static void provider_begin(struct provider *p)
 static void world_evidence(struct world *w, const char *setting, const char *collateral,
                            const char *log)
 {
-    struct evidence_options options = {.collateral_file = collateral, .event_log_file = log};
+    struct evidence_options options = {
+        .gpus = w->gpus, .collateral_file = collateral, .event_log_file = log};
     char socket[80];
 
     snprintf(socket, sizeof(socket), "socket:%s", w->provider.path);
@@ -116,6 +118,7 @@ static int end(void **state)
 
     offload_free(w->offload);
     evidence_free(w->evidence);
+    gpu_close(w->gpus);
     loop_free(w->loop);
     shutdown(w->provider.listener, SHUT_RDWR);
     pthread_join(w->provider.thread, NULL);
@@ -192,6 +195,35 @@ static void the_quote_binds_nonce_and_keyset(void **state)
     fake_quote(&expected, data);
     assert_true(span_eq(buf_span(&quote), buf_span(&expected)));
     assert_null(json_object_get(doc, "collateral"));
+    buf_fini(&a.document);
+}
+
+/* GPU nonce from nonce and keyset, report data from the GPUs' evidence (wire.md §2). */
+static void gpus_and_quote_are_bound_to_each_other(void **state)
+{
+    struct world *w = *state;
+    AUTO(buf_fini) struct buf quote = {0}, devices = {0}, expected = {0};
+    AUTO_JSON json_t *doc = NULL;
+    struct answer a = {0};
+    uint8_t nonce[GPU_NONCE_LEN], data[QUOTE_REPORT_DATA_LEN];
+    char library[512] = "", why[GPU_WHY_LEN];
+
+    assert_true(readlink("/proc/self/exe", library, sizeof(library) - 16) > 0);
+    strcpy(strrchr(library, '/'), "/fake_nvml.so");
+    assert_int_equal(gpu_open(&w->gpus, library, why), 0);
+    world_evidence(w, NULL, "", "");
+    ask(w, &a);
+    wait_for(w, &a);
+    assert_int_equal(json_read(buf_span(&a.document), &doc), 0);
+    attest_gpu_nonce(nonce, NONCE, SPAN("{keyset}"));
+    assert_int_equal(gpu_evidence(w->gpus, nonce, &expected, why), 0);
+    member(doc, "device_evidence", &devices);
+    assert_string_equal(buf_cstr(&devices), buf_cstr(&expected));
+    attest_report_data(data, NONCE, SPAN("{keyset}"), buf_span(&devices));
+    buf_clear(&expected);
+    fake_quote(&expected, data);
+    member(doc, "quote", &quote);
+    assert_true(span_eq(buf_span(&quote), buf_span(&expected)));
     buf_fini(&a.document);
 }
 
@@ -340,6 +372,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_WORLD(the_quote_binds_nonce_and_keyset),
+        IN_WORLD(gpus_and_quote_are_bound_to_each_other),
         IN_WORLD(quotes_are_asked_for_one_at_a_time),
         IN_WORLD(nobody_is_told_who_went_away_and_no_quote_is_wasted_on_them),
         IN_WORLD(too_many_are_turned_away),
