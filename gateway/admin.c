@@ -22,6 +22,8 @@ static void page_metrics(struct gateway *g, struct buf *out)
     gauge_write("cocoon_queue", "Calls that wait for a worker.", (double)g->queue_count, out);
     gauge_write("cocoon_connections", "Client connections.",
                 (double)http_server_connections(g->api), out);
+    counter_write("cocoon_connections_refused_total", "Connections above limits.connections.",
+                  http_server_refused(g->api), out);
     gauge_write("cocoon_bodies_bytes", "Bytes of request bodies held.", (double)g->bodies_in_flight,
                 out);
     gauge_write("cocoon_offload_queue", "Jobs that wait for a thread.",

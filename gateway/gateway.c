@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "gateway/counters.h"
 #include "gateway/projection.h"
+#include "gateway/reply.h"
 #include "net/notify.h"
 
 enum { TURN_MS = 20, CLOSE_TURNS = 150, HOLD_MS = 10000 };
@@ -137,6 +138,8 @@ static int start_api(struct gateway *g, const struct gateway_config *s)
 
     o.daemons = (unsigned)s->daemons;
     o.connection_limit = (unsigned)s->connections;
+    reply_full(&g->full_answer);
+    o.full_answer = buf_span(&g->full_answer);
     o.header_max = (size_t)s->header_bytes;
     o.header_ms = (uint64_t)s->header_ms;
     o.body_ms = (uint64_t)s->body_ms;
@@ -326,6 +329,7 @@ static void stop_writers(struct gateway *g)
 void gateway_stop(struct gateway *g)
 {
     http_server_free(g->api);
+    buf_fini(&g->full_answer);
     http_server_free(g->admin);
     if (g->pool)
         stop_pool(g);

@@ -24,6 +24,7 @@ struct gateway {
     struct counters *counters;
     struct projection *projection;
     struct http_server *api, *admin;
+    struct buf full_answer; /* of api, above its limit of connections */
     struct metrics metrics;
     char instance[128];
     uint8_t cluster_secret[32];

@@ -246,3 +246,21 @@ void reply_fault(struct call *c)
     else
         fault_whole(c);
 }
+
+void reply_full(struct buf *out)
+{
+    struct api_fault fault = {0};
+    struct buf body = {0};
+    unsigned ms = ERR_OVERLOADED.retry_after_ms;
+
+    api_fault_set(&fault, &ERR_OVERLOADED, NULL, NULL);
+    api_fault_body(&fault, &body);
+    buf_printf(out,
+               "HTTP/1.1 503 Service Unavailable\r\ncontent-type: " JSON_TYPE "\r\n"
+               "content-length: %zu\r\nretry-after: %u\r\nretry-after-ms: %u\r\n"
+               "cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+               "connection: close\r\n\r\n",
+               body.len, (ms + 999) / 1000, ms);
+    buf_append(out, buf_span(&body));
+    buf_fini(&body);
+}

@@ -23,5 +23,7 @@ void reply_stream(struct call *c);
 void reply_fault(struct call *c);
 /* OPTIONS: 204 with what a browser asked for. */
 void reply_preflight(struct call *c);
+/* The bytes of the answer for connections above the limit, which no call is made for. */
+void reply_full(struct buf *out);
 
 #endif

@@ -32,6 +32,7 @@ struct http_server {
     size_t exchange_count, connection_count;
     struct list lingering;
     size_t linger_count;
+    uint64_t refused;   /* connections above the limit */
     uint64_t log_lines; /* of MHD's, dropped */
 };
 
@@ -115,6 +116,8 @@ void http_answer_free(struct http_exchange *ex);
  * bytes do not make the kernel reset the connection before the client has read its answer (RFC 9112
  * §9.6). */
 void http_linger(struct http_server *s, int fd);
+/* Takes a connection above the limit: answers it and closes. */
+void http_refuse(struct http_server *s, int fd);
 void http_linger_stop_all(struct http_server *s);
 
 #endif

@@ -113,7 +113,7 @@ static void on_accept(void *arg, int fd, const struct net_addr *peer)
     struct http_daemon *d = emptiest_daemon(s);
 
     if (s->connection_count >= s->o.connection_limit) {
-        close(fd);
+        http_refuse(s, fd);
         return;
     }
     s->accepting = peer;
@@ -313,6 +313,11 @@ size_t http_server_exchanges(const struct http_server *s)
 size_t http_server_connections(const struct http_server *s)
 {
     return s->connection_count;
+}
+
+uint64_t http_server_refused(const struct http_server *s)
+{
+    return s->refused;
 }
 
 /* ---- The end ---- */

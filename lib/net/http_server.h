@@ -41,7 +41,9 @@ struct http_handler {
 
 struct http_server_options {
     unsigned daemons;          /* 64: parked connections per daemon stay few (libraries.md §7) */
-    unsigned connection_limit; /* over all daemons; beyond it connections are closed at once */
+    unsigned connection_limit; /* over all daemons */
+    struct span full_answer; /* a whole answer as bytes, borrowed, for connections beyond the limit;
+                                empty: they are closed */
     size_t header_max;  /* bytes of a request's header block that head accepts: 431 is the caller's
                            to send */
     uint64_t header_ms; /* from accept to a whole first header block; on kept connections from a
@@ -69,6 +71,8 @@ void http_server_hold(struct http_server *s, bool held);
 void http_server_quiesce(struct http_server *s);
 size_t http_server_exchanges(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
+/* Connections beyond the limit so far. */
+uint64_t http_server_refused(const struct http_server *s);
 /* libraries.md §6: every exchange must have been answered or aborted; runs the daemons until none
  * is left, then frees. What is still open is cut (`gone`, `done`). Never inside a handler. */
 void http_server_free(struct http_server *s);

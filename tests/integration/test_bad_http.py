@@ -738,11 +738,13 @@ def test_connections_are_bounded_and_those_there_go_on(small):
     others = [small.raw() for _ in range(limit - have)]
     wait_for(lambda: small.gateways[0].status["connections"] == limit, "all are connected", 2)
     with small.raw() as one_too_many:
-        with contextlib.suppress(ConnectionError, Ended):
-            one_too_many.request("GET", "/v1/models")
-            a = one_too_many.head()
-            assert a.status == 503 and one_too_many.rest().error["code"] == "overloaded"
+        one_too_many.request("POST", CHAT, chat("x" * 500_000))
+        a = one_too_many.head()
+        assert a.status == 503 and a.header("retry-after") == "1" and a.header("content-type") == "application/json"
+        error = one_too_many.rest().error
+        assert error["code"] == "overloaded" and error["type"] == "server_error" and error["param"] is None and error["message"]
         assert not one_too_many.is_open(0.5)
+    assert small.gateways[0].metric("cocoon_connections_refused_total") == 1
     assert first.ask("GET", "/v1/models").status == 200
     for raw in others:
         raw.close()

@@ -1194,6 +1194,65 @@ static void connections_above_the_limit_are_closed(void **state)
     rig_free(r);
 }
 
+/* What they have said, a long body too, is read before the socket closes: no reset eats the answer.
+ */
+static void connections_above_the_limit_get_the_answer_for_them(void **state)
+{
+    static const char full[] = "HTTP/1.1 503 Full\r\nContent-Length: 2\r\n\r\nno";
+    static const char body[100000];
+    struct rig *r = rig_prepare();
+
+    (void)state;
+    r->o.connection_limit = 1;
+    r->o.full_answer = span_str(full);
+    rig_start(r, "127.0.0.1:0");
+    struct client a = client_new(r), b = client_new(r), silent = client_new(r);
+    client_say(&a, GET("/hello"));
+    PUMP_UNTIL(r, &a, client_has(&a, "hello"), WAIT_MS);
+    turn_for(r->loop, 50);
+    assert_int_equal(b.got.len, 0); /* not before it has asked */
+    client_say(&b, "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+    PUMP_UNTIL(r, &b, client_has(&b, full), WAIT_MS);
+    client_send(&b, body, sizeof(body));
+    PUMP_UNTIL(r, &b, b.out_len == 0, WAIT_MS);
+    assert_false(b.broken);
+    PUMP_UNTIL(r, &b, b.eof, WAIT_MS);
+    PUMP_UNTIL(r, &silent, silent.eof && client_has(&silent, full), WAIT_MS);
+    assert_int_equal(http_server_refused(r->server), 2);
+    client_close(&a);
+    client_close(&b);
+    client_close(&silent);
+    rig_free(r);
+}
+
+static void a_flood_above_the_limit_is_answered_too(void **state)
+{
+    enum { FLOOD = 300 };
+    static const char full[] = "HTTP/1.1 503 Full\r\nContent-Length: 2\r\n\r\nno";
+    struct client flood[FLOOD];
+    struct rig *r = rig_prepare();
+    unsigned answered = 0;
+
+    (void)state;
+    r->o.connection_limit = 1;
+    r->o.full_answer = span_str(full);
+    rig_start(r, "127.0.0.1:0");
+    struct client a = client_new(r);
+    client_say(&a, GET("/hello"));
+    PUMP_UNTIL(r, &a, client_has(&a, "hello"), WAIT_MS);
+    for (int i = 0; i < FLOOD; i++)
+        flood[i] = client_new(r);
+    for (int i = 0; i < FLOOD; i++) {
+        PUMP_UNTIL(r, &flood[i], flood[i].eof, WAIT_MS);
+        answered += client_has(&flood[i], full) ? 1 : 0;
+        client_close(&flood[i]);
+    }
+    assert_int_equal(answered, FLOOD);
+    client_say(&a, GET("/hello"));
+    client_close(&a);
+    rig_free(r);
+}
+
 static void a_held_server_lets_connections_wait(void **state)
 {
     struct rig *r = rig_new();
@@ -1313,6 +1372,8 @@ int main(void)
         cmocka_unit_test(two_hundred_parked_streams_go_on_when_written_to),
         cmocka_unit_test(a_unix_socket_serves_too),
         cmocka_unit_test(connections_above_the_limit_are_closed),
+        cmocka_unit_test(connections_above_the_limit_get_the_answer_for_them),
+        cmocka_unit_test(a_flood_above_the_limit_is_answered_too),
         cmocka_unit_test(a_held_server_lets_connections_wait),
         cmocka_unit_test(freeing_lets_answers_finish_and_cuts_the_rest),
         cmocka_unit_test(garbage_is_closed_without_reaching_the_handler),
