@@ -24,8 +24,11 @@ static int64_t choice_cap(const struct call *c)
     return least(c->rq.cap >= 0 ? c->rq.cap : own, most);
 }
 
+/* The caller's own limit is like his leaving: no mark against the worker, or anybody could drive
+ * workers out with short ones, and what was made until then counts. */
 static void call_late(void *arg)
 {
+    call_stop_attempt(arg, CANCEL_CLIENT_GONE);
     call_fail(arg, &ERR_UPSTREAM_TIMEOUT);
 }
 

@@ -121,6 +121,18 @@ static void watch(void *arg)
     watch_again(c, wait);
 }
 
+/* An answer in one piece shows no more than its outer head before it is whole: without that the
+ * worker is lost, with it the call's own deadline is what counts. */
+static void watch_head(void *arg)
+{
+    struct call *c = arg;
+
+    if (dispatch_answered(c->dispatch))
+        return;
+    dispatch_cancel(c->dispatch, CANCEL_TIMEOUT);
+    retry_or_fail(c, &ERR_UPSTREAM_TIMEOUT);
+}
+
 void relay_watch_end(struct call *c)
 {
     if (http_stream_queued(c->ex) == 0)
@@ -299,6 +311,9 @@ enum step_result call_relay(struct call *c)
     c->last_byte_ms = loop_now(c->gateway->loop);
     if (c->rq.stream)
         watch_again(c, WATCH_MIN_MS);
+    else
+        loop_timer_set(c->gateway->loop, &c->silence, (uint64_t)settings(c)->head_ms, watch_head,
+                       c);
     return STEP_WAIT;
 }
 

@@ -606,6 +606,11 @@ void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why)
     dispatch_consumed(d);
 }
 
+bool dispatch_answered(const struct dispatch *d)
+{
+    return d->status != 0;
+}
+
 void dispatch_consumed(struct dispatch *d)
 {
     if (d->stream && d->unconsumed > 0)

@@ -68,6 +68,8 @@ enum dispatch_cancel {
 /* The caller is not interested any more: DELETE /ohttp/…, the rest is read and discarded; after 2 s
  * the stream is reset and the record fetched. A second time changes nothing. */
 void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why);
+/* The worker has taken the call: the outer head of its answer is there. */
+bool dispatch_answered(const struct dispatch *d);
 /* Everything given to `content` so far went on to the client: opens the stream's window. */
 void dispatch_consumed(struct dispatch *d);
 /* Marks for the choice: the first event came, so many ms after dispatch_start. */

@@ -381,16 +381,30 @@ def test_the_timeout_field_ends_a_stream(many, name):
     wait_idle(many)
 
 
-def test_a_timeout_above_the_operators_is_the_operators(hasty):
-    with hasty.raw() as raw:
+def test_the_timeout_field_of_a_caller_is_no_mark_against_the_worker(many):
+    failures = [w["failures"] for w in many.gateways[0].status["workers"]]
+    for stream in (False, True):
+        with many.raw() as raw:
+            took(raw, chat(script("stall", events=1), stream=stream, timeout=0.2))
+    wait_idle(many)
+    assert [w["failures"] for w in many.gateways[0].status["workers"]] == failures
+
+
+def test_a_timeout_above_the_operators_is_the_operators(stack):
+    engine = stack.engine()
+    stack.gateway(**{"timeouts.head_ms": 700, "timeouts.total_ms": 1500})
+    stack.worker(head_ms=200)  # a whole answer's only sign of life comes in time
+    stack.wait_ready()
+    with stack.raw() as raw:
         t = took(raw, chat(script("mute"), timeout=1e9))
-        assert raw.answer.status == 504 and 1.4 < t < 1.9 * SLOW
-    wait_idle(hasty)
+        assert raw.answer.status == 504 and is_timeout(raw.answer.error) and 1.4 < t < 1.9 * SLOW
+    wait_for(lambda: engine.requests[0].closed_at, "the engine is stopped", 2)
 
 
-def test_a_worker_that_says_nothing_is_left_after_head_ms(hasty):
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_a_worker_that_says_nothing_is_left_after_head_ms(hasty, stream):
     with hasty.raw() as raw:
-        t = took(raw, chat(script("mute"), stream=True))
+        t = took(raw, chat(script("mute"), stream=stream))
         assert raw.answer.status == 504 and is_timeout(raw.answer.error) and 0.6 < t < 1.5 * SLOW
     wait_idle(hasty)
 
