@@ -68,7 +68,8 @@ static int64_t content_length(const struct http_exchange *ex)
     return (int64_t)length;
 }
 
-static struct http_exchange *exchange_new(struct http_conn *c, const char *method)
+static struct http_exchange *exchange_new(struct http_conn *c, const char *method,
+                                          const char *version)
 {
     struct http_exchange *ex = mem_zero(sizeof(*ex));
     struct http_server *s = c->daemon->server;
@@ -78,6 +79,7 @@ static struct http_exchange *exchange_new(struct http_conn *c, const char *metho
     ex->conn = c;
     c->ex = ex;
     ex->method = span_str(method);
+    ex->chunked = strcmp(version, MHD_HTTP_VERSION_1_1) == 0;
     ex->header_bytes = info ? info->header_size : 0;
     ex->started_us = clock_mono_us();
     ex->content_length = content_length(ex);
@@ -226,14 +228,13 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
 
     (void)cls;
     (void)url;
-    (void)version;
     *size = 0;
     if (!ex) {
         struct http_conn *c =
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
         if (c->gone)
             return MHD_NO;
-        *con_cls = ex = exchange_new(c, method);
+        *con_cls = ex = exchange_new(c, method, version);
         if (!has_body(ex)) {
             /* An answer queued now would close the connection; the next call comes at once. */
             ex->at = HTTP_AT_END;

@@ -15,7 +15,8 @@ struct http_daemon {
     struct MHD_Daemon *mhd;
     struct loop_fd watch; /* its epoll descriptor */
     size_t connections;
-    bool due; /* MHD_run has something to do: an event, a resumed or a new connection */
+    bool due;        /* MHD_run has something to do: an event, a resumed or a new connection */
+    uint64_t due_ms; /* when it has next without that: only a run moves it */
 };
 
 struct http_server {
@@ -33,6 +34,7 @@ struct http_server {
     struct list lingering;
     size_t linger_count;
     uint64_t refused;   /* connections above the limit */
+    struct buf frame;   /* the chunk being written past MHD */
     uint64_t log_lines; /* of MHD's, dropped */
 };
 
@@ -81,8 +83,11 @@ struct http_exchange {
     struct buf body;
 
     bool stream, ended;
-    struct list chunks;
-    size_t queued_bytes;
+    bool chunked;        /* the client speaks HTTP/1.1: a stream is cut into chunks */
+    bool resting;        /* MHD has sent all it was given of the stream and asks for no more */
+    struct list chunks;  /* not given to MHD yet */
+    struct buf rest;     /* of a chunk written past MHD: what the socket had no room for */
+    size_t queued_bytes; /* of both */
 };
 
 /* ---- http_server.c ---- */
@@ -104,6 +109,8 @@ void http_body_answered(struct http_exchange *ex);
 
 /* ---- http_answer.c ---- */
 
+/* The socket of ex has room again for what was left of a chunk. */
+void http_stream_writable(struct http_exchange *ex);
 /* Gives the answer to MHD; only inside its access handler. */
 enum MHD_Result http_queue(struct http_exchange *ex);
 /* Writes the answer to the socket past MHD, which cannot take one while a body comes in. */

@@ -26,6 +26,7 @@ const struct http_server_options http_server_defaults = {
 enum {
     POOL_MIN = 64 << 10,
     FREE_STEP_MS = 10,
+    LONGEST_WAIT_MS = 60000,
     RUNS_A_TURN = 8, /* MHD sends one chunk a run: a burst must not cost the loop a turn for each */
 };
 
@@ -52,6 +53,8 @@ static void on_conn_event(void *arg, uint32_t events)
             http_exchange_gone(c->ex);
         return;
     }
+    if (c->ex && (events & EPOLLOUT))
+        http_stream_writable(c->ex);
     if (!c->ex && !loop_timer_is_set(&c->header_timer))
         loop_timer_set(s->loop, &c->header_timer, s->o.header_ms, on_header_late, c);
 }
@@ -135,45 +138,48 @@ void http_wake(struct http_exchange *ex)
 {
     if (!ex->suspended)
         return;
-    ex->suspended = false;
+    ex->suspended = ex->resting = false;
     MHD_resume_connection(ex->conn->mhd);
     ex->conn->daemon->due = true;
 }
 
-/* Milliseconds until d has work without an event; -1: none in sight. */
-static int daemon_wait(const struct http_daemon *d)
+static void daemon_run(struct http_daemon *d, uint64_t now)
 {
     MHD_UNSIGNED_LONG_LONG ms;
 
-    if (d->due)
-        return 0;
-    if (MHD_get_timeout(d->mhd, &ms) != MHD_YES)
-        return -1;
-    return ms > 60000 ? 60000 : (int)ms;
+    d->due = false;
+    (void)MHD_run(d->mhd);
+    d->due_ms = MHD_get_timeout(d->mhd, &ms) == MHD_YES ? now + ms : UINT64_MAX;
 }
 
 static void daemons_run(void *arg)
 {
     struct http_server *s = arg;
+    const uint64_t now = loop_now(s->loop);
 
-    for (unsigned i = 0; i < s->o.daemons; i++)
-        for (int n = 0; n < RUNS_A_TURN && daemon_wait(&s->daemons[i]) == 0; n++) {
-            s->daemons[i].due = false;
-            (void)MHD_run(s->daemons[i].mhd);
-        }
+    for (unsigned i = 0; i < s->o.daemons; i++) {
+        struct http_daemon *d = &s->daemons[i];
+        for (int n = 0; n < RUNS_A_TURN && (d->due || d->due_ms <= now); n++)
+            daemon_run(d, now);
+    }
 }
 
+/* Milliseconds until a daemon has work without an event; -1: none in sight. */
 static int daemons_wait(void *arg)
 {
     const struct http_server *s = arg;
-    int wait = -1;
+    const uint64_t now = clock_mono_ms();
+    uint64_t first = UINT64_MAX;
 
     for (unsigned i = 0; i < s->o.daemons; i++) {
-        int ms = daemon_wait(&s->daemons[i]);
-        if (ms >= 0 && (wait < 0 || ms < wait))
-            wait = ms;
+        const struct http_daemon *d = &s->daemons[i];
+        if (d->due)
+            return 0;
+        first = d->due_ms < first ? d->due_ms : first;
     }
-    return wait;
+    if (first == UINT64_MAX)
+        return -1;
+    return first <= now ? 0 : first - now > LONGEST_WAIT_MS ? LONGEST_WAIT_MS : (int)(first - now);
 }
 
 /* MHD's messages may quote what a client sent. */
@@ -226,6 +232,7 @@ static int daemon_start(struct http_server *s, struct http_daemon *d)
     size_t pool = 2 * s->o.header_max > POOL_MIN ? 2 * s->o.header_max : POOL_MIN;
 
     d->server = s;
+    d->due_ms = UINT64_MAX;
     d->mhd = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
         NULL, NULL, http_on_request, d,                     /* */
@@ -350,8 +357,10 @@ static void drain(struct http_server *s)
 
     cut_all(s, false);
     while (s->exchange_count > 0) {
+        LIST_FOREACH_SAFE(it, &s->exchanges)
+            http_stream_writable(CONTAINER(it, struct http_exchange, link));
         for (unsigned i = 0; i < s->o.daemons; i++)
-            (void)MHD_run(s->daemons[i].mhd);
+            daemon_run(&s->daemons[i], clock_mono_ms());
         if (s->exchange_count == 0)
             break;
         if (clock_mono_ms() >= end)
@@ -374,6 +383,7 @@ void http_server_free(struct http_server *s)
     }
     http_linger_stop_all(s);
     loop_hook_del(s->loop, &s->hook);
+    buf_wipe(&s->frame);
     free(s->daemons);
     free(s);
 }

@@ -26,7 +26,8 @@ struct http_handler {
     void (*body)(void *arg, struct http_exchange *ex, struct span part);
     /* The body is complete. Answer now or later. */
     void (*body_end)(void *arg, struct http_exchange *ex);
-    /* Bytes of a stream went out: http_stream_queued has shrunk. Also after the stream's end. */
+    /* Bytes of a stream that had to wait went out: http_stream_queued has shrunk. Also after the
+     * stream's end. */
     void (*drained)(void *arg, struct http_exchange *ex);
     /* The body's deadline passed (http_server_options): answer 408, or do nothing and the
      * connection is closed. */
@@ -110,8 +111,8 @@ void http_reply(struct http_exchange *ex, unsigned status, const struct http_fie
 /* Starts a chunked answer. */
 void http_stream_begin(struct http_exchange *ex, unsigned status, const struct http_field *fields,
                        size_t count);
-/* Queues a copy as one HTTP chunk (one write an event where the socket allows). Empty does nothing.
- */
+/* Sends one HTTP chunk at once when nothing waits before it and the socket has room; queues a copy
+ * of what is left otherwise. Empty does nothing. */
 void http_stream_write(struct http_exchange *ex, struct span bytes);
 /* Bytes queued and not yet given to the socket. */
 size_t http_stream_queued(const struct http_exchange *ex);
