@@ -38,6 +38,8 @@ void checked_collateral_unref(struct checked_collateral *c)
         return;
     x509_crl_free(c->pck_crl);
     x509_crl_free(c->root_crl);
+    x509_cert_free(c->ca);
+    x509_cert_free(c->signer);
     tcb_info_free(c->tcb_info);
     qe_identity_free(c->qe_identity);
     free(c);

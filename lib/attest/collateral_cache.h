@@ -13,6 +13,8 @@ struct checked_collateral {
     uint8_t key[SHA256_LEN]; /* of the collateral and the root that it was checked with */
     uint64_t from, until;    /* the time in which all of it is valid */
     struct x509_crl *pck_crl, *root_crl; /* their signatures are checked with each PCK chain */
+    struct x509_cert *ca;                /* of the PCK chain it was first used with, parsed */
+    struct x509_cert *signer; /* of TCB Info, parsed; QE Identity has the same as a rule */
     struct tcb_info *tcb_info;
     struct qe_identity *qe_identity;
 };

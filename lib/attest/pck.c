@@ -168,9 +168,10 @@ static bool chain_is_pck(const struct x509_chain *chain, bool platform_ca)
            x509_cert_subject_is(root, INTEL_ROOT_CN) && !x509_cert_is_ca(leaf);
 }
 
-int pck_chain_read(struct x509_chain *chain, struct span pem, bool *platform_ca)
+int pck_chain_read(struct x509_chain *chain, struct span pem, const struct x509_cert *const *known,
+                   size_t known_count, bool *platform_ca)
 {
-    TRY(x509_chain_read_pem(chain, pem));
+    TRY(x509_chain_read_known(chain, pem, known, known_count));
     if (chain->count == PCK_CHAIN_LEN) {
         *platform_ca = x509_cert_issuer_is(chain->certs[0], PLATFORM_CA_CN);
         if (chain_is_pck(chain, *platform_ca))

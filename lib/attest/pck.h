@@ -27,7 +27,10 @@ MUST_CHECK int pck_extension_read(struct pck_extension *out, struct span value);
 MUST_CHECK int pck_extension_of(struct pck_extension *out, const struct x509_cert *leaf);
 
 /* Three certificates of the right names, of which only the others are CAs: PCK, Platform or
- * Processor CA, root. Nothing is verified. E_INVALID; chain is empty then. */
-MUST_CHECK int pck_chain_read(struct x509_chain *chain, struct span pem, bool *platform_ca);
+ * Processor CA, root. Nothing is verified. E_INVALID; chain is empty then. known: certificates
+ * that need not be parsed again. */
+MUST_CHECK int pck_chain_read(struct x509_chain *chain, struct span pem,
+                              const struct x509_cert *const *known, size_t known_count,
+                              bool *platform_ca);
 
 #endif

@@ -87,7 +87,7 @@ enum attest_reason tdx_platform(const struct quote *quote, uint8_t fmspc[static 
     AUTO(x509_chain_fini) struct x509_chain chain = {0};
     struct pck_extension pck;
 
-    if (pck_chain_read(&chain, quote->pck_pem, platform_ca) < 0)
+    if (pck_chain_read(&chain, quote->pck_pem, NULL, 0, platform_ca) < 0)
         return ATTEST_PCK_CHAIN_INVALID;
     if (pck_extension_of(&pck, chain.certs[0]) < 0)
         return ATTEST_PCK_EXTENSION_INVALID;

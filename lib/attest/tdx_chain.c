@@ -23,7 +23,10 @@ static int collateral_check(struct tdx_run *run)
 
 static int chain_read(struct tdx_run *run)
 {
-    if (pck_chain_read(&run->pck_chain, run->quote->pck_pem, &run->v->platform_ca) < 0)
+    const struct x509_cert *const known[] = {run->in->root, run->checked->ca};
+
+    if (pck_chain_read(&run->pck_chain, run->quote->pck_pem, known, run->checked->ca ? 2 : 1,
+                       &run->v->platform_ca) < 0)
         return REFUSE(run, PCK_CHAIN_INVALID,
                       "it is not PCK certificate, Platform or Processor CA, root");
     if (!x509_cert_same(run->pck_chain.certs[2], run->in->root))
@@ -106,6 +109,8 @@ static int chain_verify(struct tdx_run *run)
     if (fault == X509_OK)
         for (size_t i = 0; i < run->pck_chain.count; i++)
             attest_until(run->v, x509_cert_not_after(run->pck_chain.certs[i]));
+    if (fault == X509_OK && !run->cached)
+        run->checked->ca = x509_cert_share(run->pck_chain.certs[1]);
     return chain_fault(run, fault, depth);
 }
 

@@ -10,8 +10,10 @@ static const char *signer_read(struct tdx_run *run, struct span pem, struct x509
 {
     const struct x509_crl *const lists[] = {run->checked->root_crl};
     struct checked_collateral *checked = run->checked;
+    const struct x509_cert *const known[] = {run->in->root, checked->signer};
 
-    if (x509_chain_read_pem(chain, pem) < 0 || chain->count != SIGNER_CHAIN_LEN)
+    if (x509_chain_read_known(chain, pem, known, checked->signer ? 2 : 1) < 0 ||
+        chain->count != SIGNER_CHAIN_LEN)
         return "it is not a signer and the root";
     if (!x509_cert_subject_is(chain->certs[0], INTEL_TCB_SIGNER_CN) ||
         !x509_cert_issuer_is(chain->certs[0], INTEL_ROOT_CN) || x509_cert_is_ca(chain->certs[0]))
@@ -53,6 +55,7 @@ static int tcb_info_load(struct tdx_run *run)
     if (!in_time(run, checked->tcb_info->issued, checked->tcb_info->until))
         return REFUSE(run, TCB_INFO_EXPIRED, "fetch it anew");
     checked_collateral_within(checked, checked->tcb_info->issued, checked->tcb_info->until);
+    checked->signer = x509_cert_share(signer.certs[0]);
     return 0;
 }
 

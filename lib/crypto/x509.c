@@ -62,7 +62,38 @@ void x509_cert_free(struct x509_cert *cert)
     free(cert);
 }
 
-static int chain_read(struct x509_chain *chain, struct span pem)
+struct x509_cert *x509_cert_share(const struct x509_cert *cert)
+{
+    struct x509_cert *shared = mem_zero(sizeof(*shared));
+
+    CHECK(X509_up_ref(cert->x) == 1);
+    shared->x = cert->x;
+    shared->not_before = cert->not_before;
+    shared->not_after = cert->not_after;
+    buf_append(&shared->der, buf_span(&cert->der));
+    return shared;
+}
+
+struct known {
+    const struct x509_cert *const *certs;
+    size_t count;
+};
+
+/* Takes the bytes of der. */
+static int chain_add(struct x509_chain *chain, struct buf *der, struct known known)
+{
+    struct x509_cert **place = &chain->certs[chain->count];
+
+    for (size_t i = 0; i < known.count && !*place; i++)
+        if (span_eq(buf_span(&known.certs[i]->der), buf_span(der)))
+            *place = x509_cert_share(known.certs[i]);
+    if (!*place)
+        TRY(cert_take(place, der));
+    chain->count++;
+    return 0;
+}
+
+static int chain_read(struct x509_chain *chain, struct span pem, struct known known)
 {
     struct span rest = pem;
     int error;
@@ -76,17 +107,22 @@ static int chain_read(struct x509_chain *chain, struct span pem)
         TRY(error);
         if (chain->count == X509_MAX_CHAIN)
             return E_TOO_LARGE;
-        TRY(cert_take(&chain->certs[chain->count], &der));
-        chain->count++;
+        TRY(chain_add(chain, &der, known));
     }
 }
 
 int x509_chain_read_pem(struct x509_chain *out, struct span pem)
 {
+    return x509_chain_read_known(out, pem, NULL, 0);
+}
+
+int x509_chain_read_known(struct x509_chain *out, struct span pem,
+                          const struct x509_cert *const *known, size_t known_count)
+{
     int error;
 
     *out = (struct x509_chain){0};
-    error = chain_read(out, pem);
+    error = chain_read(out, pem, (struct known){known, known_count});
     if (error < 0)
         x509_chain_fini(out);
     return error;

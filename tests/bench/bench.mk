@@ -9,7 +9,7 @@ bench_objects   = $(patsubst %,$(BENCH)/%.o,$(1))
 
 $(BENCH)/engine: $(call bench_objects,engine) $(call linkorder,lib/base lib/net)
 $(BENCH)/load: $(call bench_objects,load call reply samples watch) $(call linkorder,lib/base lib/net)
-$(BENCH)/primitives: $(call bench_objects,primitives) $(call linkorder,lib/base lib/crypto)
+$(BENCH)/primitives: $(call bench_objects,primitives) $(DEVTEE) $(call linkorder,lib/base lib/crypto lib/attest)
 $(BENCH_PROGRAMS):
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

@@ -368,7 +368,9 @@ def say(text):
 # ---- The table -----------------------------------------------------------------------------------------
 
 PRIMITIVES = {"hpke_encapsulate": "HPKE encapsulation", "ed25519_verify": "Ed25519 verification",
-              "aes_256_gcm_seal_256": "AES-256-GCM seal of 256 B", "sha256_1024": "SHA-256 of 1 KiB"}
+              "aes_256_gcm_seal_256": "AES-256-GCM seal of 256 B", "sha256_1024": "SHA-256 of 1 KiB",
+              "p256_verify": "P-256 verification", "tdx_verify": "verification of a TDX quote",
+              "tdx_verify_cached": "the same with its collateral cached"}
 COLUMNS = "{:<40}{:>12}{:>16}{:>16}{:>10}  {:<9}{:<17}{}"
 
 

@@ -334,6 +334,29 @@ static void more_than_the_bounds_is_too_large(void **state)
     made_free(&made);
 }
 
+static void a_known_certificate_is_recognised_by_all_its_bytes(void **state)
+{
+    AUTO(family_fini) struct family f;
+    AUTO(buf_fini) struct buf pem = {0};
+    struct x509_chain chain;
+
+    (void)state;
+    family_make(&f, (struct family_form){0});
+    made_pem(&pem, &f.leaf);
+    made_pem(&pem, &f.ca);
+    made_pem(&pem, &f.root);
+    const struct x509_cert *const known[] = {f.anchor, f.chain.certs[0]};
+    assert_int_equal(x509_chain_read_known(&chain, buf_span(&pem), known, 2), 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(x509_cert_same(chain.certs[i], f.chain.certs[i]));
+    assert_int_equal(x509_chain_verify(&chain, f.anchor, NULL, 0, MAKER_NOW, NULL), X509_OK);
+    family_fini(&f); /* the chain has handles of its own */
+    f = (struct family){0};
+    assert_int_equal(x509_cert_not_after(chain.certs[2]), MAKER_END);
+    assert_true(x509_cert_subject_is(chain.certs[0], "Leaf"));
+    x509_chain_fini(&chain);
+}
+
 static void bytes_behind_der_are_refused(void **state)
 {
     struct made made = made_cert((struct make_form){.cn = "A", .ca = true});
@@ -441,6 +464,7 @@ int main(void)
         cmocka_unit_test(odd_pem_is_refused),
         cmocka_unit_test(text_between_blocks_is_refused),
         cmocka_unit_test(more_than_the_bounds_is_too_large),
+        cmocka_unit_test(a_known_certificate_is_recognised_by_all_its_bytes),
         cmocka_unit_test(bytes_behind_der_are_refused),
         cmocka_unit_test(intel_chains_verify_by_intel_s_root),
         cmocka_unit_test(nvidia_s_chain_verifies_by_its_own_root_alone),
