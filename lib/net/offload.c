@@ -25,12 +25,15 @@ struct offload {
     _Atomic size_t waiting_len; /* written under the lock, read without */
 };
 
+/* The loop is woken outside the lock, which it takes first. */
 static void finish_job(struct offload *o, struct offload_job *job)
 {
     uint64_t one = 1;
-    bool ring = list_empty(&o->finished);
 
+    pthread_mutex_lock(&o->lock);
+    bool ring = list_empty(&o->finished);
     list_push(&o->finished, &job->link);
+    pthread_mutex_unlock(&o->lock);
     /* An eventfd refuses only when its counter overflows, and the loop resets it. */
     if (ring)
         CHECK(write(o->inbox_fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
@@ -49,8 +52,8 @@ static void *run_jobs(void *arg)
             o->waiting_len--;
             pthread_mutex_unlock(&o->lock);
             job->work(job);
-            pthread_mutex_lock(&o->lock);
             finish_job(o, job);
+            pthread_mutex_lock(&o->lock);
         } else if (o->stopping) {
             break;
         } else {
@@ -137,9 +140,10 @@ int offload_submit(struct offload *o, struct offload_job *job)
     } else {
         list_push(&o->waiting, &job->link);
         o->waiting_len++;
-        pthread_cond_signal(&o->work_there);
     }
     pthread_mutex_unlock(&o->lock);
+    if (error == 0) /* outside the lock, or the thread would wake only to wait for it */
+        pthread_cond_signal(&o->work_there);
     return error;
 }
 
