@@ -205,22 +205,26 @@ static struct answer *make_answer(const struct call *c)
     return answer_new(&options);
 }
 
+static struct span engine_model(const struct call *c)
+{
+    const struct worker_model *m = c->opened.model;
+
+    return span_str(m->engine_name[0] ? m->engine_name : m->name);
+}
+
 static void run(struct call *c)
 {
     struct worker *w = c->worker;
-    const struct worker_model *m = c->opened.model;
     const unsigned parts = engine_run_parts(w->engine, &c->opened.request);
     const struct engine_run_options options = {
         .request = &c->opened.request,
         .take_answer = make_answer(c),
-        .model = span_str(m->engine_name[0] ? m->engine_name : m->name),
+        .model = engine_model(c),
         .cap = c->opened.cap,
         .cache_salt = span_str(c->opened.cache_salt),
         .width = widen(c, parts),
     };
 
-    c->state = CALL_RUNNING;
-    call_answer_timer(c, (uint64_t)worker_config(w)->head_ms);
     if (engine_run_start(&c->run, w->engine, &options, &run_events, c) < 0) {
         struct api_fault fault = {0};
         api_fault_set(&fault, &ERR_WORKER_ERROR, NULL, NULL);
@@ -228,6 +232,43 @@ static void run(struct call *c)
     }
     if (options.width >= parts) /* every part has been asked */
         opened_forget_body(&c->opened);
+}
+
+/* ---- The prompt's length ---- */
+
+static void on_counted(void *arg, int64_t tokens)
+{
+    struct call *c = arg;
+    struct api_fault fault = {0};
+
+    c->counting = NULL;
+    if (tokens <= c->outer.max_input) {
+        run(c);
+        return;
+    }
+    api_fault_set(&fault, &ERR_CONTEXT_LENGTH, NULL, NULL);
+    call_answer_fault(c, &fault, USAGE_REJECTED);
+    free_when_over(c);
+}
+
+/* A token is a byte at least, and the syntax around the texts is longer than what a template adds
+ * for it: a body of no more bytes than the tokens declared needs no count, which is every one that
+ * a gateway sealed. */
+static bool is_surely_short(const struct call *c)
+{
+    return (int64_t)c->opened.body.len <= c->outer.max_input;
+}
+
+/* Where the engine does not tell, the run goes on (wire.md §5). */
+static void begin(struct call *c)
+{
+    struct engine *e = c->worker->engine;
+
+    c->state = CALL_RUNNING;
+    call_answer_timer(c, (uint64_t)worker_config(c->worker)->head_ms);
+    if (is_surely_short(c) || !engine_counts(e, &c->opened.request) ||
+        engine_count_start(&c->counting, e, &c->opened.request, engine_model(c), on_counted, c) < 0)
+        run(c);
 }
 
 /* ---- Opening ---- */
@@ -261,7 +302,7 @@ static void open_done(struct offload_job *job)
     else if (c->opened.fault.error)
         call_answer_fault(c, &c->opened.fault, c->opened.outcome);
     else
-        run(c);
+        begin(c);
     free_when_over(c);
 }
 
@@ -372,6 +413,9 @@ static void on_drained(void *arg, struct tunnel_stream *s)
 
 static void stop_engine(struct call *c)
 {
+    if (c->counting)
+        engine_count_cancel(c->counting);
+    c->counting = NULL;
     if (c->run)
         engine_run_cancel(c->run, &c->usage);
     c->run = NULL;

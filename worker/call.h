@@ -3,6 +3,7 @@
 #ifndef WORKER_CALL_H
 #define WORKER_CALL_H
 
+#include "backends/engine/engine_count.h"
 #include "backends/engine/engine_run.h"
 #include "worker/exchange.h"
 #include "worker/opened.h"
@@ -32,6 +33,7 @@ struct call {
     struct offload_job job;
     int open_error;
 
+    struct engine_count *counting; /* before the run, where the prompt may be too long */
     struct engine_run *run;
     bool paused;
 

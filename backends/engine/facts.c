@@ -92,6 +92,86 @@ int facts_read_version(struct facts *f, struct span body)
     return 0;
 }
 
+/* ---- Counting ---- */
+
+/* The answers are as long as prompts, so they are read without a tree: skips what is expected. */
+static bool skip(struct span *rest, const char *what)
+{
+    *rest = span_trim(*rest);
+    if (!span_starts(*rest, span_str(what)))
+        return false;
+    *rest = span_from(*rest, strlen(what));
+    return true;
+}
+
+/* {"tokens":[1,2,3]} */
+static int count_list(struct span rest, int64_t *tokens)
+{
+    int64_t n = 0;
+    bool digit = false;
+
+    if (!skip(&rest, "{") || !skip(&rest, "\"tokens\"") || !skip(&rest, ":") || !skip(&rest, "["))
+        return E_INVALID;
+    for (size_t i = 0; i < rest.len; i++) {
+        uint8_t c = rest.data[i];
+        if (c >= '0' && c <= '9') {
+            digit = true;
+        } else if (c == ',' || c == ']') {
+            if (!digit && (c == ',' || n > 0))
+                return E_INVALID;
+            n += digit ? 1 : 0;
+            digit = false;
+            *tokens = n;
+            if (c == ']')
+                return 0;
+        } else if (c != ' ' && c != '\n') {
+            return E_INVALID;
+        }
+    }
+    return E_INVALID;
+}
+
+/* {"count":3,"max_model_len":4096,"tokens":[1,2,3]}, in any order; there are no texts in it. */
+static int count_told(struct span rest, int64_t *tokens)
+{
+    static const char name[] = "\"count\"";
+    const ptrdiff_t at = span_find(rest, span_str(name));
+    uint64_t n = 0;
+    size_t len = 0;
+
+    if (at < 0)
+        return E_INVALID;
+    rest = span_from(rest, (size_t)at + sizeof(name) - 1);
+    if (!skip(&rest, ":"))
+        return E_INVALID;
+    rest = span_trim(rest);
+    while (len < rest.len && rest.data[len] >= '0' && rest.data[len] <= '9')
+        len++;
+    TRY(span_u64(span_cut(rest, 0, len), FACTS_MAX_TOKENS, &n));
+    *tokens = (int64_t)n;
+    return 0;
+}
+
+int facts_read_count(enum engine_kind kind, struct span body, int64_t *tokens)
+{
+    *tokens = 0;
+    return kind == ENGINE_LLAMACPP ? count_list(body, tokens) : count_told(body, tokens);
+}
+
+int facts_read_prompt(struct span body, struct span *json)
+{
+    if (!skip(&body, "{") || !skip(&body, "\"prompt\"") || !skip(&body, ":"))
+        return E_INVALID;
+    body = span_trim(body);
+    if (!span_ends(body, SPAN("}")))
+        return E_INVALID;
+    body = span_trim(span_cut(body, 0, body.len - 1));
+    if (body.len < 2 || body.data[0] != '"' || body.data[body.len - 1] != '"')
+        return E_INVALID;
+    *json = body;
+    return 0;
+}
+
 int64_t facts_context(const struct facts *f, struct span model)
 {
     for (size_t i = 0; i < f->model_count; i++)

@@ -33,6 +33,11 @@ MUST_CHECK int facts_read_models(struct facts *f, struct span body);
 MUST_CHECK int facts_read_props(struct facts *f, struct span body);
 /* vLLM's /version. */
 MUST_CHECK int facts_read_version(struct facts *f, struct span body);
+/* What POST /tokenize says: llama.cpp's list of tokens, vLLM's count. E_INVALID: anything else. */
+MUST_CHECK int facts_read_count(enum engine_kind kind, struct span body, int64_t *tokens);
+/* The prompt that llama.cpp's POST /apply-template made: its JSON string with the quotes, not
+ * decoded. */
+MUST_CHECK int facts_read_prompt(struct span body, struct span *json);
 /* Tokens of context for the engine's name of a model; 0 when it does not tell. */
 int64_t facts_context(const struct facts *f, struct span model);
 /* "vllm", "llamacpp", "sglang", "generic". */

@@ -60,6 +60,10 @@ AUTO_FINI(struct request, request_fini)
  * max_coefficient …) left out, all else byte for byte. */
 MUST_CHECK int request_forward(const struct request *rq, struct span served_model, struct buf *out);
 
+/* The value of a top-level member of the API that is passed on, as the caller wrote it; data NULL:
+ * absent or null. */
+struct span request_member(const struct request *rq, const char *name);
+
 enum engine_kind { ENGINE_GENERIC, ENGINE_LLAMACPP, ENGINE_VLLM, ENGINE_SGLANG };
 
 /* What the worker adds for its engine. */

@@ -56,8 +56,7 @@ static bool is_rule(const struct kept *k, const char *name)
     return k->rule && strcmp(k->rule->name, name) == 0;
 }
 
-/* The value of a kept member that is not null; data NULL when there is none. */
-static struct span kept_value(const struct request *rq, const char *name)
+struct span request_member(const struct request *rq, const char *name)
 {
     const struct kept *k;
 
@@ -94,7 +93,7 @@ static void write_model(struct writer *w, const struct request *rq, struct span 
 /* Asked for one choice alone, each gets a seed of its own; the sum wraps rather than overflows. */
 static void write_seed(struct writer *w, const struct request *rq, int64_t choice)
 {
-    const struct span seed = kept_value(rq, "seed");
+    const struct span seed = request_member(rq, "seed");
     char digits[24];
 
     if (!seed.data)
@@ -126,7 +125,7 @@ static int pick_prompt(const struct request *rq, int64_t which, struct span *pro
 
 static int write_prompt(struct writer *w, const struct request *rq, int64_t which)
 {
-    struct span prompt = kept_value(rq, "prompt");
+    struct span prompt = request_member(rq, "prompt");
 
     TRY(pick_prompt(rq, which, &prompt));
     write_value(w, "prompt", prompt.data ? prompt : SPAN("\"<|endoftext|>\"")); /* api.md §1.3 */
@@ -138,7 +137,7 @@ static void write_counts(struct writer *w, const struct request *rq, const struc
     static const char *const names[] = {"n", "best_of"};
 
     for (size_t i = 0; ask->choice < 0 && i < 2; i++) {
-        const struct span value = kept_value(rq, names[i]);
+        const struct span value = request_member(rq, names[i]);
         if (value.data)
             write_value(w, names[i], value);
     }

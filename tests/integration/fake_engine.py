@@ -601,6 +601,7 @@ class FakeEngine:
         self.scripts = dict(BUILT_IN)
         self.by_model = {}  # model name -> script
         self.default = answer
+        self.counts, self.slow_count = False, 0  # it has a tokenizer: a word is a token; seconds that an answer of it takes
         self.next = None  # script of the next inference request only
         self.loading = False  # /health answers 503 as llama.cpp does while it loads
         self.everything = []  # every request, health checks included
@@ -673,10 +674,12 @@ class FakeEngine:
             self._loop.run_forever()
 
     async def _listen(self):
+        # A backlog for a crowd that comes at once: where it is full, the kernel tries again after 1, 3, 7, … 63 s.
+        how = {"limit": 1 << 26, "backlog": 4096}
         if self.unix:
-            self._server = await asyncio.start_unix_server(self._serve, self.unix, limit=1 << 26)
+            self._server = await asyncio.start_unix_server(self._serve, self.unix, **how)
         else:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 26)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, **how)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self):
@@ -785,6 +788,17 @@ class FakeEngine:
         if path == "/slots" and self.dialect.name == "llamacpp":
             busy = self.running
             return await x.reply(200, [{"id": i, "is_processing": i < busy} for i in range(self.slots)])
+        if path in ("/apply-template", "/tokenize"):
+            await asyncio.sleep(self.slow_count)
+        if self.counts and path == "/apply-template" and self.dialect.name == "llamacpp":
+            return await x.reply(200, {"prompt": "<s>" + (last_text(x.asked) or "")})
+        if self.counts and path == "/tokenize" and self.dialect.name == "llamacpp":
+            text = x.asked["content"]
+            words = (text if isinstance(text, str) else " ".join(str(t) for t in text)).split()
+            return await x.reply(200, {"tokens": list(range(len(words)))})
+        if self.counts and path == "/tokenize" and self.dialect.name == "vllm":
+            words = (last_text(x.asked) or "").split()
+            return await x.reply(200, {"count": len(words), "max_model_len": 4096, "tokens": list(range(len(words)))})
         await x.reply(404, x.dialect.error(404, "File Not Found", "not_found_error"))
 
 

@@ -399,6 +399,50 @@ def test_what_is_bound_must_be_the_same_inside(shared, inner):
     assert len(engine.requests) == before
 
 
+@pytest.mark.parametrize("dialect", ["llamacpp", "vllm"])
+def test_a_prompt_above_the_declared_tokens_is_counted_and_refused(world, dialect):
+    w = world.worker(dialect)
+    engine, t = world.engines[0], world.peers[0].tunnel()
+    ways = [("/v1/chat/completions", lambda text: chat(text)),
+            ("/v1/completions", lambda text: {"model": "fake-model", "prompt": text, "stream": True}),
+            ("/v1/embeddings", lambda text: {"model": "fake-model", "input": text})]
+
+    def asked(path, body, most):
+        del engine.everything[:]
+        s = t.chat(body, path=path, inner={"cocoon-max-input": str(most)})
+        return s, [r.path for r in engine.everything if r.path in ("/apply-template", "/tokenize")], len(engine.requests)
+    for path, make in ways:
+        for counts in (True, False):
+            engine.counts = counts
+            s, counted, ran = asked(path, make("word " * 50), 49)
+            if counts:
+                assert inner_code(s) == (400, "context_length_exceeded")
+                assert s.usage["outcome"] == "rejected" and s.usage["total"] == 0 and ran == 0
+            else:  # an engine that cannot tell
+                assert s.inner.status == 200 and ran == 1
+            assert counted[0] == ("/apply-template" if dialect == "llamacpp" and "chat" in path else "/tokenize")
+        engine.counts = True
+        s, counted, ran = asked(path, make("word " * 50), 60)
+        assert s.inner.status == 200 and counted and ran == 1
+        s, counted, ran = asked(path, make("word " * 50), 2000)  # no more bytes than tokens: nothing to ask
+        assert s.inner.status == 200 and not counted and ran == 1
+    if dialect == "llamacpp":
+        s, counted, ran = asked("/v1/embeddings", {"model": "fake-model", "input": ["word " * 30, "word " * 30]}, 49)
+        assert inner_code(s) == (400, "context_length_exceeded") and ran == 0
+
+
+def test_a_cancel_stops_the_count(world):
+    world.worker()
+    engine, t = world.engines[0], world.peers[0].tunnel()
+    engine.counts = True
+    engine.slow_count = 20
+    s = t.post_sealed(chat("word " * 50), inner={"cocoon-max-input": "10"})
+    wait_for(lambda: any(r.path == "/apply-template" for r in engine.everything))
+    assert t.cancel(s).status == 204
+    s.wait_end()
+    assert s.usage["outcome"] == "client_abort" and s.usage["total"] == 0 and not engine.requests
+
+
 def test_the_body_names_the_bound_model(shared):
     t, _, _ = shared
     s = t.chat({**chat(), "model": "other"})

@@ -93,6 +93,52 @@ static void load_is_read_by_each_engines_names(void **state)
     }
 }
 
+static void a_count_of_tokens_is_read_by_each_engines_form(void **state)
+{
+    static const struct {
+        enum engine_kind kind;
+        const char *text;
+        int64_t tokens; /* -1: refused */
+    } cases[] = {
+        {ENGINE_LLAMACPP, "{\"tokens\":[1,22,333]}", 3},
+        {ENGINE_LLAMACPP, " { \"tokens\" : [ 1 , 2 ] }", 2},
+        {ENGINE_LLAMACPP, "{\"tokens\":[]}", 0},
+        {ENGINE_LLAMACPP, "{\"tokens\":[1,2", -1},
+        {ENGINE_LLAMACPP, "{\"tokens\":[1,,2]}", -1},
+        {ENGINE_LLAMACPP, "{\"tokens\":[1,]}", -1},
+        {ENGINE_LLAMACPP, "{\"tokens\":[{\"id\":1}]}", -1},
+        {ENGINE_LLAMACPP, "{\"error\":{\"code\":404}}", -1},
+        {ENGINE_LLAMACPP, "", -1},
+        {ENGINE_VLLM, "{\"count\":5,\"max_model_len\":4096,\"tokens\":[1,2,3,4,5]}", 5},
+        {ENGINE_VLLM, "{\"tokens\":[7], \"count\" : 1}", 1},
+        {ENGINE_VLLM, "{\"count\":-1}", -1},
+        {ENGINE_VLLM, "{\"count\":99999999999999999999}", -1},
+        {ENGINE_VLLM, "{\"count\"", -1},
+        {ENGINE_VLLM, "<html>", -1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int64_t tokens = 0;
+        const int error = facts_read_count(cases[i].kind, span_str(cases[i].text), &tokens);
+        if (cases[i].tokens < 0 ? error == 0 : error < 0 || tokens != cases[i].tokens)
+            fail_msg("%s: %d", cases[i].text, (int)tokens);
+    }
+}
+
+static void the_prompt_of_a_template_is_taken_as_it_is_written(void **state)
+{
+    static const char *const bad[] = {
+        "", "{}", "{\"prompt\":7}", "{\"prompt\":\"a\"", "{\"prompt\":\"}", "{\"prompts\":\"a\"}"};
+    struct span json = {0};
+
+    (void)state;
+    assert_int_equal(facts_read_prompt(SPAN("{\"prompt\": \"a\\n\\u0000\\\"b\" } "), &json), 0);
+    assert_true(span_is(json, "\"a\\n\\u0000\\\"b\""));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(facts_read_prompt(span_str(bad[i]), &json), E_INVALID);
+}
+
 static void an_engine_without_figures_is_not_known(void **state)
 {
     struct engine_load load;
@@ -110,6 +156,8 @@ int main(void)
         cmocka_unit_test(a_llamacpp_tells_the_context_of_a_slot),
         cmocka_unit_test(anything_else_is_generic_and_garbage_is_refused),
         cmocka_unit_test(load_is_read_by_each_engines_names),
+        cmocka_unit_test(a_count_of_tokens_is_read_by_each_engines_form),
+        cmocka_unit_test(the_prompt_of_a_template_is_taken_as_it_is_written),
         cmocka_unit_test(an_engine_without_figures_is_not_known),
     };
 
