@@ -117,6 +117,21 @@ $(BIN)/$(BINARY.$(1)): $(call objects,$(1)) $(call linkorder,$(DEPS.$(1)))
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
 
+# The C API of client/cocoon.h with all it needs of ours in one object, of which only cocoon_* is seen outside.
+LIBCOCOON := $(BIN)/libcocoon.a
+$(LIBCOCOON): $(BUILD)/client/cocoon.o $(call linkorder,$(DEPS.client/core) client/core)
+	@mkdir -p $(@D)
+	$(call say,AR)
+	$(Q)$(LD) -r -o $(BUILD)/client/libcocoon.o --start-group $^ --end-group
+	$(Q)$(OBJCOPY) --wildcard --keep-global-symbol='cocoon_*' $(BUILD)/client/libcocoon.o
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(BUILD)/client/libcocoon.o
+OBJCOPY ?= objcopy
+
+$(BIN)/example-chat: $(BUILD)/docs/examples/chat.o $(LIBCOCOON)
+	$(call say,LINK)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcurl -ljansson -lssl -lcrypto -lpthread
+
 DEVTEE := $(call archive,devtee)
 $(DEVTEE): $(filter-out %/main.o,$(call objects,devtee))
 	@mkdir -p $(@D)

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import ssl
+import subprocess
 import tempfile
 import time
 
@@ -15,7 +16,7 @@ pytest.importorskip("cryptography")
 
 from client_peer import BUILT, Client  # noqa: E402
 from evil_gateway import EvilGateway, finish, honest, say, wait_closed  # noqa: E402
-from stack import SLOW, chat, wait_for  # noqa: E402
+from stack import BIN, SLOW, chat, wait_for  # noqa: E402
 from test_devtee import DevTee  # noqa: E402
 from tunnel_peer import certificate, pem  # noqa: E402
 from worker_peer import Key, digest, plain_answer  # noqa: E402
@@ -717,3 +718,29 @@ def test_nobody_at_the_gateways_address(place):
     assert a.header("x-request-id").startswith("req_")
     with place.c.raw() as raw:
         assert raw.ask("GET", "/v1/models").status == 502
+
+
+# ---- The library -------------------------------------------------------------------------------------
+
+EXAMPLE = os.path.join(BIN, "example-chat")
+
+
+@pytest.mark.skipif(not os.access(EXAMPLE, os.X_OK), reason="the example is not built")
+def test_the_example_program_chats_through_the_library(place):
+    g = place.gateway()
+    env = {**os.environ, "COCOON_API_KEY": "sk-test", "COCOON_INSECURE_DEV": "1"}
+    argv = [EXAMPLE, g.url, place.tee.path("policy.json"), place.tee.read("release.pub").decode().strip(), "fake-model", CANARY + ' "quoted"\n']
+    run = lambda **kw: subprocess.run(argv, capture_output=True, text=True, env={**env, **kw}, cwd=place.folder, timeout=30 * SLOW)  # noqa: E731
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert "Hello" in done.stdout and done.stdout.endswith("data: [DONE]\n\n") and "insecure-dev" in done.stderr
+    assert g.calls[-1].message == CANARY + ' "quoted"\n' and not g.saw(b"walrus")
+    g.answer = one(with_receipt=False)
+    done = run()
+    assert done.returncode == 1 and "verification_failed" in done.stderr and "[DONE]" not in done.stdout
+    g.document_says = lambda d, kfp: {**d, "quote": ""}
+    done = run()
+    assert done.returncode == 1 and "could be verified" in done.stderr and done.stdout == ""
+    del env["COCOON_INSECURE_DEV"]
+    done = run()
+    assert done.returncode == 1 and "development" in done.stderr
