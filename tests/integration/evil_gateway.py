@@ -274,10 +274,9 @@ class EvilGateway:
 def wait_closed(handler, seconds=10):
     """Until the other side has closed; True when it did."""
     until = time.monotonic() + seconds
-    handler.connection.setblocking(False)
     while time.monotonic() < until:
         try:
-            if handler.connection.recv(1, socket.MSG_PEEK) == b"":
+            if handler.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
                 return True
         except BlockingIOError:
             time.sleep(0.01)
