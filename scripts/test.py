@@ -5,6 +5,7 @@ The last line printed is "N passed, N failed, N skipped"; the exit code is 0 onl
 """
 
 import argparse
+import concurrent.futures
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ import xml.etree.ElementTree
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 UNIT_TIMEOUT_S = 120
 PYTEST_TIMEOUT_S = 1500
+PYTEST_NO_TESTS = 5  # its exit code
 
 SANITIZERS = {
     "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
@@ -76,43 +78,63 @@ def count_cmocka(output, code):
     return count
 
 
+def run_program(program):
+    """Its exit code, output and seconds."""
+    started = time.monotonic()
+    code, output = run([os.path.abspath(program)], UNIT_TIMEOUT_S, {**SANITIZERS, **os.environ})
+    return code, output, time.monotonic() - started
+
+
 def run_unit(programs, build):
+    """As many at a time as there are cores; told in their order."""
     sum_ = Count()
-    for program in programs:
-        started = time.monotonic()
-        code, output = run([os.path.abspath(program)], UNIT_TIMEOUT_S, {**SANITIZERS, **os.environ})
-        count = count_cmocka(output, code)
-        sum_.add(count)
-        name = os.path.relpath(program, os.path.join(build, "tests"))
-        print(f"{name:<52} {count}  ({time.monotonic() - started:.1f} s)", flush=True)
-        if count.failed:
-            print(output[-20000:], f"\n{name}: exit code {code}", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for program, (code, output, seconds) in zip(programs, pool.map(run_program, programs)):
+            count = count_cmocka(output, code)
+            sum_.add(count)
+            name = os.path.relpath(program, os.path.join(build, "tests"))
+            print(f"{name:<52} {count}  ({seconds:.1f} s)", flush=True)
+            if count.failed:
+                print(output[-20000:], f"\n{name}: exit code {code}", flush=True)
     return sum_
 
 
 # ---- pytest --------------------------------------------------------------------------------------------
 
 def run_pytest(args):
-    report = os.path.abspath(os.path.join(args.build, "integration.xml"))
+    """The tests that may run beside others, a file a process; then those marked alone."""
+    processes = min(4, 2 * os.cpu_count())  # they mostly wait
+    count = run_marked(args, "not alone", "beside", "-n", str(processes), "--dist", "loadfile")
+    count.add(run_marked(args, "alone", "alone"))
+    return count
+
+
+def run_marked(args, marks, name, *more):
+    report = os.path.abspath(os.path.join(args.build, f"integration-{name}.xml"))
     os.makedirs(os.path.dirname(report), exist_ok=True)
     if os.path.exists(report):
         os.unlink(report)
     env = {**SANITIZERS, **os.environ, "BIN": os.path.abspath(args.bin), "PYTHONDONTWRITEBYTECODE": "1",
            "BENCH": os.path.abspath(os.path.join(args.build, "tests/bench"))}
     argv = [os.path.join(ROOT, ".cache/test/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-            *shlex.split(args.tests), *shlex.split(args.pytest)]
+            "-m", marks, *more, *shlex.split(args.tests), *shlex.split(args.pytest)]
     code, _ = run(argv, PYTEST_TIMEOUT_S, env, capture=False)
+    count = count_report(report)
+    if code not in (0, PYTEST_NO_TESTS) and count.failed == 0:  # a timeout, or an error outside tests
+        print(f"pytest ended with code {code}", flush=True)
+        count.failed += 1
+    return count
+
+
+def count_report(report):
+    """What a JUnit report counts; nothing when there is none."""
+    count = Count()
     try:
-        suites = xml.etree.ElementTree.parse(report).getroot().iter("testsuite")
-        count = Count()
-        for suite in suites:
+        for suite in xml.etree.ElementTree.parse(report).getroot().iter("testsuite"):
             tests, failures, errors, skipped = (int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped"))
             count.add(Count(tests - failures - errors - skipped, failures + errors, skipped))
     except (OSError, xml.etree.ElementTree.ParseError):
-        count = Count()
-    if code != 0 and count.failed == 0:  # a timeout, an error outside tests, or no test at all
-        print(f"pytest ended with code {code}", flush=True)
-        count.failed += 1
+        pass
     return count
 
 

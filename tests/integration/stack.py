@@ -16,6 +16,7 @@ free ports or on UNIX sockets in stack.folder, where the logs are too (gateway.l
 import ctypes
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -45,11 +46,28 @@ def die_with_parent():
     LIBC.prctl(1, signal.SIGKILL)
 
 
+def ports():
+    """Each port of this pytest process's share once, then again; below those that the kernel gives to connections and binds to 0."""
+    share, which = 2000, int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10
+    first, start = 12000 + which * share, random.randrange(share)
+    while True:
+        for i in range(share):
+            yield first + (start + i) % share
+
+
+PORTS = ports()
+
+
 def free_port():
-    """A free port on 127.0.0.1. The kernel hands out ports in no order, so another taker within milliseconds is unlikely."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A free port on 127.0.0.1 that no test beside this one takes before it is listened on."""
+    while True:
+        port = next(PORTS)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_for(check, what, timeout=10.0, step=0.01):

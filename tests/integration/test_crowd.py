@@ -6,6 +6,8 @@ import pytest
 
 from stack import SLOW, chat, script, wait_for
 
+pytestmark = pytest.mark.alone
+
 CHAT = "/v1/chat/completions"
 STREAMS = 1000 // SLOW
 
