@@ -2,10 +2,9 @@
  * that claims some is refused. */
 #include "attest/document.h"
 
-#include "base/encode.h"
-#include "base/json.h"
+#include "attest/document_read.h"
 
-static const char FORMAT[] = "cgw/attestation/v1";
+#include "base/encode.h"
 
 /* ---- What binds the evidence to the keys (wire.md §2) ---- */
 
@@ -49,7 +48,8 @@ void attest_document_write(struct buf *out, const char *tee,
     char hex[2 * ATTEST_NONCE_LEN + 1];
 
     hex_encode(hex, span_of(nonce, ATTEST_NONCE_LEN));
-    buf_printf(out, "{\"format\":\"%s\",\"tee\":\"%s\",\"nonce\":\"%s\"", FORMAT, tee, hex);
+    buf_printf(out, "{\"format\":\"%s\",\"tee\":\"%s\",\"nonce\":\"%s\"", ATTEST_DOCUMENT_FORMAT,
+               tee, hex);
     member_base64(out, "keyset", keyset);
     member_base64(out, "device_evidence", device_evidence);
     member_base64(out, "quote", quote);
@@ -58,61 +58,10 @@ void attest_document_write(struct buf *out, const char *tee,
 
 /* ---- Judging ---- */
 
-struct document {
-    json_t *json;
-    struct span tee; /* in json */
-    uint8_t nonce[ATTEST_NONCE_LEN];
-    struct buf keyset, device_evidence, quote;
-};
-
-static void document_fini(struct document *d)
-{
-    json_decref(d->json);
-    buf_fini(&d->keyset);
-    buf_fini(&d->device_evidence);
-    buf_fini(&d->quote);
-}
-AUTO_FINI(struct document, document_fini)
-
-static int text_get(const json_t *object, const char *name, struct span *out)
-{
-    const json_t *value = json_object_get(object, name);
-
-    if (!json_is_string(value))
-        return E_INVALID;
-    *out = span_of(json_string_value(value), json_string_length(value));
-    return 0;
-}
-
-static int base64_get(const json_t *object, const char *name, struct buf *out)
-{
-    struct span text;
-
-    TRY(text_get(object, name, &text));
-    return base64_decode(out, text);
-}
-
-static int document_parse(struct document *d, struct span bytes)
-{
-    struct span format, nonce;
-
-    if (bytes.len > ATTEST_MAX_DOCUMENT)
-        return E_TOO_LARGE;
-    TRY(json_read(bytes, &d->json));
-    TRY(text_get(d->json, "format", &format));
-    if (!span_is(format, FORMAT))
-        return E_INVALID;
-    TRY(text_get(d->json, "tee", &d->tee));
-    TRY(text_get(d->json, "nonce", &nonce));
-    TRY(hex_decode(d->nonce, sizeof(d->nonce), nonce));
-    TRY(base64_get(d->json, "keyset", &d->keyset));
-    TRY(base64_get(d->json, "device_evidence", &d->device_evidence));
-    return base64_get(d->json, "quote", &d->quote);
-}
-
 /* What each returns is the reason for a refusal, or NULL. */
 
-static const char *evidence_judge(const struct document *d, const struct attest_dev_policy *policy)
+static const char *evidence_judge(const struct attest_document *d,
+                                  const struct attest_dev_policy *policy)
 {
     if (!span_is(d->tee, "insecure-dev"))
         return "tee_unsupported";
@@ -125,7 +74,7 @@ static const char *evidence_judge(const struct document *d, const struct attest_
     return NULL;
 }
 
-static const char *keyset_judge(const struct keyset *k, const struct document *d,
+static const char *keyset_judge(const struct keyset *k, const struct attest_document *d,
                                 const uint8_t tls_spki[static SHA256_LEN], uint64_t now_s)
 {
     if (k->gpu_nvidia && d->device_evidence.len == 0)
@@ -148,11 +97,11 @@ int attest_dev_verify(struct span document, const uint8_t nonce[static ATTEST_NO
                       const struct attest_dev_policy *policy, struct keyset *keyset,
                       struct attest_dev_verdict *verdict)
 {
-    AUTO(document_fini) struct document d = {0};
+    AUTO(attest_document_fini) struct attest_document d = {0};
     AUTO(keyset_fini) struct keyset k = {0};
     const char *reason;
 
-    if (document_parse(&d, document) < 0)
+    if (attest_document_read(&d, document) < 0)
         return refuse(verdict, "bad_document");
     if (!crypto_equal(SPAN_OF(d.nonce), span_of(nonce, ATTEST_NONCE_LEN)))
         return refuse(verdict, "nonce_mismatch");

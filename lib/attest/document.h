@@ -7,6 +7,7 @@
 #include "attest/verdict.h"
 
 enum { ATTEST_NONCE_LEN = 32, ATTEST_MAX_DOCUMENT = 1 << 20 };
+#define ATTEST_DOCUMENT_FORMAT "cgw/attestation/v1"
 
 /* What a worker puts in. For "insecure-dev" quote and device_evidence are empty. */
 void attest_document_write(struct buf *out, const char *tee,

@@ -17,7 +17,15 @@ struct gpu_report { /* spans into the report's bytes */
 };
 MUST_CHECK int gpu_report_parse(struct gpu_report *out, struct span bytes); /* E_INVALID */
 
-/* One row of the policy's pinned table. */
+/* One report against its PEM chain: chain to root, signature, FWID against the leaf's DICE
+ * extension (§10 steps 2 to 4). *chain is {0} before and the caller's afterwards, whatever is
+ * returned: ATTEST_OK or the reason. */
+enum attest_reason gpu_report_verify(const struct gpu_report *report, struct span chain_pem,
+                                     const struct x509_cert *root, uint64_t now_s,
+                                     struct x509_chain *chain);
+
+/* One row of the policy's pinned table. A block of zeros is not judged: firmware that measures
+ * nothing there, or what changes from machine to machine. */
 struct gpu_pin {
     char driver[32], vbios[32];
     uint8_t (*blocks)[48]; /* SHA-384 digests, index 1 first; owned by the policy */

@@ -3,10 +3,9 @@
 #ifndef ATTEST_VERIFY_H
 #define ATTEST_VERIFY_H
 
+#include "attest/document.h"
 #include "attest/policy.h"
 #include "attest/tdx.h"
-
-enum { ATTEST_NONCE_LEN = 32, ATTEST_MAX_DOCUMENT = 1 << 20 };
 
 struct attest_input {
     struct span document;

@@ -1,0 +1,310 @@
+/* Reads and verifies SPDM 1.1 measurement reports of NVIDIA GPUs (DSP0274 §10.11; layout of the
+ * opaque data: NVIDIA's attestation guide). Integers are little-endian. */
+#include "attest/gpu.h"
+
+#include <stdio.h>
+
+#include "base/encode.h"
+#include "base/json.h"
+#include "crypto/der.h"
+#include "crypto/ecdsa.h"
+
+static const char FORMAT[] = "nvidia-spdm/v1";
+/* DICE TCB info (TCG DICE Attestation Architecture §6.1.1). */
+static const char DICE_TCB_INFO[] = "2.23.133.5.4.1";
+
+/* The nonce of NVIDIA's own samples: a report made for it proves no freshness. */
+static const uint8_t CANNED_NONCE[GPU_NONCE_LEN] = {
+    0x93, 0x1d, 0x8d, 0xd0, 0xad, 0xd2, 0x03, 0xac, 0x3d, 0x8b, 0x4f, 0xbd, 0xe7, 0x5e, 0x11, 0x52,
+    0x78, 0xee, 0xfc, 0xdc, 0xea, 0xc5, 0xb8, 0x76, 0x71, 0xa7, 0x48, 0xf3, 0x23, 0x64, 0xdf, 0xcb};
+
+enum {
+    REQUEST_LEN = 37, /* 11 E0 01 FF, nonce, slot */
+    REQUEST_NONCE_AT = 4,
+    RESPONSE_HEAD_LEN = 8, /* 11 60 p1 p2, blocks, length of the record in 3 bytes */
+    BLOCK_HEAD_LEN = 4,    /* index, specification, length in 2 bytes */
+    DMTF_HEAD_LEN = 3,     /* value type, length in 2 bytes */
+    DIGEST_LEN = 48
+};
+enum { OPAQUE_DRIVER = 3, OPAQUE_VBIOS = 6, OPAQUE_FWID = 20 };
+
+/* ---- The report's bytes ---- */
+
+static size_t u16le(const uint8_t *p)
+{
+    return (size_t)p[0] | (size_t)p[1] << 8;
+}
+
+/* The first len bytes of *rest, which is moved behind them. */
+static int take(struct span *rest, size_t len, struct span *out)
+{
+    if (rest->len < len)
+        return E_INVALID;
+    *out = span_of(rest->data, len);
+    *rest = span_of(rest->data + len, rest->len - len);
+    return 0;
+}
+
+static int block_take(struct gpu_report *r, struct span *record)
+{
+    struct span head, body, dmtf;
+    size_t index;
+
+    TRY(take(record, BLOCK_HEAD_LEN, &head));
+    TRY(take(record, u16le(head.data + 2), &body));
+    index = head.data[0];
+    if (index == 0 || index > GPU_MAX_BLOCKS || head.data[1] != 1 || r->blocks[index - 1].data)
+        return E_INVALID;
+    TRY(take(&body, DMTF_HEAD_LEN, &dmtf));
+    if (u16le(dmtf.data + 1) != body.len)
+        return E_INVALID;
+    r->blocks[index - 1] = body;
+    if (index > r->block_count)
+        r->block_count = index;
+    return 0;
+}
+
+static int record_read(struct gpu_report *r, struct span record, size_t blocks)
+{
+    for (size_t i = 0; i < blocks; i++)
+        TRY(block_take(r, &record));
+    return record.len == 0 ? 0 : E_INVALID;
+}
+
+/* Without the NULs that end a text. */
+static struct span text_of(struct span s)
+{
+    while (s.len > 0 && s.data[s.len - 1] == '\0')
+        s.len--;
+    return s;
+}
+
+static int opaque_read(struct gpu_report *r, struct span opaque)
+{
+    while (opaque.len > 0) {
+        struct span head, value;
+
+        TRY(take(&opaque, 4, &head));
+        TRY(take(&opaque, u16le(head.data + 2), &value));
+        switch (u16le(head.data)) {
+        case OPAQUE_DRIVER:
+            r->driver = text_of(value);
+            break;
+        case OPAQUE_VBIOS:
+            r->vbios = value;
+            break;
+        case OPAQUE_FWID:
+            r->fwid = value;
+            break;
+        default:
+            break;
+        }
+    }
+    return 0;
+}
+
+int gpu_report_parse(struct gpu_report *out, struct span bytes)
+{
+    struct span rest = bytes, request, head, record, nonce, opaque_len, opaque;
+
+    *out = (struct gpu_report){0};
+    if (bytes.len > GPU_MAX_REPORT)
+        return E_INVALID;
+    TRY(take(&rest, REQUEST_LEN, &request));
+    if (memcmp(request.data, "\x11\xe0\x01\xff", 4) != 0)
+        return E_INVALID;
+    TRY(take(&rest, RESPONSE_HEAD_LEN, &head));
+    if (head.data[0] != 0x11 || head.data[1] != 0x60)
+        return E_INVALID;
+    TRY(take(&rest, u16le(head.data + 5) | (size_t)head.data[7] << 16, &record));
+    TRY(record_read(out, record, head.data[4]));
+    TRY(take(&rest, GPU_NONCE_LEN, &nonce));
+    TRY(take(&rest, 2, &opaque_len));
+    TRY(take(&rest, u16le(opaque_len.data), &opaque));
+    TRY(opaque_read(out, opaque));
+    if (rest.len != P384_SIG_LEN)
+        return E_INVALID;
+    out->nonce = request.data + REQUEST_NONCE_AT;
+    out->signature = rest;
+    out->signed_bytes = span_of(bytes.data, bytes.len - rest.len);
+    return 0;
+}
+
+/* ---- One GPU ---- */
+
+/* The digest of the first FWID in the leaf's TCB info: DiceTcbInfo is a SEQUENCE whose member
+ * [6] IMPLICIT SEQUENCE holds FWID ::= SEQUENCE { hashAlg OID, digest OCTET STRING }. */
+static int leaf_fwid(const struct x509_cert *leaf, struct span *out)
+{
+    struct span info, members, fwid, content;
+    uint8_t tag;
+
+    TRY(x509_cert_extension(leaf, DICE_TCB_INFO, &info));
+    TRY(der_take(&info, TAG_SEQUENCE, &members));
+    do {
+        TRY(der_next(&members, &tag, &content));
+    } while (tag != 0xa6);
+    TRY(der_take(&content, TAG_SEQUENCE, &fwid));
+    TRY(der_take(&fwid, TAG_OID, &content));
+    return der_take(&fwid, TAG_OCTET_STRING, out);
+}
+
+enum attest_reason gpu_report_verify(const struct gpu_report *report, struct span chain_pem,
+                                     const struct x509_cert *root, uint64_t now_s,
+                                     struct x509_chain *chain)
+{
+    struct span fwid;
+
+    if (x509_chain_read_pem(chain, chain_pem) < 0 || chain->count == 0 ||
+        x509_chain_verify(chain, root, NULL, 0, now_s, NULL) != X509_OK)
+        return ATTEST_GPU_CHAIN_INVALID;
+    if (x509_cert_p384_verify(chain->certs[0], report->signed_bytes, report->signature) < 0)
+        return ATTEST_GPU_SIGNATURE_INVALID;
+    if (leaf_fwid(chain->certs[0], &fwid) < 0 || fwid.len == 0 || !crypto_equal(fwid, report->fwid))
+        return ATTEST_GPU_FWID_MISMATCH;
+    return ATTEST_OK;
+}
+
+/* As NVIDIA writes it, "96.00.9F.00.01": the low word from its high byte down, then the next byte.
+ */
+static void vbios_text(struct span v, char out[static 32])
+{
+    if (v.len == 8)
+        snprintf(out, 32, "%02X.%02X.%02X.%02X.%02X", v.data[3], v.data[2], v.data[1], v.data[0],
+                 v.data[4]);
+}
+
+static bool block_is_pinned(const uint8_t pin[static DIGEST_LEN], struct span block)
+{
+    static const uint8_t ANY[DIGEST_LEN] = {0};
+
+    return memcmp(pin, ANY, DIGEST_LEN) == 0 ||
+           (block.len == DIGEST_LEN && memcmp(pin, block.data, DIGEST_LEN) == 0);
+}
+
+static bool pin_matches(const struct gpu_pin *pin, const struct gpu_report *r)
+{
+    char vbios[32] = "";
+
+    vbios_text(r->vbios, vbios);
+    if (!span_is(r->driver, pin->driver) || strcmp(vbios, pin->vbios) != 0 ||
+        pin->block_count != r->block_count)
+        return false;
+    for (size_t i = 0; i < pin->block_count; i++)
+        if (!block_is_pinned(pin->blocks[i], r->blocks[i]))
+            return false;
+    return true;
+}
+
+/* ---- All of a worker's GPUs ---- */
+
+static int refuse(struct attest_verdict *v, enum attest_reason reason, size_t gpu)
+{
+    return attest_refuse(v, ATTEST_STEP_GPU, reason, "GPU %zu", gpu);
+}
+
+/* Device certificates seen so far: no GPU counts twice. */
+struct seen {
+    struct x509_chain chains[GPU_MAX];
+    size_t count;
+};
+
+static void seen_fini(struct seen *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        x509_chain_fini(&s->chains[i]);
+}
+AUTO_FINI(struct seen, seen_fini)
+
+static bool seen_before(const struct seen *s, const struct x509_cert *leaf)
+{
+    for (size_t i = 0; i + 1 < s->count; i++)
+        if (x509_cert_same(s->chains[i].certs[0], leaf) ||
+            crypto_equal(x509_cert_serial(s->chains[i].certs[0]), x509_cert_serial(leaf)))
+            return true;
+    return false;
+}
+
+static bool any_pin_matches(const struct gpu_input *in, const struct gpu_report *r)
+{
+    for (size_t i = 0; i < in->pin_count; i++)
+        if (pin_matches(&in->pins[i], r))
+            return true;
+    return in->pin_count == 0;
+}
+
+static int item_read(const json_t *item, struct buf *report, struct buf *chain)
+{
+    struct span text;
+
+    if (json_obj_string(item, "report", &text) < 0 || base64_decode(report, text) < 0)
+        return E_INVALID;
+    if (json_obj_string(item, "chain", &text) < 0 || base64_decode(chain, text) < 0)
+        return E_INVALID;
+    return chain->len <= GPU_MAX_REPORT ? 0 : E_INVALID;
+}
+
+static int item_verify(const struct gpu_input *in, const json_t *item, struct seen *seen,
+                       struct attest_verdict *v)
+{
+    AUTO(buf_fini) struct buf bytes = {0}, pem = {0};
+    struct gpu_report report;
+    struct x509_chain *chain = &seen->chains[seen->count];
+    const size_t gpu = seen->count++;
+    enum attest_reason reason;
+
+    if (item_read(item, &bytes, &pem) < 0 || gpu_report_parse(&report, buf_span(&bytes)) < 0)
+        return refuse(v, ATTEST_GPU_EVIDENCE_INVALID, gpu);
+    if (memcmp(report.nonce, CANNED_NONCE, GPU_NONCE_LEN) == 0 ||
+        memcmp(report.nonce, in->nonce, GPU_NONCE_LEN) != 0)
+        return refuse(v, ATTEST_GPU_NONCE_MISMATCH, gpu);
+    reason = gpu_report_verify(&report, buf_span(&pem), in->root, in->now_s, chain);
+    if (reason != ATTEST_OK)
+        return refuse(v, reason, gpu);
+    if (seen_before(seen, chain->certs[0]))
+        return refuse(v, ATTEST_GPU_COUNT_MISMATCH, gpu);
+    if (!any_pin_matches(in, &report))
+        return refuse(v, ATTEST_GPU_MEASUREMENT, gpu);
+    snprintf(v->gpu_driver, sizeof(v->gpu_driver), "%.*s",
+             (int)(report.driver.len < 31 ? report.driver.len : 31),
+             (const char *)report.driver.data);
+    vbios_text(report.vbios, v->gpu_vbios);
+    return 0;
+}
+
+int gpu_verify(const struct gpu_input *in, struct attest_verdict *v)
+{
+    AUTO(seen_fini) struct seen seen = {0};
+    AUTO_JSON json_t *root = NULL;
+    struct span format;
+    const json_t *items;
+
+    if (json_read(in->evidence, &root) < 0 || json_obj_string(root, "format", &format) < 0 ||
+        !span_is(format, FORMAT))
+        return attest_refuse(v, ATTEST_STEP_GPU, ATTEST_GPU_EVIDENCE_INVALID, "%s", "");
+    items = json_object_get(root, "items");
+    if (!json_is_array(items) || json_array_size(items) > GPU_MAX)
+        return attest_refuse(v, ATTEST_STEP_GPU, ATTEST_GPU_EVIDENCE_INVALID, "%s", "");
+    if (json_array_size(items) != in->count || in->count == 0)
+        return attest_refuse(v, ATTEST_STEP_GPU, ATTEST_GPU_COUNT_MISMATCH,
+                             "%zu reports, %u in the keyset", json_array_size(items), in->count);
+    for (size_t i = 0; i < json_array_size(items); i++)
+        TRY(item_verify(in, json_array_get(items, i), &seen, v));
+    v->gpu_count = in->count;
+    v->steps[ATTEST_STEP_GPU] = ATTEST_PASSED;
+    return 0;
+}
+
+void gpu_evidence_write(struct buf *out, const struct span *reports, const struct span *chains,
+                        size_t count)
+{
+    buf_printf(out, "{\"format\":\"%s\",\"items\":[", FORMAT);
+    for (size_t i = 0; i < count; i++) {
+        buf_append_str(out, i > 0 ? ",{\"report\":\"" : "{\"report\":\"");
+        base64_encode(out, reports[i]);
+        buf_append_str(out, "\",\"chain\":\"");
+        base64_encode(out, chains[i]);
+        buf_append_str(out, "\"}");
+    }
+    buf_append_str(out, "]}");
+}
