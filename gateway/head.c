@@ -112,6 +112,13 @@ static enum step_result refuse_method(struct call *c)
     return STEP_FAIL;
 }
 
+/* Nothing is unpacked here. */
+static bool is_plain(struct span encoding)
+{
+    encoding = span_trim(encoding);
+    return encoding.len == 0 || span_ieq(encoding, SPAN("identity"));
+}
+
 /* A body must say that it is JSON, or say nothing. */
 static bool is_json(struct span type)
 {
@@ -127,6 +134,8 @@ static enum step_result check_body_head(struct call *c)
 
     if (len > settings(c)->body_bytes)
         return refuse(c, &ERR_REQUEST_TOO_LARGE);
+    if (!is_plain(http_header(c->ex, "content-encoding")))
+        return refuse(c, &ERR_UNSUPPORTED_MEDIA_TYPE);
     if (!is_json(http_header(c->ex, "content-type")))
         return refuse(c, &ERR_UNSUPPORTED_MEDIA_TYPE);
     if (c->gateway->bodies_in_flight + (len > 0 ? (size_t)len : 0) >

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import json
 import re
 import socket
@@ -178,6 +179,15 @@ def test_model_ids_are_decoded_once(raw, path, found):
                                   "application/jsonx", "application/json2; charset=utf-8", "text/json"])
 def test_a_body_that_is_not_json_is_415(raw, kind):
     check_error(raw.ask("POST", CHAT, GOOD, {"Content-Type": kind}), 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip"])
+def test_a_packed_body_is_415(raw, coding):
+    check_error(raw.ask("POST", CHAT, gzip.compress(GOOD), {**JSON, "Content-Encoding": coding}), 415, "unsupported_media_type")
+
+
+def test_a_body_packed_in_no_way_is_good(raw):
+    assert raw.ask("POST", CHAT, GOOD, {**JSON, "Content-Encoding": "Identity"}).status == 200
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON", "application/json; charset=utf-8",
