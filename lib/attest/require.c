@@ -122,8 +122,7 @@ const char *attest_require_unmet(const struct attest_require *r, const struct at
         return "gpu";
     if (r->tcb_up_to_date && !(accepted && v->status == TCB_UP_TO_DATE))
         return "tcb";
-    if (r->has_measurement &&
-        !(accepted && memcmp(r->measurement, v->mrtd, sizeof(v->mrtd)) == 0))
+    if (r->has_measurement && !(accepted && memcmp(r->measurement, v->mrtd, sizeof(v->mrtd)) == 0))
         return "measurement";
     return NULL;
 }
