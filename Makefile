@@ -25,7 +25,7 @@ DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/ope
 DEPS.backends/engine := lib/base lib/net lib/openai
 DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest
 
-PROGRAMS := gateway worker tools devtee
+PROGRAMS := gateway worker tools devtee client
 BINARY.gateway := cocoon-gateway
 BINARY.worker  := cocoon-worker
 BINARY.tools   := cocoonctl
@@ -86,7 +86,7 @@ objects   = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
 linkorder = $(foreach l,$(shell echo $(LAYERS) | tr ' ' '\n' | tac),$(if $(filter $(l),$(1)),$(call archive,$(l))))
 closure   = $(sort $(1) $(foreach d,$(DEPS.$(1)),$(d) $(DEPS.$(d))))
 
-all: $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(BIN)/$(BINARY.$(p)))) ## Build every program into bin/
+all: $(foreach p,$(PROGRAMS),$(if $(wildcard $(p)/main.c),$(BIN)/$(BINARY.$(p)))) $(BIN)/libcocoon.a $(BIN)/example-chat ## Build every program into bin/
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -222,8 +222,10 @@ check: ## What a developer runs before landing
 	  echo "== $$step"; $(MAKE) --no-print-directory $$step; done
 
 install: all ## Install programs, settings and units under $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/cocoon $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/cocoon $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(foreach p,$(INSTALLED),$(BIN)/$(BINARY.$(p))) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(LIBCOCOON) $(DESTDIR)$(PREFIX)/lib
+	install -m 644 client/cocoon.h $(DESTDIR)$(PREFIX)/include
 	install -m 640 config/*.example.yaml $(DESTDIR)/etc/cocoon
 	install -m 644 config/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system
 PREFIX ?= /usr/local
