@@ -1,0 +1,428 @@
+/* Whole documents against a signed policy: every named fault refused for its own reason, and what a
+ * policy may say. */
+#include "tests/unit/lib/attest/dev_evidence.h"
+
+#include "attest/event_log.h"
+#include "attest/verify.h"
+
+static const uint8_t SEED[DEVTEE_SEED_LEN] = {7};
+static const uint8_t NONCE[ATTEST_NONCE_LEN] = {1, 2, 3};
+static const uint8_t TLS[SHA256_LEN] = {9, 9};
+#define DIGEST "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define OTHER  "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+/* What a case changes of an accepted document and policy. */
+struct story {
+    struct devtee_faults faults;
+    const char *from, *to;                    /* replaced in the policy before it is signed */
+    const char *config_sha256, *model_digest; /* pinned by the policy */
+    bool log, bad_log, gpu, other_nonce, other_tls, unsigned_keyset, no_policy;
+    const char *tee;
+    uint64_t now_s; /* 0: DEV_NOW */
+    uint64_t expires;
+    const struct attest_floor *floor;
+    bool accept_unattested;
+};
+
+static void keyset_make(struct buf *out, bool gpu)
+{
+    static const uint8_t config[KEYSET_HPKE_LEN] = {7, 0, 0x20};
+    struct keyset k = {
+        .worker_id = "w-1",
+        .payout = "0:" DIGEST,
+        .hpke = {SPAN_OF(config)},
+        .hpke_count = 1,
+        .models = {SPAN("m")},
+        .model_count = 1,
+        .model_digest = SPAN("sha256:" DIGEST),
+        .config_sha256 = SPAN(DIGEST),
+        .engine = SPAN("fake 1"),
+        .gpu_nvidia = gpu,
+        .gpu_count = gpu,
+        .not_before = DEV_NOW - 10,
+        .not_after = DEV_NOW + 3590,
+    };
+
+    memcpy(k.tls_spki, TLS, sizeof(TLS));
+    keyset_write(&k, out);
+}
+
+static void replace(struct buf *text, const char *from, const char *to)
+{
+    AUTO(buf_fini) struct buf out = {0};
+    const char *at;
+
+    if (!from)
+        return;
+    at = strstr(buf_cstr(text), from);
+    assert_non_null(at);
+    const size_t before = (size_t)(at - (const char *)text->data);
+    buf_append(&out, span_of(text->data, before));
+    buf_append_str(&out, to);
+    buf_append_str(&out, at + strlen(from));
+    buf_take(text, &out);
+}
+
+static int policy_make(const struct devtee_issuer *issuer, const struct story *s,
+                       struct attest_policy **out, char why[static 200])
+{
+    const struct devtee_policy dev = {.root = "root.pem",
+                                      .sequence = 3,
+                                      .expires = s->expires ? s->expires : DEV_NOW + 1000000,
+                                      .config_sha256 = s->config_sha256,
+                                      .model_digest = s->model_digest};
+    AUTO(buf_fini) struct buf text = {0}, sig = {0}, pem = {0};
+    uint8_t key[ED25519_KEY_LEN];
+    const struct span keys[] = {SPAN_OF(key)};
+
+    devtee_policy_write(issuer, &dev, &text);
+    replace(&text, s->from, s->to);
+    ed25519_public(devtee_release_key(issuer), key);
+    assert_int_equal(
+        detached_sign("cgw/policy/v1", buf_span(&text), devtee_release_key(issuer), &sig), 0);
+    TRY(attest_policy_read(out, buf_span(&text), buf_span(&sig), keys, 1, why));
+    if (attest_policy_dev_root(*out)) {
+        struct x509_cert *root;
+
+        devtee_root(issuer, &pem);
+        assert_int_equal(x509_cert_read(&root, buf_span(&pem)), 0);
+        attest_policy_set_dev_root(*out, root);
+    }
+    return 0;
+}
+
+static void member_add(struct buf *document, const char *name, const struct buf *value, bool text)
+{
+    document->len--; /* the closing brace */
+    buf_printf(document, ",\"%s\":", name);
+    if (text)
+        buf_byte(document, '"');
+    buf_append(document, buf_span(value));
+    buf_append_str(document, text ? "\"}" : "}");
+}
+
+static void document_make(const struct devtee_issuer *issuer, const struct story *s,
+                          struct buf *out)
+{
+    AUTO(collateral_fini) struct collateral collateral = {0};
+    AUTO(buf_fini) struct buf keyset = {0}, quote = {0}, stapled = {0}, log = {0}, log64 = {0};
+    uint8_t report_data[64];
+
+    keyset_make(&keyset, s->gpu);
+    attest_report_data(report_data, NONCE, buf_span(&keyset), SPAN(""));
+    report_data[0] ^= s->unsigned_keyset;
+    if (!s->tee || strcmp(s->tee, "none") != 0)
+        devtee_quote(issuer, &s->faults, report_data, &quote);
+    attest_document_write(out, s->tee ? s->tee : "tdx", NONCE, buf_span(&keyset), SPAN(""),
+                          buf_span(&quote));
+    devtee_collateral(issuer, &s->faults, &collateral);
+    collateral_write(&collateral, &stapled);
+    member_add(out, "collateral", &stapled, false);
+    if (!s->log && !s->bad_log)
+        return;
+    buf_append(&log, devtee_event_log(issuer));
+    log.data[log.len - 100] ^= s->bad_log;
+    base64_encode(&log64, buf_span(&log));
+    member_add(out, "event_log", &log64, true);
+}
+
+static enum attest_reason judge(const struct story *s, struct attest_verdict *v)
+{
+    AUTO(devtee_issuer_free) struct devtee_issuer *issuer = devtee_issuer_new(SEED, "test");
+    AUTO(attest_policy_unref) struct attest_policy *policy = NULL;
+    AUTO(keyset_fini) struct keyset keyset = {0};
+    AUTO(buf_fini) struct buf document = {0};
+    static const uint8_t other[32] = {77};
+    char why[200];
+
+    if (!s->no_policy)
+        assert_int_equal(policy_make(issuer, s, &policy, why), 0);
+    document_make(issuer, s, &document);
+    const struct attest_input in = {.document = buf_span(&document),
+                                    .nonce = s->other_nonce ? other : NONCE,
+                                    .tls_spki = s->other_tls ? other : TLS,
+                                    .now_s = s->now_s ? s->now_s : DEV_NOW,
+                                    .policy = policy,
+                                    .floor = s->floor,
+                                    .accept_unattested = s->accept_unattested};
+    const int error = attest_verify(&in, &keyset, v);
+
+    assert_int_equal(error, v->reason == ATTEST_OK ? 0 : E_DENIED);
+    if (error < 0)
+        assert_int_equal(v->env, ATTEST_UNATTESTED);
+    return v->reason;
+}
+
+static void expect(const struct story *s, enum attest_reason reason)
+{
+    struct attest_verdict v;
+
+    const enum attest_reason got = judge(s, &v);
+    if (got != reason)
+        print_message("%s, expected %s (%s)\n", attest_reason_name(got), attest_reason_name(reason),
+                      v.detail);
+    assert_int_equal(got, reason);
+}
+
+/* ---- Documents ---- */
+
+static void good_evidence_under_a_dev_root_is_insecure_dev(void **state)
+{
+    struct attest_verdict v;
+
+    (void)state;
+    assert_int_equal(judge(&(struct story){0}, &v), ATTEST_OK);
+    assert_int_equal(v.env, ATTEST_INSECURE_DEV);
+    assert_string_equal(v.measurement, "insecure dev");
+    assert_int_equal(v.valid_until, DEV_NOW + 3590);
+    for (int step = 0; step < ATTEST_STEP_GPU; step++)
+        assert_int_equal(v.steps[step], ATTEST_PASSED);
+    assert_int_equal(v.steps[ATTEST_STEP_GPU], ATTEST_NOT_NEEDED);
+    expect(&(struct story){.tee = "insecure-dev"}, ATTEST_OK);
+}
+
+static void each_fault_has_its_reason(void **state)
+{
+    unsigned wrong = 0;
+
+    (void)state;
+    for (const struct devtee_fault *it = devtee_fault_table; it->name; it++) {
+        struct story s = {0};
+        struct attest_verdict v;
+
+        it->set(&s.faults);
+        const enum attest_reason reason = judge(&s, &v);
+        wrong += reason != it->reason;
+        if (reason != it->reason)
+            print_message("%s: %s, expected %s (%s)\n", it->name, attest_reason_name(reason),
+                          attest_reason_name(it->reason), v.detail);
+    }
+    assert_int_equal(wrong, 0);
+}
+
+static void what_the_document_claims_must_fit_the_tunnel_and_the_quote(void **state)
+{
+    (void)state;
+    expect(&(struct story){.other_nonce = true}, ATTEST_NONCE_MISMATCH);
+    expect(&(struct story){.other_tls = true}, ATTEST_TLS_KEY_MISMATCH);
+    expect(&(struct story){.unsigned_keyset = true}, ATTEST_REPORT_DATA_MISMATCH);
+    expect(&(struct story){.tee = "sev-snp"}, ATTEST_TEE_UNSUPPORTED);
+    expect(&(struct story){.now_s = DEV_NOW + 3700}, ATTEST_KEYSET_EXPIRED);
+    expect(&(struct story){.no_policy = true}, ATTEST_POLICY_MISSING);
+}
+
+static void an_event_log_must_lead_to_the_registers(void **state)
+{
+    (void)state;
+    expect(&(struct story){.log = true}, ATTEST_OK);
+    expect(&(struct story){.bad_log = true}, ATTEST_EVENT_LOG_INVALID);
+    const char *zero = "\"rtmr3\":\"zero\"", *by_log = "\"rtmr3\":\"event-log\"";
+    expect(&(struct story){.log = true, .from = zero, .to = by_log}, ATTEST_OK);
+    expect(&(struct story){.from = zero, .to = by_log}, ATTEST_EVENT_LOG_INVALID);
+}
+
+static void a_worker_without_evidence_passes_where_it_is_allowed_alone(void **state)
+{
+    struct attest_verdict v;
+
+    (void)state;
+    expect(&(struct story){.tee = "none"}, ATTEST_UNATTESTED_REFUSED);
+    assert_int_equal(judge(&(struct story){.tee = "none", .accept_unattested = true}, &v),
+                     ATTEST_OK);
+    assert_int_equal(v.env, ATTEST_UNATTESTED);
+    expect(&(struct story){.tee = "none", .accept_unattested = true, .no_policy = true}, ATTEST_OK);
+    expect(&(struct story){.tee = "none", .accept_unattested = true, .now_s = DEV_NOW + 3700},
+           ATTEST_KEYSET_EXPIRED);
+}
+
+/* ---- What a policy says ---- */
+
+static void a_production_policy_refuses_a_dev_root(void **state)
+{
+    const struct story s = {.from = "\"environment\":\"dev\"",
+                            .to = "\"environment\":\"production\"",
+                            .config_sha256 = DIGEST,
+                            .model_digest = "sha256:" DIGEST};
+    AUTO(devtee_issuer_free) struct devtee_issuer *issuer = devtee_issuer_new(SEED, "test");
+    AUTO(attest_policy_unref) struct attest_policy *policy = NULL;
+    char why[200];
+
+    (void)state;
+    assert_int_equal(policy_make(issuer, &s, &policy, why), E_INVALID);
+    assert_non_null(strstr(why, "insecure_dev_root"));
+}
+
+static void dev_evidence_is_untrusted_under_intels_root(void **state)
+{
+    (void)state;
+    expect(&(struct story){.from = ",\"insecure_dev_root\":\"root.pem\"", .to = ""},
+           ATTEST_ROOT_CA_UNTRUSTED);
+}
+
+static void pins_are_held(void **state)
+{
+    (void)state;
+    expect(&(struct story){.config_sha256 = DIGEST, .model_digest = "sha256:" DIGEST}, ATTEST_OK);
+    expect(&(struct story){.config_sha256 = OTHER}, ATTEST_POLICY_CONFIG);
+    expect(&(struct story){.model_digest = "sha256:" OTHER}, ATTEST_POLICY_MODEL);
+    expect(&(struct story){.model_digest = "verity:" DIGEST}, ATTEST_POLICY_MODEL);
+    expect(&(struct story){.from = "\"ppid_sha256\":[]", .to = "\"ppid_sha256\":[\"" OTHER "\"]"},
+           ATTEST_POLICY_PPID);
+    /* SHA-256 of the dev platform's PPID, 16 zero bytes. */
+    expect(&(struct story){.from = "\"ppid_sha256\":[]",
+                           .to = "\"ppid_sha256\":[\"374708fff7719dd5979ec875d56cd2286f6d3cf7ec317"
+                                 "a3b25632aab28ec37bb\"]"},
+           ATTEST_OK);
+}
+
+static void a_policy_ends_and_its_end_bounds_the_verdict(void **state)
+{
+    struct attest_verdict v;
+
+    (void)state;
+    expect(&(struct story){.expires = DEV_NOW}, ATTEST_POLICY_EXPIRED);
+    assert_int_equal(judge(&(struct story){.expires = DEV_NOW + 5}, &v), ATTEST_OK);
+    assert_int_equal(v.valid_until, DEV_NOW + 5);
+}
+
+static void an_exception_covers_its_platform_status_and_time_alone(void **state)
+{
+    struct story s = {.from = "\"exceptions\":[]"};
+    char to[200];
+    struct attest_verdict v;
+    const struct {
+        const char *fmspc, *status;
+        uint64_t until;
+        enum attest_reason reason;
+    } cases[] = {
+        {"00dec0de0000", "OutOfDate", DEV_NOW + 9, ATTEST_OK},
+        {"00dec0de0000", "OutOfDate", DEV_NOW, ATTEST_POLICY_TCB_STATUS},
+        {"00dec0de0001", "OutOfDate", DEV_NOW + 9, ATTEST_POLICY_TCB_STATUS},
+        {"00dec0de0000", "SWHardeningNeeded", DEV_NOW + 9, ATTEST_POLICY_TCB_STATUS},
+    };
+
+    (void)state;
+    assert_int_equal(devtee_fault_add(&s.faults, "module_out_of_date"), 0);
+    s.to = to;
+    assert_int_equal(judge(&(struct story){.faults = s.faults}, &v), ATTEST_POLICY_TCB_STATUS);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int len = snprintf(to, sizeof(to),
+                           "\"exceptions\":[{\"fmspc\":\"%s\",\"status\":\"%s\",\"advisories\":[",
+                           cases[i].fmspc, cases[i].status);
+
+        for (size_t a = 0; a < v.advisory_count; a++)
+            len += snprintf(to + len, sizeof(to) - (size_t)len, "%s\"%s\"", a ? "," : "",
+                            v.advisories[a]);
+        snprintf(to + len, sizeof(to) - (size_t)len, "],\"until\":%llu}]",
+                 (unsigned long long)cases[i].until);
+        expect(&s, cases[i].reason);
+    }
+}
+
+static void a_floor_refuses_older_collateral(void **state)
+{
+    struct attest_floor floor = {.qe = DEVTEE_EVALUATION + 1};
+
+    (void)state;
+    expect(&(struct story){.floor = &floor}, ATTEST_TCB_EVAL_DATA_NUMBER_TOO_LOW);
+}
+
+static void gpus_are_asked_for_and_shown_together(void **state)
+{
+    (void)state;
+    expect(&(struct story){.from = "\"require\":\"any\"", .to = "\"require\":\"nvidia-cc\""},
+           ATTEST_POLICY_GPU);
+    expect(&(struct story){.gpu = true}, ATTEST_GPU_EVIDENCE_INVALID);
+    expect(
+        &(struct story){.gpu = true, .from = "\"require\":\"any\"", .to = "\"require\":\"none\""},
+        ATTEST_POLICY_GPU);
+}
+
+static void a_policy_of_another_form_is_refused(void **state)
+{
+    static const struct {
+        const char *from, *to, *why;
+    } cases[] = {
+        {"{\"version\":1", "{\"version\":2", "version"},
+        {"{\"version\":1", "{\"extra\":1,\"version\":1", "policy"},
+        {"{\"version\":1", "{\"version\":1,\"version\":1", "twice"},
+        {"\"environment\":\"dev\"", "\"environment\":\"test\"", "environment"},
+        {"\"sequence\":3", "\"sequence\":-3", "sequence"},
+        {"\"sequence\":3,", "", "sequence"},
+        {"\"mrtd\":\"", "\"mrtd\":\"0", "mrtd"},
+        {"\"rtmr3\":\"zero\"", "\"rtmr3\":\"any\"", "rtmr3"},
+        {"\"accept\":[\"UpToDate\"]", "\"accept\":[\"Revoked\"]", "accept"},
+        {"\"accept\":[\"UpToDate\"]", "\"accept\":[\"Fine\"]", "accept"},
+        {"\"ppid_sha256\":[]", "\"ppid_sha256\":[\"00\"]", "ppid_sha256"},
+        {"\"ppid_sha256\":[]", "\"ppid_sha256\":[],\"x\":1", "tcb"},
+        {"\"require\":\"any\"", "\"require\":\"some\"", "require"},
+        {"\"pinned\":[]", "\"pinned\":[{}]", "driver"},
+    };
+    AUTO(devtee_issuer_free) struct devtee_issuer *issuer = devtee_issuer_new(SEED, "test");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct story s = {.from = cases[i].from, .to = cases[i].to};
+        struct attest_policy *policy = NULL;
+        char why[200];
+
+        const int error = policy_make(issuer, &s, &policy, why);
+        if (error != E_INVALID || !strstr(why, cases[i].why))
+            print_message("%s: %d %s\n", cases[i].to, error, why);
+        assert_int_equal(error, E_INVALID);
+        assert_non_null(strstr(why, cases[i].why));
+    }
+}
+
+static void a_policy_needs_a_signature_by_a_release_key(void **state)
+{
+    AUTO(devtee_issuer_free) struct devtee_issuer *issuer = devtee_issuer_new(SEED, "test");
+    const struct devtee_policy dev = {.root = "r", .sequence = 1, .expires = DEV_NOW};
+    AUTO(buf_fini) struct buf text = {0}, sig = {0}, other = {0};
+    uint8_t key[ED25519_KEY_LEN], stranger[ED25519_KEY_LEN] = {1};
+    const struct span keys[] = {SPAN_OF(stranger), SPAN_OF(key)};
+    struct attest_policy *policy = NULL;
+    char why[200];
+
+    (void)state;
+    devtee_policy_write(issuer, &dev, &text);
+    ed25519_public(devtee_release_key(issuer), key);
+    assert_int_equal(
+        detached_sign("cgw/policy/v1", buf_span(&text), devtee_release_key(issuer), &sig), 0);
+    assert_int_equal(
+        detached_sign("cgw/operator/v1", buf_span(&text), devtee_release_key(issuer), &other), 0);
+    assert_int_equal(attest_policy_read(&policy, buf_span(&text), buf_span(&sig), keys, 1, why),
+                     E_AUTH);
+    assert_int_equal(attest_policy_read(&policy, buf_span(&text), buf_span(&other), keys, 2, why),
+                     E_AUTH);
+    assert_int_equal(attest_policy_read(&policy, buf_span(&text), SPAN(""), keys, 2, why), E_AUTH);
+    buf_append(&other, buf_span(&sig)); /* one good line is enough */
+    assert_int_equal(attest_policy_read(&policy, buf_span(&text), buf_span(&other), keys, 2, why),
+                     0);
+    attest_policy_unref(policy);
+    text.data[text.len - 1] = ' ';
+    assert_int_equal(attest_policy_read(&policy, buf_span(&text), buf_span(&sig), keys, 2, why),
+                     E_AUTH);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(good_evidence_under_a_dev_root_is_insecure_dev),
+        cmocka_unit_test(each_fault_has_its_reason),
+        cmocka_unit_test(what_the_document_claims_must_fit_the_tunnel_and_the_quote),
+        cmocka_unit_test(an_event_log_must_lead_to_the_registers),
+        cmocka_unit_test(a_worker_without_evidence_passes_where_it_is_allowed_alone),
+        cmocka_unit_test(a_production_policy_refuses_a_dev_root),
+        cmocka_unit_test(dev_evidence_is_untrusted_under_intels_root),
+        cmocka_unit_test(pins_are_held),
+        cmocka_unit_test(a_policy_ends_and_its_end_bounds_the_verdict),
+        cmocka_unit_test(an_exception_covers_its_platform_status_and_time_alone),
+        cmocka_unit_test(a_floor_refuses_older_collateral),
+        cmocka_unit_test(gpus_are_asked_for_and_shown_together),
+        cmocka_unit_test(a_policy_of_another_form_is_refused),
+        cmocka_unit_test(a_policy_needs_a_signature_by_a_release_key),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
