@@ -26,6 +26,7 @@ enum {
     DMTF_HEAD_LEN = 3,     /* value type, length in 2 bytes */
     DIGEST_LEN = 48
 };
+enum { TAG_FWIDS = 0xa6 }; /* [6], constructed */
 enum { OPAQUE_DRIVER = 3, OPAQUE_VBIOS = 6, OPAQUE_FWID = 20 };
 
 /* ---- The report's bytes ---- */
@@ -132,21 +133,33 @@ int gpu_report_parse(struct gpu_report *out, struct span bytes)
 
 /* ---- One GPU ---- */
 
-/* The digest of the first FWID in the leaf's TCB info: DiceTcbInfo is a SEQUENCE whose member
- * [6] IMPLICIT SEQUENCE holds FWID ::= SEQUENCE { hashAlg OID, digest OCTET STRING }. */
+/* FWID ::= SEQUENCE { hashAlg OID, digest OCTET STRING }; members are the SEQUENCE's. */
+static int fwid_read(struct span members, struct span *digest)
+{
+    struct span algorithm;
+
+    TRY(der_take(&members, TAG_OID, &algorithm));
+    return der_take(&members, TAG_OCTET_STRING, digest);
+}
+
+/* The digest of the first FWID in the leaf's extension, which is a SEQUENCE with it: bare in the
+ * older CompositeDeviceID (version, device key, FWID), in [6] SEQUENCE OF FWID in DiceTcbInfo. */
 static int leaf_fwid(const struct x509_cert *leaf, struct span *out)
 {
-    struct span info, members, fwid, content;
+    struct span info, members, content, fwid;
     uint8_t tag;
 
     TRY(x509_cert_extension(leaf, DICE_TCB_INFO, &info));
     TRY(der_take(&info, TAG_SEQUENCE, &members));
-    do {
+    for (;;) {
         TRY(der_next(&members, &tag, &content));
-    } while (tag != 0xa6);
-    TRY(der_take(&content, TAG_SEQUENCE, &fwid));
-    TRY(der_take(&fwid, TAG_OID, &content));
-    return der_take(&fwid, TAG_OCTET_STRING, out);
+        if (tag == TAG_SEQUENCE && fwid_read(content, out) == 0)
+            return 0;
+        if (tag == TAG_FWIDS) {
+            TRY(der_take(&content, TAG_SEQUENCE, &fwid));
+            return fwid_read(fwid, out);
+        }
+    }
 }
 
 enum attest_reason gpu_report_verify(const struct gpu_report *report, struct span chain_pem,

@@ -1,0 +1,185 @@
+/* GPU reports: a real Hopper's, and what is refused of it; the bytes' form. */
+#include "tests/unit/lib/vectors.h"
+
+#include "attest/gpu.h"
+
+enum { SIGNATURE_LEN = 96, NOW = 1750000000 };
+
+struct hopper {
+    struct buf bytes, pem;
+    struct gpu_report report;
+    struct x509_cert *root;
+};
+
+static void hopper_fini(struct hopper *h)
+{
+    buf_fini(&h->bytes);
+    buf_fini(&h->pem);
+    x509_cert_free(h->root);
+}
+AUTO_FINI(struct hopper, hopper_fini)
+
+/* Skips the test where the vectors are not there. */
+static void hopper_read(struct hopper *h)
+{
+    AUTO(buf_fini) struct buf hex = vectors_bytes("nvidia/hopperAttestationReport.txt");
+
+    while (hex.len > 0 && hex.data[hex.len - 1] <= ' ')
+        hex.len--;
+    h->bytes = bytes_of_hex(buf_cstr(&hex));
+    h->pem = vectors_bytes("nvidia/hopperCertChain.txt");
+    h->root = gpu_nvidia_root();
+    assert_int_equal(gpu_report_parse(&h->report, buf_span(&h->bytes)), 0);
+}
+
+static enum attest_reason judge(const struct hopper *h, const struct x509_cert *root)
+{
+    struct x509_chain chain = {.count = 0};
+    const enum attest_reason reason =
+        gpu_report_verify(&h->report, buf_span(&h->pem), root, NOW, &chain);
+
+    x509_chain_fini(&chain);
+    return reason;
+}
+
+static void a_real_report_verifies(void **state)
+{
+    AUTO(hopper_fini) struct hopper h = {.root = NULL};
+
+    (void)state;
+    hopper_read(&h);
+    assert_int_equal(h.report.block_count, 64);
+    assert_true(span_is(h.report.driver, "550.90.07"));
+    assert_int_equal(h.report.fwid.len, 48);
+    assert_int_equal(judge(&h, h.root), ATTEST_OK);
+}
+
+static void any_changed_byte_of_it_is_refused(void **state)
+{
+    AUTO(hopper_fini) struct hopper h = {.root = NULL};
+
+    (void)state;
+    hopper_read(&h);
+    for (size_t at = 0; at < h.bytes.len; at += 97) {
+        struct hopper other = h;
+
+        h.bytes.data[at] ^= 1;
+        if (gpu_report_parse(&other.report, buf_span(&h.bytes)) == 0)
+            assert_int_not_equal(judge(&other, h.root), ATTEST_OK);
+        h.bytes.data[at] ^= 1;
+    }
+}
+
+static void another_firmware_than_the_certificates_is_refused(void **state)
+{
+    AUTO(hopper_fini) struct hopper h = {.root = NULL};
+
+    (void)state;
+    hopper_read(&h);
+    h.report.fwid.len--;
+    assert_int_equal(judge(&h, h.root), ATTEST_GPU_FWID_MISMATCH);
+}
+
+static void a_chain_to_another_root_is_refused(void **state)
+{
+    AUTO(hopper_fini) struct hopper h = {.root = NULL};
+    AUTO(x509_chain_fini) struct x509_chain chain = {.count = 0};
+
+    (void)state;
+    hopper_read(&h);
+    assert_int_equal(x509_chain_read_pem(&chain, buf_span(&h.pem)), 0);
+    assert_int_equal(judge(&h, chain.certs[1]), ATTEST_GPU_CHAIN_INVALID);
+    h.pem.len = 100;
+    assert_int_equal(judge(&h, h.root), ATTEST_GPU_CHAIN_INVALID);
+}
+
+/* The whole evidence, for a nonce. */
+static enum attest_reason verify(const struct hopper *h, const uint8_t *nonce, uint32_t count,
+                                 size_t reports)
+{
+    AUTO(buf_fini) struct buf evidence = {0};
+    const struct span items[2] = {buf_span(&h->bytes), buf_span(&h->bytes)};
+    const struct span chains[2] = {buf_span(&h->pem), buf_span(&h->pem)};
+    struct attest_verdict v = {0};
+
+    gpu_evidence_write(&evidence, items, chains, reports);
+    const struct gpu_input in = {.evidence = buf_span(&evidence),
+                                 .nonce = nonce,
+                                 .count = count,
+                                 .root = h->root,
+                                 .now_s = NOW};
+    const int error = gpu_verify(&in, &v);
+    assert_int_equal(error, v.reason == ATTEST_OK ? 0 : E_DENIED);
+    return v.reason;
+}
+
+static void a_canned_or_foreign_nonce_is_refused(void **state)
+{
+    AUTO(hopper_fini) struct hopper h = {.root = NULL};
+    static const uint8_t other[GPU_NONCE_LEN] = {1};
+
+    (void)state;
+    hopper_read(&h); /* its nonce is the canned one */
+    assert_int_equal(verify(&h, h.report.nonce, 1, 1), ATTEST_GPU_NONCE_MISMATCH);
+    assert_int_equal(verify(&h, other, 1, 1), ATTEST_GPU_NONCE_MISMATCH);
+}
+
+static void the_keyset_says_how_many_there_are(void **state)
+{
+    AUTO(hopper_fini) struct hopper h = {.root = NULL};
+
+    (void)state;
+    hopper_read(&h);
+    assert_int_equal(verify(&h, h.report.nonce, 2, 1), ATTEST_GPU_COUNT_MISMATCH);
+    assert_int_equal(verify(&h, h.report.nonce, 1, 2), ATTEST_GPU_COUNT_MISMATCH);
+    assert_int_equal(verify(&h, h.report.nonce, 0, 0), ATTEST_GPU_COUNT_MISMATCH);
+}
+
+/* A report of one block, which nobody signed. */
+static void report_make(struct buf *out)
+{
+    uint8_t zeros[SIGNATURE_LEN] = {0};
+
+    buf_append(out, SPAN("\x11\xe0\x01\xff"));
+    buf_append(out, span_of(zeros, 33));
+    buf_append(out, SPAN("\x11\x60\0\0\x01"));
+    buf_append(out, SPAN("\x37\0\0"));
+    buf_append(out, SPAN("\x01\x01\x33\0\0\x30\0"));
+    buf_append(out, span_of(zeros, 48));
+    buf_append(out, span_of(zeros, 32));
+    buf_append(out, SPAN("\x0a\0\x03\0\x06\0"
+                         "550.1\0"));
+    buf_append(out, SPAN_OF(zeros));
+}
+
+static void a_report_has_its_form(void **state)
+{
+    AUTO(buf_fini) struct buf bytes = {0};
+    struct gpu_report report;
+
+    (void)state;
+    report_make(&bytes);
+    assert_int_equal(gpu_report_parse(&report, buf_span(&bytes)), 0);
+    assert_int_equal(report.block_count, 1);
+    assert_int_equal(report.blocks[0].len, 48);
+    assert_true(span_is(report.driver, "550.1"));
+    for (size_t len = 0; len < bytes.len; len++)
+        assert_int_equal(gpu_report_parse(&report, span_of(bytes.data, len)), E_INVALID);
+    buf_byte(&bytes, 0);
+    assert_int_equal(gpu_report_parse(&report, buf_span(&bytes)), E_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_real_report_verifies),
+        cmocka_unit_test(any_changed_byte_of_it_is_refused),
+        cmocka_unit_test(another_firmware_than_the_certificates_is_refused),
+        cmocka_unit_test(a_chain_to_another_root_is_refused),
+        cmocka_unit_test(a_canned_or_foreign_nonce_is_refused),
+        cmocka_unit_test(the_keyset_says_how_many_there_are),
+        cmocka_unit_test(a_report_has_its_form),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
