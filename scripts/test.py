@@ -104,7 +104,7 @@ def run_unit(programs, build):
 def run_pytest(args):
     """The tests that may run beside others, a file a process; then those marked alone."""
     processes = min(4, 2 * os.cpu_count())  # they mostly wait
-    count = run_marked(args, "not alone", "beside", "-n", str(processes), "--dist", "loadfile")
+    count = run_marked(args, "not alone", "beside", "-n", str(processes), "--dist", "loadfile", "--max-worker-restart", "0")
     count.add(run_marked(args, "alone", "alone"))
     return count
 
@@ -120,21 +120,22 @@ def run_marked(args, marks, name, *more):
             "-m", marks, *more, *shlex.split(args.tests), *shlex.split(args.pytest)]
     code, _ = run(argv, PYTEST_TIMEOUT_S, env, capture=False)
     count = count_report(report)
-    if code not in (0, PYTEST_NO_TESTS) and count.failed == 0:  # a timeout, or an error outside tests
+    if count is None or code not in (0, PYTEST_NO_TESTS) and count.failed == 0:  # a timeout, a crash, an error outside tests
         print(f"pytest ended with code {code}", flush=True)
-        count.failed += 1
+        return Count(failed=1)
     return count
 
 
 def count_report(report):
-    """What a JUnit report counts; nothing when there is none."""
-    count = Count()
+    """What a JUnit report counts; None when there is none, which pytest writes last."""
     try:
-        for suite in xml.etree.ElementTree.parse(report).getroot().iter("testsuite"):
-            tests, failures, errors, skipped = (int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped"))
-            count.add(Count(tests - failures - errors - skipped, failures + errors, skipped))
+        suites = xml.etree.ElementTree.parse(report).getroot().iter("testsuite")
     except (OSError, xml.etree.ElementTree.ParseError):
-        pass
+        return None
+    count = Count()
+    for suite in suites:
+        tests, failures, errors, skipped = (int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped"))
+        count.add(Count(tests - failures - errors - skipped, failures + errors, skipped))
     return count
 
 
