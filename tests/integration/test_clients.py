@@ -258,6 +258,7 @@ def has_settled(gateway):
     return gateway.metric("cocoon_events_total") == before > 0
 
 
+@pytest.mark.alone
 def test_100_slow_readers_do_not_disturb_20_fast_ones(tight):
     gateway, worker = tight.gateways[0], tight.workers[0]
     alone = fast_ones(tight, 20, 0.8)

@@ -327,5 +327,5 @@ def test_failing_engines_take_no_descriptors_and_no_memory_along(faulty, ask):
         ask(CHAT, chat(script("half"), model="llamacpp", stream=True))
         ask(CHAT, chat(script("error"), model="vllm"))
     for (fds, rss), p in zip(before, (*faulty.gateways, *faulty.workers)):
-        assert p.fds <= fds + 8, p.name
+        wait_for(lambda: p.fds <= fds + 8, f"{p.name}'s descriptors are closed", 5)
         assert SLOW > 1 or p.rss_kib < rss + 4096, p.name
