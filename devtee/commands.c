@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "attest/collateral.h"
+#include "attest/policy.h"
 #include "base/encode.h"
 #include "base/random.h"
 
@@ -139,23 +140,6 @@ static void put_collateral(struct folder *d, const struct devtee_issuer *issuer,
     put(d, "collateral.json", buf_span(&text));
 }
 
-/* `<b64u SHA-256(key)[0:16]> <b64u signature>` (attestation.md §6). */
-static void sign_policy(const struct devtee_issuer *issuer, struct span text, struct buf *out)
-{
-    AUTO(buf_fini) struct buf message = {0};
-    uint8_t key[ED25519_KEY_LEN], id[SHA256_LEN], sig[ED25519_SIG_LEN];
-
-    ed25519_public(devtee_release_key(issuer), key);
-    sha256(id, SPAN_OF(key));
-    buf_append(&message, SPAN("cgw/policy/v1\0"));
-    buf_append(&message, text);
-    CHECK(ed25519_sign(devtee_release_key(issuer), buf_span(&message), sig) == 0);
-    base64url_encode(out, span_of(id, 16));
-    buf_byte(out, ' ');
-    base64url_encode(out, SPAN_OF(sig));
-    buf_byte(out, '\n');
-}
-
 static void put_policy(struct folder *d, const struct devtee_issuer *issuer, const char *root,
                        const struct devtee_options *o)
 {
@@ -167,7 +151,7 @@ static void put_policy(struct folder *d, const struct devtee_issuer *issuer, con
                                          .model_digest = o->model_digest};
 
     devtee_policy_write(issuer, &policy, &text);
-    sign_policy(issuer, buf_span(&text), &sig);
+    CHECK(detached_sign("cgw/policy/v1", buf_span(&text), devtee_release_key(issuer), &sig) == 0);
     put(d, "policy.json", buf_span(&text));
     put(d, "policy.json.sig", buf_span(&sig));
 }

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/encode.h"
-
 /* ---- ABI (NVML 12: nvml.h) ---- */
 
 enum { NVML_SUCCESS = 0, CC_FEATURE_ENABLED = 1, DEVTOOLS_OFF = 0 };
@@ -229,21 +227,6 @@ static int read_chain(const struct gpu_reader *g, const struct gpu *gpu, struct 
     return error;
 }
 
-/* attestation.md §13. */
-static void put_evidence(struct buf *out, const struct span *reports, const struct span *chains,
-                         size_t count)
-{
-    buf_append_str(out, "{\"format\":\"nvidia-spdm/v1\",\"items\":[");
-    for (size_t i = 0; i < count; i++) {
-        buf_append_str(out, i ? ",{\"report\":\"" : "{\"report\":\"");
-        base64_encode(out, reports[i]);
-        buf_append_str(out, "\",\"chain\":\"");
-        base64_encode(out, chains[i]);
-        buf_append_str(out, "\"}");
-    }
-    buf_append_str(out, "]}");
-}
-
 int gpu_evidence(struct gpu_reader *g, const uint8_t nonce[static GPU_NONCE_LEN], struct buf *out,
                  char why[static GPU_WHY_LEN])
 {
@@ -259,7 +242,7 @@ int gpu_evidence(struct gpu_reader *g, const uint8_t nonce[static GPU_NONCE_LEN]
         chains[i] = buf_span(&parts[2 * i + 1]);
     }
     if (!error)
-        put_evidence(out, reports, chains, g->count);
+        gpu_evidence_write(out, reports, chains, g->count);
     for (unsigned i = 0; i < 2 * GPU_MAX; i++)
         buf_fini(&parts[i]);
     return error;
