@@ -1,0 +1,178 @@
+"""cocoon-client, the real gateway, a real worker with evidence of the dev issuer, and a fake engine: end to end, and what the gateway's
+memory holds of it."""
+
+import os
+import re
+import subprocess
+import threading
+
+import httpx
+import openai
+import pytest
+
+pytest.importorskip("h2")
+pytest.importorskip("cryptography")
+
+import test_sdk_python  # noqa: E402
+from client_peer import BUILT, Client  # noqa: E402
+from stack import BIN, SLOW, Stack, script  # noqa: E402
+from test_devtee import DevTee  # noqa: E402
+
+HELP = subprocess.run([os.path.join(BIN, "cocoon-gateway"), "--help"], capture_output=True, text=True).stdout
+pytestmark = [pytest.mark.skipif(not BUILT, reason="cocoon-client or cocoon-devtee is not built"),
+              pytest.mark.skipif("attestation.policy" not in HELP, reason="this gateway verifies no evidence")]
+MODELS = ["fake-model", "org/model:tag-v1"]
+
+
+class World(Stack):
+    """A stack with evidence, and a client in front."""
+
+    def begin(self, workers=1, **settings):
+        self.tee = DevTee(self.folder)
+        self.tee.start()
+        self.engine(models=MODELS)
+        with open(self.tee.path("release.pub")) as f:
+            policy = {"attestation.policy": self.tee.path("policy.json"), "attestation.release_keys": [f.read().strip()]}
+        gateway = self.gateway(**{**policy, **settings})
+        for _ in range(workers):
+            self.worker(quote_provider="socket:" + self.tee.socket, collateral_file=self.tee.path("collateral.json"))
+        self.wait_ready()
+        self.cocoon = Client(self.folder, f"http://{gateway.listen}", self.tee).start()
+        return self
+
+    def end(self):
+        cocoon = getattr(self, "cocoon", None)
+        if cocoon:
+            cocoon.stop()
+        self.stop()
+        self.tee.stop()
+        self.remove()
+
+    # What the packages' tests ask of a chain: everything goes through the client.
+    def client(self, gateway=None, key=None, **kw):
+        return self.cocoon.sdk(key or self.key_for_all(), **kw)
+
+
+class Chain:
+    def __init__(self, world):
+        self.world, self.gateways = world, [world.cocoon]
+        self.client, self.key_for_all = world.client, world.key_for_all
+
+
+@pytest.fixture(scope="module")
+def world():
+    w = World("world")
+    try:
+        yield w.begin()
+    finally:
+        w.end()
+
+
+@pytest.fixture
+def chain(world):
+    return Chain(world)
+
+
+@pytest.fixture
+def client(world):
+    return world.client()
+
+
+@pytest.fixture
+def engine(world):
+    return world.engines[0]
+
+
+globals().update({name: test for name, test in vars(test_sdk_python).items() if name.startswith("test_")})
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def test_headers_say_what_this_was(client, world):
+    answer = client.chat.completions.with_raw_response.create(model="fake-model", messages=user("Hi"))
+    assert answer.headers["cocoon-privacy"] == "end-to-end" and answer.headers["cocoon-attestation"] == "insecure-dev"
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["cocoon-call"])
+    kfp = httpx.get(world.gateways[0].base_url + "/confidential/workers?model=fake-model", trust_env=False).json()["workers"][0]["kfp"]
+    assert kfp in answer.headers["cocoon-next"]
+
+
+def test_the_record_can_be_fetched_with_the_same_key_alone(client, world):
+    answer = client.chat.completions.with_raw_response.create(model="fake-model", messages=user("Hi"))
+    url = f"{world.gateways[0].base_url}/billing/receipts/{answer.headers['cocoon-call']}"
+    mine = httpx.get(url, headers={"Authorization": "Bearer " + world.key_for_all()}, trust_env=False)
+    assert mine.status_code == 200 and mine.json()["usage"].count(".") == 2
+    other = httpx.get(url, headers={"Authorization": "Bearer " + world.key("--name", "other")}, trust_env=False)
+    assert other.status_code == 404
+
+
+def test_a_key_that_is_end_to_end_only_serves_here_and_not_there(world):
+    key = world.key("--end-to-end-only") if "--end-to-end" in world.ctl("keys", "create", "--help", check=False).stdout else None
+    if not key:
+        pytest.skip("keys have no such scope here")
+    assert world.client(key=key).chat.completions.create(model="fake-model", messages=user("Hi")).choices
+    with pytest.raises(openai.PermissionDeniedError):
+        Stack.client(world, key=key).chat.completions.create(model="fake-model", messages=user("Hi"))
+
+
+def test_many_at_a_time(world):
+    texts, errors = [], []
+
+    def one(i):
+        try:
+            s = world.client().chat.completions.create(model="fake-model", messages=user(f"Hi {i}"), stream=True)
+            texts.append("".join(c.choices[0].delta.content or "" for c in s))
+        except openai.APIError as e:
+            errors.append(e)
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(24)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors and set(texts) == {"Hello! How can I help?"}
+
+
+# ---- What the gateway's memory holds -----------------------------------------------------------------
+
+def memory_holds(pid, *needles):
+    """Which of them stand in the process's writable memory."""
+    found = set()
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, rights = line.split()[:2]
+            if not rights.startswith("rw") or "[vvar" in line:
+                continue
+            begin, end = (int(x, 16) for x in span.split("-"))
+            try:
+                memory.seek(begin)
+                data = memory.read(end - begin)
+            except (OSError, ValueError):
+                continue
+            found |= {n for n in needles if n in data}
+    return found
+
+
+PROMPT, ANSWER = b"planted-prompt-5b1f-walrus", b"planted-answer-77c2-heron"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read another process's memory")
+def test_planted_texts_are_nowhere_in_the_gateways_memory_end_to_end_and_are_in_sealed_mode(world):
+    gateway = world.gateways[0]
+
+    def through(base_url):
+        seen = set()
+        text = script("answer", marker=PROMPT.decode(), pieces=[ANSWER.decode()] * 40, delay=0.02)
+        client = openai.OpenAI(base_url=base_url, api_key=world.key_for_all(), max_retries=0, timeout=20 * SLOW)
+        with client.chat.completions.create(model="fake-model", messages=user(text), stream=True) as stream:
+            for n, _ in enumerate(stream):
+                if n % 4 == 0:
+                    seen |= memory_holds(gateway.pid, PROMPT, ANSWER)
+        whole = client.chat.completions.create(model="fake-model", messages=user(script("answer", text=ANSWER.decode(), marker=PROMPT.decode())))
+        assert whole.choices[0].message.content == ANSWER.decode()
+        return seen | memory_holds(gateway.pid, PROMPT, ANSWER)
+    assert through(world.cocoon.base_url) == set()
+    assert through(gateway.base_url) == {PROMPT, ANSWER}
+    for file in (gateway.log, world.workers[0].log, world.cocoon.log, world.redis.log):
+        with open(file, "rb") as f:
+            assert PROMPT not in (content := f.read()) and ANSWER not in content, file
