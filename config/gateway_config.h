@@ -22,6 +22,7 @@ struct gateway_config {
     struct config_strings trusted_proxies; /* addresses; "unix" for UNIX peers */
     int64_t daemons, offload_threads;
     int64_t connections, header_bytes, body_bytes, bodies_in_flight_bytes;
+    int64_t public_per_minute; /* calls without a key, of one address */
     int64_t header_ms, body_ms, body_ms_per_64k;
     int64_t idle_s;     /* keep-alive of client connections */
     int64_t head_ms;    /* worker silent before its first byte */

@@ -43,15 +43,21 @@ static void shorten_deadline(struct call *c)
     loop_timer_set(c->gateway->loop, &c->deadline, left, call_late, c);
 }
 
+static void set_ceilings(struct call *c)
+{
+    c->cap = choice_cap(c);
+    c->max_tokens = c->cap * c->rq.sequences;
+    c->max_input = (int64_t)c->body.len + settings(c)->template_allowance;
+}
+
 enum step_result call_admit(struct call *c)
 {
     if (!auth_still_valid(c->gateway->auth, c->key)) { /* revoked while the body came in */
         api_fault_set(&c->fault, &ERR_INVALID_KEY, NULL, NULL);
         return STEP_FAIL;
     }
-    c->cap = choice_cap(c);
-    c->max_tokens = c->cap * c->rq.sequences;
-    c->max_input = (int64_t)c->body.len + settings(c)->template_allowance;
+    if (!call_is_end_to_end(c)) /* there the client says it */
+        set_ceilings(c);
     c->charge = charge_new(c);
     shorten_deadline(c);
     c->admitted_us = clock_mono_us();

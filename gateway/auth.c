@@ -37,7 +37,7 @@ static enum step_result check_scopes(struct call *c)
     histogram_add(&c->gateway->metrics.step_auth, c->auth_us - c->begun_us);
     if (!key_allows_address(c->key, span_str(c->client)))
         return refuse(c, &ERR_FORBIDDEN);
-    if (!key_allows_endpoint(c->key, c->route->scope))
+    if (c->route->scope && !key_allows_endpoint(c->key, c->route->scope))
         return refuse(c, &ERR_ENDPOINT_NOT_ALLOWED);
     if (c->route->kind == ROUTE_INFERENCE && c->key->end_to_end_only)
         return refuse(c, &ERR_END_TO_END_ONLY);
@@ -47,10 +47,24 @@ static enum step_result check_scopes(struct call *c)
     return STEP_OVER;
 }
 
+/* No key: so many a minute for each address. */
+static enum step_result serve_public(struct call *c)
+{
+    if (failures_add(&c->gateway->public_calls, span_str(c->client), loop_now(c->gateway->loop))) {
+        api_fault_set(&c->fault, &ERR_RATE_LIMIT, NULL, "a minute");
+        c->fault.retry_after_ms = 60000;
+        return STEP_FAIL;
+    }
+    c->route->serve(c);
+    return STEP_OVER;
+}
+
 enum step_result call_auth(struct call *c)
 {
     struct buf scratch = {0};
 
+    if (c->route->kind == ROUTE_PUBLIC)
+        return serve_public(c);
     if (c->key)
         return check_scopes(c);
     if (c->auth_wait || loop_timer_is_set(&c->slow))

@@ -75,6 +75,11 @@ struct call {
     struct charge *charge;
     int64_t cap, max_tokens, max_input;
 
+    /* end to end */
+    uint8_t kfp[KFP_LEN]; /* which key the client has encrypted to */
+    bool elsewhere;       /* another worker could take it: the client encrypts again */
+    char *record;         /* the worker's usage record, as its trailer has it; in the arena */
+
     /* route */
     struct list queue_link;
     bool queued;
@@ -115,6 +120,11 @@ void call_fault(struct call *c);
 void call_stop_attempt(struct call *c, enum dispatch_cancel why);
 extern const struct http_handler call_handler;
 
+static inline bool call_is_end_to_end(const struct call *c)
+{
+    return c->route && c->route->kind == ROUTE_END_TO_END;
+}
+
 /* One function a step, each in the file of its name. */
 enum step_result call_head(struct call *c);
 enum step_result call_auth(struct call *c);
@@ -134,12 +144,31 @@ void recv_part(struct call *c, struct span part);
 void recv_forget(struct call *c);
 /* check.c: nobody waits for a running job any more. */
 void check_forget(struct call *c);
+/* The key may use c->rq.model, and it is there. */
+enum step_result call_check_model(struct call *c);
+/* Cocoon-Require stands in the request. */
+bool demands_evidence(const struct call *c);
+/* Cocoon-Price of this call. */
+const char *call_price(struct call *c);
+/* outer.c: what check does when the body is sealed by the client: the outer headers. */
+enum step_result outer_check(struct call *c);
+/* pass.c: send, relay and settle of it. */
+enum step_result pass_send(struct call *c);
+enum step_result pass_settle(struct call *c);
+/* This worker cannot take it, or failed: c->fault says whether the client shall try the next. */
+enum step_result pass_elsewhere(struct call *c);
+/* Cocoon-Next; NULL: there is none. */
+const char *pass_next(struct call *c);
 /* route.c */
+void route_no_capacity(struct call *c, const struct pool_excluded *why);
 void route_wake(struct gateway *g);
 void route_unqueue(struct call *c);
 /* relay.c */
 extern const struct dispatch_events relay_events;
 void relay_drained(struct call *c);
+void relay_tried(struct call *c);
+/* From now on the client must read, and in a stream the worker must write. */
+void relay_watch(struct call *c);
 /* The stream's end is given: what is still queued must leave within stalled_ms. */
 void relay_watch_end(struct call *c);
 /* The attempt failed before anything reached the caller, or could not be sent: to another worker,

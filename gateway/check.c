@@ -72,7 +72,7 @@ static enum step_result check_later(struct call *c, const struct request_rules *
     return STEP_WAIT;
 }
 
-static enum step_result check_model(struct call *c)
+enum step_result call_check_model(struct call *c)
 {
     struct span name = buf_span(&c->rq.model);
     char shown[80];
@@ -92,7 +92,7 @@ static enum step_result check_model(struct call *c)
         api_fault_set(&c->fault, &ERR_MODEL_NOT_FOUND, "model", shown);
         return STEP_FAIL;
     }
-    if (served && !(c->model.model.endpoints & (1u << c->rq.endpoint))) {
+    if (served && !call_is_end_to_end(c) && !(c->model.model.endpoints & (1u << c->rq.endpoint))) {
         api_fault_set(&c->fault, &ERR_MODEL_UNSUPPORTED_ENDPOINT, "model", shown);
         return STEP_FAIL;
     }
@@ -101,7 +101,7 @@ static enum step_result check_model(struct call *c)
 
 /* The caller's own demands on the worker's evidence: none is attested yet, so any demand excludes
  * all. */
-static bool demands_evidence(const struct call *c)
+bool demands_evidence(const struct call *c)
 {
     struct span require = http_header(c->ex, "cocoon-require");
 
@@ -112,6 +112,8 @@ enum step_result call_check(struct call *c)
 {
     struct request_rules rules = {.strict = c->key->strict, .max_n = 128};
 
+    if (call_is_end_to_end(c))
+        return outer_check(c);
     if (c->fault.error)
         return STEP_FAIL;
     if (!c->parsed && c->check_job)
@@ -127,5 +129,5 @@ enum step_result call_check(struct call *c)
                        "No worker has the evidence that Cocoon-Require asks for.");
         return STEP_FAIL;
     }
-    return check_model(c);
+    return call_check_model(c);
 }

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "gateway/counters.h"
 #include "gateway/projection.h"
+#include "gateway/receipts.h"
 #include "gateway/reply.h"
 #include "net/notify.h"
 
@@ -98,6 +99,13 @@ static void wake(void *arg)
     route_wake(g);
 }
 
+static void keep_evidence(void *arg, const uint8_t sha256[static SHA256_LEN], struct span bytes)
+{
+    struct gateway *g = arg;
+
+    projection_evidence(g->projection, sha256, bytes);
+}
+
 static int start_pool(struct gateway *g, const struct gateway_config *s)
 {
     struct net_addr at;
@@ -112,6 +120,7 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     TRY(net_addr_parse(&at, s->tunnel_listen));
     TRY(pool_new(&g->pool, g->loop, g->offload, &o));
     pool_on_capacity(g->pool, capacity_changed, g);
+    pool_on_evidence(g->pool, keep_evidence, g);
     g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
     loop_hook_add(g->loop, &g->wake);
     g->projection =
@@ -203,6 +212,8 @@ int gateway_start(struct gateway *g)
 
     list_init(&g->calls);
     list_init(&g->queue);
+    failures_init(&g->public_calls, (unsigned)s->public_per_minute);
+    g->receipts = receipts_new();
     g->started_ms = clock_mono_ms();
     name_instance(g, s);
     if ((error = check_descriptors(s)) < 0)
@@ -341,6 +352,8 @@ void gateway_stop(struct gateway *g)
         pool_free(g->pool);
     if (g->loop)
         loop_free(g->loop);
+    receipts_free(g->receipts);
+    failures_fini(&g->public_calls);
     config_unref(g->config);
     explicit_bzero(g->cluster_secret, sizeof(g->cluster_secret));
 }

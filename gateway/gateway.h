@@ -3,6 +3,7 @@
 #ifndef GATEWAY_GATEWAY_H
 #define GATEWAY_GATEWAY_H
 
+#include "auth/failures.h"
 #include "auth/keys.h"
 #include "backends/pool/pool.h"
 #include "base/log.h"
@@ -12,6 +13,7 @@
 
 struct counters;
 struct projection;
+struct receipts;
 
 struct gateway {
     const char *config_file;
@@ -23,6 +25,8 @@ struct gateway {
     struct pool *pool;
     struct counters *counters;
     struct projection *projection;
+    struct receipts *receipts;
+    struct failures public_calls; /* without a key, by address */
     struct http_server *api, *admin;
     struct buf full_answer; /* of api, above its limit of connections */
     struct metrics metrics;

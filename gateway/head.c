@@ -128,6 +128,16 @@ static bool is_json(struct span type)
            (media.len > 5 && span_ieq(span_from(media, media.len - 5), SPAN("+json")));
 }
 
+/* Sealed by the client, the body must say so. */
+static bool is_right_type(const struct call *c)
+{
+    struct span type = http_header(c->ex, "content-type");
+
+    if (call_is_end_to_end(c))
+        return span_ieq(span_trim(type), SPAN("message/ohttp-chunked-req"));
+    return is_json(type);
+}
+
 static enum step_result check_body_head(struct call *c)
 {
     int64_t len = http_content_length(c->ex);
@@ -136,7 +146,7 @@ static enum step_result check_body_head(struct call *c)
         return refuse(c, &ERR_REQUEST_TOO_LARGE);
     if (!is_plain(http_header(c->ex, "content-encoding")))
         return refuse(c, &ERR_UNSUPPORTED_MEDIA_TYPE);
-    if (!is_json(http_header(c->ex, "content-type")))
+    if (!is_right_type(c))
         return refuse(c, &ERR_UNSUPPORTED_MEDIA_TYPE);
     if (c->gateway->bodies_in_flight + (len > 0 ? (size_t)len : 0) >
         (size_t)settings(c)->bodies_in_flight_bytes)
@@ -175,5 +185,6 @@ enum step_result call_head(struct call *c)
         return refuse(c, c->route->error);
     if (c->gateway->draining)
         return refuse(c, &ERR_OVERLOADED);
-    return c->route->kind == ROUTE_INFERENCE ? check_body_head(c) : STEP_NEXT;
+    return c->route->kind == ROUTE_INFERENCE || call_is_end_to_end(c) ? check_body_head(c)
+                                                                      : STEP_NEXT;
 }

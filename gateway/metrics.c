@@ -71,6 +71,8 @@ void metrics_write(const struct metrics *m, struct buf *out)
                   m->broken_streams, out);
     counter_write("cocoon_usage_missing_total", "Answers that ended without a valid usage record.",
                   m->usage_missing, out);
+    counter_write("cocoon_end_to_end_total", "Calls passed on that their clients had encrypted.",
+                  m->end_to_end, out);
     counter_write("cocoon_events_total", "Events relayed to clients.", m->events, out);
     histogram_write(&m->first_event, "cocoon_first_event_seconds",
                     "From the request's last byte to the first event.", out);

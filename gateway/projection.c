@@ -8,7 +8,13 @@
 #include "base/encode.h"
 #include "base/version.h"
 
-enum { WRITE_MS = 5000, CHANGE_MS = 250, LIFE_S = 15, WORKER_LIFE_S = 7 * 86400 };
+enum {
+    WRITE_MS = 5000,
+    CHANGE_MS = 250,
+    LIFE_S = 15,
+    WORKER_LIFE_S = 7 * 86400,
+    EVIDENCE_LIFE_S = 7 * 86400 /* a record lives for 26 h */
+};
 
 struct projection {
     struct loop *loop;
@@ -36,6 +42,15 @@ static void set_with_life(struct projection *p, const char *key, struct span val
     const struct span argv[] = {SPAN("SET"), span_str(key), value, SPAN("EX"), span_str(life)};
     if (redis_command(p->redis, span_str(key), argv, 5, nothing, NULL) < 0)
         return; /* away: the next round writes it */
+}
+
+void projection_evidence(struct projection *p, const uint8_t sha256[static SHA256_LEN],
+                         struct span bytes)
+{
+    char key[sizeof("evidence:") + 2 * SHA256_LEN] = "evidence:";
+
+    hex_encode(key + strlen(key), span_of(sha256, SHA256_LEN));
+    set_with_life(p, key, bytes, EVIDENCE_LIFE_S);
 }
 
 static void models_write(const struct pool_view *v, struct buf *out)

@@ -18,6 +18,9 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
 void projection_changed(struct projection *p);
 void projection_write(struct projection *p);
 /* Removes this instance's keys. */
+/* Keeps a keyset or attestation document, `evidence:{sha256}`, for the records that name it. */
+void projection_evidence(struct projection *p, const uint8_t sha256[static SHA256_LEN],
+                         struct span bytes);
 void projection_free(struct projection *p);
 
 #endif

@@ -18,7 +18,7 @@ static const struct gateway_config *settings(const struct call *c)
 
 /* ---- Another worker, or the end ---- */
 
-static void note_tried(struct call *c)
+void relay_tried(struct call *c)
 {
     if (c->query.tried_count < POOL_MAX_TRIED)
         c->query.tried[c->query.tried_count++] = c->worker;
@@ -30,7 +30,9 @@ enum step_result relay_retry(struct call *c, const struct api_error *e)
     buf_wipe(&c->inner);
     buf_wipe(&c->held);
     c->inner_status = 0;
-    note_tried(c);
+    relay_tried(c);
+    if (call_is_end_to_end(c))
+        return pass_elsewhere(c);
     if (c->event_sent || ++c->attempt >= (uint32_t)settings(c)->attempts)
         return STEP_FAIL;
     c->gateway->metrics.retries++;
@@ -66,7 +68,7 @@ static void relay_failed(void *arg, enum dispatch_failure why)
     bool away = why == DISPATCH_BUSY || why == DISPATCH_PRICE;
 
     if (why == DISPATCH_PRICE)
-        note_tried(c);
+        relay_tried(c);
     if (away && !c->event_sent)
         go_elsewhere(c);
     else
@@ -111,12 +113,14 @@ static void watch(void *arg)
         http_cut(c->ex);
         return;
     }
-    if (!c->answered && silent >= limit && http_stream_queued(c->ex) == 0) {
+    bool looks = c->rq.stream && !c->answered; /* an answer in one piece may take its time */
+
+    if (looks && silent >= limit && http_stream_queued(c->ex) == 0) {
         dispatch_cancel(c->dispatch, CANCEL_TIMEOUT);
         retry_or_fail(c, &ERR_UPSTREAM_TIMEOUT);
         return;
     }
-    if (!c->answered && silent < limit && limit - silent < wait)
+    if (looks && silent < limit && limit - silent < wait)
         wait = limit - silent;
     watch_again(c, wait);
 }
@@ -131,6 +135,11 @@ static void watch_head(void *arg)
         return;
     dispatch_cancel(c->dispatch, CANCEL_TIMEOUT);
     retry_or_fail(c, &ERR_UPSTREAM_TIMEOUT);
+}
+
+void relay_watch(struct call *c)
+{
+    watch_again(c, WATCH_MIN_MS);
 }
 
 void relay_watch_end(struct call *c)
@@ -310,7 +319,7 @@ enum step_result call_relay(struct call *c)
         return STEP_NEXT;
     c->last_byte_ms = loop_now(c->gateway->loop);
     if (c->rq.stream)
-        watch_again(c, WATCH_MIN_MS);
+        relay_watch(c);
     else
         loop_timer_set(c->gateway->loop, &c->silence, (uint64_t)settings(c)->head_ms, watch_head,
                        c);
@@ -330,6 +339,8 @@ static void break_off(struct call *c)
 enum step_result call_settle(struct call *c)
 {
     recv_forget(c);
+    if (call_is_end_to_end(c))
+        return pass_settle(c);
     if (collects(c)) {
         reply_whole(c, 200, "application/json", &c->inner);
         return STEP_OVER;

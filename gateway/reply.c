@@ -4,6 +4,8 @@
 
 #include "gateway/reply.h"
 #include "base/clock.h"
+#include "base/encode.h"
+#include "gateway/problem.h"
 
 #define JSON_TYPE   "application/json"
 #define STREAM_TYPE "text/event-stream; charset=utf-8"
@@ -135,6 +137,35 @@ static const char *server_timing(struct call *c)
         ms_between(c->sent_us, c->head_us));
 }
 
+static void add_attestation(struct call *c, struct reply_headers *h)
+{
+    if (c->attestation > (char)ATTEST_PRODUCTION)
+        reply_add(h, "cocoon-attestation", attest_env_name((enum attest_env)c->attestation));
+}
+
+/* What tells the client whom to encrypt to next: on an answer, and where it is told to try. */
+static void add_end_to_end(struct call *c, struct reply_headers *h)
+{
+    const bool refused = c->fault.error != NULL;
+    const char *next = !refused || c->elsewhere ? pass_next(c) : NULL;
+    struct pool_key key;
+    char *keyset;
+
+    c->head_us = clock_mono_us();
+    reply_add(h, "cocoon-privacy", "end-to-end");
+    reply_add(h, "server-timing", server_timing(c));
+    add_attestation(c, h);
+    if (next)
+        reply_add(h, "cocoon-next", next);
+    if (refused)
+        return;
+    pool_worker_key(c->worker, &key);
+    keyset = arena_alloc(&c->arena, 2 * SHA256_LEN + 1);
+    hex_encode(keyset, span_of(key.keyset, SHA256_LEN));
+    reply_add(h, "cocoon-keyset", keyset);
+    reply_add(h, "cocoon-price", call_price(c));
+}
+
 static void add_inference(struct call *c, struct reply_headers *h)
 {
     c->head_us = clock_mono_us();
@@ -144,8 +175,7 @@ static void add_inference(struct call *c, struct reply_headers *h)
                            ms_between(c->received_us ? c->received_us : c->begun_us, c->head_us)));
     reply_add(h, "cocoon-privacy", "sealed");
     reply_add(h, "server-timing", server_timing(c));
-    if (c->attestation > (char)ATTEST_PRODUCTION)
-        reply_add(h, "cocoon-attestation", attest_env_name((enum attest_env)c->attestation));
+    add_attestation(c, h);
     if (c->parsed && c->rq.ignored.len > 0)
         reply_add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&c->rq.ignored)));
 }
@@ -166,6 +196,8 @@ void reply_headers_make(struct call *c, const char *content_type, struct reply_h
     reply_add(h, "access-control-expose-headers", EXPOSED);
     if (c->route && c->route->kind == ROUTE_INFERENCE)
         add_inference(c, h);
+    if (call_is_end_to_end(c))
+        add_end_to_end(c, h);
 }
 
 void reply_whole(struct call *c, unsigned status, const char *content_type, struct buf *body)
@@ -183,6 +215,18 @@ void reply_stream(struct call *c)
     struct reply_headers h;
 
     reply_headers_make(c, STREAM_TYPE, &h);
+    c->status = 200;
+    c->streaming = true;
+    http_stream_begin(c->ex, 200, h.fields, h.count);
+}
+
+void reply_sealed_stream(struct call *c)
+{
+    struct reply_headers h;
+
+    reply_headers_make(c, "message/ohttp-chunked-res", &h);
+    reply_add(&h, "incremental", "?1");
+    reply_add(&h, "trailer", "Cocoon-Usage");
     c->status = 200;
     c->streaming = true;
     http_stream_begin(c->ex, 200, h.fields, h.count);
@@ -210,14 +254,17 @@ static void fault_whole(struct call *c)
     struct reply_headers h;
     struct buf body = {0};
 
-    reply_headers_make(c, JSON_TYPE, &h);
+    reply_headers_make(c, problem_is_said(c) ? PROBLEM_TYPE : JSON_TYPE, &h);
     add_retry(c, &h);
     if (e->status == 401)
         reply_add(&h, "www-authenticate",
                   e == &ERR_NO_KEY ? "Bearer" : "Bearer error=\"invalid_token\"");
     if (e->status == 405)
         reply_add(&h, "allow", c->route->methods);
-    api_fault_body(&c->fault, &body);
+    if (problem_is_said(c))
+        problem_body(&c->fault, &body);
+    else
+        api_fault_body(&c->fault, &body);
     c->status = e->status;
     bool unread = !c->body_whole && http_content_length(c->ex) != -2;
     http_reply(c->ex, e->status, h.fields, h.count, &body, unread);
@@ -231,8 +278,10 @@ static void fault_event(struct call *c)
     struct buf event = {0};
 
     relay_watch_end(c);
-    api_fault_event(&c->fault, &event);
-    http_stream_write(c->ex, buf_span(&event));
+    if (!call_is_end_to_end(c)) { /* there only the worker can say something */
+        api_fault_event(&c->fault, &event);
+        http_stream_write(c->ex, buf_span(&event));
+    }
     http_stream_abort(c->ex);
     c->gateway->metrics.broken_streams++;
     buf_fini(&event);

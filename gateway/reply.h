@@ -18,6 +18,8 @@ void reply_headers_make(struct call *c, const char *content_type, struct reply_h
 void reply_whole(struct call *c, unsigned status, const char *content_type, struct buf *body);
 /* Starts the event stream. */
 void reply_stream(struct call *c);
+/* Starts the stream of ciphertext. */
+void reply_sealed_stream(struct call *c);
 /* Answers c->fault: as a whole answer, or as an error event when the head of a stream is out;
  * closes the connection where the request was not read to its end. */
 void reply_fault(struct call *c);

@@ -1,6 +1,7 @@
 /* Step route: a worker for this attempt, or a place in the queue until one has room. */
 #include "gateway/call.h"
 #include "base/clock.h"
+#include "gateway/problem.h"
 
 enum { QUEUE_MS = 20000, QUEUE_MAX = 1000, RETRY_AFTER_MS = 2000, EXPECTED_MAX = 512 };
 
@@ -14,7 +15,7 @@ void route_unqueue(struct call *c)
     loop_timer_cancel(c->gateway->loop, &c->queue_timer);
 }
 
-static void say_no_capacity(struct call *c, const struct pool_excluded *w)
+void route_no_capacity(struct call *c, const struct pool_excluded *w)
 {
     char ask[80] = "";
 
@@ -37,7 +38,7 @@ static void queue_late(void *arg)
     struct pool_excluded why;
 
     pool_choose(c->gateway->pool, &c->query, &why);
-    say_no_capacity(c, &why);
+    route_no_capacity(c, &why);
     call_fault(c);
 }
 
@@ -70,29 +71,67 @@ static void note_queue_time(struct call *c)
     c->routed_us = now;
 }
 
-enum step_result call_route(struct call *c)
+static void fill_query(struct call *c)
 {
-    struct pool_excluded why;
-
     c->query.model = buf_span(&c->rq.model);
     c->query.endpoint = c->rq.endpoint;
+    c->query.end_to_end = call_is_end_to_end(c);
     c->query.coefficient = CALL_COEFFICIENT;
     c->query.expected_tokens = c->max_tokens < EXPECTED_MAX ? c->max_tokens + 1 : EXPECTED_MAX;
-    struct pool_worker *w = pool_choose(c->gateway->pool, &c->query, &why);
-    if (!w && c->fault.error)
-        return STEP_FAIL; /* the last attempt's own reason says more */
-    if (!w && why.full > 0 && may_wait(c))
-        return wait_for_room(c);
-    if (!w) {
-        say_no_capacity(c, &why);
-        return STEP_FAIL;
-    }
+}
+
+static enum step_result take(struct call *c, struct pool_worker *w)
+{
     c->fault = (struct api_fault){0};
     note_queue_time(c);
     route_unqueue(c);
     pool_worker_unref(c->worker);
     c->worker = pool_worker_ref(w);
     return STEP_NEXT;
+}
+
+/* The client has chosen, by the key that it encrypted to; only if nobody else has room either is
+ * there something to wait for. */
+static enum step_result route_end_to_end(struct call *c)
+{
+    struct pool *p = c->gateway->pool;
+    struct pool_worker *w = NULL, *other;
+    struct pool_excluded why;
+    enum pool_key_state state = pool_key_find(p, c->kfp, &w);
+
+    if (state == POOL_KEY_UNKNOWN ||
+        (state == POOL_KEY_HELD && !pool_key_fits(w, c->kfp, buf_span(&c->body)))) {
+        api_fault_set(&c->fault, &problem_ohttp_key, NULL, NULL);
+        return STEP_FAIL;
+    }
+    if (state == POOL_KEY_AWAY)
+        return pass_elsewhere(c);
+    if (pool_worker_eligible(w, &c->query, &why))
+        return take(c, w);
+    if (why.full > 0 && may_wait(c) && pool_rank(p, &c->query, false, &other, 1) == 0)
+        return wait_for_room(c);
+    (void)take(c, w);
+    relay_tried(c);
+    return pass_elsewhere(c);
+}
+
+enum step_result call_route(struct call *c)
+{
+    struct pool_excluded why;
+
+    fill_query(c);
+    if (call_is_end_to_end(c))
+        return route_end_to_end(c);
+    struct pool_worker *w = pool_choose(c->gateway->pool, &c->query, &why);
+    if (!w && c->fault.error)
+        return STEP_FAIL; /* the last attempt's own reason says more */
+    if (!w && why.full > 0 && may_wait(c))
+        return wait_for_room(c);
+    if (!w) {
+        route_no_capacity(c, &why);
+        return STEP_FAIL;
+    }
+    return take(c, w);
 }
 
 /* First come, first served, as long as there is room. */

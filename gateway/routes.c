@@ -17,6 +17,12 @@ static const struct route routes[] = {
      .serve = NULL},
     {"/models", ROUTE_EXACT, "GET", ROUTE_SERVE, .scope = "models", .serve = models_list},
     {"/models", ROUTE_UNDER, "GET", ROUTE_SERVE, .scope = "models", .serve = models_get},
+    {"/confidential/ohttp", ROUTE_EXACT, "POST", ROUTE_END_TO_END, .serve = NULL},
+    {"/confidential/workers", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = confidential_workers},
+    {"/confidential/attestation", ROUTE_UNDER, "GET", ROUTE_PUBLIC,
+     .serve = confidential_attestation},
+    {"/confidential/status", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = confidential_status},
+    {"/billing/receipts", ROUTE_UNDER, "GET", ROUTE_SERVE, .serve = receipts_get},
     REFUSE("/chat/completions", ROUTE_UNDER, NOT_STORED),
     REFUSE("/responses/compact", ROUTE_EXACT, NOT_STORED_RESPONSES),
     REFUSE("/responses/input_tokens", ROUTE_EXACT, NO_RESPONSES),
@@ -58,7 +64,7 @@ static bool matches(const struct route *r, struct span path)
 }
 
 /* Percent-decoding, once (RFC 3986 §2.1); what is no valid escape stays as it is. */
-static struct span decode(struct span s, struct arena *a)
+struct span route_decode(struct span s, struct arena *a)
 {
     uint8_t *out = arena_alloc(a, s.len + 1);
     size_t n = 0;
@@ -82,7 +88,7 @@ const struct route *route_find(struct span path, struct arena *a, struct span *t
         if (!matches(&routes[i], path))
             continue;
         *tail = path.len > strlen(routes[i].path)
-                    ? decode(span_from(path, strlen(routes[i].path) + 1), a)
+                    ? route_decode(span_from(path, strlen(routes[i].path) + 1), a)
                     : SPAN("");
         return &routes[i];
     }

@@ -9,9 +9,11 @@ struct call;
 
 enum route_match { ROUTE_EXACT, ROUTE_UNDER /* the path and everything below it */ };
 enum route_kind {
-    ROUTE_INFERENCE, /* endpoint */
-    ROUTE_SERVE,     /* answered by `serve` after auth */
-    ROUTE_REFUSE     /* always `error` */
+    ROUTE_INFERENCE,  /* endpoint */
+    ROUTE_END_TO_END, /* what a client has encrypted to a worker */
+    ROUTE_SERVE,      /* answered by `serve` after auth */
+    ROUTE_PUBLIC,     /* answered by `serve` without a key, limited by address */
+    ROUTE_REFUSE      /* always `error` */
 };
 
 struct route {
@@ -20,7 +22,7 @@ struct route {
     const char *methods; /* for Allow: "GET", "POST"; NULL: any */
     enum route_kind kind;
     enum endpoint endpoint;
-    const char *scope; /* of the key */
+    const char *scope; /* of the key; NULL: any key */
     void (*serve)(struct call *c);
     const struct api_error *error;
 };
@@ -28,11 +30,19 @@ struct route {
 /* The route of a path as sent (with or without /v1), and what follows it, percent-decoded once into
  * the arena. NULL: no such path. */
 const struct route *route_find(struct span path, struct arena *a, struct span *tail);
+/* Percent-decoded once, into the arena, with a NUL behind it. */
+struct span route_decode(struct span s, struct arena *a);
 /* True when `method` stands in the route's list. */
 bool route_allows(const struct route *r, struct span method);
 
 /* models.c */
 void models_list(struct call *c);
 void models_get(struct call *c);
+/* confidential.c */
+void confidential_workers(struct call *c);
+void confidential_attestation(struct call *c);
+void confidential_status(struct call *c);
+/* receipts.c */
+void receipts_get(struct call *c);
 
 #endif

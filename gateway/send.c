@@ -36,14 +36,20 @@ static struct span number(struct call *c, int64_t n)
     return span_str(arena_printf(&c->arena, "%lld", (long long)n));
 }
 
+const char *call_price(struct call *c)
+{
+    return arena_printf(&c->arena, "0;%lld", (long long)c->query.coefficient);
+}
+
 enum step_result call_send(struct call *c)
 {
     const struct gateway_config *s = c->config->values;
     struct span model = buf_span(&c->rq.model), tokens = number(c, c->max_tokens),
                 input = number(c, c->max_input);
-    char date[CLOCK_HTTP_LEN], price[32];
+    char date[CLOCK_HTTP_LEN];
 
-    snprintf(price, sizeof(price), "0;%lld", (long long)c->query.coefficient);
+    if (call_is_end_to_end(c))
+        return pass_send(c);
     clock_http_format(date, (time_t)(clock_wall_ms() / 1000));
     const struct bhttp_field fields[] = {
         {SPAN("content-type"), SPAN("application/json")},
@@ -64,7 +70,7 @@ enum step_result call_send(struct call *c)
         .model = model,
         .max_tokens = c->max_tokens,
         .max_input = c->max_input,
-        .price = span_str(price),
+        .price = span_str(call_price(c)),
         .path = endpoint_path(c->rq.endpoint),
         .fields = fields,
         .field_count = sizeof(fields) / sizeof(*fields),

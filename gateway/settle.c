@@ -6,12 +6,13 @@
 #include "gateway/call.h"
 #include "base/clock.h"
 #include "gateway/counters.h"
+#include "gateway/receipts.h"
 
 struct charge {
     unsigned refs;
     struct gateway *gateway;
     char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1], model[POOL_NAME_LEN + 1];
-    bool settled;
+    bool settled, end_to_end;
 };
 
 struct charge *charge_new(struct call *c)
@@ -22,6 +23,7 @@ struct charge *charge_new(struct call *c)
     ch->gateway = c->gateway;
     memcpy(ch->call, c->id, sizeof(ch->call));
     memcpy(ch->key, c->key->id, sizeof(ch->key));
+    ch->end_to_end = call_is_end_to_end(c);
     snprintf(ch->model, sizeof(ch->model), "%.*s", SPAN_FMT(buf_span(&c->rq.model)));
     return ch;
 }
@@ -62,6 +64,8 @@ void settle_attempt(void *charge, const struct dispatch_report *r)
 {
     struct charge *ch = charge;
 
+    if (ch->end_to_end && r->usage)
+        receipts_put(ch->gateway->receipts, ch->call, ch->key, r->jws);
     if (!r->abandoned && r->usage)
         settle(ch, r->usage);
     else if (!r->abandoned)

@@ -50,7 +50,7 @@ static bool eligible(const struct pool_worker *w, const struct pool_query *q,
         why->not_ready++;
     else if (!m)
         why->model++;
-    else if (!(m->endpoints & (1u << q->endpoint)))
+    else if (!q->end_to_end && !(m->endpoints & (1u << q->endpoint)))
         why->endpoint++;
     else if (!w->about.accepting || !tunnel_is_open(w->tunnel))
         why->draining++;
@@ -116,6 +116,70 @@ struct pool_worker *pool_choose(struct pool *p, const struct pool_query *q,
         why->failing += failing ? 1 : 0;
     }
     return best.worker;
+}
+
+bool pool_worker_eligible(const struct pool_worker *w, const struct pool_query *q,
+                          struct pool_excluded *why)
+{
+    *why = (struct pool_excluded){0};
+    return eligible(w, q, why);
+}
+
+/* ---- Ranks ---- */
+
+enum { RANK_MAX = 16 };
+
+struct rank {
+    struct pool_worker *worker;
+    bool full, failing;
+    double score;
+};
+
+/* Equals come in any order, so that not all clients go to the same one. */
+static bool goes_before(const struct rank *a, const struct rank *b)
+{
+    if (a->full != b->full)
+        return b->full;
+    if (a->failing != b->failing)
+        return b->failing;
+    if (a->score < b->score || a->score > b->score)
+        return a->score < b->score;
+    return random_below(2) == 0;
+}
+
+static void rank_insert(struct rank *ranks, size_t *count, size_t max, struct rank r)
+{
+    size_t at = *count;
+
+    while (at > 0 && goes_before(&r, &ranks[at - 1]))
+        at--;
+    if (at >= max)
+        return;
+    if (*count < max)
+        (*count)++;
+    memmove(&ranks[at + 1], &ranks[at], (*count - at - 1) * sizeof(*ranks));
+    ranks[at] = r;
+}
+
+size_t pool_rank(struct pool *p, const struct pool_query *q, bool full_too,
+                 struct pool_worker **out, size_t max)
+{
+    struct rank ranks[RANK_MAX];
+    struct pool_excluded why = {0};
+    uint64_t now = loop_now(p->loop);
+    size_t count = 0;
+
+    max = max < RANK_MAX ? max : RANK_MAX;
+    LIST_FOREACH(it, &p->workers) {
+        struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        const size_t full = why.full;
+        if (eligible(w, q, &why) || (full_too && why.full > full))
+            rank_insert(ranks, &count, max,
+                        (struct rank){w, why.full > full, w->blocked_until_ms > now, score(w, q)});
+    }
+    for (size_t i = 0; i < count; i++)
+        out[i] = ranks[i].worker;
+    return count;
 }
 
 /* ---- Marks ---- */

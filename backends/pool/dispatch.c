@@ -1,5 +1,5 @@
-/* One attempt on one worker: BHTTP → OHTTP → tunnel, and back, ending with a usage record that was
- * checked against what passed. */
+/* One attempt on one worker: BHTTP → OHTTP → tunnel, and back, or ciphertext both ways; ending with
+ * a usage record that was checked against what passed. */
 #include <stdlib.h>
 
 #include "backends/pool/dispatch.h"
@@ -41,6 +41,7 @@ struct dispatch {
     uint8_t kfp[KFP_LEN], req[SHA256_LEN], resp[SHA256_LEN];
     uint8_t keyset[SHA256_LEN], keyset_said[SHA256_LEN]; /* at the start; on the answer's head */
 
+    bool relayed; /* end to end: no client and no reader, ciphertext passes as it is */
     struct ohttp_client *client;
     struct buf plain, sealed;
     struct offload_job job; /* sealing of a large body, later the check of the record */
@@ -52,6 +53,7 @@ struct dispatch {
     struct buf problem;
     size_t unconsumed;
     bool sent, refused;   /* the worker took nothing of it: no record is owed */
+    bool passed;          /* end to end: bytes of the answer went on */
     bool read_out, ended; /* the stream came to its end; so did the sealed answer in it */
     bool broken, cancelled, abandoned, recordless;
     unsigned status; /* of the answer's head */
@@ -97,7 +99,10 @@ static void dispatch_free(struct dispatch *d)
  * does (400). */
 static bool is_marked(const struct dispatch *d, enum dispatch_failure why)
 {
-    bool ours = why == DISPATCH_REFUSED && d->status != 400;
+    bool ours = why == DISPATCH_REFUSED && (d->status != 400 || d->relayed);
+
+    if (d->relayed && why == DISPATCH_KEY)
+        return false; /* what the client has made of it */
 
     return why != DISPATCH_BUSY && why != DISPATCH_PRICE && !ours;
 }
@@ -124,13 +129,14 @@ static bool usage_is_ours(const struct dispatch *d)
 }
 
 /* Whether it says of the answer's end what was seen here. A worker that had ended before it heard
- * of a cancel sent a whole answer: nobody opened it, but its bytes passed through and are known. */
+ * of a cancel sent a whole answer: nobody opened it, but its bytes passed through and are known.
+ * End to end only the client can see whether the final chunk is there. */
 static bool usage_tells_end(const struct dispatch *d)
 {
     bool whole = d->ended && !d->broken;
 
     if (!d->usage.final)
-        return !whole;
+        return !whole || d->relayed;
     return d->read_out && (whole || d->cancelled) &&
            memcmp(d->usage.resp, d->resp, SHA256_LEN) == 0;
 }
@@ -192,7 +198,7 @@ static void usage_done(struct offload_job *job)
     struct dispatch *d = CONTAINER(job, struct dispatch, job);
     bool matches = usage_matches(d);
     struct dispatch_report report = {d->worker, d->attempt, matches ? &d->usage : NULL,
-                                     d->abandoned};
+                                     buf_span(&d->jws), d->abandoned};
 
     if (d->jws.len > 0 && !matches)
         log_event(LOG_WARN, "usage_refused", "call=%s attempt=%u worker=%s valid=%d", d->call,
@@ -315,6 +321,8 @@ static void stream_head(void *arg, struct tunnel_stream *s)
         memcpy(d->keyset_said, d->keyset, sizeof(d->keyset_said));
     if (d->state == DISPATCH_SENT)
         d->state = d->refused ? DISPATCH_PROBLEM : DISPATCH_OPEN;
+    if (d->relayed && d->state == DISPATCH_OPEN && d->events)
+        d->events->head(d->arg, 200, SPAN(""));
 }
 
 static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
@@ -324,6 +332,12 @@ static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
     d->unconsumed += bytes.len;
     if (d->state != DISPATCH_PROBLEM)
         sha256_update(d->resp_hash, bytes);
+    if (d->state == DISPATCH_OPEN && d->relayed) {
+        d->passed = true;
+        if (d->events)
+            d->events->content(d->arg, bytes);
+        return;
+    }
     if (d->state == DISPATCH_OPEN) {
         if (ohttp_client_open(d->client, bytes, on_chunk, d) < 0 || d->broken)
             break_off(d);
@@ -355,7 +369,8 @@ static enum dispatch_failure problem_kind(struct dispatch *d)
     log_event(LOG_INFO, "worker_refusal", "call=%s attempt=%u worker=%s status=%u", d->call,
               d->attempt, d->worker->iid, d->status);
     if (code && strcmp(code, "ohttp_key") == 0) {
-        link_attest_soon(d->worker);
+        if (!d->relayed) /* a client's mistake must not cost the worker a quote */
+            link_attest_soon(d->worker);
         return DISPATCH_KEY;
     }
     if (d->status == 503 && code && strcmp(code, "price") == 0) {
@@ -372,8 +387,8 @@ static enum dispatch_failure problem_kind(struct dispatch *d)
 /* The authenticated end, or what only looks like one. */
 static void answer_end(struct dispatch *d)
 {
-    d->broken = ohttp_client_end(d->client, on_chunk, d) < 0 || d->broken;
-    if (!d->broken && d->events) {
+    d->broken = d->relayed ? !d->passed : ohttp_client_end(d->client, on_chunk, d) < 0 || d->broken;
+    if (!d->relayed && !d->broken && d->events) {
         bhttp_finish(d->reader);
         read_inner(d);
     }
@@ -428,7 +443,8 @@ static const struct tunnel_stream_events stream_events = {
 
 static int seal(struct dispatch *d)
 {
-    TRY(ohttp_client_seal(d->client, buf_span(&d->plain), &d->sealed));
+    if (!d->relayed)
+        TRY(ohttp_client_seal(d->client, buf_span(&d->plain), &d->sealed));
     sha256(d->req, buf_span(&d->sealed));
     buf_wipe(&d->plain);
     return 0;
@@ -502,11 +518,24 @@ static struct dispatch *dispatch_new(struct pool_worker *w, const struct dispatc
     memcpy(d->call, m->call.data, 32);
     snprintf(d->price, sizeof(d->price), "%.*s", SPAN_FMT(m->price));
     buf_append(&d->model, m->model);
-    memcpy(d->kfp, w->key.kfp, KFP_LEN);
-    memcpy(d->keyset, w->keyset.digest, SHA256_LEN);
-    d->reader = bhttp_reader_new(false, ANSWER_MAX);
+    d->relayed = m->take_sealed != NULL;
+    memcpy(d->kfp, d->relayed ? m->kfp : w->key.kfp, KFP_LEN);
+    memcpy(d->keyset, d->relayed ? worker_keyset_of(w, d->kfp) : w->keyset.digest, SHA256_LEN);
+    d->reader = d->relayed ? NULL : bhttp_reader_new(false, ANSWER_MAX);
     d->resp_hash = sha256_new();
     return d;
+}
+
+/* What is to be sent, or to be sealed. */
+static int message_take(struct dispatch *d, const struct dispatch_message *m)
+{
+    if (d->relayed) {
+        buf_take(&d->sealed, m->take_sealed);
+        return 0;
+    }
+    bhttp_request(&d->plain, SPAN("POST"), SPAN("https"), SPAN("worker"), span_str(m->path),
+                  m->fields, m->field_count, m->body);
+    return senders_take(d->worker->senders, &d->client);
 }
 
 int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct dispatch_message *m,
@@ -516,14 +545,11 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
     char key[ATTEMPT_KEY_LEN];
 
     CHECK(m->call.len == 32);
-    if (w->state != POOL_READY)
+    if (w->state != POOL_READY || (m->take_sealed && !worker_keyset_of(w, m->kfp)))
         return E_CLOSED;
     struct dispatch *d = dispatch_new(w, m);
-    int error = senders_take(w->senders, &d->client);
-
-    bhttp_request(&d->plain, SPAN("POST"), SPAN("https"), SPAN("worker"), span_str(m->path),
-                  m->fields, m->field_count, m->body);
-    bool large = d->plain.len > OFFLOAD_BYTES;
+    int error = message_take(d, m);
+    bool large = d->plain.len + d->sealed.len > OFFLOAD_BYTES;
     if (error == 0 && large) {
         d->job = (struct offload_job){.work = seal_work, .done = seal_done};
         error = offload_submit(w->pool->offload, &d->job);
@@ -609,6 +635,16 @@ void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why)
 bool dispatch_answered(const struct dispatch *d)
 {
     return d->status != 0;
+}
+
+struct span dispatch_record(const struct dispatch *d)
+{
+    return buf_span(&d->jws);
+}
+
+unsigned dispatch_status(const struct dispatch *d)
+{
+    return d->status;
 }
 
 void dispatch_consumed(struct dispatch *d)

@@ -1,5 +1,5 @@
-/* One attempt of a call on one worker, sealed: encapsulates the message, opens the answer, and ends
- * with the usage record. */
+/* One attempt of a call on one worker: encapsulates the message and opens the answer, or passes on
+ * what a client has encapsulated and what comes back; ends with the usage record. */
 #ifndef BACKENDS_POOL_DISPATCH_H
 #define BACKENDS_POOL_DISPATCH_H
 
@@ -26,7 +26,9 @@ const char *dispatch_failure_name(enum dispatch_failure f);
 struct dispatch_events {
     void (*head)(void *arg, unsigned status, struct span content_type); /* of the inner answer */
     void (*content)(void *arg, struct span bytes); /* one piece as the worker cut it: one event */
-    void (*end)(void *arg); /* authenticated end; the usage record may follow */
+    void (*end)(
+        void *arg); /* authenticated end; the usage record may follow. End to end: the end
+                       that the worker gave its stream; nobody here can tell if it is whole */
     void (*failed)(void *arg, enum dispatch_failure why);
 };
 
@@ -35,8 +37,9 @@ struct dispatch_report {
     struct pool_worker *worker;
     uint32_t attempt;
     const struct usage_record
-        *usage;     /* verified and matching what passed through; NULL: no valid record */
-    bool abandoned; /* it failed, never ran, or was given up for another: nothing is owed */
+        *usage;      /* verified and matching what passed through; NULL: no valid record */
+    struct span jws; /* of usage */
+    bool abandoned;  /* it failed, never ran, or was given up for another: nothing is owed */
 };
 /* Exactly once for each started dispatch, when its stream is over and its record judged; then the
  * dispatch is gone. */
@@ -53,6 +56,10 @@ struct dispatch_message {
     size_t field_count;
     struct span body;
     int64_t expected_tokens; /* for the choice's bookkeeping */
+    /* End to end: the encapsulated request as it came (taken), for this key of w; path, fields and
+     * body are not looked at. `head` tells 200 and no type, `content` ciphertext. */
+    struct buf *take_sealed;
+    const uint8_t *kfp;
 };
 
 /* Seals and sends. On success the slot on w is taken until the stream is over, and `over` will be
@@ -70,6 +77,10 @@ enum dispatch_cancel {
 void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why);
 /* The worker has taken the call: the outer head of its answer is there. */
 bool dispatch_answered(const struct dispatch *d);
+/* In `end`: the record as the worker's trailer has it, not verified yet; empty: it brought none. In
+ * `failed`: the status of the worker's refusal, 0 when there was none. */
+struct span dispatch_record(const struct dispatch *d);
+unsigned dispatch_status(const struct dispatch *d);
 /* Everything given to `content` so far went on to the client: opens the stream's window. */
 void dispatch_consumed(struct dispatch *d);
 /* Marks for the choice: the first event came, so many ms after dispatch_start. */

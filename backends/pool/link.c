@@ -59,6 +59,7 @@ struct proof_job {
     int error;
     struct keyset keyset;
     struct attest_dev_verdict verdict;
+    uint8_t sha256[SHA256_LEN]; /* of the document */
 };
 
 static void proof_work(struct offload_job *job)
@@ -67,6 +68,20 @@ static void proof_work(struct offload_job *job)
 
     j->error = attest_dev_verify(buf_span(&j->document), j->nonce, j->spki, j->now_s, &j->policy,
                                  &j->keyset, &j->verdict);
+    sha256(j->sha256, buf_span(&j->document));
+}
+
+/* The key in force is the first; those before it are still accepted for a while. */
+static void link_hold(struct pool_worker *w)
+{
+    const size_t most = w->held_count < HELD_MAX ? w->held_count : HELD_MAX - 1;
+
+    if (w->held_count == 0 || memcmp(w->held[0].config.kfp, w->key.kfp, KFP_LEN) != 0) {
+        memmove(&w->held[1], &w->held[0], most * sizeof(*w->held));
+        w->held_count = most + 1;
+    }
+    w->held[0] = (struct held_key){.config = w->key, .not_after_s = w->keyset.not_after};
+    memcpy(w->held[0].keyset, w->keyset.digest, SHA256_LEN);
 }
 
 /* Takes the keyset of an accepted proof into force. */
@@ -92,8 +107,11 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
     j->keyset = (struct keyset){0};
     w->verdict = j->verdict;
     buf_take(&w->document, &j->document);
+    memcpy(w->document_sha256, j->sha256, SHA256_LEN);
     keyset_iid(&w->keyset, w->iid);
     keyset_wid(&w->keyset, NULL, w->wid);
+    link_hold(w);
+    evidence_keep(w->pool, w);
     return 0;
 }
 

@@ -24,6 +24,7 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     p->options = *options;
     list_init(&p->workers);
     list_init(&p->verdict_order);
+    list_init(&p->evidence_order);
     int error = tls_server_new(&p->tls, options->tunnel_chain, options->tunnel_key);
     if (error < 0) {
         free(p);
@@ -109,6 +110,7 @@ void pool_free(struct pool *p)
     map_fini(&p->known);
     map_fini(&p->running);
     verdicts_fini(p);
+    evidence_fini(p);
     tls_ctx_free(p->tls);
     free(p);
 }
@@ -179,6 +181,8 @@ static void model_merge(struct pool_model_view *out, const struct pool_worker *w
     if (w->verdict.env < out->attestation)
         out->attestation = w->verdict.env;
     out->ready += takes_new(w) ? 1 : 0;
+    out->attested += w->verdict.env == ATTEST_PRODUCTION ? 1 : 0;
+    out->gpu += w->keyset.gpu_nvidia ? 1 : 0;
 }
 
 bool pool_model(struct pool *p, struct span name, struct pool_model_view *out)

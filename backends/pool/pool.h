@@ -7,6 +7,7 @@
 #include "net/offload.h"
 #include "net/redis.h"
 #include "net/tunnel.h"
+#include "ohttp/key_config.h"
 #include "openai/request.h"
 
 struct pool;
@@ -77,6 +78,7 @@ void pool_each(struct pool *p, pool_view_fn *fn, void *arg);
 struct pool_model_view {
     struct pool_model model; /* the largest context and output on offer, endpoints of all */
     size_t workers, ready;
+    size_t attested, gpu; /* of workers: for production; with confidential-computing GPUs */
     int64_t lowest_ask;
     enum attest_env attestation; /* the best among the workers */
     uint64_t since_s;            /* when it was first seen by this process */
@@ -98,7 +100,8 @@ struct pool_query {
     struct span model;
     enum endpoint endpoint;
     int64_t expected_tokens;
-    int64_t coefficient;                       /* 1/1000: the most that the call pays */
+    int64_t coefficient; /* 1/1000: the most that the call pays */
+    bool end_to_end;     /* the path is sealed, so any endpoint does; never an unattested worker */
     struct pool_worker *tried[POOL_MAX_TRIED]; /* not these again */
     size_t tried_count;
 };
@@ -119,5 +122,46 @@ const char *pool_worker_iid(const struct pool_worker *w);
 enum attest_env pool_worker_env(const struct pool_worker *w);
 /* The model as this worker serves it; NULL when it no longer does. */
 const struct pool_model *pool_worker_model(const struct pool_worker *w, struct span name);
+
+/* ---- End to end: the client has encrypted to one worker (wire.md §2, §6) ---- */
+
+/* The eligible workers as the choice would take them, best first; full ones last, or left out.
+ * Returns how many, at most max. */
+size_t pool_rank(struct pool *p, const struct pool_query *q, bool full_too,
+                 struct pool_worker **out, size_t max);
+/* Nothing keeps w out; else the one condition is counted. */
+bool pool_worker_eligible(const struct pool_worker *w, const struct pool_query *q,
+                          struct pool_excluded *why);
+
+enum pool_key_state {
+    POOL_KEY_UNKNOWN, /* never seen here, or its time is over */
+    POOL_KEY_AWAY,    /* good, but its worker is not here (any more) */
+    POOL_KEY_HELD
+};
+/* HELD: *out is the worker, borrowed, whatever else keeps it out. A key outlives its keyset by five
+ * minutes (wire.md §8). */
+enum pool_key_state pool_key_find(struct pool *p, const uint8_t kfp[static KFP_LEN],
+                                  struct pool_worker **out);
+/* The first bytes of an encapsulated request name this key of w, and a suite that it offers. */
+bool pool_key_fits(const struct pool_worker *w, const uint8_t kfp[static KFP_LEN],
+                   struct span sealed);
+
+/* What a client is told of the worker's present key. Borrowed, as with views. */
+struct pool_key {
+    const char *worker_id;
+    struct span config;                     /* KEYSET_HPKE_LEN bytes */
+    const uint8_t *kfp, *keyset, *document; /* SHA-256 of the last two */
+    uint64_t not_after_s;
+    double load; /* 0 … 1 */
+};
+void pool_worker_key(const struct pool_worker *w, struct pool_key *out);
+/* The newest document that was accepted for a key, byte for byte as its worker gave it;
+ * E_NOT_FOUND. Borrowed, as with views. */
+MUST_CHECK int pool_document(struct pool *p, const uint8_t kfp[static KFP_LEN], struct span *out);
+/* Called for each keyset, and for the first document that was accepted with it: to be kept
+ * elsewhere, content-addressed. */
+typedef void pool_evidence_fn(void *arg, const uint8_t sha256[static SHA256_LEN],
+                              struct span bytes);
+void pool_on_evidence(struct pool *p, pool_evidence_fn *fn, void *arg);
 
 #endif

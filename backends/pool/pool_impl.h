@@ -23,6 +23,11 @@ struct pool {
     struct list verdict_order; /* oldest first */
     void (*capacity_fn)(void *arg);
     void *capacity_arg;
+    struct map evidence;        /* kfp → struct evidence */
+    struct list evidence_order; /* oldest first */
+    size_t evidence_bytes;
+    pool_evidence_fn *evidence_fn;
+    void *evidence_arg;
 };
 
 /* Calls on one tunnel at a time; what the tunnel allows beyond is for small requests. */
@@ -61,6 +66,14 @@ MUST_CHECK int senders_take(struct senders *s, struct ohttp_client **out);
 /* The key is not used any more: frees what is left, once no job runs. */
 void senders_drop(struct senders *s);
 
+/* A key that a worker still accepts, and the newest keyset that names it. */
+enum { HELD_MAX = 4 };
+struct held_key {
+    struct key_config config;
+    uint8_t keyset[SHA256_LEN];
+    uint64_t not_after_s;
+};
+
 struct pool_worker {
     struct list link; /* pool.workers while the tunnel lives */
     struct pool *pool;
@@ -75,8 +88,11 @@ struct pool_worker {
     uint8_t nonce[ATTEST_NONCE_LEN];
     struct keyset keyset;
     struct buf document;
+    uint8_t document_sha256[SHA256_LEN];
     struct attest_dev_verdict verdict;
     struct key_config key;
+    struct held_key held[HELD_MAX]; /* newest first; the first is `key` */
+    size_t held_count;
     struct senders *senders;
     bool attesting, attest_again;
     uint64_t attested_ms; /* when a proof was last asked for */
@@ -129,6 +145,20 @@ void link_refused_price(struct pool_worker *w, int64_t coefficient);
 /* Reads date, Cocoon-Keyset and Cocoon-Load of any answer. */
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s);
 void link_capacity(struct pool *p);
+
+/* What was accepted, after its worker has gone or moved on to other keys (wire.md §12): documents
+ * by key, receipt keys by keyset. Bounded; the oldest goes. */
+struct evidence {
+    struct list link;
+    uint8_t kfp[KFP_LEN], keyset[SHA256_LEN], receipt_key[ED25519_KEY_LEN];
+    uint64_t not_after_s;
+    struct buf document;
+};
+void evidence_keep(struct pool *p, const struct pool_worker *w);
+const struct evidence *evidence_of(const struct pool *p, const uint8_t kfp[static KFP_LEN]);
+void evidence_fini(struct pool *p);
+/* The keyset of a key that w holds; NULL: it does not. */
+const uint8_t *worker_keyset_of(const struct pool_worker *w, const uint8_t kfp[static KFP_LEN]);
 
 /* A small request on a worker's tunnel, its answer collected. */
 struct link_answer {

@@ -20,6 +20,7 @@ class Answer:
     def __init__(self, status, reason, headers, head):
         self.status, self.reason, self.headers, self.head = status, reason, headers, head
         self.body = b""
+        self.trailers = []
         self.ending = None  # complete, closed, reset; None: still open
 
     def header(self, name):
@@ -174,8 +175,8 @@ class Raw:
                 size = int(self._until(b"\r\n")[:-2].split(b";")[0], 16)
                 data = self._exactly(size)
                 if size == 0:
-                    while self._until(b"\r\n") != b"\r\n":
-                        pass  # trailers
+                    while (line := self._until(b"\r\n")) != b"\r\n":
+                        a.trailers.append(tuple(p.strip() for p in line.decode("latin-1").split(":", 1)))
                     raise Ended("complete")
                 assert self._exactly(2) == b"\r\n"
             else:

@@ -1,0 +1,160 @@
+/* Keys that clients encrypt to: who holds them, and the evidence that was accepted for them, kept
+ * after its worker has gone. */
+#include <stdlib.h>
+
+#include "backends/pool/pool_impl.h"
+#include "base/clock.h"
+
+enum { EVIDENCE_MAX = 4096, EVIDENCE_BYTES_MAX = 64 << 20, GRACE_S = 300 };
+
+static void evidence_drop(struct pool *p, struct evidence *e)
+{
+    (void)map_del(&p->evidence, SPAN_OF(e->kfp));
+    list_del(&e->link);
+    p->evidence_bytes -= e->document.len;
+    buf_fini(&e->document);
+    free(e);
+}
+
+void evidence_fini(struct pool *p)
+{
+    LIST_FOREACH_SAFE(it, &p->evidence_order)
+        evidence_drop(p, CONTAINER(it, struct evidence, link));
+    map_fini(&p->evidence);
+}
+
+void pool_on_evidence(struct pool *p, pool_evidence_fn *fn, void *arg)
+{
+    p->evidence_fn = fn;
+    p->evidence_arg = arg;
+}
+
+static struct evidence *evidence_get(struct pool *p, const struct pool_worker *w)
+{
+    struct evidence *e = map_get(&p->evidence, SPAN_OF(w->key.kfp));
+
+    if (e) {
+        list_del(&e->link);
+        p->evidence_bytes -= e->document.len;
+        buf_clear(&e->document);
+    } else {
+        e = mem_zero(sizeof(*e));
+        memcpy(e->kfp, w->key.kfp, KFP_LEN);
+        map_put(&p->evidence, SPAN_OF(e->kfp), e);
+    }
+    list_push(&p->evidence_order, &e->link);
+    return e;
+}
+
+/* Another worker names that key as its own: the first one's evidence stays. */
+static bool is_taken(const struct pool *p, const struct pool_worker *w)
+{
+    const struct evidence *e = evidence_of(p, w->key.kfp);
+
+    return e && memcmp(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN) != 0;
+}
+
+void evidence_keep(struct pool *p, const struct pool_worker *w)
+{
+    if (is_taken(p, w))
+        return;
+    struct evidence *e = evidence_get(p, w);
+    bool is_new = memcmp(e->keyset, w->keyset.digest, SHA256_LEN) != 0;
+
+    memcpy(e->keyset, w->keyset.digest, SHA256_LEN);
+    memcpy(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN);
+    e->not_after_s = w->keyset.not_after;
+    buf_append(&e->document, buf_span(&w->document));
+    p->evidence_bytes += e->document.len;
+    while (p->evidence.len > 1 &&
+           (p->evidence.len > EVIDENCE_MAX || p->evidence_bytes > EVIDENCE_BYTES_MAX))
+        evidence_drop(p, CONTAINER(p->evidence_order.next, struct evidence, link));
+    if (!is_new || !p->evidence_fn)
+        return;
+    p->evidence_fn(p->evidence_arg, w->keyset.digest, buf_span(&w->keyset.bytes));
+    p->evidence_fn(p->evidence_arg, w->document_sha256, buf_span(&w->document));
+}
+
+const struct evidence *evidence_of(const struct pool *p, const uint8_t kfp[static KFP_LEN])
+{
+    return map_get(&p->evidence, span_of(kfp, KFP_LEN));
+}
+
+int pool_document(struct pool *p, const uint8_t kfp[static KFP_LEN], struct span *out)
+{
+    const struct evidence *e = evidence_of(p, kfp);
+
+    if (!e)
+        return E_NOT_FOUND;
+    *out = buf_span(&e->document);
+    return 0;
+}
+
+/* ---- Who holds a key ---- */
+
+static const struct held_key *held_find(const struct pool_worker *w,
+                                        const uint8_t kfp[static KFP_LEN])
+{
+    for (size_t i = 0; i < w->held_count; i++)
+        if (memcmp(w->held[i].config.kfp, kfp, KFP_LEN) == 0)
+            return &w->held[i];
+    return NULL;
+}
+
+const uint8_t *worker_keyset_of(const struct pool_worker *w, const uint8_t kfp[static KFP_LEN])
+{
+    const struct held_key *k = held_find(w, kfp);
+
+    return k ? k->keyset : NULL;
+}
+
+enum pool_key_state pool_key_find(struct pool *p, const uint8_t kfp[static KFP_LEN],
+                                  struct pool_worker **out)
+{
+    const uint64_t now_s = clock_wall_ms() / 1000;
+    const struct evidence *e = evidence_of(p, kfp);
+
+    if (!e || now_s > e->not_after_s + GRACE_S)
+        return POOL_KEY_UNKNOWN;
+    LIST_FOREACH(it, &p->workers) {
+        struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        if (held_find(w, kfp) &&
+            memcmp(w->keyset.receipt_key, e->receipt_key, ED25519_KEY_LEN) == 0) {
+            *out = w;
+            return POOL_KEY_HELD;
+        }
+    }
+    return POOL_KEY_AWAY;
+}
+
+bool pool_key_fits(const struct pool_worker *w, const uint8_t kfp[static KFP_LEN],
+                   struct span sealed)
+{
+    const struct held_key *k = held_find(w, kfp);
+    struct ohttp_hdr hdr;
+
+    return k && ohttp_hdr_parse(&hdr, sealed) == 0 && hdr.key_id == k->config.key_id &&
+           key_config_offers(&k->config, hdr.kem, hdr.kdf, hdr.aead);
+}
+
+static double load_of(const struct pool_worker *w)
+{
+    const int64_t running = w->load_others + w->in_flight;
+
+    if (w->load.max <= 0)
+        return 0;
+    return running >= w->load.max ? 1 : (double)running / (double)w->load.max;
+}
+
+void pool_worker_key(const struct pool_worker *w, struct pool_key *out)
+{
+    *out = (struct pool_key){
+        .worker_id = w->about.worker_id,
+        .config = w->keyset.hpke[0],
+        .kfp = w->key.kfp,
+        .keyset = w->keyset.digest,
+        .document = w->document_sha256,
+        .not_after_s = w->keyset.not_after,
+        .load = load_of(w),
+    };
+}

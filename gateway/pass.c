@@ -1,0 +1,174 @@
+/* Steps send, relay and settle of a call whose body its client has encrypted: ciphertext passes as
+ * it is, once, to the one worker that can open it; whatever fails before the first byte of the
+ * answer is the client's to send again, encrypted to another (wire.md §11). */
+#include "gateway/call.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "gateway/problem.h"
+#include "gateway/receipts.h"
+#include "gateway/reply.h"
+
+enum { PARK_BYTES = 64 * 1024, NEXT_MAX = 4, RECORD_MAX = 16 * 1024 };
+
+/* ---- The next one ---- */
+
+const char *pass_next(struct call *c)
+{
+    struct pool_worker *next[NEXT_MAX];
+    char *text = arena_alloc(&c->arena, NEXT_MAX * (2 * KFP_LEN + 1) + 1), *at = text;
+    size_t count = pool_rank(c->gateway->pool, &c->query, !c->elsewhere, next, NEXT_MAX);
+    struct pool_key key;
+
+    for (size_t i = 0; i < count; i++) {
+        pool_worker_key(next[i], &key);
+        if (i > 0)
+            *at++ = ',';
+        hex_encode(at, span_of(key.kfp, KFP_LEN));
+        at += 2 * KFP_LEN;
+    }
+    return count > 0 ? text : NULL;
+}
+
+enum step_result pass_elsewhere(struct call *c)
+{
+    struct pool_worker *other;
+    struct pool_excluded why;
+
+    route_unqueue(c);
+    if (c->streaming) {
+        api_fault_set(&c->fault, &ERR_STREAM_BROKEN, NULL, NULL);
+        return STEP_FAIL;
+    }
+    c->elsewhere = pool_rank(c->gateway->pool, &c->query, false, &other, 1) > 0;
+    if (c->elsewhere) {
+        api_fault_set(&c->fault, &ERR_RETRY_OTHER_WORKER, NULL, NULL);
+        return STEP_FAIL;
+    }
+    (void)pool_choose(c->gateway->pool, &c->query, &why);
+    route_no_capacity(c, &why);
+    return STEP_FAIL;
+}
+
+/* ---- The answer ---- */
+
+static void pass_head(void *arg, unsigned status, struct span content_type)
+{
+    struct call *c = arg;
+
+    (void)content_type;
+    c->inner_status = status;
+    c->last_byte_ms = loop_now(c->gateway->loop);
+    c->attestation = (char)pool_worker_env(c->worker);
+}
+
+static void first_bytes(struct call *c)
+{
+    c->event_sent = true;
+    c->first_us = clock_mono_us();
+    histogram_add(&c->gateway->metrics.first_event, c->first_us - c->received_us);
+    dispatch_first_event(c->dispatch);
+    recv_forget(c);
+    reply_sealed_stream(c);
+    relay_watch(c);
+}
+
+static void pass_content(void *arg, struct span bytes)
+{
+    struct call *c = arg;
+
+    c->last_byte_ms = loop_now(c->gateway->loop);
+    if (!c->streaming)
+        first_bytes(c);
+    if (http_stream_queued(c->ex) == 0)
+        c->last_drain_ms = c->last_byte_ms;
+    c->events++;
+    http_stream_write(c->ex, bytes);
+    if (http_stream_queued(c->ex) < PARK_BYTES)
+        dispatch_consumed(c->dispatch);
+}
+
+static void pass_end(void *arg)
+{
+    struct call *c = arg;
+    struct span record = dispatch_record(c->dispatch);
+
+    if (span_visible(record, RECORD_MAX)) {
+        c->record = arena_strdup(&c->arena, record);
+        receipts_put(c->gateway->receipts, c->id, c->key->id, record);
+    }
+    c->dispatch = NULL;
+    c->ended = true;
+    loop_timer_cancel(c->gateway->loop, &c->silence);
+    call_resume(c);
+}
+
+/* What the client has sent is at fault. */
+static const struct api_error *blamed(enum dispatch_failure why, unsigned status)
+{
+    if (why == DISPATCH_KEY)
+        return &problem_ohttp_key;
+    if (why != DISPATCH_REFUSED)
+        return NULL;
+    return status == 409   ? &problem_replay
+           : status == 413 ? &ERR_REQUEST_TOO_LARGE
+                           : &problem_bad_message;
+}
+
+static void pass_failed(void *arg, enum dispatch_failure why)
+{
+    struct call *c = arg;
+    const struct api_error *e = blamed(why, dispatch_status(c->dispatch));
+
+    c->dispatch = NULL;
+    loop_timer_cancel(c->gateway->loop, &c->silence);
+    relay_tried(c);
+    if (e)
+        api_fault_set(&c->fault, e, NULL, NULL);
+    else
+        (void)pass_elsewhere(c);
+    call_fault(c);
+}
+
+static const struct dispatch_events pass_events = {
+    .head = pass_head,
+    .content = pass_content,
+    .end = pass_end,
+    .failed = pass_failed,
+};
+
+/* ---- Steps ---- */
+
+enum step_result pass_send(struct call *c)
+{
+    const struct dispatch_message m = {
+        .call = span_str(c->id),
+        .attempt = 0,
+        .model = buf_span(&c->rq.model),
+        .max_tokens = c->max_tokens,
+        .max_input = c->max_input,
+        .price = span_str(call_price(c)),
+        .expected_tokens = c->query.expected_tokens,
+        .take_sealed = &c->body,
+        .kfp = c->kfp,
+    };
+
+    c->sent_us = clock_mono_us();
+    c->gateway->metrics.attempts++;
+    c->gateway->metrics.end_to_end++;
+    if (dispatch_start(&c->dispatch, c->worker, &m, &pass_events, c, settle_attempt,
+                       charge_ref(c->charge)) == 0)
+        return STEP_NEXT;
+    charge_unref(c->charge);
+    relay_tried(c);
+    return pass_elsewhere(c);
+}
+
+enum step_result pass_settle(struct call *c)
+{
+    const struct http_field usage = {"Cocoon-Usage", c->record};
+
+    c->answered = true;
+    relay_watch_end(c);
+    http_stream_end(c->ex, &usage, c->record ? 1 : 0);
+    return STEP_OVER;
+}

@@ -1,0 +1,104 @@
+/* GET /v1/billing/receipts/{call}, and the records that it gives. */
+#include "gateway/receipts.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "gateway/call.h"
+#include "gateway/reply.h"
+
+enum { LIFE_MS = 24 * 3600 * 1000, BYTES_MAX = 64 << 20, RECORD_MAX = 16 * 1024 };
+
+struct receipts {
+    struct map by_call;
+    struct list order; /* oldest first */
+    size_t bytes;
+};
+
+struct entry {
+    struct list link;
+    uint64_t until_ms;
+    char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1];
+    size_t len;
+    uint8_t jws[];
+};
+
+struct receipts *receipts_new(void)
+{
+    struct receipts *r = mem_zero(sizeof(*r));
+
+    list_init(&r->order);
+    return r;
+}
+
+static void drop(struct receipts *r, struct entry *e)
+{
+    (void)map_del(&r->by_call, span_str(e->call));
+    list_del(&e->link);
+    r->bytes -= sizeof(*e) + e->len;
+    free(e);
+}
+
+void receipts_free(struct receipts *r)
+{
+    if (!r)
+        return;
+    LIST_FOREACH_SAFE(it, &r->order)
+        drop(r, CONTAINER(it, struct entry, link));
+    map_fini(&r->by_call);
+    free(r);
+}
+
+/* The oldest go: those whose time is over, and as many as there is no room for. */
+static void make_room(struct receipts *r, uint64_t now_ms)
+{
+    LIST_FOREACH_SAFE(it, &r->order) {
+        struct entry *e = CONTAINER(it, struct entry, link);
+        if (e->until_ms > now_ms && r->bytes <= BYTES_MAX)
+            return;
+        drop(r, e);
+    }
+}
+
+void receipts_put(struct receipts *r, const char *call, const char *key, struct span jws)
+{
+    struct entry *e = map_get(&r->by_call, span_str(call));
+
+    if (jws.len == 0 || jws.len > RECORD_MAX)
+        return;
+    if (e)
+        drop(r, e);
+    make_room(r, clock_mono_ms());
+    e = mem_zero(sizeof(*e) + jws.len);
+    e->until_ms = clock_mono_ms() + LIFE_MS;
+    snprintf(e->call, sizeof(e->call), "%s", call);
+    snprintf(e->key, sizeof(e->key), "%s", key);
+    e->len = jws.len;
+    memcpy(e->jws, jws.data, jws.len);
+    map_put(&r->by_call, span_str(e->call), e);
+    list_push(&r->order, &e->link);
+    r->bytes += sizeof(*e) + e->len;
+}
+
+struct span receipts_find(struct receipts *r, struct span call, const char *key)
+{
+    const struct entry *e = map_get(&r->by_call, call);
+
+    if (!e || strcmp(e->key, key) != 0 || e->until_ms <= clock_mono_ms())
+        return SPAN("");
+    return span_of(e->jws, e->len);
+}
+
+void receipts_get(struct call *c)
+{
+    struct span jws = receipts_find(c->gateway->receipts, c->tail, c->key->id);
+    struct buf body = {0};
+
+    if (jws.len == 0) {
+        api_fault_set(&c->fault, &ERR_NOT_FOUND, NULL, "receipt");
+        reply_fault(c);
+        return;
+    }
+    buf_printf(&body, "{\"usage\":\"%.*s\"}", SPAN_FMT(jws));
+    reply_whole(c, 200, "application/json", &body);
+}
