@@ -2,6 +2,7 @@
 #
 #   make run WORKERS=2
 #   make test TESTS=tests/integration/test_smoke.py PYTEST_ARGS="-k stream -x"
+#   make test TESTS=tests/integration/test_smoke.py PYTEST_ARGS="-n 0 -s"         in one process
 
 # Debian's interpreter where there is one: it needs no environment of its own.
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
