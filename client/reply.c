@@ -37,11 +37,9 @@ static void add(struct headers *h, const char *name, const char *value)
 
 static bool is_loopback(struct span host)
 {
-    struct span name = host;
-
     if (span_starts(host, SPAN("[::1]")))
         return host.len == 5 || host.data[5] == ':';
-    name = span_split(&host, ':');
+    const struct span name = span_split(&host, ':');
     return span_ieq(name, SPAN("localhost")) || span_starts(name, SPAN("127."));
 }
 

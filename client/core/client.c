@@ -20,7 +20,8 @@ static char *text_of(struct span s)
 {
     char *out = mem_alloc(s.len + 1);
 
-    memcpy(out, s.data, s.len);
+    if (s.len > 0)
+        memcpy(out, s.data, s.len);
     out[s.len] = '\0';
     return out;
 }

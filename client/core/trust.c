@@ -183,7 +183,7 @@ int trust_load(struct attest_policy **out, const struct client_options *o, const
     AUTO(buf_fini) struct buf bytes = {0};
     AUTO(buf_fini) struct buf signature = {0};
     AUTO(buf_fini) struct buf name = {0};
-    struct release_keys keys;
+    struct release_keys keys = {0};
     char reason[200] = "";
 
     TRY(keys_read(&keys, o, why));
