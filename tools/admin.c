@@ -1,4 +1,4 @@
-/* A small blocking client of admin listeners, over the loop's HTTP client. */
+/* A small blocking client of admin listeners and other URLs, over the loop's HTTP client. */
 #include "tools/admin.h"
 
 #include <stdio.h>
@@ -108,6 +108,18 @@ int admin_request(const char *where, const char *method, const char *path, const
         loop_free(a.loop);
     }
     arena_fini(&arena);
+    *status = a.status;
+    return error;
+}
+
+int url_get(const char *url, unsigned *status, struct buf *out)
+{
+    const struct http_fetch f = {.method = "GET", .url = url, .total_ms = TOTAL_MS};
+    struct asked a = {.out = out};
+
+    TRY(loop_new(&a.loop));
+    const int error = fetch(&a, &f);
+    loop_free(a.loop);
     *status = a.status;
     return error;
 }

@@ -10,6 +10,9 @@
 MUST_CHECK int admin_request(const char *where, const char *method, const char *path,
                              const char *body, unsigned *status, struct buf *out);
 
+/* GET of any http:// or https:// URL; E_… as above. */
+MUST_CHECK int url_get(const char *url, unsigned *status, struct buf *out);
+
 struct command;
 
 /* The same for a command: says what is wrong and what to do, returns its exit code; -1 and *doc

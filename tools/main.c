@@ -1,4 +1,4 @@
-/* cocoonctl: keys, operator's files, workers and gateways from the command line. */
+/* cocoonctl: keys, operator's files, workers, gateways and evidence from the command line. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 #include "tools/command.h"
 
 static const struct command *const tables[] = {key_commands, operator_commands, worker_commands,
-                                               gateway_commands};
+                                               gateway_commands, attest_commands};
 enum { TABLES = sizeof(tables) / sizeof(tables[0]) };
 
 static void print_commands(const char *group, FILE *out)

@@ -1,0 +1,140 @@
+"""cocoonctl attest: a document with dev evidence, shown and judged; over a file and a URL; and what it says of bad ones."""
+
+import base64
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from stack import BIN
+
+NONCE = bytes(range(32))
+LABEL = b"cgw/report-data/v1\0"
+
+
+def run(program, *args):
+    return subprocess.run([os.path.join(BIN, program), *map(str, args)], capture_output=True, text=True, timeout=30)
+
+
+def made(program, *args):
+    done = run(program, *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dev")
+    made("cocoon-devtee", "init", "--seed-file", folder / "seed", "--out", folder)
+    return folder
+
+
+def keyset(now):
+    return json.dumps({
+        "format": "cgw/keyset/v1", "worker_id": "w-1", "payout": "0:" + "ab" * 32, "hpke": ["07" + "0020" + "00" * 32 + "0008" + "00010002" + "00010003"],
+        "tls_spki_sha256": "11" * 32, "receipt_ed25519": "22" * 32, "models": ["m"], "model_digest": "sha256:" + "33" * 32,
+        "config_sha256": "44" * 32, "engine": "fake 1", "gpu": "none", "gpu_count": 0, "not_before": now - 10, "not_after": now + 3590}).encode()
+
+
+def document(dev, *faults, signed=True, **changed):
+    keys = keyset(int(time.time()))
+    bound = hashlib.sha256(LABEL + NONCE + hashlib.sha256(keys).digest() + hashlib.sha256(b"").digest()).digest()
+    data = (bound if signed else bytes(32)).hex() + "00" * 32
+    options = [word for f in faults for word in ("--fault", f)]
+    quote = bytes.fromhex(made("cocoon-devtee", "quote", "--seed-file", dev / "seed", "--report-data", data, *options).strip())
+    stapled = json.loads(made("cocoon-devtee", "collateral", "--seed-file", dev / "seed", *options))
+    return {"format": "cgw/attestation/v1", "tee": "tdx", "nonce": NONCE.hex(), "keyset": base64.b64encode(keys).decode(),
+            "device_evidence": "", "quote": base64.b64encode(quote).decode(), "collateral": stapled, **changed}
+
+
+def saved(tmp_path, doc):
+    file = tmp_path / "document.json"
+    file.write_text(json.dumps(doc))
+    return file
+
+
+def verify(dev, where, *more):
+    key = (dev / "release.pub").read_text().strip()
+    return run("cocoonctl", "attest", "verify", where, "--policy", dev / "policy.json", "--release-key", key, *more)
+
+
+def test_good_evidence_is_accepted_and_named_insecure_dev(dev, tmp_path):
+    done = verify(dev, saved(tmp_path, document(dev)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "accepted, insecure-dev" in done.stdout and "Not proven" in done.stdout and "FAIL" not in done.stdout
+    assert done.stdout.count("pass ") == 14
+
+
+def test_a_refusal_names_its_step_and_reason(dev, tmp_path):
+    done = verify(dev, saved(tmp_path, document(dev, "revoked_leaf")), "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert not said["accepted"] and said["reason"] == "PCK_REVOKED"
+    assert [s["state"] for s in said["steps"]][:4] == ["pass", "pass", "FAIL", "not reached"]
+
+
+@pytest.mark.parametrize("change, reason", [
+    (dict(signed=False), "REPORT_DATA_MISMATCH"), (dict(tee="sev-snp"), "TEE_UNSUPPORTED"), (dict(tee="none"), "UNATTESTED_REFUSED"),
+    (dict(quote=""), "QUOTE_TRUNCATED"), (dict(keyset=""), "KEYSET_INVALID"), (dict(format="x"), "DOCUMENT_INVALID")])
+def test_each_change_of_a_good_document_is_refused(dev, tmp_path, change, reason):
+    done = verify(dev, saved(tmp_path, document(dev, **change)), "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["reason"] == reason
+
+
+def test_another_nonce_and_a_later_time_are_refused(dev, tmp_path):
+    file = saved(tmp_path, document(dev))
+    assert "NONCE_MISMATCH" in verify(dev, file, "--nonce", "00" * 32).stdout
+    assert "accepted" in verify(dev, file, "--nonce", NONCE.hex()).stdout
+    assert "KEYSET_EXPIRED" in verify(dev, file, "--at", "2030-01-01").stdout
+
+
+def test_collateral_may_come_from_a_file(dev, tmp_path):
+    doc = document(dev)
+    del doc["collateral"]
+    file = saved(tmp_path, doc)
+    assert "COLLATERAL_MISSING" in verify(dev, file).stdout
+    assert verify(dev, file, "--collateral", dev / "collateral.json").returncode == 0
+
+
+def test_a_document_is_shown_and_fetched(dev, tmp_path):
+    body = json.dumps(document(dev)).encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path == "/document"
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(body) if found else 0))
+            self.end_headers()
+            self.wfile.write(body if found else b"")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        shown = made("cocoonctl", "attest", "show", url + "/document")
+        assert "w-1" in shown and "TDX v4" in shown and "Nothing of this is verified" in shown
+        assert verify(dev, url + "/document").returncode == 0
+        missing = run("cocoonctl", "attest", "show", url + "/other")
+        assert missing.returncode == 1 and "404" in missing.stderr
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_what_is_wrong_with_the_call_is_said(dev, tmp_path):
+    file = saved(tmp_path, document(dev))
+    assert "--policy" in run("cocoonctl", "attest", "verify", file).stderr
+    stranger = run("cocoonctl", "attest", "verify", file, "--policy", dev / "policy.json", "--release-key", "00" * 32)
+    assert stranger.returncode == 1 and "signature" in stranger.stderr
+    file.write_text("{}")
+    shown = run("cocoonctl", "attest", "show", file)
+    assert shown.returncode == 1 and "no attestation document" in shown.stderr
+    assert "cannot be read" in run("cocoonctl", "attest", "show", tmp_path / "nothing").stderr
