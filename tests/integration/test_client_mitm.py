@@ -2,11 +2,14 @@
 nobody asked for."""
 
 import base64
+import contextlib
 import json
 import os
+import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -658,6 +661,33 @@ def test_https_is_checked_against_the_given_cas(place):
     place.client(name="stranger")
     refused(place.ask(), "certificate", 502, "gateway_unreachable")
     assert len(place.g.posts) == 1
+
+
+def test_a_gateway_on_a_unix_socket(place):
+    """The gateway behind a socket of this machine: bytes are passed between it and the TCP one."""
+    g = place.gateway()
+    path = os.path.join(place.folder, "gw.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(16)
+
+    def pump(a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                a, b = listener.accept()[0], socket.create_connection(("127.0.0.1", g.port))
+                for pair in ((a, b), (b, a)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+    threading.Thread(target=accept, daemon=True).start()
+    place.c = Client(place.folder, "unix:" + path, place.tee).start()
+    place.started.append(place.c)
+    assert place.ask().status == 200 and place.stream().ending == "complete"
+    listener.close()
 
 
 # ---- The local endpoint ------------------------------------------------------------------------------
