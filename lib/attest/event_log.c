@@ -1,8 +1,11 @@
 /* Replays a crypto-agile event log (TCG PC Client Platform Firmware Profile §10.2) to RTMR0..3.
  *
  * Recomputed from their content: EV_SEPARATOR, EV_ACTION and EV_EFI_ACTION, whose digest is over
- * the event's own bytes. Digests of other types are over what the log does not hold (images,
- * variables, blobs): they are taken as they stand, and prove order alone. */
+ * the event's own bytes, and EV_EFI_VARIABLE_DRIVER_CONFIG, where these are the variable with its
+ * name (UEFI_VARIABLE_DATA, §10.2.6). Digests of other types are over what the log does not hold,
+ * as images and blobs, or over what differs between loaders, as EV_IPL's texts (of which a Linux
+ * stub leaves out or takes in the closing NUL) and boot variables: they are taken as they stand,
+ * and prove order alone. */
 #include "attest/event_log.h"
 
 #include "crypto/hash.h"
@@ -12,6 +15,7 @@ enum {
     EV_NO_ACTION = 0x00000003,
     EV_SEPARATOR = 0x00000004,
     EV_ACTION = 0x00000005,
+    EV_EFI_VARIABLE_DRIVER_CONFIG = 0x80000001,
     EV_EFI_ACTION = 0x80000007
 };
 enum { LEGACY_DIGEST_LEN = 20 }; /* of the first record, in the older form */
@@ -122,7 +126,8 @@ static int digests_read(struct span *rest, const struct algorithms *algorithms,
 
 static bool is_over_its_event(uint32_t type)
 {
-    return type == EV_SEPARATOR || type == EV_ACTION || type == EV_EFI_ACTION;
+    return type == EV_SEPARATOR || type == EV_ACTION || type == EV_EFI_ACTION ||
+           type == EV_EFI_VARIABLE_DRIVER_CONFIG;
 }
 
 static int digest_check(uint32_t type, struct span event, const uint8_t *digest)

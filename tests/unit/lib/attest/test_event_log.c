@@ -73,6 +73,25 @@ static void a_separators_digest_is_recomputed(void **state)
     assert_int_equal(event_log_replay(buf_span(&log), rtmr), E_INVALID);
 }
 
+static void every_type_whose_digest_is_over_its_event_is_recomputed(void **state)
+{
+    /* EV_ACTION, EV_EFI_VARIABLE_DRIVER_CONFIG, EV_EFI_ACTION; EV_IPL is taken as it stands. */
+    static const uint32_t types[] = {5, 0x80000001, 0x80000007, 0x0d};
+    uint8_t rtmr[4][ATTEST_MR_LEN], digest[SHA384_LEN];
+
+    (void)state;
+    sha384(digest, SPAN("honest"));
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        AUTO(buf_fini) struct buf log = {0};
+
+        log_begin(&log);
+        event_put(&log, 1, types[i], digest, SPAN("honest"));
+        assert_int_equal(event_log_replay(buf_span(&log), rtmr), 0);
+        log.data[log.len - 1] ^= 1;
+        assert_int_equal(event_log_replay(buf_span(&log), rtmr), types[i] == 0x0d ? 0 : E_INVALID);
+    }
+}
+
 static void padding_is_tolerated_and_nothing_else(void **state)
 {
     uint8_t rtmr[4][ATTEST_MR_LEN], digest[SHA384_LEN] = {1};
@@ -122,6 +141,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_real_log_leads_to_its_quotes_registers),
         cmocka_unit_test(a_separators_digest_is_recomputed),
+        cmocka_unit_test(every_type_whose_digest_is_over_its_event_is_recomputed),
         cmocka_unit_test(padding_is_tolerated_and_nothing_else),
         cmocka_unit_test(a_register_that_is_none_is_refused),
         cmocka_unit_test(a_log_has_its_bounds),
