@@ -229,11 +229,25 @@ static void seen_fini(struct seen *s)
 }
 AUTO_FINI(struct seen, seen_fini)
 
-static bool seen_before(const struct seen *s, const struct x509_cert *leaf)
+/* In a chain of five (firmware's key, device, provisioner, family, root) the second names the
+ * device: the first may change with firmware or a reset. */
+static const struct x509_cert *device_of(const struct x509_chain *chain)
 {
-    for (size_t i = 0; i + 1 < s->count; i++)
-        if (x509_cert_same(s->chains[i].certs[0], leaf) ||
-            crypto_equal(x509_cert_serial(s->chains[i].certs[0]), x509_cert_serial(leaf)))
+    return chain->certs[chain->count >= 5 ? 1 : 0];
+}
+
+static bool same_cert(const struct x509_cert *a, const struct x509_cert *b)
+{
+    return x509_cert_same(a, b) || crypto_equal(x509_cert_serial(a), x509_cert_serial(b));
+}
+
+/* Whether the last chain's leaf or device is one of those before it. */
+static bool seen_before(const struct seen *s)
+{
+    const struct x509_chain *last = &s->chains[s->count - 1];
+
+    for (const struct x509_chain *it = s->chains; it < last; it++)
+        if (same_cert(it->certs[0], last->certs[0]) || same_cert(device_of(it), device_of(last)))
             return true;
     return false;
 }
@@ -274,7 +288,7 @@ static int item_verify(const struct gpu_input *in, const json_t *item, struct se
     reason = gpu_report_verify(&report, buf_span(&pem), in->root, in->now_s, chain);
     if (reason != ATTEST_OK)
         return refuse(v, reason, gpu);
-    if (seen_before(seen, chain->certs[0]))
+    if (seen_before(seen))
         return refuse(v, ATTEST_GPU_COUNT_MISMATCH, gpu);
     if (!any_pin_matches(in, &report))
         return refuse(v, ATTEST_GPU_MEASUREMENT, gpu);

@@ -70,6 +70,16 @@ static void any_changed_byte_of_it_is_refused(void **state)
     }
 }
 
+static void a_signature_by_another_key_is_refused(void **state)
+{
+    AUTO(hopper_fini) struct hopper h = {.root = NULL};
+
+    (void)state;
+    hopper_read(&h);
+    h.bytes.data[h.bytes.len - 1] ^= 1;
+    assert_int_equal(judge(&h, h.root), ATTEST_GPU_SIGNATURE_INVALID);
+}
+
 static void another_firmware_than_the_certificates_is_refused(void **state)
 {
     AUTO(hopper_fini) struct hopper h = {.root = NULL};
@@ -174,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_real_report_verifies),
         cmocka_unit_test(any_changed_byte_of_it_is_refused),
+        cmocka_unit_test(a_signature_by_another_key_is_refused),
         cmocka_unit_test(another_firmware_than_the_certificates_is_refused),
         cmocka_unit_test(a_chain_to_another_root_is_refused),
         cmocka_unit_test(a_canned_or_foreign_nonce_is_refused),

@@ -211,6 +211,29 @@ static void what_the_document_claims_must_fit_the_tunnel_and_the_quote(void **st
     expect(&(struct story){.no_policy = true}, ATTEST_POLICY_MISSING);
 }
 
+static enum attest_reason judge_bytes(struct span document)
+{
+    const struct attest_input in = {.document = document, .now_s = DEV_NOW};
+    AUTO(keyset_fini) struct keyset keyset = {0};
+    struct attest_verdict v;
+
+    assert_int_equal(attest_verify(&in, &keyset, &v), E_DENIED);
+    assert_int_equal(v.steps[ATTEST_STEP_DOCUMENT], ATTEST_FAILED);
+    return v.reason;
+}
+
+static void a_document_and_its_keyset_have_their_form(void **state)
+{
+    AUTO(buf_fini) struct buf document = {0};
+
+    (void)state;
+    assert_int_equal(judge_bytes(SPAN("{}")), ATTEST_DOCUMENT_INVALID);
+    attest_document_write(&document, "tdx", NONCE, SPAN("{}"), SPAN(""), SPAN(""));
+    assert_int_equal(judge_bytes(buf_span(&document)), ATTEST_KEYSET_INVALID);
+    document.len--;
+    assert_int_equal(judge_bytes(buf_span(&document)), ATTEST_DOCUMENT_INVALID);
+}
+
 static void an_event_log_must_lead_to_the_registers(void **state)
 {
     (void)state;
@@ -411,6 +434,7 @@ int main(void)
         cmocka_unit_test(good_evidence_under_a_dev_root_is_insecure_dev),
         cmocka_unit_test(each_fault_has_its_reason),
         cmocka_unit_test(what_the_document_claims_must_fit_the_tunnel_and_the_quote),
+        cmocka_unit_test(a_document_and_its_keyset_have_their_form),
         cmocka_unit_test(an_event_log_must_lead_to_the_registers),
         cmocka_unit_test(a_worker_without_evidence_passes_where_it_is_allowed_alone),
         cmocka_unit_test(a_production_policy_refuses_a_dev_root),
