@@ -298,6 +298,10 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     }
     if (ex->early && !ex->shut)
         http_linger(s, ex->conn->fd);
+    /* MHD closes the socket with its daemon's next run, which nothing else may bring for long. */
+    if (!complete || ex->aborted || ex->early ||
+        span_ieq(http_header(ex, "connection"), SPAN("close")))
+        ex->conn->daemon->due = true;
     s->h.done(s->arg, ex, complete);
     exchange_free(ex);
     *con_cls = NULL;

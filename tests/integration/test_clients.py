@@ -343,6 +343,19 @@ def test_a_slow_reader_within_the_limit_is_kept(hasty):
         assert raw.answer.ending == "complete" and raw.answer.events[-1] == b"[DONE]"
 
 
+def test_connections_of_broken_streams_are_put_away_at_once(stack):
+    stack.engine()
+    gateway = stack.gateway()
+    stack.worker()
+    stack.wait_ready()
+    for _ in range(30):
+        with stack.raw() as raw:
+            raw.request("POST", CHAT, chat(script("half"), stream=True))
+            raw.head()
+            assert raw.rest().ending != "complete"
+    wait_for(lambda: gateway.metric("cocoon_connections") == 0, "no connection is left", 2)
+
+
 # ---- Time ---------------------------------------------------------------------------------------------
 
 def is_timeout(error):
