@@ -1,7 +1,5 @@
 /* GPU reports: a real Hopper's, and what is refused of it; the bytes' form. */
-#include "tests/unit/lib/vectors.h"
-
-#include "attest/gpu.h"
+#include "tests/unit/lib/attest/dev_gpu.h"
 
 enum { SIGNATURE_LEN = 96, NOW = 1750000000 };
 
@@ -145,6 +143,80 @@ static void the_keyset_says_how_many_there_are(void **state)
     assert_int_equal(verify(&h, h.report.nonce, 0, 0), ATTEST_GPU_COUNT_MISMATCH);
 }
 
+/* ---- GPUs of our own ---- */
+
+/* What two GPUs, the second sharing so many certificates with the first, are told. */
+static enum attest_reason verify_two(int kept, const struct gpu_pin *pins, uint8_t second_fill,
+                                     struct attest_verdict *v)
+{
+    static const uint8_t nonce[GPU_NONCE_LEN] = {5};
+    AUTO(dev_gpu_fini) struct dev_gpu a = {.keys = {NULL}}, b = {.keys = {NULL}};
+    AUTO(buf_fini) struct buf first = {0}, second = {0}, pem = {0}, pem_2 = {0};
+    AUTO(buf_fini) struct buf evidence = {0};
+    AUTO(x509_chain_fini) struct x509_chain chain = {.count = 0};
+
+    dev_gpu_make(&a, NULL, 0);
+    dev_gpu_make(&b, &a, kept);
+    dev_gpu_report(&a, nonce, 7, &first);
+    dev_gpu_report(&b, nonce, second_fill, &second);
+    dev_gpu_chain(&a, &pem);
+    dev_gpu_chain(&b, &pem_2);
+    assert_int_equal(x509_chain_read_pem(&chain, buf_span(&pem)), 0);
+    gpu_evidence_write(&evidence, (struct span[]){buf_span(&first), buf_span(&second)},
+                       (struct span[]){buf_span(&pem), buf_span(&pem_2)}, 2);
+    const struct gpu_input in = {.evidence = buf_span(&evidence),
+                                 .nonce = nonce,
+                                 .count = 2,
+                                 .root = chain.certs[DEV_GPU_CERTS - 1],
+                                 .pins = pins,
+                                 .pin_count = pins ? 1 : 0,
+                                 .now_s = NOW};
+    *v = (struct attest_verdict){0};
+    const int error = gpu_verify(&in, v);
+    assert_int_equal(error, v->reason == ATTEST_OK ? 0 : E_DENIED);
+    return v->reason;
+}
+
+static void two_gpus_of_one_root_are_two(void **state)
+{
+    struct attest_verdict v;
+
+    (void)state;
+    assert_int_equal(verify_two(3, NULL, 7, &v), ATTEST_OK);
+    assert_int_equal(v.gpu_count, 2);
+    assert_string_equal(v.gpu_driver, "550.1");
+    assert_string_equal(v.gpu_vbios, "96.00.9F.00.01");
+    assert_int_equal(v.steps[ATTEST_STEP_GPU], ATTEST_PASSED);
+}
+
+static void one_gpu_is_not_two(void **state)
+{
+    struct attest_verdict v;
+
+    (void)state;
+    assert_int_equal(verify_two(5, NULL, 7, &v), ATTEST_GPU_COUNT_MISMATCH);
+    /* The same device under another key of its firmware. */
+    assert_int_equal(verify_two(4, NULL, 7, &v), ATTEST_GPU_COUNT_MISMATCH);
+}
+
+static void firmware_is_held_against_the_pins(void **state)
+{
+    uint8_t blocks[1][48];
+    struct gpu_pin pin = {
+        .driver = "550.1", .vbios = "96.00.9F.00.01", .blocks = blocks, .block_count = 1};
+    struct attest_verdict v;
+
+    (void)state;
+    memset(blocks, 7, sizeof(blocks));
+    assert_int_equal(verify_two(3, &pin, 7, &v), ATTEST_OK);
+    assert_int_equal(verify_two(3, &pin, 8, &v), ATTEST_GPU_MEASUREMENT);
+    pin.driver[0] = '6';
+    assert_int_equal(verify_two(3, &pin, 7, &v), ATTEST_GPU_MEASUREMENT);
+    pin.driver[0] = '5';
+    memset(blocks, 0, sizeof(blocks)); /* not judged */
+    assert_int_equal(verify_two(3, &pin, 8, &v), ATTEST_OK);
+}
+
 /* A report of one block, which nobody signed. */
 static void report_make(struct buf *out)
 {
@@ -189,6 +261,9 @@ int main(void)
         cmocka_unit_test(a_chain_to_another_root_is_refused),
         cmocka_unit_test(a_canned_or_foreign_nonce_is_refused),
         cmocka_unit_test(the_keyset_says_how_many_there_are),
+        cmocka_unit_test(two_gpus_of_one_root_are_two),
+        cmocka_unit_test(one_gpu_is_not_two),
+        cmocka_unit_test(firmware_is_held_against_the_pins),
         cmocka_unit_test(a_report_has_its_form),
     };
 
