@@ -340,6 +340,10 @@ static void an_exception_covers_its_platform_status_and_time_alone(void **state)
                  (unsigned long long)cases[i].until);
         expect(&s, cases[i].reason);
     }
+    assert_true(v.advisory_count > 0);
+    s.to = "\"exceptions\":[{\"fmspc\":\"00dec0de0000\",\"status\":\"OutOfDate\","
+           "\"advisories\":[\"DEV-SA-99999\"],\"until\":1790000009}]";
+    expect(&s, ATTEST_POLICY_TCB_STATUS); /* an advisory that it does not name */
 }
 
 static void a_floor_refuses_older_collateral(void **state)
