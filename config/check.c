@@ -202,6 +202,13 @@ const char *setting_gateway_url(const char *text)
                : GATEWAY_HELP;
 }
 
+const char *setting_service_url(const char *text)
+{
+    return is_unix(span_str(text)) || setting_gateway_url(text)
+               ? "must be https://host[:port]/path or http://host[:port]/path"
+               : NULL;
+}
+
 static bool is_hex64(struct span s)
 {
     return s.len == 64 && strspn((const char *)s.data, "0123456789abcdef") == 64;

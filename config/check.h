@@ -16,6 +16,8 @@ const char *setting_redis_url(const char *text);
 const char *setting_engine_url(const char *text);
 /* A gateway as clients reach it: http:// or https://, or unix:/path. */
 const char *setting_gateway_url(const char *text);
+/* A service to fetch from: http:// or https://. */
+const char *setting_service_url(const char *text);
 /* none, pow2, 64. */
 const char *setting_padding(const char *text);
 /* 64 hex digits. */

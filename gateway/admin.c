@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "gateway/trust.h"
 
 /* ---- Pages ---- */
 
@@ -15,8 +16,31 @@ static void page_healthz(struct gateway *g, struct buf *out)
     buf_append_str(out, "ok\n");
 }
 
+enum { DAY_S = 86400, COLLATERAL_ALARM_S = 7 * DAY_S, POLICY_ALARM_S = 14 * DAY_S };
+
+/* When what workers are judged by ends, and whether that is soon. */
+static void trust_metrics(struct gateway *g, struct buf *out)
+{
+    const struct attest_policy *p = trust_policy(g->trust);
+    const uint64_t now = clock_wall_ms() / 1000, collateral = pool_collateral_until(g->pool);
+    const uint64_t policy = p ? attest_policy_expires(p) : 0;
+
+    gauge_write("cocoon_policy_sequence", "Sequence of the policy in force; 0: none.",
+                p ? (double)attest_policy_sequence(p) : 0, out);
+    gauge_write("cocoon_policy_expires_seconds", "When it ends, Unix time; 0: none.",
+                (double)policy, out);
+    gauge_write("cocoon_policy_ending", "1: within 14 days.",
+                p && policy < now + POLICY_ALARM_S ? 1 : 0, out);
+    gauge_write("cocoon_collateral_expires_seconds",
+                "When the first collateral in use ends, Unix time; 0: none is used.",
+                (double)collateral, out);
+    gauge_write("cocoon_collateral_ending", "1: within 7 days.",
+                collateral > 0 && collateral < now + COLLATERAL_ALARM_S ? 1 : 0, out);
+}
+
 static void page_metrics(struct gateway *g, struct buf *out)
 {
+    trust_metrics(g, out);
     metrics_write(&g->metrics, out);
     gauge_write("cocoon_calls", "Calls in progress.", (double)g->call_count, out);
     gauge_write("cocoon_queue", "Calls that wait for a worker.", (double)g->queue_count, out);

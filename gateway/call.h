@@ -70,6 +70,7 @@ struct call {
     bool parsed;
     struct check_job *check_job;
     struct pool_model_view model;
+    struct attest_require require; /* Cocoon-Require */
 
     /* admit */
     struct charge *charge;
@@ -146,8 +147,8 @@ void recv_forget(struct call *c);
 void check_forget(struct call *c);
 /* The key may use c->rq.model, and it is there. */
 enum step_result call_check_model(struct call *c);
-/* Cocoon-Require stands in the request. */
-bool demands_evidence(const struct call *c);
+/* Reads Cocoon-Require; STEP_NEXT. */
+enum step_result check_require(struct call *c);
 /* Cocoon-Price of this call. */
 const char *call_price(struct call *c);
 /* outer.c: what check does when the body is sealed by the client: the outer headers. */

@@ -99,13 +99,19 @@ enum step_result call_check_model(struct call *c)
     return STEP_NEXT;
 }
 
-/* The caller's own demands on the worker's evidence: none is attested yet, so any demand excludes
- * all. */
-bool demands_evidence(const struct call *c)
+/* The caller's own demands on the worker's evidence. */
+enum step_result check_require(struct call *c)
 {
-    struct span require = http_header(c->ex, "cocoon-require");
+    struct span text = http_header(c->ex, "cocoon-require");
+    char why[120];
 
-    return require.data && span_trim(require).len > 0;
+    if (!text.data)
+        return STEP_NEXT;
+    if (http_header_count(c->ex, "cocoon-require") == 1 &&
+        attest_require_read(&c->require, text, why) == 0)
+        return STEP_NEXT;
+    api_fault_set(&c->fault, &ERR_INVALID_HEADER, NULL, "Cocoon-Require");
+    return STEP_FAIL;
 }
 
 enum step_result call_check(struct call *c)
@@ -124,10 +130,7 @@ enum step_result call_check(struct call *c)
         request_parse(&c->rq, c->route->endpoint, buf_span(&c->body), &rules, &c->fault) < 0)
         return STEP_FAIL;
     c->parsed = true;
-    if (demands_evidence(c)) {
-        api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL,
-                       "No worker has the evidence that Cocoon-Require asks for.");
+    if (check_require(c) == STEP_FAIL)
         return STEP_FAIL;
-    }
     return call_check_model(c);
 }

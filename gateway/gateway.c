@@ -12,6 +12,7 @@
 #include "gateway/counters.h"
 #include "gateway/projection.h"
 #include "gateway/receipts.h"
+#include "gateway/trust.h"
 #include "gateway/reply.h"
 #include "net/notify.h"
 
@@ -106,6 +107,16 @@ static void keep_evidence(void *arg, const uint8_t sha256[static SHA256_LEN], st
     projection_evidence(g->projection, sha256, bytes);
 }
 
+static int start_trust(struct gateway *g, const struct gateway_config *s)
+{
+    char why[TRUST_WHY_LEN];
+    int error = trust_load(g, s, why);
+
+    if (error < 0)
+        log_event(LOG_ERROR, "policy_refused", "why=\"%s\"", why);
+    return error;
+}
+
 static int start_pool(struct gateway *g, const struct gateway_config *s)
 {
     struct net_addr at;
@@ -113,14 +124,19 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
         .tunnel_chain = s->tunnel_chain,
         .tunnel_key = s->tunnel_key,
         .tunnel_public = s->tunnel_public[0] ? s->tunnel_public : s->tunnel_listen,
-        .policy = {.accept_insecure_dev = s->accept_insecure_dev},
+        .accept_insecure_dev = s->accept_insecure_dev,
         .attest_every_ms = (uint64_t)s->attest_every_ms,
+        .collateral_url = s->collateral_url,
+        .root_crl_url = s->root_crl_url,
+        .collateral_cache = s->collateral_cache,
+        .collateral_bundle = s->collateral_bundle,
     };
 
     TRY(net_addr_parse(&at, s->tunnel_listen));
     TRY(pool_new(&g->pool, g->loop, g->offload, &o));
     pool_on_capacity(g->pool, capacity_changed, g);
     pool_on_evidence(g->pool, keep_evidence, g);
+    TRY(start_trust(g, s));
     g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
     loop_hook_add(g->loop, &g->wake);
     g->projection =
@@ -251,9 +267,13 @@ void gateway_reload(struct gateway *g)
 {
     struct buf why = {0};
     struct config_snapshot *next = NULL;
+    char refusal[TRUST_WHY_LEN];
 
     if (config_load(&next, &gateway_config_table, g->config_file, &why) < 0) {
         log_event(LOG_ERROR, "reload_refused", "why=%.*s", SPAN_FMT(buf_span(&why)));
+    } else if (trust_load(g, next->values, refusal) < 0) {
+        log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", refusal);
+        config_unref(next);
     } else {
         config_unref(g->config);
         g->config = next;
@@ -353,6 +373,7 @@ void gateway_stop(struct gateway *g)
     if (g->loop)
         loop_free(g->loop);
     receipts_free(g->receipts);
+    trust_free(g->trust);
     failures_fini(&g->public_calls);
     config_unref(g->config);
     explicit_bzero(g->cluster_secret, sizeof(g->cluster_secret));

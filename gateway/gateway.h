@@ -14,6 +14,7 @@
 struct counters;
 struct projection;
 struct receipts;
+struct trust;
 
 struct gateway {
     const char *config_file;
@@ -26,6 +27,7 @@ struct gateway {
     struct counters *counters;
     struct projection *projection;
     struct receipts *receipts;
+    struct trust *trust;
     struct failures public_calls; /* without a key, by address */
     struct http_server *api, *admin;
     struct buf full_answer; /* of api, above its limit of connections */

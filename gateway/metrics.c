@@ -45,7 +45,7 @@ void counter_write(const char *name, const char *help, uint64_t value, struct bu
 void gauge_write(const char *name, const char *help, double value, struct buf *out)
 {
     head_write(name, help, "gauge", out);
-    buf_printf(out, "%s %g\n", name, value);
+    buf_printf(out, "%s %.15g\n", name, value);
 }
 
 void metrics_write(const struct metrics *m, struct buf *out)

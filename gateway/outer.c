@@ -121,10 +121,7 @@ enum step_result outer_check(struct call *c)
             api_fault_set(&c->fault, &ERR_INVALID_HEADER, NULL, fields[i].name);
             return STEP_FAIL;
         }
-    if (demands_evidence(c)) {
-        api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL,
-                       "No worker has the evidence that Cocoon-Require asks for.");
+    if (check_require(c) == STEP_FAIL)
         return STEP_FAIL;
-    }
     return call_check_model(c);
 }

@@ -19,16 +19,23 @@ void route_no_capacity(struct call *c, const struct pool_excluded *w)
 {
     char ask[80] = "";
 
+    if (w->evidence > 0 && w->draining + w->price + w->tried + w->full == 0) {
+        api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL,
+                       "No worker of this model has the evidence that is asked for: none has the "
+                       "right %s.",
+                       w->unmet);
+        return;
+    }
     if (w->price > 0 && w->full + w->tried == 0)
         snprintf(ask, sizeof(ask), " The lowest price asked is %lld/1000.",
                  (long long)w->lowest_ask);
     api_fault_text(&c->fault, &ERR_NO_CAPACITY, NULL,
                    "No worker can take this request now: of %zu, %zu do not serve the model, %zu "
-                   "are full, %zu are draining, "
+                   "are full, %zu are draining, %zu lack the evidence asked for, "
                    "%zu are not ready, %zu ask for more than it pays, %zu failed on this "
                    "request.%s",
-                   w->total, w->model + w->endpoint, w->full, w->draining, w->not_ready, w->price,
-                   w->tried, ask);
+                   w->total, w->model + w->endpoint, w->full, w->draining, w->evidence,
+                   w->not_ready, w->price, w->tried, ask);
     c->fault.retry_after_ms = RETRY_AFTER_MS;
 }
 
@@ -76,6 +83,7 @@ static void fill_query(struct call *c)
     c->query.model = buf_span(&c->rq.model);
     c->query.endpoint = c->rq.endpoint;
     c->query.end_to_end = call_is_end_to_end(c);
+    c->query.require = &c->require;
     c->query.coefficient = CALL_COEFFICIENT;
     c->query.expected_tokens = c->max_tokens < EXPECTED_MAX ? c->max_tokens + 1 : EXPECTED_MAX;
 }

@@ -1,6 +1,7 @@
 /* Who takes a call: the eligible workers, and the one expected to finish it first (pool.md §2, §3;
  * every one is scored). */
 #include "backends/pool/pool_impl.h"
+#include "base/clock.h"
 #include "base/random.h"
 
 enum { BLOCK_MAX_MS = 60000 };
@@ -39,6 +40,24 @@ static void note_price(const struct pool_worker *w, const struct pool_query *q,
         why->lowest_ask = ask;
 }
 
+/* Its verdict has ended: nothing new before it was verified again. */
+static bool is_outdated(const struct pool_worker *w)
+{
+    return w->verdict.valid_until > 0 && clock_wall_ms() / 1000 >= w->verdict.valid_until;
+}
+
+static bool lacks_evidence(const struct pool_worker *w, const struct pool_query *q,
+                           struct pool_excluded *why)
+{
+    const char *unmet = q->require ? attest_require_unmet(q->require, &w->verdict) : NULL;
+
+    if (!unmet && q->end_to_end && w->verdict.env == ATTEST_UNATTESTED)
+        unmet = "attestation";
+    if (unmet)
+        why->unmet = unmet;
+    return unmet != NULL;
+}
+
 /* Counts the one condition that keeps w out; true when nothing does. */
 static bool eligible(const struct pool_worker *w, const struct pool_query *q,
                      struct pool_excluded *why)
@@ -46,12 +65,14 @@ static bool eligible(const struct pool_worker *w, const struct pool_query *q,
     const struct pool_model *m = pool_worker_model(w, q->model);
 
     why->total++;
-    if (w->state != POOL_READY || w->skewed)
+    if (w->state != POOL_READY || w->skewed || is_outdated(w))
         why->not_ready++;
     else if (!m)
         why->model++;
     else if (!q->end_to_end && !(m->endpoints & (1u << q->endpoint)))
         why->endpoint++;
+    else if (lacks_evidence(w, q, why))
+        why->evidence++;
     else if (!w->about.accepting || !tunnel_is_open(w->tunnel))
         why->draining++;
     else if (is_too_dear(w, q))

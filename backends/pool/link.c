@@ -2,6 +2,7 @@
  * proof when due. */
 #include <stdlib.h>
 
+#include "attest/document.h"
 #include "backends/pool/pool_impl.h"
 #include "base/clock.h"
 #include "base/encode.h"
@@ -14,60 +15,124 @@ enum {
     ATTEST_MIN_MS = 1000, /* between proofs that only the worker's words ask for */
     SKEW_S = 60,
     DESCRIPTION_MAX = 64 * 1024,
-    KNOWN_MAX = 1024
+    KNOWN_MAX = 1024,
+    UNTIL_MARGIN_S = 60 /* verified again so long before a verdict ends */
 };
 
 static void link_describe(struct pool_worker *w);
 
 /* ---- Refusal ---- */
 
+/* What runs goes on to its end. */
 static void refused(struct pool_worker *w, const struct link_answer *a)
 {
     (void)a;
-    if (w->tunnel)
+    if (w->tunnel && w->in_flight > 0)
+        tunnel_goaway(w->tunnel);
+    else if (w->tunnel)
         tunnel_close(w->tunnel);
 }
 
-/* Tells the worker why (a problem document with the verdict's code), then closes. */
-static void link_refuse(struct pool_worker *w, const char *code)
+/* Tells the worker why (a problem document with the verdict's code), then closes. detail: of our
+ * own words; may be empty. */
+static void link_refuse(struct pool_worker *w, const char *code, const char *detail)
 {
     static const struct tunnel_field type[] = {
         {SPAN("content-type"), SPAN("application/problem+json")}};
     struct buf problem = {0};
 
-    log_event(LOG_WARN, "worker_refused", "worker=%s reason=%s", w->iid[0] ? w->iid : "-", code);
+    log_event(LOG_WARN, "worker_refused", "worker=%s reason=%s detail=\"%s\"",
+              w->iid[0] ? w->iid : "-", code, detail);
     w->state = POOL_REFUSED;
-    w->verdict.reason = code;
+    w->refusal = code;
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);
     buf_printf(&problem,
-               "{\"type\":\"about:blank\",\"title\":\"Refused\",\"status\":403,\"code\":\"%s\"}",
+               "{\"type\":\"about:blank\",\"title\":\"Refused\",\"status\":403,\"code\":\"%s\"",
                code);
+    if (detail[0]) {
+        buf_append_str(&problem, ",\"detail\":\"");
+        buf_json_escape(&problem, span_str(detail));
+        buf_append_str(&problem, "\"");
+    }
+    buf_append_str(&problem, "}");
     link_fetch(w, "POST", "/v1/refused", type, 1, &problem, 1024, refused);
     buf_fini(&problem);
 }
 
 /* ---- Attestation ---- */
 
+/* One look at a document: which platform it is of, where collateral is kept here; then the
+ * verdict. */
 struct proof_job {
     struct offload_job job;
     struct pool_worker *worker;
     struct buf document;
     uint8_t nonce[ATTEST_NONCE_LEN], spki[TLS_SPKI_LEN];
-    struct attest_dev_policy policy;
+    struct pool_trust trust;
+    unsigned trust_version;
+    bool again; /* the document of an earlier proof */
+    struct attest_platform platform;
+    bool has_platform;
+    struct shared_collateral *collateral; /* NULL: what the document brings */
+    struct attest_floor floor;
+    struct collateral_cache *checked;
     uint64_t now_s;
     int error;
     struct keyset keyset;
-    struct attest_dev_verdict verdict;
+    struct attest_verdict verdict;
+    const char *refusal;
     uint8_t sha256[SHA256_LEN]; /* of the document */
 };
+
+static void proof_free(struct proof_job *j)
+{
+    attest_policy_unref(j->trust.policy);
+    shared_collateral_unref(j->collateral);
+    keyset_fini(&j->keyset);
+    buf_fini(&j->document);
+    pool_worker_unref(j->worker);
+    free(j);
+}
+
+/* Development without an issuer of evidence: an empty quote. */
+static void proof_dev(struct proof_job *j)
+{
+    const struct attest_dev_policy policy = {.accept_insecure_dev = true};
+    struct attest_dev_verdict verdict;
+
+    j->error = attest_dev_verify(buf_span(&j->document), j->nonce, j->spki, j->now_s, &policy,
+                                 &j->keyset, &verdict);
+    j->verdict = (struct attest_verdict){.env = verdict.env};
+    j->refusal = verdict.reason;
+}
+
+static void proof_verify(struct proof_job *j)
+{
+    const struct attest_input in = {
+        .document = buf_span(&j->document),
+        .nonce = j->nonce,
+        .tls_spki = j->spki,
+        .now_s = j->now_s,
+        .policy = j->trust.policy,
+        .floor = &j->floor,
+        .collateral = j->collateral ? &j->collateral->parts : NULL,
+        .cache = j->checked,
+        .accept_unattested = j->trust.accept_unattested,
+    };
+
+    j->error = attest_verify(&in, &j->keyset, &j->verdict);
+    j->refusal = j->error < 0 ? attest_reason_name(j->verdict.reason) : NULL;
+}
 
 static void proof_work(struct offload_job *job)
 {
     struct proof_job *j = CONTAINER(job, struct proof_job, job);
 
-    j->error = attest_dev_verify(buf_span(&j->document), j->nonce, j->spki, j->now_s, &j->policy,
-                                 &j->keyset, &j->verdict);
+    if (j->trust.accept_insecure_dev && !j->trust.policy)
+        proof_dev(j);
+    else
+        proof_verify(j);
     sha256(j->sha256, buf_span(&j->document));
 }
 
@@ -107,9 +172,10 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
     j->keyset = (struct keyset){0};
     w->verdict = j->verdict;
     buf_take(&w->document, &j->document);
+    memcpy(w->document_nonce, j->nonce, ATTEST_NONCE_LEN);
     memcpy(w->document_sha256, j->sha256, SHA256_LEN);
     keyset_iid(&w->keyset, w->iid);
-    keyset_wid(&w->keyset, NULL, w->wid);
+    keyset_wid(&w->keyset, w->verdict.ppid, w->wid);
     link_hold(w);
     evidence_keep(w->pool, w);
     return 0;
@@ -120,30 +186,66 @@ static void attest_again(void *arg)
     link_attest(arg);
 }
 
+/* Before the verdict ends, and every ten minutes. */
+static void attest_later(struct pool_worker *w)
+{
+    const uint64_t soonest_s = 10, now_s = clock_wall_ms() / 1000;
+    const uint64_t until = w->verdict.valid_until;
+    uint64_t wait = w->pool->options.attest_every_ms;
+
+    if (until > 0) {
+        uint64_t left = until > now_s + UNTIL_MARGIN_S ? until - now_s - UNTIL_MARGIN_S : 0;
+        left = left < soonest_s ? soonest_s : left;
+        wait = left < wait / 1000 ? left * 1000 : wait;
+    }
+    loop_timer_set(w->pool->loop, &w->attest_timer, wait, attest_again, w);
+}
+
+/* Only what we fetched ourselves raises the floor. */
+static void raise_floor(struct pool *p, const struct proof_job *j)
+{
+    if (j->error < 0 || !j->collateral || !j->collateral->fetched)
+        return;
+    if (attest_floor_raise(&p->floor, &j->verdict) && p->floor_fn)
+        p->floor_fn(p->floor_arg, &p->floor);
+}
+
+static void proof_accept(struct pool_worker *w, struct proof_job *j)
+{
+    if (link_adopt(w, j) < 0) {
+        link_refuse(w, "bad_keyset", "");
+        return;
+    }
+    if (!j->again)
+        attest_later(w);
+    if (w->state != POOL_READY)
+        link_describe(w);
+    if (w->attest_again)
+        link_attest(w);
+}
+
+/* What is trusted has changed meanwhile, or, of a second look, the worker's proof has. */
+static bool is_stale(const struct pool_worker *w, const struct proof_job *j)
+{
+    return j->trust_version != w->pool->trust_version ||
+           (j->again && memcmp(j->sha256, w->document_sha256, SHA256_LEN) != 0);
+}
+
 static void proof_done(struct offload_job *job)
 {
     struct proof_job *j = CONTAINER(job, struct proof_job, job);
     struct pool_worker *w = j->worker;
+    bool gone = !w->tunnel || w->state == POOL_REFUSED;
 
-    w->attesting = false;
-    if (w->tunnel && w->state != POOL_REFUSED) {
-        if (j->error < 0)
-            link_refuse(w, j->verdict.reason ? j->verdict.reason : "bad_document");
-        else if (link_adopt(w, j) < 0)
-            link_refuse(w, "bad_keyset");
-        else {
-            loop_timer_set(w->pool->loop, &w->attest_timer, w->pool->options.attest_every_ms,
-                           attest_again, w);
-            if (w->state != POOL_READY)
-                link_describe(w);
-            if (w->attest_again)
-                link_attest(w);
-        }
-    }
-    keyset_fini(&j->keyset);
-    buf_fini(&j->document);
-    free(j);
-    pool_worker_unref(w);
+    w->attesting = w->attesting && j->again;
+    raise_floor(w->pool, j);
+    if (!gone && is_stale(w, j))
+        link_attest(w);
+    else if (!gone && j->error < 0)
+        link_refuse(w, j->refusal ? j->refusal : "bad_document", j->verdict.detail);
+    else if (!gone)
+        proof_accept(w, j);
+    proof_free(j);
 }
 
 /* A worker that leaves, or whose tunnel is lost, gives no proof: no verdict on it. */
@@ -151,31 +253,86 @@ static void no_proof(struct pool_worker *w)
 {
     w->attesting = false;
     if (w->tunnel && tunnel_is_open(w->tunnel) && w->state != POOL_REFUSED)
-        link_refuse(w, "no_attestation");
+        link_refuse(w, "no_attestation", "");
+}
+
+/* Too busy here: the worker's proof is asked for again. */
+static void proof_submit(struct proof_job *j, void (*work)(struct offload_job *job),
+                         void (*done)(struct offload_job *job))
+{
+    struct pool_worker *w = j->worker;
+
+    j->job = (struct offload_job){.work = work, .done = done};
+    if (offload_submit(w->pool->offload, &j->job) == 0)
+        return;
+    w->attesting = w->attesting && j->again;
+    if (w->tunnel && w->state != POOL_REFUSED)
+        loop_timer_set(w->pool->loop, &w->attest_timer, ATTEST_MIN_MS, attest_again, w);
+    proof_free(j);
+}
+
+static void collateral_got(void *arg, struct shared_collateral *c)
+{
+    struct proof_job *j = arg;
+
+    j->collateral = c;
+    j->now_s = clock_wall_ms() / 1000;
+    proof_submit(j, proof_work, proof_done);
+}
+
+static void platform_work(struct offload_job *job)
+{
+    struct proof_job *j = CONTAINER(job, struct proof_job, job);
+
+    j->has_platform = attest_document_platform(buf_span(&j->document), &j->platform) == 0;
+}
+
+static void platform_done(struct offload_job *job)
+{
+    struct proof_job *j = CONTAINER(job, struct proof_job, job);
+    struct collaterals *kept = j->worker->pool->collaterals;
+
+    if (j->has_platform && kept)
+        collaterals_get(kept, &j->platform, collateral_got, j);
+    else
+        collateral_got(j, NULL);
+}
+
+static void proof_begin(struct pool_worker *w, struct span document,
+                        const uint8_t nonce[static ATTEST_NONCE_LEN], bool again)
+{
+    struct pool *p = w->pool;
+    struct proof_job *j = mem_zero(sizeof(*j));
+
+    j->worker = pool_worker_ref(w);
+    j->again = again;
+    buf_append(&j->document, document);
+    memcpy(j->nonce, nonce, sizeof(j->nonce));
+    tunnel_peer_spki(w->tunnel, j->spki);
+    j->trust = p->trust;
+    if (j->trust.policy)
+        (void)attest_policy_ref(j->trust.policy);
+    j->trust_version = p->trust_version;
+    j->floor = p->floor;
+    j->checked = p->checked;
+    if (p->collaterals && j->trust.policy)
+        proof_submit(j, platform_work, platform_done);
+    else
+        collateral_got(j, NULL);
 }
 
 static void attested(struct pool_worker *w, const struct link_answer *a)
 {
-    if (!w->tunnel || a->error < 0 || a->status != 200) {
+    if (!w->tunnel || a->error < 0 || a->status != 200)
         no_proof(w);
-        return;
-    }
-    struct proof_job *j = mem_zero(sizeof(*j));
-    j->job = (struct offload_job){.work = proof_work, .done = proof_done};
-    j->worker = pool_worker_ref(w);
-    buf_append(&j->document, a->body);
-    memcpy(j->nonce, w->nonce, sizeof(j->nonce));
-    tunnel_peer_spki(w->tunnel, j->spki);
-    j->policy = w->pool->options.policy;
-    j->now_s = clock_wall_ms() / 1000;
-    if (offload_submit(w->pool->offload, &j->job) == 0)
-        return;
-    /* Too busy here: the worker's proof is asked for again. */
-    w->attesting = false;
-    loop_timer_set(w->pool->loop, &w->attest_timer, ATTEST_MIN_MS, attest_again, w);
-    buf_fini(&j->document);
-    free(j);
-    pool_worker_unref(w);
+    else
+        proof_begin(w, a->body, w->nonce, false);
+}
+
+void link_judge_again(struct pool_worker *w)
+{
+    if (w->tunnel && w->document.len > 0 && w->state != POOL_REFUSED)
+        proof_begin(w, buf_span(&w->document), w->document_nonce, true);
 }
 
 void link_attest(struct pool_worker *w)
@@ -279,7 +436,7 @@ static void described(struct pool_worker *w, const struct link_answer *a)
     loop_timer_set(w->pool->loop, &w->poll_timer, POLL_MS, poll_again, w);
     if (a->error == 0 && a->status == 200) {
         if (description_parse(&about, a->body) < 0) {
-            link_refuse(w, "bad_description");
+            link_refuse(w, "bad_description", "");
             return;
         }
         w->about = about;

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { KNOWN_MS = 600000 };
+enum { KNOWN_MS = 600000, CHECKED_MAX = 64 };
 
 const char *pool_state_name(enum pool_state s)
 {
@@ -25,11 +25,16 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     list_init(&p->workers);
     list_init(&p->verdict_order);
     list_init(&p->evidence_order);
-    int error = tls_server_new(&p->tls, options->tunnel_chain, options->tunnel_key);
+    p->trust.accept_insecure_dev = options->accept_insecure_dev;
+    int error = collaterals_new(&p->collaterals, l, options);
+    if (error == 0)
+        error = tls_server_new(&p->tls, options->tunnel_chain, options->tunnel_key);
     if (error < 0) {
+        collaterals_free(p->collaterals);
         free(p);
         return error;
     }
+    p->checked = collateral_cache_new(CHECKED_MAX);
     tls_server_op(p->tls, p->op);
     *out = p;
     return 0;
@@ -82,6 +87,7 @@ void pool_close(struct pool *p)
 {
     net_listener_free(p->listener);
     p->listener = NULL;
+    collaterals_stop(p->collaterals);
     LIST_FOREACH_SAFE(it, &p->workers) {
         struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
         acks_flush(w);
@@ -111,8 +117,47 @@ void pool_free(struct pool *p)
     map_fini(&p->running);
     verdicts_fini(p);
     evidence_fini(p);
+    collaterals_free(p->collaterals);
+    collateral_cache_free(p->checked);
+    attest_policy_unref(p->trust.policy);
     tls_ctx_free(p->tls);
     free(p);
+}
+
+/* ---- Trust ---- */
+
+void pool_set_trust(struct pool *p, const struct pool_trust *trust)
+{
+    struct attest_policy *old = p->trust.policy;
+
+    p->trust = *trust;
+    if (trust->policy)
+        p->trust.policy = attest_policy_ref(trust->policy);
+    attest_policy_unref(old);
+    p->trust_version++;
+    LIST_FOREACH_SAFE(it, &p->workers)
+        link_judge_again(CONTAINER(it, struct pool_worker, link));
+}
+
+void pool_set_floor(struct pool *p, const struct attest_floor *floor, pool_floor_fn *raised,
+                    void *arg)
+{
+    p->floor = *floor;
+    p->floor_fn = raised;
+    p->floor_arg = arg;
+}
+
+uint64_t pool_collateral_until(const struct pool *p)
+{
+    uint64_t first = 0;
+
+    LIST_FOREACH(it, &p->workers) {
+        const struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        const uint64_t until = w->verdict.collateral_until;
+        if (w->state == POOL_READY && until > 0 && (first == 0 || until < first))
+            first = until;
+    }
+    return first;
 }
 
 /* ---- Views ---- */
@@ -128,7 +173,7 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
         .reason = w->about.reason,
         .hours = w->about.has_hours ? w->about.hours : NULL,
         .state = w->state,
-        .attestation = w->verdict.reason ? w->verdict.reason : attest_env_name(w->verdict.env),
+        .attestation = w->refusal ? w->refusal : attest_env_name(w->verdict.env),
         .models = w->about.models,
         .model_count = w->about.model_count,
         .running = w->load.running,

@@ -3,7 +3,8 @@
 #ifndef BACKENDS_POOL_POOL_H
 #define BACKENDS_POOL_POOL_H
 
-#include "attest/document.h"
+#include "attest/require.h"
+#include "attest/verify.h"
 #include "net/offload.h"
 #include "net/redis.h"
 #include "net/tunnel.h"
@@ -18,11 +19,24 @@ enum { POOL_MAX_MODELS = 64, POOL_NAME_LEN = 128, POOL_DAYS = 7, POOL_HOURS_LEN 
 struct pool_options {
     const char *tunnel_chain, *tunnel_key; /* PEM files */
     const char *tunnel_public; /* host:port that workers are told with PUT /v1/gateways */
-    struct attest_dev_policy policy;
+    bool accept_insecure_dev;  /* as pool_set_trust */
     uint64_t attest_every_ms;
+    /* Collateral (attestation.md §7); each may be NULL or empty. */
+    const char *collateral_url;    /* certification service, without /tdx/…: asked by platform */
+    const char *root_crl_url;      /* the root CA's revocation list */
+    const char *collateral_cache;  /* folder for what was fetched */
+    const char *collateral_bundle; /* file: one collateral object, or {"bundle":[…]} of them */
 };
 
-/* loop and offload outlive the pool. E_INVALID: certificate or key unusable. */
+/* What workers are judged by. */
+struct pool_trust {
+    struct attest_policy *policy; /* NULL: none; the pool takes a reference of its own */
+    bool accept_unattested;       /* workers that say they have no evidence */
+    bool accept_insecure_dev;     /* development, without a policy: empty quotes */
+};
+
+/* loop and offload outlive the pool. E_INVALID: certificate or key unusable, or a bundle that is
+ * none. */
 MUST_CHECK int pool_new(struct pool **out, struct loop *l, struct offload *o,
                         const struct pool_options *options);
 MUST_CHECK int pool_listen(struct pool *p, const struct net_addr *at);
@@ -33,6 +47,16 @@ void pool_drain(struct pool *p);
 void pool_close(struct pool *p);
 bool pool_idle(const struct pool *p);
 void pool_free(struct pool *p);
+/* From now on; every worker is judged anew, those that no longer pass are refused: they finish what
+ * runs and take nothing new. */
+void pool_set_trust(struct pool *p, const struct pool_trust *trust);
+/* The floor to begin with, and who keeps it durably when fetched collateral has raised it. */
+typedef void pool_floor_fn(void *arg, const struct attest_floor *floor);
+void pool_set_floor(struct pool *p, const struct attest_floor *floor, pool_floor_fn *raised,
+                    void *arg);
+/* When the first of the collateral that ready workers were judged by ends; seconds since 1970, 0:
+ * none was used. */
+uint64_t pool_collateral_until(const struct pool *p);
 /* Called whenever a worker becomes able to take a call (a slot freed, a worker joined): queued
  * calls try again. */
 void pool_on_capacity(struct pool *p, void (*fn)(void *arg), void *arg);
@@ -100,15 +124,17 @@ struct pool_query {
     struct span model;
     enum endpoint endpoint;
     int64_t expected_tokens;
-    int64_t coefficient; /* 1/1000: the most that the call pays */
-    bool end_to_end;     /* the path is sealed, so any endpoint does; never an unattested worker */
+    int64_t coefficient;                  /* 1/1000: the most that the call pays */
+    const struct attest_require *require; /* demanded of the evidence; NULL: nothing */
+    bool end_to_end; /* the path is sealed, so any endpoint does; never an unattested worker */
     struct pool_worker *tried[POOL_MAX_TRIED]; /* not these again */
     size_t tried_count;
 };
 
 /* Which condition excluded how many. */
 struct pool_excluded {
-    size_t total, model, endpoint, not_ready, draining, price, full, failing, tried;
+    size_t total, model, endpoint, evidence, not_ready, draining, price, full, failing, tried;
+    const char *unmet;  /* which part of the demands, of one that `evidence` counts */
     int64_t lowest_ask; /* of those that only the price kept out; 0: there are none */
 };
 

@@ -28,6 +28,13 @@ struct pool {
     size_t evidence_bytes;
     pool_evidence_fn *evidence_fn;
     void *evidence_arg;
+    struct pool_trust trust;
+    unsigned trust_version; /* what was judged before it changed is judged again */
+    struct attest_floor floor;
+    pool_floor_fn *floor_fn;
+    void *floor_arg;
+    struct collateral_cache *checked; /* collateral whose signatures were verified */
+    struct collaterals *collaterals;
 };
 
 /* Calls on one tunnel at a time; what the tunnel allows beyond is for small requests. */
@@ -89,7 +96,9 @@ struct pool_worker {
     struct keyset keyset;
     struct buf document;
     uint8_t document_sha256[SHA256_LEN];
-    struct attest_dev_verdict verdict;
+    uint8_t document_nonce[ATTEST_NONCE_LEN];
+    struct attest_verdict verdict;
+    const char *refusal; /* code; NULL: not refused */
     struct key_config key;
     struct held_key held[HELD_MAX]; /* newest first; the first is `key` */
     size_t held_count;
@@ -145,6 +154,33 @@ void link_refused_price(struct pool_worker *w, int64_t coefficient);
 /* Reads date, Cocoon-Keyset and Cocoon-Load of any answer. */
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s);
 void link_capacity(struct pool *p);
+
+/* ---- Collateral that workers do not bring (collateral.c) ---- */
+
+struct collaterals;
+/* NULL: neither fetched nor imported, workers bring theirs. E_IO, E_INVALID: the bundle cannot be
+ * used. */
+MUST_CHECK int collaterals_new(struct collaterals **out, struct loop *l,
+                               const struct pool_options *o);
+/* Ends what is being fetched: whoever waits gets what there is. Nothing is fetched any more. */
+void collaterals_stop(struct collaterals *c);
+void collaterals_free(struct collaterals *c);
+/* Shared by those that verify with it; only the loop's thread counts. */
+struct shared_collateral {
+    unsigned refs;
+    struct collateral parts;
+    bool fetched; /* from the configured service: may raise the floor */
+    uint64_t issued_s, until_s;
+    int64_t evaluation;
+};
+void shared_collateral_unref(struct shared_collateral *c);
+/* fn is called once, now or when it was fetched: with a reference (NULL: there is none here). */
+typedef void collateral_fn(void *arg, struct shared_collateral *c);
+void collaterals_get(struct collaterals *c, const struct attest_platform *platform,
+                     collateral_fn *fn, void *arg);
+
+/* Judges the document that w was accepted with by what is trusted now. */
+void link_judge_again(struct pool_worker *w);
 
 /* What was accepted, after its worker has gone or moved on to other keys (wire.md §12): documents
  * by key, receipt keys by keyset. Bounded; the oldest goes. */

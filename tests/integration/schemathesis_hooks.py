@@ -67,7 +67,7 @@ def plain_body(body):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # Any demand on a worker's evidence is answered 503 no_attested_worker until workers are attested.
+    # The worker here has no evidence: any demand is answered 503 no_attested_worker.
     for name in [n for n in case.headers or {} if n.lower() == "cocoon-require"]:
         del case.headers[name]
     body = case.body

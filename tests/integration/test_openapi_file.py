@@ -49,8 +49,6 @@ def errors_in_use():
                 if file.endswith((".c", ".h")):
                     used.update(re.findall(r"\bERR_(\w+)", read(at, file)))
                     used.update(re.findall(r"\bREFUSE\([^()]*, (\w+)\)", read(at, file)))
-    # A worker's verdict on fields that the gateway wrote: the gateway takes it for the worker's failure.
-    used.discard("INVALID_HEADER")
     return used & set(error_table())
 
 
@@ -89,7 +87,7 @@ def check(schema, value):
 
 PROBLEM = "application/problem+json"
 # Codes of problem documents that stand for an error without a code in the OpenAI API, or that it does not have (gateway/problem.c).
-PROBLEM_CODES = {(400, "ohttp_key"), (400, "bad_message"), (400, "invalid_header"), (409, "replay"), (401, "no_api_key"), (403, "forbidden")}
+PROBLEM_CODES = {(400, "ohttp_key"), (400, "bad_message"), (409, "replay"), (401, "no_api_key"), (403, "forbidden")}
 
 
 def code_and_message(example):

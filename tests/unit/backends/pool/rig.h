@@ -42,7 +42,7 @@ static inline struct rig *rig_with(uint64_t attest_every_ms, bool accept_insecur
         .tunnel_chain = r->dir.chain,
         .tunnel_key = r->dir.key,
         .tunnel_public = "gateway.test:7443",
-        .policy = {.accept_insecure_dev = accept_insecure_dev},
+        .accept_insecure_dev = accept_insecure_dev,
         .attest_every_ms = attest_every_ms,
     };
     assert_int_equal(pool_new(&r->pool, r->loop, r->offload, &options), 0);

@@ -72,7 +72,7 @@ static void a_refused_worker_is_told_why(void **state)
 static void an_insecure_worker_is_refused_where_the_policy_says_so(void **state)
 {
     (void)state;
-    refused_by(rig_with(HOUR_MS, false), NULL, "insecure_dev_refused");
+    refused_by(rig_with(HOUR_MS, false), NULL, "POLICY_MISSING");
 }
 
 /* The answer to the refusal is in the worker's hands: it must not win back its place with it. */

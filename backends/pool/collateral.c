@@ -1,0 +1,563 @@
+/* Collateral that the operator gets by himself (attestation.md §7): imported from a file, or
+ * fetched by platform from the configured service, one fetch a platform at a time; kept on disk,
+ * replaced only by newer, used until its end. Nothing of it is trusted before a verification. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "attest/intel_json.h"
+#include "backends/pool/pool_impl.h"
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "net/http_client.h"
+
+enum {
+    FETCH_MS = 20000,
+    RETRY_MS = 60000,
+    DAY_S = 86400,
+    ALARM_S = 7 * DAY_S,
+    BODY_MAX = COLLATERAL_MAX,
+    CONNECTIONS = 4,
+    BUNDLE_MAX = 16 * 1024 * 1024,
+    PLATFORMS_MAX = 256,
+    PLATFORM_KEY_LEN = 16
+};
+
+enum part { PART_TCB, PART_QE, PART_PCK_CRL, PART_ROOT_CRL, PARTS };
+
+struct platform;
+
+/* One of the four answers. */
+struct part_fetch {
+    struct platform *platform;
+    struct http_transfer *transfer;
+    unsigned status;
+    struct buf body, chain;
+    bool good;
+};
+
+struct waiting {
+    struct list link;
+    bool stapled; /* the document brings its own */
+    collateral_fn *fn;
+    void *arg;
+};
+
+struct platform {
+    struct collaterals *all;
+    char key[PLATFORM_KEY_LEN]; /* "00906ed50000-p": FMSPC and the CA's letter */
+    struct attest_platform of;
+    struct shared_collateral *have; /* NULL: none yet */
+    bool looked;                    /* on disk */
+    unsigned running;
+    uint64_t tried_ms; /* 0: never */
+    struct part_fetch parts[PARTS];
+    struct list waiting;
+};
+
+struct collaterals {
+    struct loop *loop;
+    struct http_client *client;        /* NULL: nothing is fetched */
+    char *url, *root_crl_url, *folder; /* folder NULL: nothing is kept on disk */
+    struct map platforms;              /* key → struct platform */
+    struct shared_collateral **bundle;
+    size_t bundle_count;
+    bool stopped;
+};
+
+/* ---- What a collateral says of itself ---- */
+
+static struct shared_collateral *shared_ref(struct shared_collateral *c)
+{
+    c->refs++;
+    return c;
+}
+
+void shared_collateral_unref(struct shared_collateral *c)
+{
+    if (!c || --c->refs > 0)
+        return;
+    collateral_fini(&c->parts);
+    free(c);
+}
+
+/* Dates and number of the TCB Info, and the QE Identity's end. Read, not verified. */
+static int shared_date(struct shared_collateral *c)
+{
+    AUTO_JSON json_t *tcb = NULL, *qe = NULL;
+    uint64_t qe_until = 0;
+
+    TRY(json_read(buf_span(&c->parts.tcb_info), &tcb));
+    TRY(json_read(buf_span(&c->parts.qe_identity), &qe));
+    TRY(intel_date_read(tcb, "issueDate", &c->issued_s));
+    TRY(intel_date_read(tcb, "nextUpdate", &c->until_s));
+    TRY(intel_date_read(qe, "nextUpdate", &qe_until));
+    TRY(json_obj_int(tcb, "tcbEvaluationDataNumber", 0, UINT32_MAX, &c->evaluation));
+    c->until_s = qe_until < c->until_s ? qe_until : c->until_s;
+    return 0;
+}
+
+static int shared_fmspc(const struct shared_collateral *c, uint8_t fmspc[static 6])
+{
+    AUTO_JSON json_t *tcb = NULL;
+
+    TRY(json_read(buf_span(&c->parts.tcb_info), &tcb));
+    return intel_hex_read(tcb, "fmspc", fmspc, 6);
+}
+
+/* NULL when it is none. */
+static struct shared_collateral *shared_of(struct collateral *take, bool fetched)
+{
+    struct shared_collateral *c = mem_zero(sizeof(*c));
+
+    c->refs = 1;
+    c->fetched = fetched;
+    c->parts = *take;
+    *take = (struct collateral){0};
+    if (shared_date(c) == 0)
+        return c;
+    shared_collateral_unref(c);
+    return NULL;
+}
+
+static uint64_t wall_s(void)
+{
+    return clock_wall_ms() / 1000;
+}
+
+/* ---- Files ---- */
+
+static int file_read(const char *path, size_t max, struct buf *out)
+{
+    uint8_t part[4096];
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = -1;
+
+    while (fd >= 0 && (n = read(fd, part, sizeof(part))) > 0 && out->len <= max)
+        buf_append(out, span_of(part, (size_t)n));
+    if (fd >= 0)
+        close(fd);
+    return n < 0 ? E_IO : out->len > max ? E_TOO_LARGE : 0;
+}
+
+static void path_of(const struct platform *p, const char *end, struct buf *out)
+{
+    buf_printf(out, "%s/%s.json%s", p->all->folder, p->key, end);
+}
+
+/* Whole or not at all; without it the next start fetches again. */
+static void keep_on_disk(const struct platform *p)
+{
+    AUTO(buf_fini) struct buf json = {0}, path = {0}, new = {0};
+
+    if (!p->all->folder)
+        return;
+    path_of(p, "", &path);
+    path_of(p, ".new", &new);
+    collateral_write(&p->have->parts, &json);
+    const int fd = open(buf_cstr(&new), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    bool done = fd >= 0 && write(fd, json.data, json.len) == (ssize_t)json.len && fsync(fd) == 0;
+    if (fd >= 0)
+        done = close(fd) == 0 && done;
+    if (!done || rename(buf_cstr(&new), buf_cstr(&path)) < 0)
+        log_event(LOG_WARN, "collateral_unkept", "platform=%s error=%s", p->key, strerror(errno));
+}
+
+static void look_on_disk(struct platform *p)
+{
+    AUTO(buf_fini) struct buf json = {0}, path = {0};
+    AUTO(collateral_fini) struct collateral c = {0};
+
+    if (p->looked || !p->all->folder)
+        return;
+    p->looked = true;
+    path_of(p, "", &path);
+    if (file_read(buf_cstr(&path), 4 * COLLATERAL_MAX, &json) == 0 &&
+        collateral_read_bytes(&c, buf_span(&json)) == 0)
+        p->have = shared_of(&c, true);
+}
+
+/* ---- The bundle ---- */
+
+static int bundle_add(struct collaterals *all, const json_t *object)
+{
+    AUTO(collateral_fini) struct collateral c = {0};
+
+    TRY(collateral_read(&c, object));
+    struct shared_collateral *shared = shared_of(&c, false);
+    if (!shared)
+        return E_INVALID;
+    all->bundle =
+        realloc(all->bundle, (all->bundle_count + 1) * sizeof(struct shared_collateral *));
+    CHECK(all->bundle != NULL);
+    all->bundle[all->bundle_count++] = shared;
+    return 0;
+}
+
+static int bundle_read(struct collaterals *all, const char *file)
+{
+    AUTO(buf_fini) struct buf text = {0};
+    AUTO_JSON json_t *doc = NULL;
+    const json_t *item;
+    size_t i;
+
+    TRY(file_read(file, BUNDLE_MAX, &text));
+    TRY(json_read(buf_span(&text), &doc));
+    const json_t *list = json_object_get(doc, "bundle");
+    if (!json_is_array(list))
+        return bundle_add(all, doc);
+    json_array_foreach(list, i, item)
+        TRY(bundle_add(all, item));
+    return 0;
+}
+
+/* The CA whose revocation list it is stands in it by name; in a PEM one nobody can see it so. */
+static bool is_of_ca(const struct shared_collateral *c, bool platform_ca)
+{
+    const struct span crl = buf_span(&c->parts.pck_crl);
+
+    return span_find(crl, platform_ca ? SPAN("PCK Processor CA") : SPAN("PCK Platform CA")) < 0;
+}
+
+static struct shared_collateral *bundle_find(const struct collaterals *all,
+                                             const struct attest_platform *of)
+{
+    uint8_t fmspc[6];
+
+    for (size_t i = 0; i < all->bundle_count; i++)
+        if (shared_fmspc(all->bundle[i], fmspc) == 0 &&
+            memcmp(fmspc, of->fmspc, sizeof(fmspc)) == 0 &&
+            is_of_ca(all->bundle[i], of->platform_ca))
+            return all->bundle[i];
+    return NULL;
+}
+
+/* ---- Fetching ---- */
+
+static const char *const chain_headers[PARTS] = {
+    [PART_TCB] = "TCB-Info-Issuer-Chain",
+    [PART_QE] = "SGX-Enclave-Identity-Issuer-Chain",
+    [PART_PCK_CRL] = "SGX-PCK-CRL-Issuer-Chain",
+};
+
+static void part_url(const struct platform *p, enum part part, struct buf *out)
+{
+    const struct collaterals *all = p->all;
+    char fmspc[13];
+
+    hex_encode(fmspc, SPAN_OF(p->of.fmspc));
+    if (part == PART_TCB)
+        buf_printf(out, "%s/tdx/certification/v4/tcb?fmspc=%s", all->url, fmspc);
+    else if (part == PART_QE)
+        buf_printf(out, "%s/tdx/certification/v4/qe/identity", all->url);
+    else if (part == PART_PCK_CRL)
+        buf_printf(out, "%s/sgx/certification/v4/pckcrl?ca=%s&encoding=der", all->url,
+                   p->of.platform_ca ? "platform" : "processor");
+    else
+        buf_append_str(out, all->root_crl_url);
+}
+
+/* Percent-decoding alone: '+' is a letter of base64. */
+static void percent_decode(struct span in, struct buf *out)
+{
+    for (size_t i = 0; i < in.len; i++) {
+        uint8_t byte = in.data[i];
+        if (byte == '%' && hex_decode(&byte, 1, span_cut(in, i + 1, 2)) == 0)
+            i += 2;
+        buf_byte(out, byte);
+    }
+}
+
+static int assemble(struct platform *p, struct collateral *c)
+{
+    struct part_fetch *f = p->parts;
+
+    for (size_t i = 0; i < PARTS; i++)
+        if (!f[i].good)
+            return E_UNAVAILABLE;
+    TRY(collateral_set_tcb_info(c, buf_span(&f[PART_TCB].body), buf_span(&f[PART_TCB].chain)));
+    TRY(collateral_set_qe_identity(c, buf_span(&f[PART_QE].body), buf_span(&f[PART_QE].chain)));
+    buf_take(&c->pck_crl, &f[PART_PCK_CRL].body);
+    buf_take(&c->pck_crl_chain, &f[PART_PCK_CRL].chain);
+    buf_take(&c->root_crl, &f[PART_ROOT_CRL].body);
+    return 0;
+}
+
+/* Never by something older, which the service may still give while it is being changed. */
+static bool is_newer(const struct shared_collateral *c, const struct shared_collateral *old)
+{
+    return !old || (c->issued_s > old->issued_s && c->evaluation >= old->evaluation);
+}
+
+static bool is_usable(const struct shared_collateral *c)
+{
+    return c && wall_s() < c->until_s;
+}
+
+/* What has not ended goes first; what has, still says more than nothing. */
+static struct shared_collateral *pick(const struct platform *p, bool stapled)
+{
+    struct shared_collateral *imported = bundle_find(p->all, &p->of);
+
+    if (is_usable(p->have))
+        return p->have;
+    if (is_usable(imported))
+        return imported;
+    if (stapled)
+        return NULL;
+    return p->have ? p->have : imported;
+}
+
+static void answer_waiting(struct platform *p)
+{
+    struct list batch, *it;
+
+    list_init(&batch);
+    while ((it = list_pop(&p->waiting)))
+        list_push(&batch, it);
+    while ((it = list_pop(&batch))) {
+        struct waiting *w = CONTAINER(it, struct waiting, link);
+        struct shared_collateral *c = pick(p, w->stapled);
+        collateral_fn *fn = w->fn;
+        void *arg = w->arg;
+        free(w);
+        fn(arg, c ? shared_ref(c) : NULL);
+    }
+}
+
+static void complain(const struct platform *p)
+{
+    const uint64_t now = wall_s();
+    const bool ending = p->have && p->have->until_s < now + ALARM_S;
+
+    log_event(ending ? LOG_ERROR : LOG_WARN, "collateral_unfetched",
+              "platform=%s status=%u,%u,%u,%u days_left=%llu", p->key, p->parts[0].status,
+              p->parts[1].status, p->parts[2].status, p->parts[3].status,
+              (unsigned long long)(is_usable(p->have) ? (p->have->until_s - now) / DAY_S : 0));
+}
+
+static void fetch_end(struct platform *p)
+{
+    AUTO(collateral_fini) struct collateral c = {0};
+    struct shared_collateral *shared = assemble(p, &c) == 0 ? shared_of(&c, true) : NULL;
+
+    if (!shared)
+        complain(p);
+    for (size_t i = 0; i < PARTS; i++) {
+        buf_fini(&p->parts[i].body);
+        buf_fini(&p->parts[i].chain);
+    }
+    if (shared && is_newer(shared, p->have)) {
+        shared_collateral_unref(p->have);
+        p->have = shared_ref(shared);
+        keep_on_disk(p);
+        log_event(LOG_INFO, "collateral_fetched", "platform=%s evaluation=%lld", p->key,
+                  (long long)shared->evaluation);
+    }
+    shared_collateral_unref(shared);
+    answer_waiting(p);
+}
+
+static void part_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
+{
+    struct part_fetch *f = arg;
+
+    (void)t;
+    (void)type;
+    f->status = status;
+}
+
+static void part_data(void *arg, struct http_transfer *t, struct span bytes)
+{
+    struct part_fetch *f = arg;
+
+    (void)t;
+    if (f->body.len + bytes.len <= BODY_MAX)
+        buf_append(&f->body, bytes);
+    else
+        f->status = 0; /* no such answer is that long */
+}
+
+static void part_done(void *arg, struct http_transfer *t, int error)
+{
+    struct part_fetch *f = arg;
+    struct platform *p = f->platform;
+    const char *header = chain_headers[f - p->parts];
+
+    f->transfer = NULL;
+    f->good = error == 0 && f->status == 200;
+    if (f->good && header)
+        percent_decode(http_transfer_field(t, header), &f->chain);
+    if (--p->running == 0)
+        fetch_end(p);
+}
+
+static const struct http_transfer_events part_events = {
+    .head = part_head,
+    .data = part_data,
+    .done = part_done,
+};
+
+static void fetch_begin(struct platform *p)
+{
+    p->tried_ms = loop_now(p->all->loop);
+    for (size_t i = 0; i < PARTS; i++) {
+        AUTO(buf_fini) struct buf url = {0};
+        struct part_fetch *f = &p->parts[i];
+        part_url(p, (enum part)i, &url);
+        const struct http_fetch fetch = {
+            .url = buf_cstr(&url), .method = "GET", .total_ms = FETCH_MS, .silent_ms = FETCH_MS};
+        f->platform = p;
+        f->status = 0;
+        f->good = false;
+        if (http_client_start(p->all->client, &fetch, &part_events, f, &f->transfer) == 0)
+            p->running++;
+    }
+}
+
+/* At half of its life, or when there is none; not again within a minute. */
+static bool is_due(const struct platform *p)
+{
+    const struct shared_collateral *c = p->have;
+
+    if (!p->all->client || p->all->stopped || p->running > 0 ||
+        (p->tried_ms > 0 && loop_now(p->all->loop) - p->tried_ms < RETRY_MS))
+        return false;
+    return !c || wall_s() > c->issued_s + (c->until_s - c->issued_s) / 2;
+}
+
+/* ---- Asking ---- */
+
+static struct platform *platform_get(struct collaterals *all, const struct attest_platform *of)
+{
+    char fmspc[13], key[PLATFORM_KEY_LEN];
+    struct platform *p;
+
+    hex_encode(fmspc, SPAN_OF(of->fmspc));
+    snprintf(key, sizeof(key), "%s-%c", fmspc, of->platform_ca ? 'p' : 'r');
+    p = map_get(&all->platforms, span_str(key));
+    if (p || all->platforms.len >= PLATFORMS_MAX)
+        return p;
+    p = mem_zero(sizeof(*p));
+    p->all = all;
+    p->of = *of;
+    memcpy(p->key, key, sizeof(p->key));
+    list_init(&p->waiting);
+    map_put(&all->platforms, span_str(key), p);
+    return p;
+}
+
+void collaterals_get(struct collaterals *c, const struct attest_platform *platform,
+                     collateral_fn *fn, void *arg)
+{
+    struct platform *p = platform_get(c, platform);
+
+    if (!p) { /* more kinds of machines than there are: a worker makes them up */
+        fn(arg, NULL);
+        return;
+    }
+    look_on_disk(p);
+    if (is_due(p))
+        fetch_begin(p);
+    struct waiting *w = mem_zero(sizeof(*w));
+    w->stapled = platform->stapled;
+    w->fn = fn;
+    w->arg = arg;
+    list_push(&p->waiting, &w->link);
+    if (p->running == 0 || is_usable(p->have))
+        answer_waiting(p);
+}
+
+/* ---- Life ---- */
+
+static char *copy(const char *text)
+{
+    char *out = text && text[0] ? strdup(text) : NULL;
+
+    CHECK(out || !text || !text[0]);
+    return out;
+}
+
+int collaterals_new(struct collaterals **out, struct loop *l, const struct pool_options *o)
+{
+    const bool fetches = o->collateral_url && o->collateral_url[0];
+    const bool imports = o->collateral_bundle && o->collateral_bundle[0];
+    const struct http_client_options options = {.max_connections = CONNECTIONS,
+                                                .connect_ms = FETCH_MS};
+    struct collaterals *c;
+    int error = 0;
+
+    *out = NULL;
+    if (!fetches && !imports)
+        return 0;
+    c = mem_zero(sizeof(*c));
+    c->loop = l;
+    c->url = copy(o->collateral_url);
+    c->root_crl_url = copy(o->root_crl_url);
+    c->folder = copy(o->collateral_cache);
+    if (imports)
+        error = bundle_read(c, o->collateral_bundle);
+    if (error == 0 && fetches)
+        error = http_client_new(&c->client, l, &options);
+    if (error < 0) {
+        collaterals_free(c);
+        return error;
+    }
+    *out = c;
+    return 0;
+}
+
+void collaterals_stop(struct collaterals *c)
+{
+    struct span key;
+    void *value;
+    size_t at = 0;
+
+    if (!c || c->stopped)
+        return;
+    c->stopped = true;
+    while (map_next(&c->platforms, &at, &key, &value)) {
+        struct platform *p = value;
+        for (size_t i = 0; i < PARTS; i++)
+            if (p->parts[i].transfer)
+                http_transfer_cancel(p->parts[i].transfer);
+        p->running = 0;
+        answer_waiting(p);
+    }
+}
+
+static void platform_free(struct platform *p)
+{
+    shared_collateral_unref(p->have);
+    for (size_t i = 0; i < PARTS; i++) {
+        buf_fini(&p->parts[i].body);
+        buf_fini(&p->parts[i].chain);
+    }
+    free(p);
+}
+
+void collaterals_free(struct collaterals *c)
+{
+    struct span key;
+    void *value;
+    size_t at = 0;
+
+    if (!c)
+        return;
+    collaterals_stop(c);
+    if (c->client)
+        http_client_free(c->client);
+    while (map_next(&c->platforms, &at, &key, &value))
+        platform_free(value);
+    map_fini(&c->platforms);
+    for (size_t i = 0; i < c->bundle_count; i++)
+        shared_collateral_unref(c->bundle[i]);
+    free(c->bundle);
+    free(c->url);
+    free(c->root_crl_url);
+    free(c->folder);
+    free(c);
+}
