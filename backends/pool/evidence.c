@@ -63,6 +63,7 @@ void evidence_keep(struct pool *p, const struct pool_worker *w)
 
     memcpy(e->keyset, w->keyset.digest, SHA256_LEN);
     memcpy(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN);
+    memcpy(e->payout, w->keyset.payout, sizeof(e->payout));
     e->not_after_s = w->keyset.not_after;
     buf_append(&e->document, buf_span(&w->document));
     p->evidence_bytes += e->document.len;
@@ -88,6 +89,29 @@ int pool_document(struct pool *p, const uint8_t kfp[static KFP_LEN], struct span
         return E_NOT_FOUND;
     *out = buf_span(&e->document);
     return 0;
+}
+
+static bool has_key(uint8_t keys[][ED25519_KEY_LEN], size_t count, const uint8_t *key)
+{
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(keys[i], key, ED25519_KEY_LEN) == 0)
+            return true;
+    return false;
+}
+
+size_t evidence_receipt_keys(const struct pool_worker *w,
+                             uint8_t out[static RECEIPT_KEYS_MAX][ED25519_KEY_LEN])
+{
+    struct list *newest = &w->pool->evidence_order;
+    size_t count = 1;
+
+    memcpy(out[0], w->keyset.receipt_key, ED25519_KEY_LEN);
+    for (struct list *it = newest->prev; it != newest && count < RECEIPT_KEYS_MAX; it = it->prev) {
+        const struct evidence *e = CONTAINER(it, struct evidence, link);
+        if (strcmp(e->payout, w->keyset.payout) == 0 && !has_key(out, count, e->receipt_key))
+            memcpy(out[count++], e->receipt_key, ED25519_KEY_LEN);
+    }
+    return count;
 }
 
 /* ---- Who holds a key ---- */

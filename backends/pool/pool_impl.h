@@ -187,9 +187,15 @@ void link_judge_again(struct pool_worker *w);
 struct evidence {
     struct list link;
     uint8_t kfp[KFP_LEN], keyset[SHA256_LEN], receipt_key[ED25519_KEY_LEN];
+    char payout[sizeof(((struct keyset *)0)->payout)];
     uint64_t not_after_s;
     struct buf document;
 };
+/* Keys that the owner's workers sign records with, or signed with before they were started again:
+ * w's own first. Returns how many. */
+enum { RECEIPT_KEYS_MAX = 32 };
+size_t evidence_receipt_keys(const struct pool_worker *w,
+                             uint8_t out[static RECEIPT_KEYS_MAX][ED25519_KEY_LEN]);
 void evidence_keep(struct pool *p, const struct pool_worker *w);
 const struct evidence *evidence_of(const struct pool *p, const uint8_t kfp[static KFP_LEN]);
 void evidence_fini(struct pool *p);

@@ -15,7 +15,8 @@ enum { USAGE_MAX = 4 * 1024 * 1024, PAGES_MAX = 100, PAGE_RECORDS = 1000, TOLD_M
 struct page_job {
     struct offload_job job;
     struct pool_worker *worker;
-    uint8_t key[ED25519_KEY_LEN];
+    uint8_t keys[RECEIPT_KEYS_MAX][ED25519_KEY_LEN]; /* that may have signed */
+    size_t key_count;
     struct buf body;
     json_t *doc; /* owns the texts of the records */
     struct page_record {
@@ -32,7 +33,18 @@ static void records_ask(struct pool_worker *w, int64_t after);
 
 /* ---- Reading ---- */
 
-static void record_read(struct page_job *j, const struct ed25519 *key, const json_t *item)
+/* By the key that it names; its worker may have been started again since. */
+static int record_verify(const struct page_job *j, struct ed25519 *const *keys, struct span jws,
+                         struct usage_record *out)
+{
+    int error = E_AUTH;
+
+    for (size_t i = 0; i < j->key_count && error < 0; i++)
+        error = keys[i] ? usage_record_verify(out, keys[i], jws) : E_AUTH;
+    return error;
+}
+
+static void record_read(struct page_job *j, struct ed25519 *const *keys, const json_t *item)
 {
     struct usage_record u;
     struct span jws;
@@ -41,7 +53,7 @@ static void record_read(struct page_job *j, const struct ed25519 *key, const jso
     if (json_obj_int(item, "seq", j->last + 1, INT64_MAX, &seq) < 0)
         return;
     j->last = seq;
-    if (json_obj_string(item, "jws", &jws) < 0 || usage_record_verify(&u, key, jws) < 0)
+    if (json_obj_string(item, "jws", &jws) < 0 || record_verify(j, keys, jws, &u) < 0)
         return;
     struct page_record *r = &j->records[j->count++];
     memcpy(r->call, u.call, sizeof(r->call));
@@ -53,17 +65,21 @@ static void record_read(struct page_job *j, const struct ed25519 *key, const jso
 static void page_work(struct offload_job *job)
 {
     struct page_job *j = CONTAINER(job, struct page_job, job);
-    AUTO(ed25519_free) struct ed25519 *key = NULL;
+    struct ed25519 *keys[RECEIPT_KEYS_MAX] = {NULL};
     int64_t before = j->last;
     const json_t *item;
     size_t i;
 
-    if (ed25519_from_public(&key, SPAN_OF(j->key)) < 0 ||
-        json_read(buf_span(&j->body), &j->doc) < 0)
+    if (json_read(buf_span(&j->body), &j->doc) < 0)
         return;
+    for (i = 0; i < j->key_count; i++)
+        if (ed25519_from_public(&keys[i], SPAN_OF(j->keys[i])) < 0)
+            keys[i] = NULL;
     json_array_foreach(json_object_get(j->doc, "records"), i, item)
         if (i < PAGE_RECORDS)
-            record_read(j, key, item);
+            record_read(j, keys, item);
+    for (i = 0; i < j->key_count; i++)
+        ed25519_free(keys[i]);
     j->more = json_is_true(json_object_get(j->doc, "more")) && j->last > before;
 }
 
@@ -123,7 +139,7 @@ static void page_fetched(struct pool_worker *w, const struct link_answer *a)
     j->job = (struct offload_job){.work = page_work, .done = page_done};
     j->worker = pool_worker_ref(w);
     j->last = w->fetch_after;
-    memcpy(j->key, w->keyset.receipt_key, sizeof(j->key));
+    j->key_count = evidence_receipt_keys(w, j->keys);
     buf_append(&j->body, a->body);
     if (offload_submit(w->pool->offload, &j->job) < 0)
         page_done(&j->job); /* nothing was read */

@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("h2")
 pytest.importorskip("cryptography")
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
+
 from stack import chat, wait_for  # noqa: E402
 from test_wire import World, world  # noqa: E402, F401
 from tunnel_peer import Sealed, b64u, bhttp_request, jws  # noqa: E402
@@ -509,3 +511,17 @@ def test_nothing_of_the_text_is_in_the_gateways_log(there):
     canary = "CANARY" + os.urandom(8).hex()
     assert there.client.chat(canary, stream=True).sealed.complete
     assert canary not in there.gateway.log_text and canary.encode() not in there.w.text
+
+
+def test_a_record_from_before_its_worker_was_started_again_is_verified_by_the_key_of_that_time(there):
+    assert there.client.chat(stream=True).sealed.complete
+    old = there.w
+    record = {**old.calls[-1].record(), "call": "ab" * 16}
+    old.close()
+    fresh = there.peer(name="again", dial=False)
+    fresh.records = [old.sign(record), fresh.sign({**record, "call": "cd" * 16}), old.sign({**record, "call": "ef" * 16}, key=Ed25519PrivateKey.generate())]
+    fresh.dial()
+    wait_for(lambda: len(fresh.acks) >= 2, "the acknowledgements")
+    time.sleep(0.3)
+    assert {a["call"]: a["result"] for a in fresh.acks} == {"ab" * 16: "settled", "cd" * 16: "settled"}
+
