@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make run`: a whole stack on this machine: Redis, a real engine with a real model, workers and the gateway.
+"""`make run`: a whole stack on this machine: Redis, a real engine with a real model, workers, the gateway and the client.
 
 Everything listens on loopback and keeps its state below .run/. Stays in the foreground; Ctrl-C, SIGTERM or the death of any part
 stops every process it started. A guard process does the same should this one be killed.
@@ -262,7 +262,7 @@ class Stack:
         self.lock_file.flush()
 
     def remove_run_files(self):
-        for path in [self.path("env")] + [self.worker_socket(i) for i in range(self.args.workers)]:
+        for path in [self.path("env"), self.tee_socket()] + [self.worker_socket(i) for i in range(self.args.workers)]:
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -279,17 +279,23 @@ class Stack:
     def worker_socket(self, i):
         return os.path.join(self.sockets or self.state, f"{worker_name(i)}.sock")
 
+    def tee_socket(self):
+        return os.path.join(self.sockets or self.state, "tee.sock")
+
     # -- starting --
-    def ctl(self, *args):
-        """Runs cocoonctl on this stack; its output."""
+    def once(self, program, *args):
+        """Runs one of our programs to its end; its output."""
         env = {**os.environ, "REDIS_URL": self.redis_url, "COCOON_KEYS_FILE": self.path("keys.json")}
-        done = subprocess.run([os.path.join(self.args.bin, "cocoonctl"), *args], cwd=ROOT, env=env, text=True, timeout=30,
+        done = subprocess.run([os.path.join(self.args.bin, program), *args], cwd=ROOT, env=env, text=True, timeout=30,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         if self.signal is not None:
             raise Stopped()
         if done.returncode:
-            raise Failure(f"cocoonctl {' '.join(args[:2])} failed:\n    {(done.stderr or done.stdout).strip()}")
+            raise Failure(f"{program} {' '.join(args[:2])} failed:\n    {(done.stderr or done.stdout).strip()}")
         return done.stdout.strip()
+
+    def ctl(self, *args):
+        return self.once("cocoonctl", *args)
 
     def start(self, name, argv, **kw):
         part = Part(name, argv, self.path("log", name + ".log"), self.guard, **kw)
@@ -298,7 +304,7 @@ class Stack:
 
     def choose_ports(self):
         held = []
-        wanted = {"redis": 6379, "engine": 8081, "api": 8080, "admin": 9090, "tunnel": 8443}
+        wanted = {"redis": 6379, "engine": 8081, "api": 8080, "admin": 9090, "tunnel": 8443, "client": 10000}
         self.port = {name: free_port(port, held) for name, port in wanted.items()}
         busy = [str(wanted[n]) for n in wanted if self.port[n] != wanted[n]]
         for s in held:
@@ -307,6 +313,7 @@ class Stack:
             say("ports", "busy", ", ".join(busy) + ": free ones are taken instead")
         self.redis_url = f"redis://127.0.0.1:{self.port['redis']}"
         self.base_url = f"http://127.0.0.1:{self.port['api']}/v1"
+        self.client_url = f"http://127.0.0.1:{self.port['client']}/v1"
 
     def start_redis(self):
         return self.start("redis", ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port["redis"]), "--save", "",
@@ -336,7 +343,8 @@ redis:
   url: {self.redis_url}
 cluster_secret_file: operator/cluster.secret
 attestation:
-  accept_insecure_dev: true
+  policy: tee/policy.json
+  release_keys: ["{self.release_key}"]
 timeouts:
   drain_ms: 2000
 """)
@@ -360,11 +368,37 @@ models:
 engine:
   url: http://127.0.0.1:{self.port['engine']}
   kind: llamacpp
-attestation: insecure-dev
+quote_provider: {json.dumps('socket:' + self.tee_socket())}
+collateral_file: tee/collateral.json
+event_log_file: tee/event_log.bin
 max_requests: {max(1, SLOTS // self.args.workers)}
 drain_ms: 2000
 """)
         return self.start(worker_name(i), [os.path.join(self.args.bin, "cocoon-worker"), "--config", config])
+
+    def make_evidence(self):
+        """The root, collateral and signed policy of development's evidence; its seed is made once, kept."""
+        os.makedirs(self.path("tee"), mode=0o700, exist_ok=True)
+        self.once("cocoon-devtee", "init", "--seed-file", self.path("tee", "seed"), "--out", self.path("tee"))
+        with open(self.path("tee", "release.pub")) as f:
+            self.release_key = f.read().strip()
+
+    def start_tee(self):
+        argv = [os.path.join(self.args.bin, "cocoon-devtee"), "serve", "--seed-file", self.path("tee", "seed"), "--socket",
+                self.tee_socket()]
+        return self.start("tee", argv)
+
+    def start_client(self):
+        config = self.write("client.yaml", f"""\
+# Written by scripts/run.py at each start.
+listen: 127.0.0.1:{self.port['client']}
+gateway: http://127.0.0.1:{self.port['api']}
+policy: tee/policy.json
+release_keys: ["{self.release_key}"]
+insecure_dev: true
+key_file: client.key
+""")
+        return self.start("client", [os.path.join(self.args.bin, "cocoon-client"), "--config", config])
 
     def make_operator(self):
         """The operator's certificates and secrets: made once, kept."""
@@ -390,9 +424,12 @@ drain_ms: 2000
         engine = self.start_engine()
         redis = self.start_redis()
         self.make_operator()
+        self.make_evidence()
+        tee = self.start_tee()
         self.until(redis, "ready", self.redis_missing, deadline)
         say("redis", "ready", f"127.0.0.1:{self.port['redis']}", redis.seconds)
         self.make_key()
+        self.until(tee, "ready", lambda: None if os.path.exists(self.tee_socket()) else "no socket", deadline)
         gateway = self.start_gateway()
         workers = [self.start_worker(i) for i in range(self.args.workers)]
         self.until(engine, "ready", self.engine_missing, deadline)
@@ -402,11 +439,18 @@ drain_ms: 2000
             say(worker.name, "connected", f"gateway 127.0.0.1:{self.port['tunnel']}, attestation insecure-dev", worker.seconds)
         self.until(gateway, "ready", lambda: readiness(f"127.0.0.1:{self.port['admin']}"), deadline)
         say("gateway", "ready", self.base_url, gateway.seconds)
+        client = self.start_client()
+        self.until(client, "ready", self.client_missing, deadline)
+        say("client", "ready", self.client_url, client.seconds)
 
     def remove_stale_sockets(self):
         for i in range(self.args.workers):
             if os.path.exists(self.worker_socket(i)):
                 os.unlink(self.worker_socket(i))
+
+    def client_missing(self):
+        status, text = probe(f"127.0.0.1:{self.port['client']}", "/v1/nothing")
+        return None if status == 404 else text or f"status {status}"
 
     def redis_missing(self):
         try:
@@ -422,13 +466,13 @@ drain_ms: 2000
         return None if status == 200 else text
 
     # -- the proof, and what the user needs --
-    def chat(self):
+    def chat(self, mode, base_url):
         """One real chat through the whole chain, on a thread so that signals and deaths are noticed meanwhile."""
         result = []
 
         def ask():
             try:
-                result.append(complete(self.base_url, self.key))
+                result.append(complete(base_url, self.key))
             except Exception as e:
                 result.append(e)
 
@@ -439,19 +483,20 @@ drain_ms: 2000
             self.wait(0.02)
         if isinstance(result[0], Exception):
             raise Failure(f"the chat through the whole chain failed: {result[0]}")
-        say("asked", "", QUESTION)
-        say("answer", "", result[0], time.monotonic() - started)
+        say("answer", mode, result[0], time.monotonic() - started)
 
     def write_env(self):
         values = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.key, "REDIS_URL": self.redis_url,
                   "GATEWAY_ADMIN_URL": f"http://127.0.0.1:{self.port['admin']}", "COCOON_KEYS_FILE": self.path("keys.json"),
-                  "COCOON_WORKER_ADMIN": "unix:" + self.worker_socket(0)}
+                  "COCOON_WORKER_ADMIN": "unix:" + self.worker_socket(0),
+                  "COCOON_CLIENT_BASE_URL": self.client_url}
         self.write("env", "".join(f"{k}={shlex.quote(v)}\n" for k, v in values.items()))
 
     def print_usage(self):
         print(f"""
   OPENAI_BASE_URL={self.base_url}
   OPENAI_API_KEY={self.key}
+  COCOON_CLIENT_BASE_URL={self.client_url}   the same API, encrypted end to end
 
   curl {self.base_url}/chat/completions -H 'Content-Type: application/json' -H 'Authorization: Bearer {self.key}' \\
     -d '{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
@@ -469,7 +514,9 @@ Ctrl-C stops everything.""", flush=True)
         code = 0
         try:
             self.start_all()
-            self.chat()
+            say("asked", "", QUESTION)
+            self.chat("sealed", self.base_url)
+            self.chat("end to end", self.client_url)
             self.write_env()
             self.print_usage()
             while True:
@@ -485,7 +532,7 @@ Ctrl-C stops everything.""", flush=True)
 
     def stop(self):
         """In the order of a request's way, so that each can finish what it has; a second Ctrl-C does not wait."""
-        order = sorted(self.parts, key=lambda p: ("gateway", "worker", "engine", "redis").index(p.name.split("-")[0]))
+        order = sorted(self.parts, key=lambda p: ("client", "gateway", "worker", "tee", "engine", "redis").index(p.name.split("-")[0]))
         self.signal = None
         for part in order:
             send(part.pidfd, signal.SIGTERM)
@@ -535,7 +582,7 @@ def main():
     args.bin = os.path.abspath(args.bin)
     if not 1 <= args.workers <= SLOTS:
         a.error(f"--workers is 1 to {SLOTS}")
-    for tool in ("cocoon-gateway", "cocoon-worker", "cocoonctl"):
+    for tool in ("cocoon-gateway", "cocoon-worker", "cocoon-client", "cocoon-devtee", "cocoonctl"):
         if not os.access(os.path.join(args.bin, tool), os.X_OK):
             sys.exit(f"run: {os.path.join(args.bin, tool)} is not built; run: make")
     if not shutil.which("redis-server"):

@@ -108,10 +108,12 @@ def run(tmp_path):
 def test_it_serves_and_stops_and_starts_again_with_the_same_key(run):
     run.start().ready()
     env = run.env
-    assert set(env) == {"OPENAI_BASE_URL", "OPENAI_API_KEY", "REDIS_URL", "GATEWAY_ADMIN_URL", "COCOON_KEYS_FILE", "COCOON_WORKER_ADMIN"}
+    assert set(env) == {"OPENAI_BASE_URL", "OPENAI_API_KEY", "REDIS_URL", "GATEWAY_ADMIN_URL", "COCOON_KEYS_FILE", "COCOON_WORKER_ADMIN",
+                        "COCOON_CLIENT_BASE_URL"}
     assert stat.S_IMODE(os.stat(run.path("env")).st_mode) == 0o600
     text = run.text
-    for line in (r"engine +loading", r"engine +ready", r"redis +ready", r"worker +connected", r"gateway +ready", r"answer .*Paris"):
+    for line in (r"engine +loading", r"engine +ready", r"redis +ready", r"worker +connected", r"gateway +ready", r"client +ready",
+                 r"answer +sealed .*Paris", r"answer +end to end .*Paris"):
         assert re.search(line, text), text
     assert f"OPENAI_API_KEY={env['OPENAI_API_KEY']}" in text and "curl " in text
 
@@ -119,6 +121,10 @@ def test_it_serves_and_stops_and_starts_again_with_the_same_key(run):
     answer = client.chat.completions.create(model="smollm2-135m-instruct", temperature=0, max_tokens=20,
                                             messages=[{"role": "user", "content": "What is the capital of France?"}])
     assert "Paris" in answer.choices[0].message.content
+    client = openai.OpenAI(base_url=env["COCOON_CLIENT_BASE_URL"], api_key=env["OPENAI_API_KEY"], max_retries=0)
+    raw = client.chat.completions.with_raw_response.create(model="smollm2-135m-instruct", temperature=0, max_tokens=20,
+                                                           messages=[{"role": "user", "content": "What is the capital of France?"}])
+    assert "Paris" in raw.parse().choices[0].message.content and raw.headers["cocoon-privacy"] == "end-to-end"
     listed = subprocess.run([os.path.join(BIN, "cocoonctl"), "keys", "list"], env={**os.environ, **env}, capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
     assert env["OPENAI_API_KEY"] not in listed.stdout
@@ -141,7 +147,7 @@ def test_it_serves_and_stops_and_starts_again_with_the_same_key(run):
 
 def test_busy_ports_make_it_take_others(run):
     taken = []
-    for port in (8080, 9090, 8443, 6379, 8081):
+    for port in (8080, 9090, 8443, 6379, 8081, 10000):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
