@@ -38,6 +38,9 @@ static int cert_take(struct x509_cert **out, struct buf *der)
         ERR_clear_error();
         return E_INVALID;
     }
+    /* OpenSSL decodes the extensions at first use: now, so that threads may share what is read. */
+    (void)X509_check_purpose(cert->x, -1, 0);
+    ERR_clear_error();
     TRY(asn1_time_read(X509_get0_notBefore(cert->x), &cert->not_before));
     TRY(asn1_time_read(X509_get0_notAfter(cert->x), &cert->not_after));
     *out = cert;

@@ -785,7 +785,7 @@ static void a_slow_upload_is_not_silence(void **state)
 
     memset(buf_reserve(&body, 24 << 20), 'x', 24 << 20);
     body.len = 24 << 20;
-    start_with(w, &a, (struct http_fetch){.method = "POST", .take_body = &body, .silent_ms = 150});
+    start_with(w, &a, (struct http_fetch){.method = "POST", .take_body = &body, .silent_ms = 300});
     int fd = serve(w, 0);
     for (size_t got = 0; got < 24 << 20;) {
         run_for(w, 20);
