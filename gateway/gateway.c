@@ -226,6 +226,7 @@ int gateway_start(struct gateway *g)
     const struct gateway_config *s = gateway_settings(g);
     int error;
 
+    g->started = config_ref(g->config);
     list_init(&g->calls);
     list_init(&g->queue);
     failures_init(&g->public_calls, (unsigned)s->public_per_minute);
@@ -376,5 +377,6 @@ void gateway_stop(struct gateway *g)
     trust_free(g->trust);
     failures_fini(&g->public_calls);
     config_unref(g->config);
+    config_unref(g->started);
     explicit_bzero(g->cluster_secret, sizeof(g->cluster_secret));
 }

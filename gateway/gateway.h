@@ -19,6 +19,7 @@ struct trust;
 struct gateway {
     const char *config_file;
     struct config_snapshot *config;
+    struct config_snapshot *started; /* kept: what needs a restart points into it */
     struct loop *loop;
     struct offload *offload;
     struct redis *redis;

@@ -152,6 +152,16 @@ def test_a_reload_takes_what_is_good(trio):
         assert raw.ask("POST", CHAT, body).status == 200
 
 
+def test_what_a_reload_cannot_change_stays(trio):
+    gateway, keys = trio.gateways[0], trio.redis.client
+    gateway.reload(**{"tunnel.public": "gateway.test:1"})  # told at the start: to the registry and to workers
+    gateway.wait_log("event=reloaded", 3)
+    keys.delete("gw:gateway")
+    assert json.loads(wait_for(lambda: keys.get("gw:gateway"), "the registry is written again", 8))["tunnel"] == gateway.tunnel
+    trio.worker()
+    trio.wait_ready()
+
+
 @pytest.mark.parametrize("change", [{"limits.body_bytes": "many"}, {"limits.bdy_bytes": 5000}, {"limits.body_bytes": -1}],
                          ids=["type", "name", "range"])
 def test_a_bad_reload_changes_nothing(trio, change):
