@@ -144,6 +144,8 @@ def memory_holds(pid, *needles):
             if not rights.startswith("rw") or "[vvar" in line:
                 continue
             begin, end = (int(x, 16) for x in span.split("-"))
+            if end - begin > 1 << 32:
+                continue  # a sanitizer's shadow
             try:
                 memory.seek(begin)
                 data = memory.read(end - begin)
