@@ -292,16 +292,11 @@ const char *setting_engine_kind(const char *text)
                : "must be auto, llamacpp, vllm, sglang or generic";
 }
 
-const char *setting_attestation(const char *text)
-{
-    return ONE_OF(text, "insecure-dev") ? NULL : "must be insecure-dev";
-}
-
 const char *setting_quote_provider(const char *text)
 {
     const struct span s = span_str(text);
 
-    if (ONE_OF(text, "", "none", "tsm"))
+    if (ONE_OF(text, "none", "tsm"))
         return NULL;
     return span_starts(s, SPAN("socket:/")) && s.len > 8 && s.len < 107
                ? NULL

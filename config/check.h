@@ -28,8 +28,7 @@ const char *setting_payout(const char *text);
 const char *setting_hours(const char *text);
 const char *setting_log_level(const char *text);
 const char *setting_engine_kind(const char *text);
-const char *setting_attestation(const char *text);
-/* "", "none", "tsm", "socket:/path". */
+/* "none", "tsm", "socket:/path". */
 const char *setting_quote_provider(const char *text);
 const char *setting_gpu(const char *text);
 const char *setting_endpoint(const char *text);

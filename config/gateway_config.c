@@ -47,8 +47,6 @@ static const struct config_field fields[] = {
          "64 hex digits shared by the operator's gateways"),
     TEXT("instance", instance, "", setting_label, "name of this instance; empty: host and port"),
     TEXT("log_level", log_level, "info", setting_log_level, "debug, info, warn or error"),
-    FLAG("attestation.accept_insecure_dev", accept_insecure_dev, "false",
-         "accept empty quotes where no policy is set: development only"),
     FLAG("attestation.accept_unattested", accept_unattested, "false",
          "accept workers that say they have no evidence; never with a production policy"),
     PATH("attestation.policy", policy, "", "which evidence is accepted; its signature in FILE.sig"),

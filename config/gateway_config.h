@@ -17,8 +17,8 @@ struct gateway_config {
         *cluster_secret_file; /* 32 bytes as 64 hex digits, shared by the operator's gateways */
     const char *instance;     /* name of this instance; "" = host name and port */
     const char *log_level;    /* debug info warn error */
-    bool accept_insecure_dev, accept_unattested; /* attestation.… */
-    const char *policy, *trust_state;            /* "": none; "": beside the policy */
+    bool accept_unattested;   /* attestation.… */
+    const char *policy, *trust_state; /* "": none; "": beside the policy */
     struct config_strings release_keys;
     const char *collateral_url, *root_crl_url, *collateral_cache, *collateral_bundle;
     struct config_strings cors_origins;    /* "*" or origins */

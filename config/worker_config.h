@@ -27,8 +27,7 @@ struct worker_config {
     struct config_list models;    /* struct worker_model */
     const char *engine_url;       /* http://127.0.0.1:port or unix:/path: loopback only */
     const char *engine_kind;      /* auto llamacpp vllm sglang generic */
-    const char *attestation;      /* insecure-dev; read only where quote_provider is "" */
-    const char *quote_provider;   /* "", none, tsm or socket:/path */
+    const char *quote_provider;   /* none, tsm or socket:/path */
     const char *gpu;              /* none or nvidia-cc */
     const char *collateral_file;  /* stapled to attestation documents; "": none */
     const char *event_log_file;   /* the same */

@@ -104,11 +104,10 @@ static void page_status_json(struct gateway *g, struct buf *out)
                (unsigned long long)(clock_mono_ms() - g->started_ms) / 1000,
                unready ? "false" : "true", unready ? unready : "");
     buf_printf(out,
-               "\"accept_insecure_dev\":%s,\"redis\":%s,\"calls\":%zu,\"queue\":%zu,"
+               "\"environment\":\"%s\",\"redis\":%s,\"calls\":%zu,\"queue\":%zu,"
                "\"connections\":%zu,\"workers\":[",
-               gateway_settings(g)->accept_insecure_dev ? "true" : "false",
-               redis_up(g->redis) ? "true" : "false", g->call_count, g->queue_count,
-               http_server_connections(g->api));
+               trust_is_dev(g) ? "dev" : "production", redis_up(g->redis) ? "true" : "false",
+               g->call_count, g->queue_count, http_server_connections(g->api));
     pool_each(g->pool, worker_row, &p);
     buf_printf(out, "],\"workers_ready\":%zu}\n", p.ready);
 }
@@ -133,9 +132,10 @@ static void page_status(struct gateway *g, struct buf *out)
         "<h1>Cocoon gateway %s</h1><p>Version %s (%s), %s%s.</p>\n",
         g->instance, cocoon_version, cocoon_commit, unready ? "not ready: " : "ready",
         unready ? unready : "");
-    if (gateway_settings(g)->accept_insecure_dev)
-        buf_append_str(out, "<p><strong>Accepts insecure-dev workers: nothing here is "
-                            "confidential.</strong></p>\n");
+    if (trust_is_dev(g))
+        buf_append_str(out,
+                       "<p><strong>Accepts workers without evidence of hardware: nothing here is "
+                       "confidential.</strong></p>\n");
     buf_printf(out, "<p>%zu calls, %zu queued, %zu connections; Redis %s.</p>\n", g->call_count,
                g->queue_count, http_server_connections(g->api), redis_up(g->redis) ? "up" : "away");
     buf_append_str(out,

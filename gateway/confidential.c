@@ -7,11 +7,6 @@
 
 enum { LIST_MAX = 16, TTL_S = 30 };
 
-static const struct gateway_config *settings(const struct call *c)
-{
-    return gateway_settings(c->gateway);
-}
-
 static void refuse(struct call *c, const struct api_error *e, const char *arg)
 {
     api_fault_set(&c->fault, e, NULL, arg);
@@ -118,13 +113,13 @@ static void model_write(void *arg, const struct pool_model_view *v)
 void confidential_status(struct call *c)
 {
     const struct attest_policy *p = trust_policy(c->gateway->trust);
-    bool dev = p ? !attest_policy_production(p) : settings(c)->accept_insecure_dev;
     struct buf body = {0};
 
     buf_printf(&body,
                "{\"modes\":[\"sealed\",\"end-to-end\"],\"environment\":\"%s\","
                "\"policy_sequence\":%llu,\"models\":[",
-               dev ? "dev" : "production", (unsigned long long)(p ? attest_policy_sequence(p) : 0));
+               trust_is_dev(c->gateway) ? "dev" : "production",
+               (unsigned long long)(p ? attest_policy_sequence(p) : 0));
     pool_models_each(c->gateway->pool, model_write, &body);
     buf_append_str(&body, "]}");
     reply_whole(c, 200, "application/json", &body);

@@ -124,7 +124,6 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
         .tunnel_chain = s->tunnel_chain,
         .tunnel_key = s->tunnel_key,
         .tunnel_public = s->tunnel_public[0] ? s->tunnel_public : s->tunnel_listen,
-        .accept_insecure_dev = s->accept_insecure_dev,
         .attest_every_ms = (uint64_t)s->attest_every_ms,
         .collateral_url = s->collateral_url,
         .root_crl_url = s->root_crl_url,
@@ -216,9 +215,8 @@ static void announce(struct gateway *g, const struct gateway_config *s)
     net_addr_text(&a, tunnel, sizeof(tunnel));
     log_event(LOG_INFO, "listening", "api=%s tunnel=%s admin=%s instance=%s", api, tunnel, s->admin,
               g->instance);
-    if (s->accept_insecure_dev)
-        log_event(LOG_WARN, "insecure_dev",
-                  "note=workers-without-attestation-are-accepted-nothing-here-is-confidential");
+    if (trust_is_dev(g))
+        log_event(LOG_WARN, "insecure_dev", "note=nothing-here-is-confidential");
 }
 
 int gateway_start(struct gateway *g)

@@ -35,6 +35,13 @@ const struct attest_policy *trust_policy(const struct trust *t)
     return t ? t->policy : NULL;
 }
 
+bool trust_is_dev(const struct gateway *g)
+{
+    const struct attest_policy *p = trust_policy(g->trust);
+
+    return p ? !attest_policy_production(p) : gateway_settings(g)->accept_unattested;
+}
+
 /* ---- State ---- */
 
 static int complain(const char *file, char why[static TRUST_WHY_LEN])
@@ -190,9 +197,7 @@ int trust_load(struct gateway *g, const struct gateway_config *s, char why[stati
     TRY(policy_load(g->trust, s, &p, why));
     attest_policy_unref(g->trust->policy);
     g->trust->policy = p;
-    const struct pool_trust trust = {.policy = p,
-                                     .accept_unattested = s->accept_unattested,
-                                     .accept_insecure_dev = s->accept_insecure_dev};
+    const struct pool_trust trust = {.policy = p, .accept_unattested = s->accept_unattested};
     pool_set_floor(g->pool, &g->trust->floor, floor_raised, g);
     pool_set_trust(g->pool, &trust);
     if (p)

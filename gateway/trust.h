@@ -16,5 +16,8 @@ MUST_CHECK int trust_load(struct gateway *g, const struct gateway_config *s,
 void trust_free(struct trust *t);
 /* NULL: none is loaded. */
 const struct attest_policy *trust_policy(const struct trust *t);
+/* Workers without evidence of hardware are accepted: by a policy for development, or without one.
+ */
+bool trust_is_dev(const struct gateway *g);
 
 #endif

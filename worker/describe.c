@@ -89,20 +89,12 @@ static void ask_evidence(struct exchange *x, const uint8_t nonce[static ATTEST_N
 
 void describe_attestation(struct exchange *x)
 {
-    AUTO(buf_fini) struct buf body = {0};
     uint8_t nonce[ATTEST_NONCE_LEN];
 
-    if (hex_decode(nonce, sizeof(nonce), exchange_query(x, "nonce")) < 0) {
+    if (hex_decode(nonce, sizeof(nonce), exchange_query(x, "nonce")) < 0)
         exchange_problem(x, &problem_bad_request);
-        return;
-    }
-    if (x->worker->identity.source.kind != QUOTE_UNSET) {
+    else
         ask_evidence(x, nonce);
-        return;
-    }
-    attest_document_write(&body, worker_env(x->worker), nonce, keys_keyset(x->worker->keys),
-                          (struct span){0}, (struct span){0});
-    exchange_reply(x, 200, DOCUMENT_TYPE, &body);
 }
 
 /* ---- GET /v1/worker ---- */

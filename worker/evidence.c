@@ -48,7 +48,6 @@ const char *evidence_tee(const struct quote_source *source)
     case QUOTE_NO_TEE:
         return "none";
     case QUOTE_SOCKET:
-    case QUOTE_UNSET:
         break;
     }
     return "insecure-dev";

@@ -156,7 +156,7 @@ void identity_fini(struct identity *id)
     id->gpus = NULL;
 }
 
-const char *identity_env(const struct identity *id, const struct worker_config *c)
+const char *identity_env(const struct identity *id)
 {
     switch (id->source.kind) {
     case QUOTE_TSM:
@@ -164,9 +164,7 @@ const char *identity_env(const struct identity *id, const struct worker_config *
     case QUOTE_SOCKET:
         return "insecure-dev";
     case QUOTE_NO_TEE:
-        return "unattested";
-    case QUOTE_UNSET:
         break;
     }
-    return c->attestation;
+    return "unattested";
 }

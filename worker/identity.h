@@ -25,6 +25,6 @@ MUST_CHECK int identity_read(struct identity *id, const struct worker_config *c,
 void identity_fini(struct identity *id);
 /* "production", "insecure-dev" or "unattested": what this worker calls itself. Verifiers go by the
  * root of its evidence alone. */
-const char *identity_env(const struct identity *id, const struct worker_config *c);
+const char *identity_env(const struct identity *id);
 
 #endif

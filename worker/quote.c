@@ -10,16 +10,14 @@ int quote_source_read(struct quote_source *out, const char *setting)
 {
     const struct span s = span_str(setting);
     const struct span socket = SPAN("socket:");
-    struct quote_source source = {.kind = QUOTE_UNSET};
+    struct quote_source source = {.kind = QUOTE_NO_TEE};
 
-    if (span_is(s, "none")) {
-        source.kind = QUOTE_NO_TEE;
-    } else if (span_is(s, "tsm")) {
+    if (span_is(s, "tsm")) {
         source = (struct quote_source){QUOTE_TSM, QUOTE_TSM_ROOT};
     } else if (span_starts(s, socket)) {
         source.kind = QUOTE_SOCKET;
         TRY(span_cstr(span_from(s, socket.len), source.path, sizeof(source.path)));
-    } else if (s.len > 0) {
+    } else if (!span_is(s, "none")) {
         return E_INVALID;
     }
     *out = source;

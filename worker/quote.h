@@ -9,8 +9,7 @@ enum { QUOTE_WAIT_MS = 10000, QUOTE_WHY_LEN = 240 };
 #define QUOTE_TSM_ROOT "/sys/kernel/config/tsm/report"
 
 enum quote_kind {
-    QUOTE_UNSET, /* no evidence is made, as before there was any */
-    QUOTE_NO_TEE,
+    QUOTE_NO_TEE, /* no evidence is made */
     QUOTE_TSM,
     QUOTE_SOCKET
 };
@@ -20,7 +19,7 @@ struct quote_source {
     char path[108]; /* socket, or the root of configfs-tsm */
 };
 
-/* From the setting `quote_provider`: "", "none", "tsm", "socket:/path". E_INVALID. */
+/* From the setting `quote_provider`: "none", "tsm", "socket:/path". E_INVALID. */
 MUST_CHECK int quote_source_read(struct quote_source *out, const char *setting);
 /* Whether quotes can be had here at all, before anything is promised. why: a sentence. */
 MUST_CHECK int quote_source_check(const struct quote_source *source,

@@ -15,7 +15,7 @@ enum { LAST_WORDS_MS = 2000, LOOK_MS = 20 };
 
 const char *worker_env(const struct worker *w)
 {
-    return identity_env(&w->identity, worker_config(w));
+    return identity_env(&w->identity);
 }
 
 unsigned worker_running(const struct worker *w)
@@ -60,7 +60,6 @@ static bool same_for_life(const struct worker_config *a, const struct worker_con
     return strcmp(a->admin, b->admin) == 0 && strcmp(a->engine_url, b->engine_url) == 0 &&
            strcmp(a->engine_kind, b->engine_kind) == 0 && strcmp(a->payout, b->payout) == 0 &&
            strcmp(a->usage_file, b->usage_file) == 0 &&
-           strcmp(a->attestation, b->attestation) == 0 &&
            strcmp(a->quote_provider, b->quote_provider) == 0 && strcmp(a->gpu, b->gpu) == 0 &&
            strcmp(a->collateral_file, b->collateral_file) == 0 &&
            strcmp(a->event_log_file, b->event_log_file) == 0 &&

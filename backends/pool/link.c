@@ -2,7 +2,6 @@
  * proof when due. */
 #include <stdlib.h>
 
-#include "attest/document.h"
 #include "backends/pool/pool_impl.h"
 #include "base/clock.h"
 #include "base/encode.h"
@@ -81,7 +80,6 @@ struct proof_job {
     int error;
     struct keyset keyset;
     struct attest_verdict verdict;
-    const char *refusal;
     uint8_t sha256[SHA256_LEN]; /* of the document */
 };
 
@@ -95,20 +93,9 @@ static void proof_free(struct proof_job *j)
     free(j);
 }
 
-/* Development without an issuer of evidence: an empty quote. */
-static void proof_dev(struct proof_job *j)
+static void proof_work(struct offload_job *job)
 {
-    const struct attest_dev_policy policy = {.accept_insecure_dev = true};
-    struct attest_dev_verdict verdict;
-
-    j->error = attest_dev_verify(buf_span(&j->document), j->nonce, j->spki, j->now_s, &policy,
-                                 &j->keyset, &verdict);
-    j->verdict = (struct attest_verdict){.env = verdict.env};
-    j->refusal = verdict.reason;
-}
-
-static void proof_verify(struct proof_job *j)
-{
+    struct proof_job *j = CONTAINER(job, struct proof_job, job);
     const struct attest_input in = {
         .document = buf_span(&j->document),
         .nonce = j->nonce,
@@ -122,17 +109,6 @@ static void proof_verify(struct proof_job *j)
     };
 
     j->error = attest_verify(&in, &j->keyset, &j->verdict);
-    j->refusal = j->error < 0 ? attest_reason_name(j->verdict.reason) : NULL;
-}
-
-static void proof_work(struct offload_job *job)
-{
-    struct proof_job *j = CONTAINER(job, struct proof_job, job);
-
-    if (j->trust.accept_insecure_dev && !j->trust.policy)
-        proof_dev(j);
-    else
-        proof_verify(j);
     sha256(j->sha256, buf_span(&j->document));
 }
 
@@ -242,7 +218,7 @@ static void proof_done(struct offload_job *job)
     if (!gone && is_stale(w, j))
         link_attest(w);
     else if (!gone && j->error < 0)
-        link_refuse(w, j->refusal ? j->refusal : "bad_document", j->verdict.detail);
+        link_refuse(w, attest_reason_name(j->verdict.reason), j->verdict.detail);
     else if (!gone)
         proof_accept(w, j);
     proof_free(j);

@@ -25,7 +25,6 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     list_init(&p->workers);
     list_init(&p->verdict_order);
     list_init(&p->evidence_order);
-    p->trust.accept_insecure_dev = options->accept_insecure_dev;
     int error = collaterals_new(&p->collaterals, l, options);
     if (error == 0)
         error = tls_server_new(&p->tls, options->tunnel_chain, options->tunnel_key);

@@ -19,7 +19,6 @@ enum { POOL_MAX_MODELS = 64, POOL_NAME_LEN = 128, POOL_DAYS = 7, POOL_HOURS_LEN 
 struct pool_options {
     const char *tunnel_chain, *tunnel_key; /* PEM files */
     const char *tunnel_public; /* host:port that workers are told with PUT /v1/gateways */
-    bool accept_insecure_dev;  /* as pool_set_trust */
     uint64_t attest_every_ms;
     /* Collateral (attestation.md §7); each may be NULL or empty. */
     const char *collateral_url;    /* certification service, without /tdx/…: asked by platform */
@@ -32,7 +31,6 @@ struct pool_options {
 struct pool_trust {
     struct attest_policy *policy; /* NULL: none; the pool takes a reference of its own */
     bool accept_unattested;       /* workers that say they have no evidence */
-    bool accept_insecure_dev;     /* development, without a policy: empty quotes */
 };
 
 /* loop and offload outlive the pool. E_INVALID: certificate or key unusable, or a bundle that is

@@ -225,6 +225,17 @@ http {{
         self.redis_url = f"redis://127.0.0.1:{port}"
         return redis
 
+    def start_issuer(self):
+        """Evidence for the worker: the issuer's folder, and the key that signed its policy."""
+        folder = os.path.join(self.folder, "tee")
+        os.makedirs(folder)
+        program, seed, path = os.path.join(self.args.bin, "cocoon-devtee"), os.path.join(folder, "seed"), os.path.join(folder, "s")
+        subprocess.run([program, "init", "--seed-file", seed, "--out", folder], check=True, timeout=30)
+        issuer = self.start("devtee", [program, "serve", "--seed-file", seed, "--socket", path])
+        wait_for("the issuer of evidence", lambda: os.path.exists(path), issuer)
+        with open(os.path.join(folder, "release.pub")) as f:
+            return folder, f.read().strip()
+
     def start_gateway(self):
         redis = self.start_redis()
         port, admin, tunnel = free_ports(3)
@@ -232,6 +243,7 @@ http {{
         self.cocoonctl("operator", "init", operator)
         pin = self.cocoonctl("operator", "pin", os.path.join(operator, "ca.pem")).split()[-1]
         key = self.cocoonctl("keys", "create", "--quiet").split()[-1]
+        tee, release_key = self.start_issuer()
         gateway = self.start("gateway", [os.path.join(self.args.bin, "cocoon-gateway"), "--config", self.write("gateway.yaml", f"""\
 listen: 127.0.0.1:{port}
 admin: 127.0.0.1:{admin}
@@ -243,7 +255,8 @@ redis:
   url: {self.redis_url}
 cluster_secret_file: operator/cluster.secret
 attestation:
-  accept_insecure_dev: true
+  policy: {tee}/policy.json
+  release_keys: ["{release_key}"]
 timeouts:
   drain_ms: 500
 """)])
@@ -262,7 +275,8 @@ models:
 engine:
   url: http://127.0.0.1:{self.engine_port}
   kind: vllm
-attestation: insecure-dev
+quote_provider: socket:{tee}/s
+collateral_file: {tee}/collateral.json
 max_requests: 10000
 drain_ms: 500
 """)])

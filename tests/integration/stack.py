@@ -13,6 +13,7 @@ gateway and worker start and return once they answer /healthz; wait_ready() wait
 free ports or on UNIX sockets in stack.folder, where the logs are too (gateway.log, worker.log). The programs come from $BIN.
 """
 
+import atexit
 import ctypes
 import json
 import os
@@ -302,6 +303,53 @@ class Worker(Program):
         return self.settings["admin"]
 
 
+class Evidence:
+    """The dev issuer (cocoon-devtee), one for all stacks of a test run: its socket makes quotes, its files make them good."""
+
+    made = None
+
+    @classmethod
+    def shared(cls):
+        if cls.made is None:
+            cls.made = cls()
+        return cls.made
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="cocoon-tee-")
+        self.socket, seed = self.path("s"), self.path("seed")
+        program = os.path.join(BIN, "cocoon-devtee")
+        subprocess.run([program, "init", "--seed-file", seed, "--out", self.folder], check=True, timeout=30 * SLOW)
+        self.process = subprocess.Popen([program, "serve", "--seed-file", seed, "--socket", self.socket], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                                        preexec_fn=die_with_parent)
+        atexit.register(self.stop)
+        wait_for(self.answers, "the dev issuer")
+        with open(self.path("release.pub")) as f:
+            self.release_key = f.read().strip()
+        with open(self.path("collateral.json")) as f:
+            self.collateral = json.load(f)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def answers(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(self.socket) == 0
+
+    def quote(self, report_data):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10 * SLOW)
+            s.connect(self.socket)
+            s.sendall(report_data)
+            f = s.makefile("rb")
+            return f.read(int.from_bytes(f.read(4), "big"))
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait(10)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 class Stack:
     def __init__(self, fixture="stack"):
         self.fixture = fixture  # whose it is: a failed test shows the logs of its own stacks
@@ -338,6 +386,7 @@ class Stack:
     def gateway(self, name=None, start=True, **overrides):
         name = name or unique("gateway", self.gateways)
         self.key_for_all()
+        tee = Evidence.shared()
         settings = nested({
             "listen": f"127.0.0.1:{free_port()}",
             "admin": f"127.0.0.1:{free_port()}",
@@ -347,7 +396,8 @@ class Stack:
             "cluster_secret_file": self.operator.path("cluster.secret"),
             "instance": name,
             "log_level": "debug",
-            "attestation": {"accept_insecure_dev": True},
+            "attestation": {"policy": tee.path("policy.json"), "release_keys": [tee.release_key],
+                            "state": os.path.join(self.folder, f"{name}.state")},
             "timeouts": {"drain_ms": 3000},
             "auth": {"failures_per_minute": 100000},  # tests fail on purpose, all from one address
         }, overrides)
@@ -361,6 +411,7 @@ class Stack:
         engine = engine or self.engines[0]
         gateways = gateways if gateways is not None else self.gateways
         models = [m if isinstance(m, dict) else model(m) for m in (models or engine.models)]
+        tee = Evidence.shared()
         settings = nested({
             "worker_id": name,
             "payout": PAYOUT,
@@ -369,7 +420,8 @@ class Stack:
             "operators": [{"name": "test", "gateways": [g.tunnel for g in gateways], "pins": [self.operator.pin]}],
             "models": models,
             "engine": {"url": engine.url, "kind": engine.dialect.name},
-            "attestation": "insecure-dev",
+            "quote_provider": "socket:" + tee.socket,
+            "collateral_file": tee.path("collateral.json"),
             "max_requests": 8,
             "drain_ms": 3000,
         }, overrides)

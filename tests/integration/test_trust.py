@@ -86,10 +86,11 @@ def test_a_worker_with_bad_evidence_is_refused_and_told_why(stack, tee, fault, r
     assert not t.gateway.ready and t.ask().status == 503
 
 
-def test_an_empty_quote_is_refused_once_there_is_a_policy(trusting):
-    trusting.gateway.reload(**{"attestation.accept_insecure_dev": True})
-    trusting.stack.worker()
-    assert refusal(trusting.gateway) == "QUOTE_TRUNCATED"
+def test_without_a_policy_no_evidence_is_good_enough(stack, tee):  # noqa: F811
+    t = Trusting(stack, tee.start(), policy="")
+    t.worker()
+    assert refusal(t.gateway) == "POLICY_MISSING"
+    assert Client(stack).get("/v1/confidential/status").json["environment"] == "production"
 
 
 def test_a_worker_without_evidence_is_taken_only_where_that_is_set_and_never_end_to_end(stack, tee):  # noqa: F811

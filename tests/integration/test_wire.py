@@ -1,6 +1,7 @@
 """The gateway as a worker sees it: a worker of our own, with its own reading of the wire format, that keeps the rules or breaks
 them. (The worker as a gateway sees it: test_worker_wire.py.)"""
 
+import base64
 import json
 import re
 import threading
@@ -14,7 +15,7 @@ pytest.importorskip("cryptography")
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
 
-from stack import SLOW, chat, wait_for  # noqa: E402
+from stack import SLOW, Evidence, chat, wait_for  # noqa: E402
 from tunnel_peer import b64u  # noqa: E402
 from worker_peer import Key, WorkerPeer, plain_answer  # noqa: E402
 
@@ -563,7 +564,10 @@ TWISTS = {
     "a keyset of tomorrow": far(86400),
     "another certificate": lambda w: w.settings.update(tls_spki_sha256="00" * 32),
     "another nonce": lambda w: w.document.update(nonce="00" * 32),
-    "a tee that is not accepted": lambda w: w.document.update(tee="tdx"),
+    "a tee that is not accepted": lambda w: w.document.update(tee="sgx"),
+    "no quote": lambda w: w.document.update(quote=""),
+    "a quote for other keys": lambda w: w.document.update(quote=base64.b64encode(Evidence.shared().quote(bytes(64))).decode()),
+    "no evidence": lambda w: w.document.update(tee="none", quote=""),
     "no key": lambda w: w.settings.update(hpke=[]),
     "a broken key": lambda w: w.settings.update(hpke=["00" * 45]),
     "no receipt key": lambda w: w.settings.update(receipt_ed25519="zz"),

@@ -54,7 +54,7 @@ class Worker:
         model = {"name": "fake-model", "context": 32768, "max_output": 8192, "endpoints": ["chat", "completions", "embeddings"]}
         self.settings = {"worker_id": "w-1", "payout": "0:" + "ab" * 32, "admin": "unix:" + self.socket, "log_level": "debug",
                          "operators": [{"name": f"op{i}", "gateways": [p.address], "pins": [p.pin]} for i, p in enumerate(peers)],
-                         "models": [model], "engine": {"url": beside.url, "kind": "auto"}, "attestation": "insecure-dev",
+                         "models": [model], "engine": {"url": beside.url, "kind": "auto"},
                          "max_requests": 4, "drain_ms": 2000, **overrides}
         self.process = None
 
@@ -170,7 +170,7 @@ def script(name, **arguments):
 def test_the_documents_agree_with_each_other(shared):
     t, _, _ = shared
     keyset = t.keyset(fresh=True)
-    assert keyset["tee"] == "insecure-dev" and keyset["engine"] == "llamacpp" and keyset["models"] == ["fake-model"]
+    assert keyset["tee"] == "none" and keyset["engine"] == "llamacpp" and keyset["models"] == ["fake-model"]
     assert keyset["not_after"] - keyset["not_before"] == 3600
     keys = t.get("/.well-known/ohttp-gateway")
     assert keys.headers["content-type"] == "application/ohttp-keys"
@@ -211,7 +211,7 @@ def test_an_answer_in_one_piece(shared, aead):
     answer = json.loads(s.content)
     assert answer["model"] == "fake-model" and answer["choices"][0]["message"]["content"] == "Hello! How can I help?"
     assert list(answer)[-1] == "usage"
-    assert s.usage["outcome"] == "stop" and s.usage["out"] == 7 and s.usage["price"] == "0;1000" and s.usage["env"] == "insecure-dev"
+    assert s.usage["outcome"] == "stop" and s.usage["out"] == 7 and s.usage["price"] == "0;1000" and s.usage["env"] == "unattested"
     assert engine.requests[-1].json["stream"] is True
 
 

@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.x509.oid import NameOID
 
+from stack import Evidence
 from tunnel_peer import AEADS, ALPN, CHUNK, Sender, b64u, expand, extract, nonce, pem, read_varint, text, varint
 
 REPLY = "message/ohttp-chunked-res"
@@ -230,6 +231,7 @@ class WorkerPeer:
         self.date_offset = 0
         self.max = 8
         self.records = []  # kept: what GET /v1/usage says
+        self.documents = []  # as given
         self.answer = plain_answer
         self.on_cancel = self.plain_cancel
         self.asked, self.calls, self.acks, self.refused, self.etags = [], [], [], [], []
@@ -287,14 +289,21 @@ class WorkerPeer:
         """Trailers only, no final chunk."""
         call.trailers(call.worker.sign(call.record(outcome="client_abort", final=False)))
 
+    def attestation(self, nonce):
+        """The attestation document for a nonce, with a quote of the dev issuer."""
+        tee = Evidence.shared()
+        data = hashlib.sha256(b"cgw/report-data/v1\0" + nonce + hashlib.sha256(self.keyset).digest() + hashlib.sha256(b"").digest()).digest()
+        return {"format": "cgw/attestation/v1", "tee": "insecure-dev", "nonce": nonce.hex(), "keyset": base64.b64encode(self.keyset).decode(),
+                "device_evidence": "", "quote": base64.b64encode(tee.quote(data + bytes(32))).decode(), "collateral": tee.collateral,
+                **self.document}
+
     # -- endpoints --
     def serve(self, tunnel, stream, headers, body):
         method, path = headers[":method"], headers[":path"]
         self.asked.append((method, path, time.monotonic()))
         if path.startswith("/v1/attestation?nonce="):
-            document = {"format": "cgw/attestation/v1", "tee": "insecure-dev", "nonce": path.split("=")[1],
-                        "keyset": base64.b64encode(self.keyset).decode(), "device_evidence": "", "quote": "", **self.document}
-            tunnel.reply(stream, 200, json.dumps(document).encode(), "application/vnd.cgw.attestation+json")
+            self.documents.append(json.dumps(self.attestation(bytes.fromhex(path.split("=")[1]))).encode())
+            tunnel.reply(stream, 200, self.documents[-1], "application/vnd.cgw.attestation+json")
         elif path == "/v1/worker":
             self.etags.append(headers.get("if-none-match"))
             models = [{"name": m, "context": 4096, "max_output": 1024, "endpoints": ["chat", "completions", "embeddings"]} for m in self.models]

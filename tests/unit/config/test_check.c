@@ -113,10 +113,9 @@ static void choices_come_from_their_lists(void **state)
     REFUSE(setting_log_level, "", "INFO", "trace");
     TAKE(setting_engine_kind, "auto", "llamacpp", "vllm", "sglang", "generic");
     REFUSE(setting_engine_kind, "ollama");
-    TAKE(setting_attestation, "insecure-dev");
-    REFUSE(setting_attestation, "tdx", "");
-    TAKE(setting_quote_provider, "", "none", "tsm", "socket:/run/devtee.sock");
-    REFUSE(setting_quote_provider, "sev", "socket:", "socket:/", "socket:run/devtee.sock", "TSM");
+    TAKE(setting_quote_provider, "none", "tsm", "socket:/run/devtee.sock");
+    REFUSE(setting_quote_provider, "", "sev", "socket:", "socket:/", "socket:run/devtee.sock",
+           "TSM");
     TAKE(setting_gpu, "none", "nvidia-cc");
     REFUSE(setting_gpu, "", "amd");
     TAKE(setting_endpoint, "chat", "completions", "embeddings");

@@ -62,7 +62,7 @@ struct fake_script {
     const char *description;     /* instead of a good one */
     bool not_modified;           /* GET /v1/worker answers 304 once it was read */
     unsigned attestation_status; /* default 200 */
-    const char *tee;             /* default insecure-dev */
+    const char *tee;             /* default none: no evidence */
     bool wrong_nonce, wrong_tls_key, low_order_key;
     bool attestation_hangs, refused_hangs, usage_hangs;
     bool deaf;        /* DELETE is heard and ignored */
@@ -559,8 +559,8 @@ static inline void fake_attestation(struct fake_stream *t)
     assert_int_equal(hex_decode(nonce, sizeof(nonce), span_str(hex + 6)), 0);
     if (f->script.wrong_nonce)
         nonce[0] ^= 1;
-    attest_document_write(&doc, f->script.tee ? f->script.tee : "insecure-dev", nonce,
-                          buf_span(&f->keyset), SPAN(""), SPAN(""));
+    attest_document_write(&doc, f->script.tee ? f->script.tee : "none", nonce, buf_span(&f->keyset),
+                          SPAN(""), SPAN(""));
     fake_reply(t, f->script.attestation_status ? f->script.attestation_status : 200,
                "application/vnd.cgw.attestation+json", buf_span(&doc));
     buf_fini(&doc);

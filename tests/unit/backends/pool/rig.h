@@ -30,7 +30,7 @@ static inline void rig_capacity(void *arg)
         r->on_capacity(r);
 }
 
-static inline struct rig *rig_with(uint64_t attest_every_ms, bool accept_insecure_dev)
+static inline struct rig *rig_with(uint64_t attest_every_ms, bool accept_unattested)
 {
     struct rig *r = mem_zero(sizeof(*r));
     struct net_addr any;
@@ -42,10 +42,11 @@ static inline struct rig *rig_with(uint64_t attest_every_ms, bool accept_insecur
         .tunnel_chain = r->dir.chain,
         .tunnel_key = r->dir.key,
         .tunnel_public = "gateway.test:7443",
-        .accept_insecure_dev = accept_insecure_dev,
         .attest_every_ms = attest_every_ms,
     };
     assert_int_equal(pool_new(&r->pool, r->loop, r->offload, &options), 0);
+    const struct pool_trust trust = {.accept_unattested = accept_unattested};
+    pool_set_trust(r->pool, &trust);
     pool_on_capacity(r->pool, rig_capacity, r);
     assert_int_equal(net_addr_parse(&any, "127.0.0.1:0"), 0);
     assert_int_equal(pool_listen(r->pool, &any), 0);

@@ -32,7 +32,7 @@ static void a_good_worker_becomes_ready(void **state)
     assert_int_equal(f->attestations, 1);
     assert_string_equal(f->gateways, "{\"gateways\":[\"gateway.test:7443\"]}");
     assert_int_equal(strlen(pool_worker_iid(w)), IID_LEN);
-    assert_int_equal(pool_worker_env(w), ATTEST_INSECURE_DEV);
+    assert_int_equal(pool_worker_env(w), ATTEST_UNATTESTED);
     assert_ptr_equal(rig_choose(r), w);
     assert_true(pool_model(r->pool, SPAN(FAKE_MODEL), &m));
     assert_int_equal(m.workers, 1);
@@ -61,18 +61,18 @@ static void a_model_is_known_after_its_last_worker_left(void **state)
 static void a_refused_worker_is_told_why(void **state)
 {
     (void)state;
-    refused_with(&(struct fake_script){.wrong_nonce = true}, "nonce_mismatch");
-    refused_with(&(struct fake_script){.wrong_tls_key = true}, "tls_key_mismatch");
-    refused_with(&(struct fake_script){.tee = "sgx"}, "tee_unsupported");
+    refused_with(&(struct fake_script){.wrong_nonce = true}, "NONCE_MISMATCH");
+    refused_with(&(struct fake_script){.wrong_tls_key = true}, "TLS_KEY_MISMATCH");
+    refused_with(&(struct fake_script){.tee = "sgx"}, "TEE_UNSUPPORTED");
     refused_with(&(struct fake_script){.attestation_status = 500}, "no_attestation");
     refused_with(&(struct fake_script){.low_order_key = true}, "bad_keyset");
     refused_with(&(struct fake_script){.description = "{}"}, "bad_description");
 }
 
-static void an_insecure_worker_is_refused_where_the_policy_says_so(void **state)
+static void a_worker_without_evidence_is_refused_where_that_is_not_set(void **state)
 {
     (void)state;
-    refused_by(rig_with(HOUR_MS, false), NULL, "POLICY_MISSING");
+    refused_by(rig_with(HOUR_MS, false), NULL, "UNATTESTED_REFUSED");
 }
 
 /* The answer to the refusal is in the worker's hands: it must not win back its place with it. */
@@ -151,7 +151,7 @@ static void a_worker_whose_new_proof_fails_is_refused(void **state)
     rig_join(r, NULL);
     f->script.wrong_nonce = true;
     TURN_UNTIL(r->loop, f->closed == 1, WAIT_MS);
-    assert_non_null(strstr(f->refused, "nonce_mismatch"));
+    assert_non_null(strstr(f->refused, "NONCE_MISMATCH"));
     rig_free(r);
 }
 
@@ -345,7 +345,7 @@ int main(void)
         cmocka_unit_test(a_good_worker_becomes_ready),
         cmocka_unit_test(a_model_is_known_after_its_last_worker_left),
         cmocka_unit_test(a_refused_worker_is_told_why),
-        cmocka_unit_test(an_insecure_worker_is_refused_where_the_policy_says_so),
+        cmocka_unit_test(a_worker_without_evidence_is_refused_where_that_is_not_set),
         cmocka_unit_test(a_refused_worker_that_stays_silent_does_not_serve_again),
         cmocka_unit_test(a_changed_keyset_is_attested_before_its_key_is_used),
         cmocka_unit_test(a_keyset_header_that_never_agrees_is_no_flood),
