@@ -135,6 +135,9 @@ def test_many_at_a_time(world):
 
 # ---- What the gateway's memory holds -----------------------------------------------------------------
 
+CHUNK, OVERLAP = 1 << 24, 1 << 10
+
+
 def memory_holds(pid, *needles):
     """Which of them stand in the process's writable memory."""
     found = set()
@@ -146,12 +149,13 @@ def memory_holds(pid, *needles):
             begin, end = (int(x, 16) for x in span.split("-"))
             if end - begin > 1 << 32:
                 continue  # a sanitizer's shadow
-            try:
-                memory.seek(begin)
-                data = memory.read(end - begin)
-            except (OSError, ValueError):
-                continue
-            found |= {n for n in needles if n in data}
+            for at in range(begin, end, CHUNK):
+                try:
+                    memory.seek(at)
+                    data = memory.read(min(CHUNK + OVERLAP, end - at))
+                except (OSError, ValueError):
+                    continue
+                found |= {n for n in needles if n in data}
     return found
 
 
