@@ -125,6 +125,7 @@ static bool records_equal(const struct key_record *x, const struct key_record *y
            x->max_output == y->max_output && strcmp(x->id, y->id) == 0 &&
            strcmp(x->account, y->account) == 0 && strcmp(x->project, y->project) == 0 &&
            strcmp(x->name, y->name) == 0 && strcmp(x->class, y->class) == 0 &&
+           strcmp(x->require, y->require) == 0 &&
            span_eq(SPAN_OF(x->secret_sha256), SPAN_OF(y->secret_sha256)) &&
            scopes_equal(x->models, y->models) && scopes_equal(x->endpoints, y->endpoints) &&
            scopes_equal(x->ranges, y->ranges);

@@ -70,12 +70,12 @@ static int read_project(const json_t *doc, struct key_record *r)
     return s.len == 0 ? 0 : read_word(doc, "project", r->project, sizeof(r->project));
 }
 
-// A name for people: UTF-8 without control characters.
-static int read_name(const json_t *doc, char *out, size_t size)
+// A text: UTF-8 without control characters.
+static int read_name(const json_t *doc, const char *name, char *out, size_t size)
 {
     struct span s;
 
-    TRY(json_obj_string(doc, "name", &s));
+    TRY(json_obj_string(doc, name, &s));
     for (size_t i = 0; i < s.len; i++) {
         if (s.data[i] < 0x20 || s.data[i] == 0x7F)
             return E_INVALID;
@@ -208,10 +208,11 @@ static int read_record(const json_t *doc, struct key_record *r)
     TRY(read_choices(doc, r));
     TRY(read_identity(doc, r));
     TRY(optional(read_project(doc, r)));
-    TRY(optional(read_name(doc, r->name, sizeof(r->name))));
+    TRY(optional(read_name(doc, "name", r->name, sizeof(r->name))));
     TRY(optional(json_obj_int(doc, "expires", 0, INT64_MAX, &expires)));
     r->expires_s = (uint64_t)expires;
     TRY(optional(json_obj_bool(doc, "strict", &r->strict)));
+    TRY(optional(read_name(doc, "require", r->require, sizeof(r->require))));
     TRY(read_scopes(doc, r));
     return read_limits(doc, r);
 }

@@ -40,6 +40,7 @@ struct key_record {
     char **endpoints;                  /* chat, completions, embeddings, models; NULL: all */
     char **ranges;                     /* CIDR; NULL: any address */
     int64_t max_output;                /* cap per choice; 0: the gateway's */
+    char require[257];                 /* Cocoon-Require of every request; empty: none */
     char class[16];                    /* interactive, batch, internal */
     uint8_t secret_sha256[SHA256_LEN]; /* compared in constant time with the credential's */
     struct key_record *newer;          /* what replaced this record while calls held it */
@@ -50,9 +51,9 @@ AUTO_FREE(struct key_record, key_record_unref)
 /* JSON as stored in Redis (format "cgw/key/v1") into a record; E_INVALID. Members:
  *   format, id (12 hex), account, version, state ("active", "revoked"), secret_sha256 (64 hex):
  * required; project, name, expires (Unix seconds; 0: never), scopes {models, endpoints, ranges}
- * (lists; null or absent: all; []: none), privacy ("any", "end-to-end"), strict, limits
- * {max_output}, class ("interactive", "batch", "internal"). Others are ignored, but a known one
- * with a value that is not understood is refused: a scope is never widened by a mistake. */
+ * (lists; null or absent: all; []: none), privacy ("any", "end-to-end"), require (text), strict,
+ * limits {max_output}, class ("interactive", "batch", "internal"). Others are ignored, but a known
+ * one with a value that is not understood is refused: a scope is never widened by a mistake. */
 MUST_CHECK int key_record_parse(struct key_record **out, struct span json);
 
 enum auth_result {

@@ -24,8 +24,9 @@ struct key_spec {
     const char *name, *account, *project; /* project may be "" */
     const char *class;                    /* interactive, batch, internal */
     const char *const *models, *const *endpoints, *const *ranges;
-    uint64_t expires_s; /* 0: never */
-    int64_t max_output; /* 0: the gateway's */
+    uint64_t expires_s;  /* 0: never */
+    int64_t max_output;  /* 0: the gateway's */
+    const char *require; /* as Cocoon-Require; NULL or "": nothing */
     bool strict, end_to_end_only;
 };
 
@@ -36,8 +37,9 @@ enum { KEYS_LIVE_SECRETS = 2, KEYS_NOTED_SECRETS = 16 };
 MUST_CHECK int keys_file_create(struct keys_file *f, const struct key_spec *spec, struct buf *text,
                                 char id[static 2 * KEY_ID_LEN + 1]);
 /* A key by its id, or by its name when only one key has it: borrowed, with id, account, project,
- * name, version, state, created, expires, scopes, privacy, strict, limits, class, secrets [{sha256,
- * created, expires}], newest secret last. E_NOT_FOUND; E_EXISTS when several have the name. */
+ * name, version, state, created, expires, scopes, privacy, require, strict, limits, class, secrets
+ * [{sha256, created, expires}], newest secret last. E_NOT_FOUND; E_EXISTS when several have the
+ * name. */
 MUST_CHECK int keys_file_find(const struct keys_file *f, const char *which, json_t **key);
 /* E_EXISTS when it is revoked already. */
 MUST_CHECK int keys_file_revoke(struct keys_file *f, json_t *key);

@@ -70,7 +70,7 @@ struct call {
     bool parsed;
     struct check_job *check_job;
     struct pool_model_view model;
-    struct attest_require require; /* Cocoon-Require */
+    struct attest_require require; /* Cocoon-Require and the key's */
 
     /* admit */
     struct charge *charge;
@@ -147,7 +147,7 @@ void recv_forget(struct call *c);
 void check_forget(struct call *c);
 /* The key may use c->rq.model, and it is there. */
 enum step_result call_check_model(struct call *c);
-/* Reads Cocoon-Require; STEP_NEXT. */
+/* Reads what key and request demand of the evidence; STEP_NEXT. */
 enum step_result check_require(struct call *c);
 /* Cocoon-Price of this call. */
 const char *call_price(struct call *c);

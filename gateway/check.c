@@ -99,19 +99,29 @@ enum step_result call_check_model(struct call *c)
     return STEP_NEXT;
 }
 
-/* The caller's own demands on the worker's evidence. */
+static enum step_result unattested(struct call *c, const char *why)
+{
+    api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL, "%s", why);
+    return STEP_FAIL;
+}
+
+/* The demands on the worker's evidence: the key's, and the caller's own on top. */
 enum step_result check_require(struct call *c)
 {
     struct span text = http_header(c->ex, "cocoon-require");
+    struct attest_require own = {0};
     char why[120];
 
-    if (!text.data)
-        return STEP_NEXT;
-    if (http_header_count(c->ex, "cocoon-require") == 1 &&
-        attest_require_read(&c->require, text, why) == 0)
-        return STEP_NEXT;
-    api_fault_set(&c->fault, &ERR_INVALID_HEADER, NULL, "Cocoon-Require");
-    return STEP_FAIL;
+    if (attest_require_read(&c->require, span_str(c->key->require), why) < 0)
+        return unattested(c, "This key demands evidence that is not known here.");
+    if (text.data && (http_header_count(c->ex, "cocoon-require") > 1 ||
+                      attest_require_read(&own, text, why) < 0)) {
+        api_fault_set(&c->fault, &ERR_INVALID_HEADER, NULL, "Cocoon-Require");
+        return STEP_FAIL;
+    }
+    if (attest_require_merge(&c->require, &own) < 0)
+        return unattested(c, "No worker has both measurements that key and request demand.");
+    return STEP_NEXT;
 }
 
 enum step_result call_check(struct call *c)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attest/require.h"
 #include "auth/cidr.h"
 #include "config/config.h"
 #include "tools/command.h"
@@ -224,9 +225,15 @@ static void print_secret(json_t *key, struct buf *text, bool json, bool quiet)
 }
 
 static int check_words(const struct command *c, const struct option_texts *endpoints,
-                       const struct option_texts *ranges, const char *class)
+                       const struct option_texts *ranges, const struct key_spec *s)
 {
+    struct attest_require require;
     struct cidr range;
+    char why[120];
+
+    if (s->require && attest_require_read(&require, span_str(s->require), why) < 0)
+        return usage_error(c, "--require must be a list of tee=tdx, gpu=nvidia-cc, "
+                              "tcb=up-to-date, measurement=HEX");
 
     for (size_t i = 0; i < endpoints->count; i++) {
         if (!key_endpoint_known(span_str(endpoints->items[i])))
@@ -236,8 +243,8 @@ static int check_words(const struct command *c, const struct option_texts *endpo
         if (cidr_parse(&range, span_str(ranges->items[i])) < 0)
             return usage_error(c, "--range must be an address or a range such as 10.0.0.0/8");
     }
-    if (strcmp(class, "interactive") != 0 && strcmp(class, "batch") != 0 &&
-        strcmp(class, "internal") != 0)
+    if (strcmp(s->class, "interactive") != 0 && strcmp(s->class, "batch") != 0 &&
+        strcmp(s->class, "internal") != 0)
         return usage_error(c, "--class must be interactive, batch or internal");
     return -1;
 }
@@ -284,6 +291,7 @@ static int keys_create(const struct command *c, int argc, char **argv)
         {"max-output", OPTION_NUMBER, &s.max_output, "most tokens of an answer (the gateway's)"},
         {"strict", OPTION_FLAG, &s.strict, "refuse parameters that are not known"},
         {"end-to-end-only", OPTION_FLAG, &s.end_to_end_only, "refuse what the gateway could read"},
+        {"require", OPTION_TEXT, &s.require, "evidence that workers must have, as Cocoon-Require"},
         {"class", OPTION_TEXT, &s.class, "interactive, batch or internal (interactive)"},
         {"quiet", OPTION_FLAG, &quiet, "print only the key"},
         COMMON_OPTIONS(o)};
@@ -291,7 +299,7 @@ static int keys_create(const struct command *c, int argc, char **argv)
     int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
 
     if (code < 0)
-        code = check_words(c, &endpoints, &ranges, s.class);
+        code = check_words(c, &endpoints, &ranges, &s);
     if (code >= 0)
         return code;
     s.models = list_or_all(&models);

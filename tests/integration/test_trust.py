@@ -190,6 +190,20 @@ def test_a_caller_may_demand_more_and_is_told_what_is_missing(trusting):
         assert trusting.ask({"Cocoon-Require": wrong}).error["code"] == "invalid_header"
 
 
+def test_a_key_may_demand_more_for_all_its_requests(trusting):
+    trusting.worker()
+    trusting.stack.wait_ready()
+    stack = trusting.stack
+    for args, status in ((["--require", "tcb=up-to-date"], 200), (["--require", "tee=tdx"], 503)):
+        key = stack.key(*args)
+        with stack.raw(key=key) as raw:
+            assert raw.ask("POST", CHAT, chat("Hi")).status == status
+            assert raw.ask("POST", CHAT, chat("Hi"), {"Cocoon-Require": "gpu=nvidia-cc"}).error["code"] == "no_attested_worker"
+        assert Client(stack, key=key).chat().status == status
+    done = stack.ctl("keys", "create", "--require", "tee=best", check=False)
+    assert done.returncode != 0 and "--require" in done.stderr
+
+
 # ---- Collateral ----------------------------------------------------------------------------------------
 
 class Service:
