@@ -169,6 +169,6 @@ enum step_result pass_settle(struct call *c)
 
     c->answered = true;
     relay_watch_end(c);
-    http_stream_end(c->ex, &usage, c->record ? 1 : 0);
+    http_stream_end(c->ex, &usage, c->record && http_is_chunked(c->ex) ? 1 : 0);
     return STEP_OVER;
 }

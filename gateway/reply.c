@@ -226,7 +226,8 @@ void reply_sealed_stream(struct call *c)
 
     reply_headers_make(c, "message/ohttp-chunked-res", &h);
     reply_add(&h, "incremental", "?1");
-    reply_add(&h, "trailer", "Cocoon-Usage");
+    if (http_is_chunked(c->ex))
+        reply_add(&h, "trailer", "Cocoon-Usage");
     c->status = 200;
     c->streaming = true;
     http_stream_begin(c->ex, 200, h.fields, h.count);

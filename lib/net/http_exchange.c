@@ -419,6 +419,11 @@ uint64_t http_started_us(const struct http_exchange *ex)
     return ex->started_us;
 }
 
+bool http_is_chunked(const struct http_exchange *ex)
+{
+    return ex->chunked;
+}
+
 bool http_is_head_request(const struct http_exchange *ex)
 {
     return span_is(ex->method, "HEAD");

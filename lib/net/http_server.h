@@ -99,6 +99,8 @@ int64_t http_content_length(const struct http_exchange *ex);
 const struct net_addr *http_peer(const struct http_exchange *ex);
 uint64_t http_started_us(const struct http_exchange *ex); /* monotonic µs of the head */
 bool http_is_head_request(const struct http_exchange *ex);
+/* The client speaks HTTP/1.1: a stream is chunked and may have trailers. */
+bool http_is_chunked(const struct http_exchange *ex);
 
 /* ---- Answering ---- */
 

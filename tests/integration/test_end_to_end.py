@@ -263,6 +263,21 @@ def test_events_arrive_as_they_are_made(there):
     assert sealed.complete and b"[DONE]" in sealed.inner.content
 
 
+def test_a_client_of_http_1_0_gets_the_answer_without_trailers_and_fetches_the_record(there):
+    sealed = there.client.seal(chat(stream=True))
+    lines = [f"POST {OHTTP} HTTP/1.0", f"Authorization: Bearer {there.stack.key_for_all()}", f"Content-Length: {len(sealed.bytes)}",
+             *(f"{k}: {v}" for k, v in sealed.headers.items())]
+    with there.stack.raw() as raw:
+        raw.send("\r\n".join(lines).encode() + b"\r\n\r\n" + sealed.bytes)
+        answer = raw.head()
+        assert answer.status == 200 and answer.header("trailer") is None and answer.header("transfer-encoding") is None
+        sealed.feed(raw.rest().body)
+    sealed.end()
+    assert sealed.complete
+    path = f"/v1/billing/receipts/{answer.header('cocoon-call')}"
+    assert there.client.get(path, key=there.stack.key_for_all()).status == 200
+
+
 def test_a_client_that_does_not_read_stops_its_worker(there):
     sent = []
 
