@@ -200,7 +200,7 @@ static bool pin_matches(const struct gpu_pin *pin, const struct gpu_report *r)
     char vbios[32] = "";
 
     vbios_text(r->vbios, vbios);
-    if (!span_is(r->driver, pin->driver) || strcmp(vbios, pin->vbios) != 0 ||
+    if (!span_is(r->driver, pin->driver) || !span_is(span_str(vbios), pin->vbios) ||
         pin->block_count != r->block_count)
         return false;
     for (size_t i = 0; i < pin->block_count; i++)
