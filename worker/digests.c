@@ -163,7 +163,7 @@ int digest_model(const char *folder, const atomic_bool *stop, char out[static MO
         sha256_update(list, SPAN("\n"));
     }
     sha256_final(list, digest);
-    memcpy(out, "sha256:", 7);
+    memcpy(out, "sha256:", 8);
     hex_encode(out + 7, SPAN_OF(digest));
     return 0;
 }
