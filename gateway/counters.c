@@ -130,14 +130,19 @@ static void row_add(struct row *r, const struct usage_record *u)
 void counters_usage(struct counters *c, const char *key, const char *model,
                     const struct usage_record *u)
 {
+    if (!c)
+        return;
     row_add(row_of(c, "usage", key, false, 400 * DAY_S), u);
     row_add(row_of(c, "demand", model, true, 35 * DAY_S), u);
 }
 
 void counters_request(struct counters *c, const char *key, const char *model, unsigned status)
 {
-    struct row *r = row_of(c, "usage", key, false, 400 * DAY_S);
+    struct row *r;
 
+    if (!c)
+        return;
+    r = row_of(c, "usage", key, false, 400 * DAY_S);
     if (r)
         r->add[F_REQUESTS]++;
     if (!model[0])

@@ -14,6 +14,7 @@ struct counters;
 struct counters *counters_new(struct loop *l, struct redis *r);
 /* A last write, then frees. */
 void counters_free(struct counters *c);
+/* c NULL: the end has come, nothing is counted any more. */
 void counters_usage(struct counters *c, const char *key, const char *model,
                     const struct usage_record *u);
 /* A call that was admitted and is over. status 503: refused for want of capacity. */

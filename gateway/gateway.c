@@ -16,7 +16,7 @@
 #include "gateway/reply.h"
 #include "net/notify.h"
 
-enum { TURN_MS = 20, CLOSE_TURNS = 150, HOLD_MS = 10000 };
+enum { TURN_MS = 20, CLOSE_MS = 3000, HOLD_MS = 10000 };
 
 /* ---- Start ---- */
 
@@ -341,7 +341,8 @@ static void stop_pool(struct gateway *g)
     pool_drain(g->pool);
     loop_turn(g->loop, TURN_MS);
     pool_close(g->pool);
-    for (int i = 0; i < CLOSE_TURNS && !pool_idle(g->pool); i++)
+    const uint64_t until = clock_mono_ms() + CLOSE_MS; /* turns may be short */
+    while (!pool_idle(g->pool) && clock_mono_ms() < until)
         loop_turn(g->loop, TURN_MS);
     loop_hook_del(g->loop, &g->wake);
 }
@@ -352,6 +353,7 @@ static void stop_writers(struct gateway *g)
     projection_free(g->projection);
     g->projection = NULL; /* Redis may come up in this very turn */
     counters_free(g->counters);
+    g->counters = NULL; /* a record may still be judged before the threads have ended */
     if (g->redis)
         loop_turn(g->loop, TURN_MS);
 }
