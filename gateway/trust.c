@@ -157,15 +157,13 @@ static int sequence_take(struct trust *t, const struct attest_policy *p,
 static int state_open(struct trust *t, const struct gateway_config *s,
                       char why[static TRUST_WHY_LEN])
 {
-    struct buf name = {0};
+    AUTO(buf_fini) struct buf name = {0};
 
     if (t->state_file)
         return 0;
     buf_printf(&name, "%s%s", s->trust_state[0] ? s->trust_state : s->policy,
                s->trust_state[0] ? "" : ".state");
-    t->state_file = strdup(buf_cstr(&name));
-    buf_fini(&name);
-    CHECK(t->state_file != NULL);
+    t->state_file = mem_strdup(buf_cstr(&name));
     const int error = state_read(t, why);
     if (error < 0) {
         free(t->state_file);

@@ -475,10 +475,7 @@ void collaterals_get(struct collaterals *c, const struct attest_platform *platfo
 
 static char *copy(const char *text)
 {
-    char *out = text && text[0] ? strdup(text) : NULL;
-
-    CHECK(out || !text || !text[0]);
-    return out;
+    return text && text[0] ? mem_strdup(text) : NULL;
 }
 
 int collaterals_new(struct collaterals **out, struct loop *l, const struct pool_options *o)
