@@ -1,5 +1,6 @@
 """A listening socket that outlives the gateway, as a service manager keeps it: upgrades that refuse nobody."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ CHAT = "/v1/chat/completions"
 
 def hand_over(gateway, *sockets, pid="$$", count=None):
     """Starts the gateway with the sockets as descriptors 3 and up, as sd_listen_fds(3) describes it."""
-    high = [os.dup2(s.fileno(), 100 + i) for i, s in enumerate(sockets)]
+    high = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 100) for s in sockets]  # above those of place()
 
     def place():
         LIBC.prctl(1, signal.SIGKILL)
