@@ -43,7 +43,7 @@ struct devtee_policy {
     const char *root; /* path of the root's PEM file, for the verifier */
     uint64_t sequence, expires;
     const char *config_sha256; /* 64 hex, or NULL: any */
-    const char *model_digest;  /* "sha256:" and 64 hex, or NULL: any */
+    const char *model_digest;  /* keyset_model_digest_good, or NULL: any */
 };
 void devtee_policy_write(const struct devtee_issuer *issuer, const struct devtee_policy *policy,
                          struct buf *out);

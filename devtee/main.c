@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "attest/keyset.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -32,7 +33,7 @@ static const char usage_text[] =
     "  --build-id TEXT      what the trust domain runs; it makes MRTD (default: the version)\n"
     "  --out DIR            an existing folder\n"
     "  --config-sha256 HEX  pinned by the policy (default: any)\n"
-    "  --model-digest D     sha256:HEX, pinned by the policy (default: any)\n"
+    "  --model-digest D     sha256:HEX or verity:HEX, pinned by the policy (default: any)\n"
     "  --socket PATH        UNIX socket\n"
     "  --report-data HEX    64 bytes\n"
     "  --fault NAME         what quote or collateral get wrong; may be repeated\n"
@@ -124,9 +125,8 @@ static int run_command(const struct command *c, const struct devtee_options *o)
         return usage_error("an option is missing", o->seed_file ? c->needs : "--seed-file");
     if (o->config_sha256 && !is_hex(o->config_sha256))
         return usage_error("64 hex digits are needed", "--config-sha256");
-    if (o->model_digest &&
-        (strncmp(o->model_digest, "sha256:", 7) != 0 || !is_hex(o->model_digest + 7)))
-        return usage_error("sha256: and 64 hex digits are needed", "--model-digest");
+    if (o->model_digest && !keyset_model_digest_good(span_str(o->model_digest)))
+        return usage_error("sha256: or verity: and 64 hex digits are needed", "--model-digest");
     return c->run(o);
 }
 

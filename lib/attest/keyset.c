@@ -152,6 +152,13 @@ static int models_read(struct keyset *k, const json_t *list)
     return 0;
 }
 
+bool keyset_model_digest_good(struct span s)
+{
+    const struct span kind = span_cut(s, 0, 7);
+
+    return (span_is(kind, "sha256:") || span_is(kind, "verity:")) && lower_hex(span_from(s, 7), 64);
+}
+
 static int software_read(struct keyset *k, const json_t *doc)
 {
     struct span digest, config, engine;
@@ -159,8 +166,8 @@ static int software_read(struct keyset *k, const json_t *doc)
     TRY(text_get(doc, "model_digest", &digest));
     TRY(text_get(doc, "config_sha256", &config));
     TRY(text_get(doc, "engine", &engine));
-    if (!span_starts(digest, SPAN("sha256:")) || !lower_hex(span_from(digest, 7), 64) ||
-        !lower_hex(config, 64) || !printable(engine, ENGINE_MAX))
+    if (!keyset_model_digest_good(digest) || !lower_hex(config, 64) ||
+        !printable(engine, ENGINE_MAX))
         return E_INVALID;
     k->model_digest = keep(k, digest);
     k->config_sha256 = keep(k, config);

@@ -115,14 +115,6 @@ static bool is_hex(struct span s)
     return hex_decode(bytes, sizeof(bytes), s) == 0;
 }
 
-static bool is_model_digest(struct span s)
-{
-    const struct span kind = span_cut(s, 0, 7);
-
-    return s.len == MODEL_DIGEST_LEN && (span_is(kind, "sha256:") || span_is(kind, "verity:")) &&
-           is_hex(span_of(s.data + 7, s.len - 7));
-}
-
 /* A list of texts of at most size - 1 bytes that `fits` allows, size bytes apart in *out. */
 static int text_list_get(const struct reading *r, const json_t *object, const char *name,
                          bool (*fits)(struct span), size_t size, void **out, size_t *count)
@@ -169,7 +161,7 @@ static int digests_get(const struct reading *r, const json_t *object, struct pol
 {
     TRY(text_list_get(r, object, "config_sha256", is_hex, sizeof(m->configs[0]),
                       (void **)&m->configs, &m->config_count));
-    TRY(text_list_get(r, object, "model_digest", is_model_digest, sizeof(m->models[0]),
+    TRY(text_list_get(r, object, "model_digest", keyset_model_digest_good, sizeof(m->models[0]),
                       (void **)&m->models, &m->model_count));
     if (r->policy->production && (m->config_count == 0 || m->model_count == 0))
         return bad(r, "measurements", "a production policy pins config_sha256 and model_digest");

@@ -117,6 +117,9 @@ static void members_out_of_form_are_refused(void **state)
         {"receipt_ed25519", "\"" HEX64 "00\""},
         {"model_digest", "\"" HEX64 "\""},
         {"model_digest", "\"sha256:00\""},
+        {"model_digest", "\"verity:00\""},
+        {"model_digest", "\"sha512:" HEX64 "\""},
+        {"model_digest", "\"sha256:" HEX64 "00\""},
         {"config_sha256", "\"00\""},
         {"engine", "\"\""},
         {"engine", "\"a\\tb\""},
@@ -151,6 +154,7 @@ static void variants_of_form_are_accepted(void **state)
         {"payout", "\"-1:" HEX64 "\""},
         {"unknown", "{\"a\":[1,2.5,null]}"},
         {"gpu_count", "64"},
+        {"model_digest", "\"verity:" HEX64 "\""},
     };
 
     (void)state;
