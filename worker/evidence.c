@@ -1,4 +1,4 @@
-/* A queue of asks; the first one's document is made in the offload pool. */
+/* A queue of asks; one's document at a time is made in the offload pool. */
 #include "worker/evidence.h"
 
 #include <fcntl.h>
@@ -27,11 +27,11 @@ struct evidence {
     struct quote_source source;
     struct gpu_reader *gpus;
     char *collateral_file, *event_log_file;
-    struct list asks; /* the first is under way when busy */
-    size_t count;
-    bool busy;
+    struct list asks; /* those that wait */
+    size_t count;     /* of all */
 
     /* Of the job while it runs. */
+    struct evidence_ask *current; /* whose document is made; NULL: none is */
     struct offload_job job;
     struct buf document;
     int error;
@@ -121,17 +121,11 @@ static int make_document(struct evidence *e, const struct evidence_ask *ask)
     return 0;
 }
 
-static struct evidence_ask *first(struct evidence *e)
-{
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it follows no list_del */
-    return CONTAINER(e->asks.next, struct evidence_ask, link);
-}
-
 static void work(struct offload_job *job)
 {
     struct evidence *e = CONTAINER(job, struct evidence, job);
 
-    e->error = make_document(e, first(e));
+    e->error = make_document(e, e->current);
 }
 
 /* ---- In the loop ---- */
@@ -145,58 +139,69 @@ static void ask_free(struct evidence_ask *ask)
     free(ask);
 }
 
+/* The one under way stays until its job is done, which reads it. */
+void evidence_forget(struct evidence_ask *ask)
+{
+    ask->done = NULL;
+    loop_timer_cancel(ask->evidence->loop, &ask->timer);
+    if (ask != ask->evidence->current)
+        ask_free(ask);
+}
+
 static void tell(struct evidence_ask *ask, int error, struct buf *document)
 {
     evidence_fn *done = ask->done;
+    void *arg = ask->arg;
 
-    ask->done = NULL;
-    loop_timer_cancel(ask->evidence->loop, &ask->timer);
+    evidence_forget(ask);
     if (done)
-        done(ask->arg, error, document);
+        done(arg, error, document);
+}
+
+static void on_late(void *arg)
+{
+    tell(arg, E_TIMEOUT, NULL);
 }
 
 static void go_on(struct evidence *e);
 
+/* The next one is begun first: who is told may ask again. */
 static void on_done(struct offload_job *job)
 {
     struct evidence *e = CONTAINER(job, struct evidence, job);
-    struct evidence_ask *ask = first(e);
+    struct evidence_ask *ask = e->current;
+    AUTO(buf_fini) struct buf document = {0};
+    const int error = e->error;
 
-    e->busy = false;
-    if (e->error < 0)
-        log_event(LOG_ERROR, "evidence", "error=%s why=\"%s\"", error_name(e->error), e->why);
-    tell(ask, e->error, e->error < 0 ? NULL : &e->document);
-    ask_free(ask);
-    buf_fini(&e->document);
+    if (error < 0)
+        log_event(LOG_ERROR, "evidence", "error=%s why=\"%s\"", error_name(error), e->why);
+    buf_take(&document, &e->document);
+    e->current = NULL;
     go_on(e);
+    tell(ask, error, error < 0 ? NULL : &document);
 }
 
-static int begin(struct evidence *e)
+static int begin(struct evidence *e, struct evidence_ask *ask)
 {
     e->why[0] = '\0';
     e->job = (struct offload_job){.work = work, .done = on_done};
-    TRY(offload_submit(e->offload, &e->job));
-    e->busy = true;
-    return 0;
+    e->current = ask; /* before the thread looks */
+    const int error = offload_submit(e->offload, &e->job);
+    if (error < 0)
+        e->current = NULL;
+    return error;
 }
 
-/* The next one that somebody waits for. */
 static void go_on(struct evidence *e)
 {
-    while (!e->busy && !list_empty(&e->asks)) {
-        struct evidence_ask *ask = first(e);
-        const int error = ask->done ? begin(e) : E_CLOSED;
-        if (!error)
-            return;
-        tell(ask, error, NULL);
-        ask_free(ask);
-    }
-}
+    struct list *link;
 
-/* The one under way stays in the queue: the job reads it. */
-static void on_late(void *arg)
-{
-    tell(arg, E_TIMEOUT, NULL);
+    while (!e->current && (link = list_pop(&e->asks))) {
+        struct evidence_ask *ask = CONTAINER(link, struct evidence_ask, link);
+        const int error = begin(e, ask);
+        if (error < 0)
+            tell(ask, error, NULL);
+    }
 }
 
 int evidence_ask(struct evidence *e, const uint8_t nonce[static EVIDENCE_NONCE_LEN],
@@ -211,21 +216,18 @@ int evidence_ask(struct evidence *e, const uint8_t nonce[static EVIDENCE_NONCE_L
     buf_append(&ask->keyset, keyset);
     ask->done = done;
     ask->arg = arg;
-    list_push(&e->asks, &ask->link);
     e->count++;
     loop_timer_set(e->loop, &ask->timer, QUOTE_WAIT_MS, on_late, ask);
-    const int error = e->busy ? 0 : begin(e);
+    int error = 0;
+    if (e->current)
+        list_push(&e->asks, &ask->link);
+    else
+        error = begin(e, ask);
     if (error < 0)
         ask_free(ask);
     else
         *out = ask;
     return error;
-}
-
-void evidence_forget(struct evidence_ask *ask)
-{
-    ask->done = NULL;
-    loop_timer_cancel(ask->evidence->loop, &ask->timer);
 }
 
 int evidence_new(struct evidence **out, struct loop *l, struct offload *o,

@@ -31,7 +31,7 @@ struct evidence_ask;
 MUST_CHECK int evidence_ask(struct evidence *e, const uint8_t nonce[static EVIDENCE_NONCE_LEN],
                             struct span keyset, evidence_fn *done, void *arg,
                             struct evidence_ask **out);
-/* Before `done`: it will not be called. */
+/* Before `done`: it will not be called, and no quote is made that has not been begun. */
 void evidence_forget(struct evidence_ask *ask);
 
 /* "tdx", "insecure-dev", "none": the document's member tee, a hint alone. */

@@ -283,6 +283,60 @@ static void too_many_are_turned_away(void **state)
     assert_false(a[EVIDENCE_WAITING_MAX].told);
 }
 
+static void who_went_away_leaves_room_for_others(void **state)
+{
+    struct world *w = *state;
+    struct answer a[EVIDENCE_WAITING_MAX] = {{0}}, last = {0};
+    struct evidence_ask *handles[EVIDENCE_WAITING_MAX];
+
+    w->provider.delay_us = 20000;
+    world_evidence(w, NULL, "", "");
+    for (int i = 0; i < EVIDENCE_WAITING_MAX; i++)
+        handles[i] = ask(w, &a[i]);
+    for (int i = 1; i < EVIDENCE_WAITING_MAX; i++)
+        evidence_forget(handles[i]);
+    ask(w, &last);
+    wait_for(w, &last);
+    assert_int_equal(last.error, 0);
+    assert_int_equal(w->provider.asked, 2);
+    buf_fini(&a[0].document);
+    buf_fini(&last.document);
+}
+
+struct asker {
+    struct world *w;
+    struct answer first, second;
+};
+
+static void ask_again(void *arg, int error, struct buf *document)
+{
+    struct asker *at = arg;
+
+    ask(at->w, &at->second);
+    on_evidence(&at->first, error, document);
+}
+
+static void who_is_told_may_ask_again_at_once(void **state)
+{
+    struct world *w = *state;
+    struct asker at = {.w = w};
+    struct answer between = {0};
+    struct evidence_ask *handle;
+
+    world_evidence(w, NULL, "", "");
+    assert_int_equal(evidence_ask(w->evidence, NONCE, SPAN("{one}"), ask_again, &at, &handle), 0);
+    ask(w, &between);
+    wait_for(w, &at.second);
+    assert_int_equal(at.first.error | between.error | at.second.error, 0);
+    assert_non_null(strstr(buf_cstr(&at.first.document), "e29uZX0=")); /* {one} */
+    assert_non_null(strstr(buf_cstr(&between.document), "e2tleXNldH0="));
+    assert_non_null(strstr(buf_cstr(&at.second.document), "e2tleXNldH0="));
+    assert_int_equal(w->provider.asked, 3);
+    buf_fini(&at.first.document);
+    buf_fini(&between.document);
+    buf_fini(&at.second.document);
+}
+
 static void an_error_of_the_source_is_told(void **state)
 {
     struct world *w = *state;
@@ -376,6 +430,8 @@ int main(void)
         IN_WORLD(quotes_are_asked_for_one_at_a_time),
         IN_WORLD(nobody_is_told_who_went_away_and_no_quote_is_wasted_on_them),
         IN_WORLD(too_many_are_turned_away),
+        IN_WORLD(who_went_away_leaves_room_for_others),
+        IN_WORLD(who_is_told_may_ask_again_at_once),
         IN_WORLD(an_error_of_the_source_is_told),
         IN_WORLD(a_worker_without_tee_says_so_and_quotes_nothing),
         IN_WORLD(collateral_and_event_log_are_stapled_as_they_are),
