@@ -94,6 +94,15 @@ int digest_file(const char *path, char out[static DIGEST_TEXT_LEN],
 
 /* ---- A folder ---- */
 
+/* The digest is over lines, and sha256sum writes other names otherwise. */
+static bool is_plain(const char *name)
+{
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F || *c == '\\')
+            return false;
+    return true;
+}
+
 static int add_entry(struct paths *out, const char *path, unsigned depth, char *why);
 
 static int add_folder(struct paths *out, const char *path, unsigned depth, char *why)
@@ -110,6 +119,10 @@ static int add_folder(struct paths *out, const char *path, unsigned depth, char 
     while (!error && (errno = 0, entry = readdir(folder)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
+        if (!is_plain(entry->d_name)) {
+            error = refuse(why, "holds a name with a control character or a backslash", path);
+            break;
+        }
         buf_clear(&child);
         buf_printf(&child, "%s/%s", path, entry->d_name);
         error = add_entry(out, buf_cstr(&child), depth + 1, why);

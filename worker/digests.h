@@ -16,8 +16,9 @@ MUST_CHECK int digest_file(const char *path, char out[static DIGEST_TEXT_LEN],
                            char why[static DIGESTS_WHY_LEN]);
 /* "sha256:" and the hex SHA-256 of the lines `<hex SHA-256 of the file>  <relative path>\n` of all
  * files of the folder, sorted by path bytewise. Links to files are followed; a link to a folder,
- * and what is neither file nor folder, is refused (E_INVALID), as is an empty folder. E_CLOSED when
- * *stop became true. Reads every byte: minutes for large models. Blocks. */
+ * and what is neither file nor folder, is refused (E_INVALID), as are an empty folder and names
+ * with a control character or a backslash. E_CLOSED when *stop became true. Reads every byte:
+ * minutes for large models. Blocks. */
 MUST_CHECK int digest_model(const char *folder, const atomic_bool *stop,
                             char out[static MODEL_DIGEST_LEN], char why[static DIGESTS_WHY_LEN]);
 

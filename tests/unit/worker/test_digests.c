@@ -125,6 +125,26 @@ static void what_is_no_file_is_refused(void **state)
     assert_int_equal(digest(got), E_INVALID);
 }
 
+/* A name with a line's end could stand for a file that is not there; sha256sum escapes these names.
+ */
+static void names_that_could_be_taken_for_lines_are_refused(void **state)
+{
+    static const char *const NAMES[] = {"a\nb", "a\rb", "a\\b", "a\tb", "a\x7f"};
+    char got[MODEL_DIGEST_LEN];
+
+    (void)state;
+    put("fine name", "1");
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        put(NAMES[i], "");
+        assert_int_equal(digest(got), E_INVALID);
+        assert_non_null(strstr(why, "name"));
+        assert_int_equal(unlink(path_of(NAMES[i])), 0);
+    }
+    assert_int_equal(mkdir(path_of("a\nb"), 0700), 0);
+    put("a\nb/c", "");
+    assert_int_equal(digest(got), E_INVALID);
+}
+
 static void it_can_be_stopped(void **state)
 {
     const atomic_bool stop = true;
@@ -156,6 +176,7 @@ int main(void)
         IN_FOLDER(another_name_or_byte_is_another_digest),
         IN_FOLDER(a_link_to_a_file_counts_as_the_file),
         IN_FOLDER(what_is_no_file_is_refused),
+        IN_FOLDER(names_that_could_be_taken_for_lines_are_refused),
         IN_FOLDER(it_can_be_stopped),
         IN_FOLDER(a_files_digest_is_that_of_its_bytes),
     };
