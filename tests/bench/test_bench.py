@@ -16,7 +16,6 @@ BENCH = os.environ.get("BENCH", os.path.join(ROOT, "build/release/tests/bench"))
 
 pytestmark = [
     pytest.mark.alone,
-    pytest.mark.skipif(not os.access(os.path.join(BENCH, "load"), os.X_OK), reason="not built; run: make bench-programs"),
     pytest.mark.skipif("asan" in BIN or "tsan" in BIN, reason="sanitizers cannot carry the bench's load"),
 ]
 

@@ -16,8 +16,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 LOAD = os.path.join(os.environ.get("BENCH", os.path.join(ROOT, "build/release/tests/bench")), "load")
 REQUESTS, EVENTS = 6, 2
 
-pytestmark = pytest.mark.skipif(not os.access(LOAD, os.X_OK), reason=f"{LOAD} is not built; run: make bench-programs")
-
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

@@ -9,7 +9,6 @@ from raw import Raw
 from stack import BIN, SLOW, die_with_parent, free_port, wait_for
 
 PROGRAM = os.path.join(BIN, "cocoon-client")
-BUILT = os.access(PROGRAM, os.X_OK) and os.access(os.path.join(BIN, "cocoon-devtee"), os.X_OK)
 
 
 class Client:

@@ -17,14 +17,13 @@ import pytest
 pytest.importorskip("h2")
 pytest.importorskip("cryptography")
 
-from client_peer import BUILT, Client  # noqa: E402
+from client_peer import Client  # noqa: E402
 from evil_gateway import EvilGateway, finish, honest, say, wait_closed  # noqa: E402
 from stack import BIN, SLOW, chat, wait_for  # noqa: E402
 from test_devtee import DevTee  # noqa: E402
 from tunnel_peer import certificate, pem  # noqa: E402
 from worker_peer import Key, digest, plain_answer  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not BUILT, reason="cocoon-client or cocoon-devtee is not built")
 CANARY = "the walrus sings at 4711"
 
 
@@ -755,7 +754,6 @@ def test_nobody_at_the_gateways_address(place):
 EXAMPLE = os.path.join(BIN, "example-chat")
 
 
-@pytest.mark.skipif(not os.access(EXAMPLE, os.X_OK), reason="the example is not built")
 def test_the_example_program_chats_through_the_library(place):
     g = place.gateway()
     env = {**os.environ, "COCOON_API_KEY": "sk-test", "COCOON_INSECURE_DEV": "1"}

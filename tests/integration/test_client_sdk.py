@@ -16,13 +16,12 @@ pytest.importorskip("cryptography")
 
 import test_sdk_node  # noqa: E402
 import test_sdk_python  # noqa: E402
-from client_peer import BUILT, Client  # noqa: E402
+from client_peer import Client  # noqa: E402
 from evil_gateway import EvilGateway, Wire, wait_closed  # noqa: E402
 from stack import SLOW, model  # noqa: E402
 from test_devtee import DevTee  # noqa: E402
 from test_worker_wire import World  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not BUILT, reason="cocoon-client or cocoon-devtee is not built")
 MODELS = ["fake-model", "org/model:tag-v1"]
 KEY = "sk-cocoon-right"
 
