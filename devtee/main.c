@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "attest/keyset.h"
-#include "base/encode.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "devtee/commands.h"
@@ -110,21 +109,14 @@ static int take_option(int c, struct devtee_options *o)
     }
 }
 
-static bool is_hex(const char *text)
-{
-    uint8_t bytes[32];
-
-    return hex_decode(bytes, sizeof(bytes), span_str(text)) == 0;
-}
-
 static int run_command(const struct command *c, const struct devtee_options *o)
 {
     const char *needed = *(const char *const *)((const char *)o + c->needed);
 
     if (!o->seed_file || (c->needs && !needed))
         return usage_error("an option is missing", o->seed_file ? c->needs : "--seed-file");
-    if (o->config_sha256 && !is_hex(o->config_sha256))
-        return usage_error("64 hex digits are needed", "--config-sha256");
+    if (o->config_sha256 && !keyset_config_good(span_str(o->config_sha256)))
+        return usage_error("64 hex digits are needed, in lower case", "--config-sha256");
     if (o->model_digest && !keyset_model_digest_good(span_str(o->model_digest)))
         return usage_error("sha256: or verity: and 64 hex digits are needed", "--model-digest");
     return c->run(o);

@@ -27,6 +27,8 @@ enum {
     DIGEST_LEN = 48
 };
 enum { TAG_FWIDS = 0xa6 }; /* [6], constructed */
+/* Firmware's key, device, provisioner, family, root. */
+enum { CHAIN_LEN = 5, CHAIN_DEVICE = 1 };
 enum { OPAQUE_DRIVER = 3, OPAQUE_VBIOS = 6, OPAQUE_FWID = 20 };
 
 /* ---- The report's bytes ---- */
@@ -168,7 +170,7 @@ enum attest_reason gpu_report_verify(const struct gpu_report *report, struct spa
 {
     struct span fwid;
 
-    if (x509_chain_read_pem(chain, chain_pem) < 0 || chain->count == 0 ||
+    if (x509_chain_read_pem(chain, chain_pem) < 0 || chain->count != CHAIN_LEN ||
         x509_chain_verify(chain, root, NULL, 0, now_s, NULL) != X509_OK)
         return ATTEST_GPU_CHAIN_INVALID;
     if (x509_cert_p384_verify(chain->certs[0], report->signed_bytes, report->signature) < 0)
@@ -229,25 +231,20 @@ static void seen_fini(struct seen *s)
 }
 AUTO_FINI(struct seen, seen_fini)
 
-/* In a chain of five (firmware's key, device, provisioner, family, root) the second names the
- * device: the first may change with firmware or a reset. */
-static const struct x509_cert *device_of(const struct x509_chain *chain)
-{
-    return chain->certs[chain->count >= 5 ? 1 : 0];
-}
-
 static bool same_cert(const struct x509_cert *a, const struct x509_cert *b)
 {
     return x509_cert_same(a, b) || crypto_equal(x509_cert_serial(a), x509_cert_serial(b));
 }
 
-/* Whether the last chain's leaf or device is one of those before it. */
+/* Whether the last chain's leaf or device is one of those before it; the leaf may change with
+ * firmware or a reset. */
 static bool seen_before(const struct seen *s)
 {
     const struct x509_chain *last = &s->chains[s->count - 1];
 
     for (const struct x509_chain *it = s->chains; it < last; it++)
-        if (same_cert(it->certs[0], last->certs[0]) || same_cert(device_of(it), device_of(last)))
+        if (same_cert(it->certs[0], last->certs[0]) ||
+            same_cert(it->certs[CHAIN_DEVICE], last->certs[CHAIN_DEVICE]))
             return true;
     return false;
 }
@@ -292,6 +289,8 @@ static int item_verify(const struct gpu_input *in, const json_t *item, struct se
         return refuse(v, ATTEST_GPU_COUNT_MISMATCH, gpu);
     if (!any_pin_matches(in, &report))
         return refuse(v, ATTEST_GPU_MEASUREMENT, gpu);
+    for (size_t i = 0; i < chain->count; i++)
+        attest_until(v, x509_cert_not_after(chain->certs[i]));
     snprintf(v->gpu_driver, sizeof(v->gpu_driver), "%.*s",
              (int)(report.driver.len < 31 ? report.driver.len : 31),
              (const char *)report.driver.data);

@@ -17,7 +17,7 @@ struct gpu_report { /* spans into the report's bytes */
 };
 MUST_CHECK int gpu_report_parse(struct gpu_report *out, struct span bytes); /* E_INVALID */
 
-/* One report against its PEM chain: chain to root, signature, FWID against the leaf's DICE
+/* One report against its PEM chain of five: chain to root, signature, FWID against the leaf's DICE
  * extension (§10 steps 2 to 4). *chain is {0} before and the caller's afterwards, whatever is
  * returned: ATTEST_OK or the reason. */
 enum attest_reason gpu_report_verify(const struct gpu_report *report, struct span chain_pem,

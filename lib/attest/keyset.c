@@ -159,6 +159,11 @@ bool keyset_model_digest_good(struct span s)
     return (span_is(kind, "sha256:") || span_is(kind, "verity:")) && lower_hex(span_from(s, 7), 64);
 }
 
+bool keyset_config_good(struct span s)
+{
+    return lower_hex(s, 64);
+}
+
 static int software_read(struct keyset *k, const json_t *doc)
 {
     struct span digest, config, engine;
@@ -166,7 +171,7 @@ static int software_read(struct keyset *k, const json_t *doc)
     TRY(text_get(doc, "model_digest", &digest));
     TRY(text_get(doc, "config_sha256", &config));
     TRY(text_get(doc, "engine", &engine));
-    if (!keyset_model_digest_good(digest) || !lower_hex(config, 64) ||
+    if (!keyset_model_digest_good(digest) || !keyset_config_good(config) ||
         !printable(engine, ENGINE_MAX))
         return E_INVALID;
     k->model_digest = keep(k, digest);
@@ -311,4 +316,11 @@ int keyset_valid_at(const struct keyset *k, uint64_t now_s)
         k->not_after > now_s + AHEAD_MAX_S)
         return E_EXPIRED;
     return 0;
+}
+
+uint64_t keyset_until(const struct keyset *k)
+{
+    const uint64_t old = k->not_before + AGE_MAX_S;
+
+    return old < k->not_after ? old : k->not_after;
 }

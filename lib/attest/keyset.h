@@ -24,7 +24,7 @@ struct keyset {
     uint8_t receipt_key[ED25519_KEY_LEN];
     struct span models[KEYSET_MAX_MODELS];
     size_t model_count;
-    struct span model_digest, config_sha256, engine; /* as below; 64 hex; text */
+    struct span model_digest, config_sha256, engine; /* as below; as below; text */
     bool gpu_nvidia;
     uint32_t gpu_count;
     uint64_t not_before, not_after; /* seconds since 1970 */
@@ -45,8 +45,11 @@ void keyset_iid(const struct keyset *k, char out[static IID_LEN + 1]);
 void keyset_wid(const struct keyset *k, const uint8_t *ppid, char out[static 33]);
 /* A model's digest as text: "sha256:" or "verity:" and 64 hex (attestation.md §9). */
 bool keyset_model_digest_good(struct span s);
+bool keyset_config_good(struct span s); /* config_sha256: 64 lower-case hex */
 /* not_before − 60 s ≤ now ≤ not_after + 60 s, now − not_before ≤ 70 min, not_after − now ≤ 24 h
  * (wire.md §8); else E_EXPIRED. */
 MUST_CHECK int keyset_valid_at(const struct keyset *k, uint64_t now_s);
+/* Until when its own times let it be used: the lesser of not_after and not_before + 70 min. */
+uint64_t keyset_until(const struct keyset *k);
 
 #endif

@@ -34,7 +34,8 @@ uint32_t attest_policy_min_evaluation(const struct attest_policy *p);
  * the certificate before the first verification. */
 const char *attest_policy_dev_root(const struct attest_policy *p);
 void attest_policy_set_dev_root(struct attest_policy *p, struct x509_cert *root); /* takes it */
-/* The anchor: the dev root where there is one, else Intel's. */
+/* The anchor: the dev root where the policy names one, else Intel's. NULL: the dev root was not
+ * handed over, nobody is trusted. */
 const struct x509_cert *attest_policy_root(const struct attest_policy *p);
 
 /* Judges what tdx_verify found, then report data, measurements and keyset; steps POLICY to KEYSET.
@@ -43,6 +44,10 @@ MUST_CHECK int attest_policy_judge(const struct attest_policy *p, const struct q
                                    const struct keyset *keyset,
                                    const uint8_t report_data[static QUOTE_REPORT_DATA_LEN],
                                    struct span log, uint64_t now_s, struct attest_verdict *v);
+/* What it has to say of a worker without evidence, which nothing else is known of: its end, and
+ * that one of production has none pass. E_DENIED with v->reason. */
+MUST_CHECK int attest_policy_judge_unattested(const struct attest_policy *p, uint64_t now_s,
+                                              struct attest_verdict *v);
 /* The GPU part: what is required against what the keyset says, and the pinned table. */
 MUST_CHECK int attest_policy_judge_gpu(const struct attest_policy *p, const struct keyset *keyset,
                                        struct span evidence,

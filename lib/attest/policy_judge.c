@@ -21,6 +21,8 @@ static bool exception_covers(const struct policy_exception *e, const struct atte
     if (memcmp(e->fmspc, v->fmspc, sizeof(e->fmspc)) != 0 || e->status != v->status ||
         now_s >= e->until)
         return false;
+    if (v->advisory_count == ATTEST_MAX_ADVISORIES) /* there may be more */
+        return false;
     for (size_t i = 0; i < v->advisory_count; i++)
         if (!advisory_covered(e, v->advisories[i]))
             return false;
@@ -84,12 +86,26 @@ static int judge_machine(const struct attest_policy *p, struct attest_verdict *v
     return attest_refuse(v, ATTEST_STEP_POLICY, ATTEST_POLICY_PPID, "%s", "");
 }
 
-static int judge_platform(const struct attest_policy *p, const struct quote *q, uint64_t now_s,
-                          struct attest_verdict *v)
+static int judge_time(const struct attest_policy *p, uint64_t now_s, struct attest_verdict *v)
 {
     if (now_s >= p->expires)
         return attest_refuse(v, ATTEST_STEP_POLICY, ATTEST_POLICY_EXPIRED, "%s", "");
     attest_until(v, p->expires);
+    return 0;
+}
+
+int attest_policy_judge_unattested(const struct attest_policy *p, uint64_t now_s,
+                                   struct attest_verdict *v)
+{
+    if (p->production)
+        return attest_refuse(v, ATTEST_STEP_DOCUMENT, ATTEST_UNATTESTED_REFUSED, "%s", "");
+    return judge_time(p, now_s, v);
+}
+
+static int judge_platform(const struct attest_policy *p, const struct quote *q, uint64_t now_s,
+                          struct attest_verdict *v)
+{
+    TRY(judge_time(p, now_s, v));
     TRY(judge_status(p, now_s, v));
     TRY(judge_attributes(q, v));
     TRY(judge_machine(p, v));
@@ -148,31 +164,31 @@ static enum attest_reason measurement_judge(const struct policy_measurement *m,
     return ATTEST_OK;
 }
 
-/* Whether the log leads to the first `count` registers of the quote. What extends RTMR3 while the
- * trust domain runs may stand in no log. */
-static bool replays(struct span log, const struct quote *q, size_t count)
+/* How many of the quote's registers, from RTMR0 on, the log leads to. */
+static size_t registers_replayed(struct span log, const struct quote *q)
 {
     uint8_t rtmr[4][ATTEST_MR_LEN];
+    size_t count = 0;
 
     if (log.len == 0 || event_log_replay(log, rtmr) < 0)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (!same(rtmr[i], q->rtmr[i]))
-            return false;
-    return true;
+        return 0;
+    while (count < 4 && same(rtmr[count], q->rtmr[count]))
+        count++;
+    return count;
 }
 
 static int judge_measurements(const struct attest_policy *p, const struct quote *q,
                               const struct keyset *k, struct span log, struct attest_verdict *v)
 {
-    const bool log_replays = replays(log, q, 4);
+    const size_t replayed = registers_replayed(log, q);
     enum attest_reason nearest = ATTEST_POLICY_MEASUREMENT;
 
-    if (log.len > 0 && !replays(log, q, 3))
+    /* What extends RTMR3 while the trust domain runs may stand in no log. */
+    if (log.len > 0 && replayed < 3)
         return attest_refuse(v, ATTEST_STEP_MEASUREMENT, ATTEST_EVENT_LOG_INVALID, "%s", "");
     for (size_t i = 0; i < p->measurement_count; i++) {
         const struct policy_measurement *m = &p->measurements[i];
-        const enum attest_reason reason = measurement_judge(m, q, k, log_replays);
+        const enum attest_reason reason = measurement_judge(m, q, k, replayed == 4);
 
         if (reason == ATTEST_OK) {
             memcpy(v->measurement, m->name, sizeof(v->measurement));
@@ -197,7 +213,7 @@ int attest_policy_judge(const struct attest_policy *p, const struct quote *q,
     TRY(judge_measurements(p, q, keyset, log, v));
     if (keyset_valid_at(keyset, now_s) < 0)
         return attest_refuse(v, ATTEST_STEP_KEYSET, ATTEST_KEYSET_EXPIRED, "%s", "");
-    attest_until(v, keyset->not_after);
+    attest_until(v, keyset_until(keyset));
     v->steps[ATTEST_STEP_KEYSET] = ATTEST_PASSED;
     return 0;
 }

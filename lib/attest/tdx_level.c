@@ -72,41 +72,55 @@ static uint16_t newest_svn(const struct isv_levels *levels)
 }
 
 /* Whether the module that runs now is the newest: TEE_TCB_SVN_2 against the first level. */
-static bool host_is_patched(const struct tcb_info *info, const uint8_t svn[static 16])
+static bool host_is_patched(const struct tcb_info *info, const struct tdx_module *module,
+                            const uint8_t svn[static 16])
 {
     const struct tcb_level *newest = &info->levels[0];
-    const struct tdx_module *module = tcb_info_module(info, svn[1]);
 
-    if (!module || svn[2] < newest->tdx[2])
-        return false;
-    return svn[0] >= (svn[1] == 0 ? newest->tdx[0] : newest_svn(&module->levels));
+    return svn[2] >= newest->tdx[2] &&
+           svn[0] >= (svn[1] == 0 ? newest->tdx[0] : newest_svn(&module->levels));
+}
+
+/* Whether what is out of date about a TD 1.5 is its module alone, which a restart may change. */
+static bool relaunch_may_help(const struct tdx_run *run, const struct tcb_level *sgx)
+{
+    const struct attest_verdict *v = run->v;
+
+    return run->quote->td15 && v->qe_status == TCB_UP_TO_DATE &&
+           v->module_status == TCB_OUT_OF_DATE &&
+           (v->status == TCB_OUT_OF_DATE || v->status == TCB_OUT_OF_DATE_CONFIGURATION_NEEDED) &&
+           sgx && sgx->status <= TCB_CONFIGURATION_AND_SW_HARDENING_NEEDED;
 }
 
 /* TD 1.5: the TD was started on an old module, and the host has a new one since. */
-static enum tcb_status status_relaunch(const struct tdx_run *run, enum tcb_status tdx)
+static int relaunch_look(struct tdx_run *run)
 {
     const struct tcb_platform sgx_only = {&run->pck, NULL};
     const struct tcb_info *info = run->checked->tcb_info;
     const struct tcb_level *sgx = tcb_info_match(info, &sgx_only);
+    const uint8_t *svn = run->quote->tee_tcb_svn_2;
+    const struct tdx_module *module;
 
-    if (!run->quote->td15 || run->v->qe_status != TCB_UP_TO_DATE ||
-        run->v->module_status != TCB_OUT_OF_DATE ||
-        (tdx != TCB_OUT_OF_DATE && tdx != TCB_OUT_OF_DATE_CONFIGURATION_NEEDED))
-        return tdx;
-    if (!sgx || sgx->status > TCB_CONFIGURATION_AND_SW_HARDENING_NEEDED ||
-        !host_is_patched(info, run->quote->tee_tcb_svn_2))
-        return tdx;
-    return configuration_needed(sgx->status) || configuration_needed(tdx)
-               ? TCB_TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED
-               : TCB_TD_RELAUNCH_ADVISED;
+    if (!relaunch_may_help(run, sgx))
+        return 0;
+    module = tcb_info_module(info, svn[1]);
+    if (!module)
+        return REFUSE(run, MODULE_IDENTITY_MISSING, "TDX_%02X runs now", svn[1]);
+    if (host_is_patched(info, module, svn))
+        run->v->status = configuration_needed(sgx->status) || configuration_needed(run->v->status)
+                             ? TCB_TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED
+                             : TCB_TD_RELAUNCH_ADVISED;
+    return 0;
 }
 
-static enum tcb_status status_combine(const struct tdx_run *run)
+static int status_combine(struct tdx_run *run)
 {
-    const struct attest_verdict *v = run->v;
-    enum tcb_status tdx = status_lower(v->platform_status, v->module_status);
+    struct attest_verdict *v = run->v;
 
-    return status_lower(status_relaunch(run, tdx), v->qe_status);
+    v->status = status_lower(v->platform_status, v->module_status);
+    TRY(relaunch_look(run));
+    v->status = status_lower(v->status, v->qe_status);
+    return 0;
 }
 
 int tdx_step_tcb_level(struct tdx_run *run)
@@ -125,7 +139,7 @@ int tdx_step_tcb_level(struct tdx_run *run)
     v->platform_status = level->status;
     v->tcb_date = level->date;
     intel_advisories_add(v, level->json);
-    v->status = status_combine(run);
+    TRY(status_combine(run));
     if (v->status == TCB_REVOKED)
         return REFUSE(run, TCB_REVOKED, "platform %s, module %s, quoting enclave %s",
                       tcb_status_name(v->platform_status), tcb_status_name(v->module_status),

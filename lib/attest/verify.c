@@ -59,8 +59,10 @@ static int unattested_look(struct run *r, const struct keyset *k)
 {
     const struct attest_input *in = r->in;
 
-    if (!in->accept_unattested || (in->policy && attest_policy_production(in->policy)))
+    if (!in->accept_unattested)
         return refuse(r, ATTEST_STEP_DOCUMENT, ATTEST_UNATTESTED_REFUSED);
+    if (in->policy)
+        TRY(attest_policy_judge_unattested(in->policy, in->now_s, r->v));
     if (r->document.quote.len > 0 || r->document.device_evidence.len > 0 || k->gpu_nvidia)
         return refuse(r, ATTEST_STEP_DOCUMENT, ATTEST_DOCUMENT_INVALID);
     if (keyset_valid_at(k, in->now_s) < 0)
@@ -68,7 +70,7 @@ static int unattested_look(struct run *r, const struct keyset *k)
     for (int step = ATTEST_STEP_QUOTE; step < ATTEST_STEPS; step++)
         r->v->steps[step] = ATTEST_NOT_NEEDED;
     r->v->steps[ATTEST_STEP_KEYSET] = ATTEST_PASSED;
-    attest_until(r->v, k->not_after);
+    attest_until(r->v, keyset_until(k));
     return 0;
 }
 
@@ -109,6 +111,9 @@ static int quote_verify(struct run *r)
                            .cache = r->in->cache};
 
     TRY(quote_look(r));
+    if (!in.root)
+        return attest_refuse(r->v, ATTEST_STEP_PCK_CHAIN, ATTEST_ROOT_CA_UNTRUSTED,
+                             "the policy's own root was not read");
     TRY(collateral_look(r, &in.collateral));
     return tdx_verify(&in, r->v);
 }

@@ -187,6 +187,33 @@ static void two_gpus_of_one_root_are_two(void **state)
     assert_string_equal(v.gpu_driver, "550.1");
     assert_string_equal(v.gpu_vbios, "96.00.9F.00.01");
     assert_int_equal(v.steps[ATTEST_STEP_GPU], ATTEST_PASSED);
+    assert_int_equal(v.valid_until, 1900000000); /* their certificates' end */
+}
+
+static void a_chain_is_five_certificates(void **state)
+{
+    static const uint8_t nonce[GPU_NONCE_LEN] = {5};
+    AUTO(dev_gpu_fini) struct dev_gpu g = {.keys = {NULL}};
+    AUTO(buf_fini) struct buf bytes = {0}, pem = {0};
+    AUTO(x509_chain_fini) struct x509_chain five = {.count = 0}, four = {.count = 0};
+    struct gpu_report report;
+
+    (void)state;
+    dev_gpu_make(&g, NULL, 0);
+    dev_gpu_report(&g, nonce, 7, &bytes);
+    dev_gpu_chain(&g, &pem);
+    assert_int_equal(gpu_report_parse(&report, buf_span(&bytes)), 0);
+    assert_int_equal(x509_chain_read_pem(&five, buf_span(&pem)), 0);
+    const struct x509_cert *root = five.certs[DEV_GPU_CERTS - 1];
+    struct x509_chain chain = {.count = 0};
+    assert_int_equal(gpu_report_verify(&report, buf_span(&pem), root, NOW, &chain), ATTEST_OK);
+    x509_chain_fini(&chain);
+    size_t last = pem.len; /* the root, which would be left out */
+    while (last > 0 && !span_starts(span_from(buf_span(&pem), last), SPAN("-----BEGIN")))
+        last--;
+    pem.len = last;
+    assert_int_equal(gpu_report_verify(&report, buf_span(&pem), root, NOW, &four),
+                     ATTEST_GPU_CHAIN_INVALID);
 }
 
 static void one_gpu_is_not_two(void **state)
@@ -262,6 +289,7 @@ int main(void)
         cmocka_unit_test(a_canned_or_foreign_nonce_is_refused),
         cmocka_unit_test(the_keyset_says_how_many_there_are),
         cmocka_unit_test(two_gpus_of_one_root_are_two),
+        cmocka_unit_test(a_chain_is_five_certificates),
         cmocka_unit_test(one_gpu_is_not_two),
         cmocka_unit_test(firmware_is_held_against_the_pins),
         cmocka_unit_test(a_report_has_its_form),

@@ -328,7 +328,6 @@ static void a_relaunch_is_advised_only_when_it_would_help(void **state)
         {DEVTEE_V5_TD15, {4, 1, 1}, {5, 1, 2}, 0, false, TCB_OUT_OF_DATE},
         {DEVTEE_V5_TD15, {4, 1, 1}, {6, 1, 1}, 0, false, TCB_OUT_OF_DATE},
         {DEVTEE_V5_TD15, {4, 1, 1}, {4, 0, 2}, 0, false, TCB_OUT_OF_DATE},
-        {DEVTEE_V5_TD15, {4, 1, 1}, {6, 9, 2}, 0, false, TCB_OUT_OF_DATE}, /* unknown */
         /* A restart changes neither CPU nor quoting enclave. */
         {DEVTEE_V5_TD15, {4, 1, 1}, {6, 1, 2}, 1, false, TCB_OUT_OF_DATE},
         {DEVTEE_V5_TD15, {4, 1, 1}, {6, 1, 2}, 0, true, TCB_OUT_OF_DATE},
@@ -353,6 +352,20 @@ static void a_relaunch_is_advised_only_when_it_would_help(void **state)
         if (v.status != cases[i].status)
             fail_msg("case %zu: %s", i, tcb_status_name(v.status));
     }
+}
+
+/* As the module that the trust domain was started on: missing is refused, whatever the policy. */
+static void an_unknown_module_that_runs_now_is_refused(void **state)
+{
+    struct devtee_faults f = {.form = DEVTEE_V5_TD15};
+    struct attest_verdict v;
+
+    (void)state;
+    set_svn(&f, BODY_SVN, 4, 1, 1);
+    set_svn(&f, BODY_SVN_2, 6, 9, 2);
+    assert_int_equal(judge(&f, &v), ATTEST_MODULE_IDENTITY_MISSING);
+    assert_fails_alone("unknown", &v);
+    assert_string_equal(v.detail, "TDX_09 runs now");
 }
 
 static void a_module_named_twice_is_refused(void **state)
@@ -492,6 +505,7 @@ int main(void)
         cmocka_unit_test(advisories_are_told_once),
         cmocka_unit_test(statuses_combine_to_the_worse),
         cmocka_unit_test(a_relaunch_is_advised_only_when_it_would_help),
+        cmocka_unit_test(an_unknown_module_that_runs_now_is_refused),
         cmocka_unit_test(a_module_named_twice_is_refused),
         cmocka_unit_test(a_cached_verdict_is_the_same),
         cmocka_unit_test(a_cached_list_still_revokes),

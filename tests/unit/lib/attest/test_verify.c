@@ -9,6 +9,7 @@ static const uint8_t SEED[DEVTEE_SEED_LEN] = {7};
 static const uint8_t NONCE[ATTEST_NONCE_LEN] = {1, 2, 3};
 static const uint8_t TLS[SHA256_LEN] = {9, 9};
 #define DIGEST "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define UPPER  "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"
 #define OTHER  "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 /* What a case changes of an accepted document and policy. */
@@ -16,15 +17,15 @@ struct story {
     struct devtee_faults faults;
     const char *from, *to;                    /* replaced in the policy before it is signed */
     const char *config_sha256, *model_digest; /* pinned by the policy */
-    bool log, bad_log, gpu, other_nonce, other_tls, unsigned_keyset, no_policy;
+    bool log, bad_log, gpu, other_nonce, other_tls, unsigned_keyset, no_policy, no_root;
     const char *tee;
-    uint64_t now_s; /* 0: DEV_NOW */
-    uint64_t expires;
+    uint64_t now_s;              /* 0: DEV_NOW */
+    uint64_t expires, not_after; /* of the policy, of the keyset */
     const struct attest_floor *floor;
     bool accept_unattested;
 };
 
-static void keyset_make(struct buf *out, bool gpu)
+static void keyset_make(struct buf *out, const struct story *s)
 {
     static const uint8_t config[KEYSET_HPKE_LEN] = {7, 0, 0x20};
     struct keyset k = {
@@ -37,10 +38,10 @@ static void keyset_make(struct buf *out, bool gpu)
         .model_digest = SPAN("sha256:" DIGEST),
         .config_sha256 = SPAN(DIGEST),
         .engine = SPAN("fake 1"),
-        .gpu_nvidia = gpu,
-        .gpu_count = gpu,
+        .gpu_nvidia = s->gpu,
+        .gpu_count = s->gpu,
         .not_before = DEV_NOW - 10,
-        .not_after = DEV_NOW + 3590,
+        .not_after = s->not_after ? s->not_after : DEV_NOW + 3590,
     };
 
     memcpy(k.tls_spki, TLS, sizeof(TLS));
@@ -81,7 +82,7 @@ static int policy_make(const struct devtee_issuer *issuer, const struct story *s
     assert_int_equal(
         detached_sign("cgw/policy/v1", buf_span(&text), devtee_release_key(issuer), &sig), 0);
     TRY(attest_policy_read(out, buf_span(&text), buf_span(&sig), keys, 1, why));
-    if (attest_policy_dev_root(*out)) {
+    if (attest_policy_dev_root(*out) && !s->no_root) {
         struct x509_cert *root;
 
         devtee_root(issuer, &pem);
@@ -108,7 +109,7 @@ static void document_make(const struct devtee_issuer *issuer, const struct story
     AUTO(buf_fini) struct buf keyset = {0}, quote = {0}, stapled = {0}, log = {0}, log64 = {0};
     uint8_t report_data[64];
 
-    keyset_make(&keyset, s->gpu);
+    keyset_make(&keyset, s);
     attest_report_data(report_data, NONCE, buf_span(&keyset), SPAN(""));
     report_data[0] ^= s->unsigned_keyset;
     if (!s->tee || strcmp(s->tee, "none") != 0)
@@ -258,6 +259,18 @@ static void a_worker_without_evidence_passes_where_it_is_allowed_alone(void **st
            ATTEST_KEYSET_EXPIRED);
 }
 
+static void a_policy_that_has_ended_lets_no_worker_without_evidence_pass(void **state)
+{
+    struct story s = {.tee = "none", .accept_unattested = true, .expires = DEV_NOW};
+    struct attest_verdict v;
+
+    (void)state;
+    expect(&s, ATTEST_POLICY_EXPIRED);
+    s.expires = DEV_NOW + 5;
+    assert_int_equal(judge(&s, &v), ATTEST_OK);
+    assert_int_equal(v.valid_until, DEV_NOW + 5);
+}
+
 /* ---- What a policy says ---- */
 
 static void a_production_policy_refuses_a_dev_root(void **state)
@@ -280,6 +293,55 @@ static void dev_evidence_is_untrusted_under_intels_root(void **state)
     (void)state;
     expect(&(struct story){.from = ",\"insecure_dev_root\":\"root.pem\"", .to = ""},
            ATTEST_ROOT_CA_UNTRUSTED);
+}
+
+static void a_dev_policy_without_its_root_trusts_nobody(void **state)
+{
+    (void)state;
+    expect(&(struct story){.no_root = true}, ATTEST_ROOT_CA_UNTRUSTED);
+}
+
+/* Sets eight bytes of the quote's body, little-endian. */
+static enum attest_reason judge_bits(size_t at, uint64_t value)
+{
+    struct story s = {.faults = {.body = {.count = 1}}};
+    struct devtee_patch *p = &s.faults.body.items[0];
+    struct attest_verdict v;
+
+    *p = (struct devtee_patch){.at = at, .len = 8};
+    for (size_t i = 0; i < 8; i++)
+        p->bytes[i] = (uint8_t)(value >> 8 * i);
+    return judge(&s, &v);
+}
+
+/* How many of the 64 bits, each flipped in good, are judged otherwise than allowed says. */
+static unsigned bits_misjudged(size_t at, uint64_t good, uint64_t allowed)
+{
+    unsigned wrong = 0;
+
+    assert_int_equal(judge_bits(at, good), ATTEST_OK);
+    for (unsigned bit = 0; bit < 64; bit++) {
+        const uint64_t flip = UINT64_C(1) << bit;
+        const enum attest_reason want = allowed & flip ? ATTEST_OK : ATTEST_POLICY_TD_ATTRIBUTES;
+
+        if (judge_bits(at, good ^ flip) != want) {
+            print_message("bit %u at %zu\n", bit, at);
+            wrong++;
+        }
+    }
+    return wrong;
+}
+
+static void each_attribute_bit_is_judged(void **state)
+{
+    enum { TD_ATTRIBUTES = 120, XFAM = 128 };
+
+    (void)state;
+    /* SEPT_VE_DISABLE must be set; PKS and KL may. */
+    assert_int_equal(bits_misjudged(TD_ATTRIBUTES, UINT64_C(1) << 28, UINT64_C(3) << 30), 0);
+    /* x87 and SSE must be set; others may, as far as TDX 1.5 defines them. */
+    assert_int_equal(bits_misjudged(XFAM, 3, 0x0006DBE4), 0);
+    assert_int_equal(bits_misjudged(XFAM, 0x0006DBE7, 0x0006DBE4), 0);
 }
 
 static void pins_are_held(void **state)
@@ -306,6 +368,42 @@ static void a_policy_ends_and_its_end_bounds_the_verdict(void **state)
     expect(&(struct story){.expires = DEV_NOW}, ATTEST_POLICY_EXPIRED);
     assert_int_equal(judge(&(struct story){.expires = DEV_NOW + 5}, &v), ATTEST_OK);
     assert_int_equal(v.valid_until, DEV_NOW + 5);
+}
+
+static void a_keyset_s_age_bounds_the_verdict(void **state)
+{
+    struct attest_verdict v;
+
+    (void)state;
+    assert_int_equal(judge(&(struct story){.not_after = DEV_NOW + 86000}, &v), ATTEST_OK);
+    assert_int_equal(v.valid_until, DEV_NOW - 10 + 70 * 60);
+}
+
+static void names_write(struct buf *out, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(out, "%s\"DEV-SA-%u\"", i ? "," : "", i);
+}
+
+/* A verdict has room for so many: of those that it lost nobody can say that they are named. */
+static void no_exception_covers_more_advisories_than_a_verdict_holds(void **state)
+{
+    for (unsigned more = 0; more < 2; more++) {
+        AUTO(buf_fini) struct buf there = {0}, named = {0};
+        struct story s = {.from = "\"exceptions\":[]"};
+
+        names_write(&there, ATTEST_MAX_ADVISORIES - 1 + more);
+        assert_int_equal(devtee_fault_add(&s.faults, "module_out_of_date"), 0);
+        s.faults.tcb_info.items[s.faults.tcb_info.count++] =
+            (struct devtee_edit){"\"DEV-SA-00002\"", buf_cstr(&there)};
+        buf_append_str(&named, "\"exceptions\":[{\"fmspc\":\"00dec0de0000\",\"status\":"
+                               "\"OutOfDate\",\"advisories\":[");
+        names_write(&named, ATTEST_MAX_ADVISORIES + 1);
+        buf_append_str(&named, "],\"until\":1790000009}]");
+        s.to = buf_cstr(&named);
+        expect(&s, more ? ATTEST_POLICY_TCB_STATUS : ATTEST_OK);
+    }
+    (void)state;
 }
 
 static void an_exception_covers_its_platform_status_and_time_alone(void **state)
@@ -384,6 +482,9 @@ static void a_policy_of_another_form_is_refused(void **state)
         {"\"ppid_sha256\":[]", "\"ppid_sha256\":[],\"x\":1", "tcb"},
         {"\"require\":\"any\"", "\"require\":\"some\"", "require"},
         {"\"pinned\":[]", "\"pinned\":[{}]", "driver"},
+        /* Held as text against a keyset's, which is in lower case. */
+        {"\"config_sha256\":[]", "\"config_sha256\":[\"" UPPER "\"]", "config_sha256"},
+        {"\"model_digest\":[]", "\"model_digest\":[\"sha256:" UPPER "\"]", "model_digest"},
     };
     AUTO(devtee_issuer_free) struct devtee_issuer *issuer = devtee_issuer_new(SEED, "test");
 
@@ -441,10 +542,15 @@ int main(void)
         cmocka_unit_test(a_document_and_its_keyset_have_their_form),
         cmocka_unit_test(an_event_log_must_lead_to_the_registers),
         cmocka_unit_test(a_worker_without_evidence_passes_where_it_is_allowed_alone),
+        cmocka_unit_test(a_policy_that_has_ended_lets_no_worker_without_evidence_pass),
         cmocka_unit_test(a_production_policy_refuses_a_dev_root),
         cmocka_unit_test(dev_evidence_is_untrusted_under_intels_root),
+        cmocka_unit_test(a_dev_policy_without_its_root_trusts_nobody),
+        cmocka_unit_test(each_attribute_bit_is_judged),
         cmocka_unit_test(pins_are_held),
         cmocka_unit_test(a_policy_ends_and_its_end_bounds_the_verdict),
+        cmocka_unit_test(a_keyset_s_age_bounds_the_verdict),
+        cmocka_unit_test(no_exception_covers_more_advisories_than_a_verdict_holds),
         cmocka_unit_test(an_exception_covers_its_platform_status_and_time_alone),
         cmocka_unit_test(a_floor_refuses_older_collateral),
         cmocka_unit_test(gpus_are_asked_for_and_shown_together),
