@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "attest/document_read.h"
@@ -30,8 +29,9 @@ static int file_get(const struct command *c, const char *name, struct buf *out)
         return failure(c, "%s cannot be read: %m", name);
     while ((n = fread(part, 1, sizeof(part), f)) > 0 && out->len <= ATTEST_MAX_DOCUMENT)
         buf_append(out, span_of(part, n));
+    const bool failed = ferror(f);
     fclose(f);
-    return -1;
+    return failed ? failure(c, "%s cannot be read", name) : -1;
 }
 
 static bool is_url(const char *where)
@@ -64,10 +64,10 @@ static void hex_print(const char *name, struct span bytes)
 
 static void text_print(const char *name, struct span text)
 {
-    printf("%-16s  ", name);
-    for (size_t i = 0; i < text.len; i++)
-        putchar(text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : text.data[i]);
-    putchar('\n');
+    char *shown = text_shown(text);
+
+    printf("%-16s  %s\n", name, shown);
+    free(shown);
 }
 
 static void time_print(const char *name, uint64_t seconds)
@@ -172,12 +172,14 @@ static void verdict_print(const struct attest_verdict *v)
         printf("%-16s  %u\n", "evaluation", v->tcb_evaluation);
     }
     for (size_t i = 0; i < v->advisory_count; i++)
-        printf("%-16s  %s\n", "advisory", v->advisories[i]);
+        text_print("advisory", span_str(v->advisories[i]));
     if (v->measurement[0])
         text_print("measurement", span_str(v->measurement));
-    if (v->gpu_count > 0)
-        printf("%-16s  %u, driver %s, VBIOS %s\n", "gpus", v->gpu_count, v->gpu_driver,
-               v->gpu_vbios);
+    if (v->gpu_count > 0) {
+        printf("%-16s  %u\n", "gpus", v->gpu_count);
+        text_print("gpu driver", span_str(v->gpu_driver));
+        text_print("gpu vbios", span_str(v->gpu_vbios));
+    }
     if (v->valid_until)
         time_print("verify again by", v->valid_until);
     if (v->reason == ATTEST_OK) {
@@ -280,7 +282,7 @@ static int attest_check(const struct command *c, int argc, char **argv)
     struct asked a = {0};
     AUTO(buf_fini) struct buf bytes = {0};
     const struct option options[] = {
-        {"policy", OPTION_TEXT, &a.policy, "the signed policy; its signatures are in FILE.sig"},
+        {"policy", OPTION_TEXT, &a.policy, "file of the policy; signed in the same name with .sig"},
         {"release-key", OPTION_TEXTS, &a.keys, "a key that may sign policies, in hex"},
         {"collateral", OPTION_TEXT, &a.collateral, "a file with it (default: what is stapled)"},
         {"nonce", OPTION_TEXT, &a.nonce, "that it must answer, in hex (default: its own)"},

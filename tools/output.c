@@ -5,15 +5,25 @@
 #include <stdlib.h>
 #include <time.h>
 
-static char *clean_copy(const char *text)
+/* C0 and DEL are one byte; C1, which terminals obey too, is C2 80 to C2 9F in UTF-8. */
+static size_t control_len(struct span s)
 {
-    char *copy = mem_strdup(text);
+    if (s.data[0] < 0x20 || s.data[0] == 0x7F)
+        return 1;
+    return s.len > 1 && s.data[0] == 0xC2 && s.data[1] >= 0x80 && s.data[1] < 0xA0 ? 2 : 0;
+}
 
-    for (char *c = copy; *c; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7F)
-            *c = '?';
+char *text_shown(struct span text)
+{
+    char *shown = mem_alloc(text.len + 1), *at = shown;
+
+    while (text.len > 0) {
+        const size_t control = control_len(text);
+        *at++ = control ? '?' : (char)text.data[0];
+        text = span_from(text, control ? control : 1);
     }
-    return copy;
+    *at = '\0';
+    return shown;
 }
 
 void table_row(struct table *t, size_t columns, const char *const *cells)
@@ -22,7 +32,7 @@ void table_row(struct table *t, size_t columns, const char *const *cells)
     t->columns = columns;
     t->cells = mem_grow(t->cells, (t->count + columns) * sizeof(*t->cells));
     for (size_t i = 0; i < columns; i++)
-        t->cells[t->count++] = clean_copy(cells[i] ? cells[i] : "");
+        t->cells[t->count++] = text_shown(span_str(cells[i] ? cells[i] : ""));
 }
 
 void table_print(struct table *t)

@@ -6,13 +6,16 @@
 
 enum { TABLE_COLUMNS = 12 };
 
+/* A copy of somebody else's text for the terminal, with NUL: control characters are '?'. */
+char *text_shown(struct span text);
+
 /* Rows of texts, printed once all widths are known. {0} is empty; cells are copied. */
 struct table {
     char **cells;
     size_t count, columns;
 };
 
-/* cells: `columns` texts, the same number in each row. Control characters are shown as '?'. */
+/* cells: `columns` texts, the same number in each row; shown by text_shown. */
 void table_row(struct table *t, size_t columns, const char *const *cells);
 void table_print(struct table *t);
 void table_free(struct table *t);

@@ -129,6 +129,15 @@ def test_a_document_is_shown_and_fetched(dev, tmp_path):
         server.server_close()
 
 
+def test_a_document_cannot_command_the_terminal(dev, tmp_path):
+    """U+009B begins an escape sequence as ESC [ does."""
+    evil = json.loads(keyset(int(time.time()))) | {"engine": "m\u009b2J\u0085x", "models": ["\u00e9\u4e2d"]}
+    doc = document(dev, keyset=base64.b64encode(json.dumps(evil).encode()).decode(), tee="\u009b31m\u007f\u001b")
+    shown = made("cocoonctl", "attest", "show", saved(tmp_path, doc))
+    assert "m?2J?x" in shown and "?31m??" in shown and "\u00e9\u4e2d" in shown
+    assert not any(0x7f <= ord(c) < 0xa0 or ord(c) < 0x20 and c != "\n" for c in shown)
+
+
 def test_what_is_wrong_with_the_call_is_said(dev, tmp_path):
     file = saved(tmp_path, document(dev))
     assert "--policy" in run("cocoonctl", "attest", "verify", file).stderr
@@ -138,3 +147,5 @@ def test_what_is_wrong_with_the_call_is_said(dev, tmp_path):
     shown = run("cocoonctl", "attest", "show", file)
     assert shown.returncode == 1 and "no attestation document" in shown.stderr
     assert "cannot be read" in run("cocoonctl", "attest", "show", tmp_path / "nothing").stderr
+    assert "cannot be read" in run("cocoonctl", "attest", "show", tmp_path).stderr
+    assert "no attestation document" in run("cocoonctl", "attest", "show", "/dev/zero").stderr
