@@ -164,23 +164,25 @@ static void on_signal(void *arg, int signo)
     proxy_drain(arg);
 }
 
-static int start(struct proxy *p, char why[static 300])
+static int start(struct proxy *p, bool check, char why[static 300])
 {
     static const int signals[] = {SIGTERM, SIGINT};
 
+    list_init(&p->calls);
     if (loop_new(&p->loop) < 0 ||
         loop_signals(p->loop, signals, sizeof(signals) / sizeof(signals[0]), on_signal, p) < 0) {
         snprintf(why, 300, "The event loop could not be started.");
         return E_IO;
     }
-    return proxy_start(p, why);
+    TRY(proxy_start(p, why));
+    return check ? 0 : proxy_listen(p, why);
 }
 
 static int run(const struct client_config *s, bool check)
 {
     struct proxy p = {.config = s};
     char why[300] = "";
-    const int error = start(&p, why);
+    const int error = start(&p, check, why);
 
     if (error < 0)
         fprintf(stderr, "cocoon-client: %s\n", why);

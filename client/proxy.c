@@ -42,20 +42,13 @@ static int start_client(struct proxy *p, char why[static 300])
     return client_new(&p->client, p->loop, p->offload, &o, why);
 }
 
-static int start_server(struct proxy *p, char why[static 300])
+int proxy_start(struct proxy *p, char why[static 300])
 {
-    struct http_server_options o = http_server_defaults;
-    struct net_addr at;
     int error;
 
-    o.daemons = DAEMONS;
-    o.connection_limit = (unsigned)p->config->connections;
-    o.header_max = (size_t)p->config->header_bytes;
-    if ((error = net_addr_parse(&at, p->config->listen)) < 0 ||
-        (error = http_server_new(&p->server, p->loop, &o, &call_handler, p)) < 0 ||
-        (error = http_server_listen(p->server, &at, -1)) < 0)
-        return bad(why, p->config->listen, error);
-    return 0;
+    if ((error = offload_new(&p->offload, p->loop, (unsigned)p->config->offload_threads)) < 0)
+        return bad(why, "threads", error);
+    return start_client(p, why);
 }
 
 static void announce(const struct proxy *p)
@@ -71,15 +64,19 @@ static void announce(const struct proxy *p)
                   "note=the-policy-is-for-development-nothing-here-is-confidential");
 }
 
-int proxy_start(struct proxy *p, char why[static 300])
+int proxy_listen(struct proxy *p, char why[static 300])
 {
+    struct http_server_options o = http_server_defaults;
+    struct net_addr at;
     int error;
 
-    list_init(&p->calls);
-    if ((error = offload_new(&p->offload, p->loop, (unsigned)p->config->offload_threads)) < 0)
-        return bad(why, "threads", error);
-    TRY(start_client(p, why));
-    TRY(start_server(p, why));
+    o.daemons = DAEMONS;
+    o.connection_limit = (unsigned)p->config->connections;
+    o.header_max = (size_t)p->config->header_bytes;
+    if ((error = net_addr_parse(&at, p->config->listen)) < 0 ||
+        (error = http_server_new(&p->server, p->loop, &o, &call_handler, p)) < 0 ||
+        (error = http_server_listen(p->server, &at, -1)) < 0)
+        return bad(why, p->config->listen, error);
     announce(p);
     return 0;
 }

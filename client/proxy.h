@@ -20,8 +20,11 @@ struct proxy {
     uint64_t drain_until_ms;
 };
 
-/* E_… with a sentence in why. The signals must have been blocked before (loop_signals). */
+/* Reads key and policy; nobody can reach it yet. E_… with a sentence in why. The signals must have
+ * been blocked before (loop_signals). */
 MUST_CHECK int proxy_start(struct proxy *p, char why[static 300]);
+/* Takes requests from now on. */
+MUST_CHECK int proxy_listen(struct proxy *p, char why[static 300]);
 /* Running requests may finish; then the loop stops. */
 void proxy_drain(struct proxy *p);
 /* After the loop has stopped. */

@@ -35,12 +35,21 @@ static void add(struct headers *h, const char *name, const char *value)
 
 /* ---- Who may ask ---- */
 
+/* A name may begin as an address does: 127.example.org. */
+static bool is_loopback_ip4(struct span name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (!strchr("0123456789.", name.data[i]))
+            return false;
+    return span_starts(name, SPAN("127."));
+}
+
 static bool is_loopback(struct span host)
 {
     if (span_starts(host, SPAN("[::1]")))
         return host.len == 5 || host.data[5] == ':';
     const struct span name = span_split(&host, ':');
-    return span_ieq(name, SPAN("localhost")) || span_starts(name, SPAN("127."));
+    return span_ieq(name, SPAN("localhost")) || is_loopback_ip4(name);
 }
 
 /* A page elsewhere whose name was made to point here sends its own name (DNS rebinding). */

@@ -585,6 +585,15 @@ def test_a_broken_engine_is_told_and_the_stream_breaks_off(lied):
 
 # ---- Start -------------------------------------------------------------------------------------------
 
+def test_check_leaves_the_endpoint_of_a_running_client_alone(place):
+    place.gateway()
+    path = os.path.join(place.folder, "app.sock")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)
+    done = Client(place.folder, place.g.url, place.tee, "--check", "--listen", "unix:" + path).run()
+    assert (done.returncode, done.stdout) == (0, "ok\n") and os.path.exists(path), done.stderr
+
+
 def test_a_dev_policy_needs_insecure_dev(place):
     place.gateway()
     done = Client(place.folder, place.g.url, place.tee, "--production").run()
@@ -695,8 +704,12 @@ def test_only_names_of_this_machine_are_answered(lied):
     with lied.c.raw() as raw:
         a = raw.ask("POST", "/v1/chat/completions", chat(CANARY), {"Host": "evil.example.org"})
         assert a.status == 403 and "localhost" in a.error["message"]
+    for name in ("127.evil.example.org", "127.0.0.1.evil.example.org:1", "localhost.evil.example.org", "[::1].evil.example.org"):
+        with lied.c.raw() as raw:
+            assert raw.ask("GET", "/v1/models", None, {"Host": name}).status == 403, name
     with lied.c.raw() as raw:
         assert raw.ask("GET", "/v1/models", None, {"Host": "localhost:1"}).status == 200
+        assert raw.ask("GET", "/v1/models", None, {"Host": "127.8.9.10:1"}).status == 200
     assert not lied.g.posts
 
 
