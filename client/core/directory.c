@@ -40,7 +40,7 @@ static void search_end(struct search *s, struct verified *v, const char *served,
                        const struct api_fault *fault)
 {
     list_del(&s->link);
-    loop_timer_cancel(s->directory->client->loop, &s->soon);
+    loop_timer_cancel(s->directory->client->loop, &s->timer);
     s->fn(s->arg, v, served, fault);
     free(s);
 }
@@ -48,7 +48,7 @@ static void search_end(struct search *s, struct verified *v, const char *served,
 void search_cancel(struct search *s)
 {
     list_del(&s->link);
-    loop_timer_cancel(s->directory->client->loop, &s->soon);
+    loop_timer_cancel(s->directory->client->loop, &s->timer);
     free(s);
 }
 
@@ -79,7 +79,7 @@ static const char *unfit(const struct search *s, const struct verified *v)
 }
 
 struct findings {
-    struct verified *found;
+    struct verified *found; /* a reference */
     bool pending;
     unsigned ahead, refused;
     char reason[320]; /* of the last one that was refused */
@@ -112,7 +112,7 @@ static void look_at(struct search *s, const uint8_t kfp[static KFP_LEN], struct 
     if (why)
         note_refusal(f, why);
     else
-        f->found = k->verified;
+        f->found = verified_ref(k->verified);
 }
 
 static void no_worker(const struct search *s, const struct findings *f, struct api_fault *fault)
@@ -137,31 +137,36 @@ static bool list_good(const struct search *s, uint64_t now)
            (!s->ask.fresh || m->fetched_ms >= s->begun_ms);
 }
 
-static void search_look(struct search *s)
+static void search_list(struct search *s, const struct worker_list *list)
 {
-    struct model_entry *m = s->model;
     struct findings f = {.found = NULL};
     struct api_fault fault = {0};
 
-    if (m->transfer)
-        return;
-    if (!list_good(s, loop_now(s->directory->client->loop))) {
-        if (m->failed && m->failed_ms >= s->begun_ms)
-            search_end(s, NULL, NULL, &m->fault);
-        else
-            list_fetch(m);
-        return;
-    }
-    for (size_t i = 0; i < m->list.count; i++)
-        look_at(s, m->list.kfp[i], &f);
+    for (size_t i = 0; i < list->count; i++)
+        look_at(s, list->kfp[i], &f);
     if (f.found) {
-        struct verified *v = verified_ref(f.found);
-        search_end(s, v, m->list.model, NULL);
-        verified_unref(v);
+        search_end(s, f.found, list->model, NULL);
+        verified_unref(f.found);
     } else if (!f.pending) {
         no_worker(s, &f, &fault);
         search_end(s, NULL, NULL, &fault);
     }
+}
+
+static void search_look(struct search *s)
+{
+    struct model_entry *m = s->model;
+
+    if (m->transfer)
+        return;
+    if (list_good(s, loop_now(s->directory->client->loop))) {
+        search_list(s, &m->list);
+        return;
+    }
+    if (!m->failed || m->failed_ms < s->begun_ms)
+        list_fetch(m);
+    if (!m->transfer)
+        search_end(s, NULL, NULL, &m->fault);
 }
 
 void searches_look(struct directory *d)
@@ -177,9 +182,23 @@ void searches_look(struct directory *d)
     }
 }
 
+/* A gateway may always name others, and be slow with their documents. */
+static void search_late(void *arg)
+{
+    struct api_fault fault = {0};
+
+    api_fault_text(&fault, &ERR_UPSTREAM_TIMEOUT, NULL,
+                   "No worker for this model could be verified in time, so nothing was sent.");
+    search_end(arg, NULL, NULL, &fault);
+}
+
 static void search_soon(void *arg)
 {
-    search_look(arg);
+    struct search *s = arg;
+    const struct client *c = s->directory->client;
+
+    loop_timer_set(c->loop, &s->timer, c->silence_ms, search_late, s);
+    search_look(s);
 }
 
 struct search *directory_find(struct directory *d, const struct directory_ask *ask,
@@ -194,7 +213,7 @@ struct search *directory_find(struct directory *d, const struct directory_ask *a
     s->fn = fn;
     s->arg = arg;
     list_push(&d->searches, &s->link);
-    loop_timer_set(d->client->loop, &s->soon, 0, search_soon, s);
+    loop_timer_set(d->client->loop, &s->timer, 0, search_soon, s);
     return s;
 }
 

@@ -38,7 +38,7 @@ struct search;
  * says why. Called once, never from inside directory_find; the search is over. */
 typedef void directory_fn(void *arg, struct verified *v, const char *served,
                           const struct api_fault *fault);
-/* The verified key of the worker that the gateway ranks first. */
+/* The verified key of the worker that the gateway ranks first. It takes silence_ms at the most. */
 struct search *directory_find(struct directory *d, const struct directory_ask *ask,
                               directory_fn *fn, void *arg);
 void search_cancel(struct search *s);

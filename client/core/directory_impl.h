@@ -47,7 +47,7 @@ struct search {
     uint64_t begun_ms;
     directory_fn *fn;
     void *arg;
-    struct loop_timer soon;
+    struct loop_timer timer; /* its first look, then its deadline */
     struct list link;
 };
 

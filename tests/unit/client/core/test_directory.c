@@ -1,0 +1,124 @@
+/* Searches end, whatever the gateway does: at once when it cannot be asked, in time when it does
+ * not answer. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "client/core/directory.h"
+#include "net/socket.h"
+
+enum { SILENCE_MS = 100, PATIENCE_MS = 5000 };
+
+struct world {
+    struct client client;
+    struct net_listener *listener;
+    int served; /* the gateway's end of a connection; -1: none */
+    int calls;
+    struct api_fault fault;
+};
+
+static void on_accept(void *arg, int fd, const struct net_addr *peer)
+{
+    struct world *w = arg;
+
+    (void)peer;
+    w->served = fd;
+}
+
+static void on_found(void *arg, struct verified *v, const char *served,
+                     const struct api_fault *fault)
+{
+    struct world *w = arg;
+
+    (void)served;
+    assert_null(v);
+    w->calls++;
+    w->fault = *fault;
+}
+
+static void begin(struct world *w, const char *base)
+{
+    const struct http_client_options options = {.max_connections = 2, .connect_ms = 1000};
+    struct client *c = &w->client;
+
+    *w = (struct world){.served = -1};
+    assert_int_equal(loop_new(&c->loop), 0);
+    assert_int_equal(offload_new(&c->offload, c->loop, 1), 0);
+    assert_int_equal(http_client_new(&c->http, c->loop, &options), 0);
+    c->silence_ms = SILENCE_MS;
+    c->directory = directory_new(c);
+    if (base) {
+        c->base = mem_strdup(base);
+        return;
+    }
+    struct net_addr at;
+    char text[128], url[160];
+    assert_int_equal(net_addr_parse(&at, "127.0.0.1:0"), 0);
+    assert_int_equal(net_listen(&w->listener, c->loop, &at, on_accept, w), 0);
+    net_listener_addr(w->listener, &at);
+    net_addr_text(&at, text, sizeof(text));
+    snprintf(url, sizeof(url), "http://%s", text);
+    c->base = mem_strdup(url);
+}
+
+static void search(struct world *w)
+{
+    const struct directory_ask ask = {.model = SPAN("some-model")};
+    const uint64_t until = clock_mono_ms() + PATIENCE_MS;
+
+    assert_non_null(directory_find(w->client.directory, &ask, on_found, w));
+    while (w->calls == 0 && clock_mono_ms() < until)
+        loop_turn(w->client.loop, 20);
+    assert_int_equal(w->calls, 1);
+}
+
+static void end(struct world *w)
+{
+    struct client *c = &w->client;
+
+    offload_free(c->offload);
+    directory_free(c->directory);
+    http_client_free(c->http);
+    net_listener_free(w->listener);
+    loop_turn(c->loop, 0);
+    loop_free(c->loop);
+    free(c->base);
+    if (w->served >= 0)
+        close(w->served);
+}
+
+static void a_gateway_that_has_no_url_ends_a_search(void **state)
+{
+    struct world w;
+
+    (void)state;
+    begin(&w, "no url at all");
+    search(&w);
+    assert_ptr_equal(w.fault.error, &ERR_GATEWAY_UNREACHABLE);
+    end(&w);
+}
+
+static void a_gateway_that_does_not_answer_ends_a_search(void **state)
+{
+    struct world w;
+
+    (void)state;
+    begin(&w, NULL);
+    search(&w);
+    assert_ptr_equal(w.fault.error, &ERR_UPSTREAM_TIMEOUT);
+    end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_gateway_that_has_no_url_ends_a_search),
+        cmocka_unit_test(a_gateway_that_does_not_answer_ends_a_search),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
