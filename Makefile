@@ -130,7 +130,7 @@ OBJCOPY ?= objcopy
 
 $(BIN)/example-chat: $(BUILD)/docs/examples/chat.o $(LIBCOCOON)
 	$(call say,LINK)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcurl -ljansson -lssl -lcrypto -lpthread
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcurl -ljansson -lcrypto -lpthread
 
 DEVTEE := $(call archive,devtee)
 $(DEVTEE): $(filter-out %/main.o,$(call objects,devtee))

@@ -16,7 +16,7 @@ PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 # Makes something of another variant, in that variant's own folder whatever BUILD is here.
 variant = $(MAKE) --no-print-directory --quiet $(PARALLEL) VARIANT=$(1) BUILD=build/$(1) BIN=build/$(1)/bin
 
-run: ## Run a whole stack here: Redis, a real engine, a worker and the gateway (WORKERS=1)
+run: ## Run a whole stack here: Redis, a real engine, a worker, the gateway and the client (WORKERS=1)
 	@scripts/setup.sh build run
 	@$(MAKE) --question all >/dev/null 2>&1 || echo "build     compiling …"
 	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all

@@ -1,6 +1,6 @@
 /* Asks one question of a verified worker and prints the events of its answer:
  *
- *   cc chat.c -I.. libcocoon.a -lcurl -ljansson -lcrypto -lpthread -o chat
+ *   cc docs/examples/chat.c -I. bin/libcocoon.a -lcurl -ljansson -lcrypto -lpthread -o chat
  *   chat https://gateway.example.org policy.json RELEASE_KEY MODEL "Why is the sky blue?"
  *
  * The API key comes from COCOON_API_KEY; COCOON_INSECURE_DEV=1 accepts a policy for development. */
