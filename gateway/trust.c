@@ -2,15 +2,13 @@
 #include "gateway/trust.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "attest/policy_files.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
-#include "config/policy_files.h"
 
 enum { STATE_MAX = 64 * 1024, DAY_S = 86400, ALARM_S = 14 * DAY_S };
 
@@ -67,50 +65,26 @@ static int state_parse(struct trust *t, struct span json)
 static int state_read(struct trust *t, char why[static TRUST_WHY_LEN])
 {
     AUTO(buf_fini) struct buf text = {0};
-    const int fd = open(t->state_file, O_RDONLY | O_CLOEXEC);
+    const int error = file_read(t->state_file, STATE_MAX, &text);
 
-    if (fd < 0)
+    if (error == E_IO)
         return errno == ENOENT ? 0 : complain(t->state_file, why);
-    const ssize_t n = read(fd, buf_reserve(&text, STATE_MAX), STATE_MAX);
-    close(fd);
-    if (n < 0)
-        return complain(t->state_file, why);
-    text.len = (size_t)n;
-    if (state_parse(t, buf_span(&text)) == 0)
+    if (error == 0 && state_parse(t, buf_span(&text)) == 0)
         return 0;
     snprintf(why, TRUST_WHY_LEN, "%.300s: not the state of a gateway", t->state_file);
     return E_INVALID;
 }
 
-static bool sync_folder(const char *file)
-{
-    char *path = strdup(file);
-    const int fd = path ? open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    const bool done = fd >= 0 && fsync(fd) == 0;
-
-    if (fd >= 0)
-        close(fd);
-    free(path);
-    return done;
-}
-
-/* Whole or not at all, and on disk when it returns. */
 static int state_write(const struct trust *t, uint64_t sequence, const struct attest_floor *floor,
                        char why[static TRUST_WHY_LEN])
 {
-    AUTO(buf_fini) struct buf text = {0}, name = {0};
+    AUTO(buf_fini) struct buf text = {0};
 
     buf_printf(&text, "{\"sequence\":%llu,\"floor\":", (unsigned long long)sequence);
     attest_floor_write(floor, &text);
     buf_append_str(&text, "}\n");
-    buf_printf(&name, "%s.new", t->state_file);
-    const int fd = open(buf_cstr(&name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    bool done = fd >= 0 && write(fd, text.data, text.len) == (ssize_t)text.len && fsync(fd) == 0;
-    if (fd >= 0)
-        done = close(fd) == 0 && done;
-    if (done && rename(buf_cstr(&name), t->state_file) == 0 && sync_folder(t->state_file))
-        return 0;
-    return complain(t->state_file, why);
+    return file_replace(t->state_file, buf_span(&text), 0644) < 0 ? complain(t->state_file, why)
+                                                                  : 0;
 }
 
 static void floor_raised(void *arg, const struct attest_floor *floor)

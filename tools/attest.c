@@ -5,9 +5,9 @@
 #include <time.h>
 
 #include "attest/document_read.h"
+#include "attest/policy_files.h"
 #include "attest/verify.h"
 #include "base/encode.h"
-#include "config/policy_files.h"
 #include "tools/admin.h"
 #include "tools/command.h"
 #include "tools/output.h"

@@ -1,14 +1,13 @@
 /* A queue of asks; one's document at a time is made in the offload pool. */
 #include "worker/evidence.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "attest/collateral.h"
 #include "attest/document.h"
 #include "attest/event_log.h"
 #include "base/encode.h"
+#include "base/file.h"
 #include "base/log.h"
 
 struct evidence_ask {
@@ -60,19 +59,11 @@ static bool read_staple(const char *path, size_t max, struct buf *out)
 {
     if (!*path)
         return false;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = -1;
-
-    if (fd >= 0) {
-        do {
-            n = read(fd, buf_reserve(out, 65536), 65536);
-            out->len += n > 0 ? (size_t)n : 0;
-        } while (n > 0 && out->len <= max);
-        close(fd);
-    }
-    if (n == 0 && out->len > 0)
+    const int error = file_read(path, max, out);
+    if (error == 0 && out->len > 0)
         return true;
-    log_event(LOG_WARN, "staple", "file=%s left_out=%s", path, n > 0 ? "too_large" : "unreadable");
+    log_event(LOG_WARN, "staple", "file=%s left_out=%s", path,
+              error == E_TOO_LARGE ? "too_large" : "unreadable");
     return false;
 }
 

@@ -2,15 +2,14 @@
  * fetched by platform from the configured service, one fetch a platform at a time; kept on disk,
  * replaced only by newer, used until its end. Nothing of it is trusted before a verification. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "attest/intel_json.h"
 #include "backends/pool/pool_impl.h"
 #include "base/clock.h"
 #include "base/encode.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "net/http_client.h"
 
@@ -130,39 +129,21 @@ static uint64_t wall_s(void)
 
 /* ---- Files ---- */
 
-static int file_read(const char *path, size_t max, struct buf *out)
+static void path_of(const struct platform *p, struct buf *out)
 {
-    uint8_t part[4096];
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = -1;
-
-    while (fd >= 0 && (n = read(fd, part, sizeof(part))) > 0 && out->len <= max)
-        buf_append(out, span_of(part, (size_t)n));
-    if (fd >= 0)
-        close(fd);
-    return n < 0 ? E_IO : out->len > max ? E_TOO_LARGE : 0;
-}
-
-static void path_of(const struct platform *p, const char *end, struct buf *out)
-{
-    buf_printf(out, "%s/%s.json%s", p->all->folder, p->key, end);
+    buf_printf(out, "%s/%s.json", p->all->folder, p->key);
 }
 
 /* Whole or not at all; without it the next start fetches again. */
 static void keep_on_disk(const struct platform *p)
 {
-    AUTO(buf_fini) struct buf json = {0}, path = {0}, new = {0};
+    AUTO(buf_fini) struct buf json = {0}, path = {0};
 
     if (!p->all->folder)
         return;
-    path_of(p, "", &path);
-    path_of(p, ".new", &new);
+    path_of(p, &path);
     collateral_write(&p->have->parts, &json);
-    const int fd = open(buf_cstr(&new), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    bool done = fd >= 0 && write(fd, json.data, json.len) == (ssize_t)json.len && fsync(fd) == 0;
-    if (fd >= 0)
-        done = close(fd) == 0 && done;
-    if (!done || rename(buf_cstr(&new), buf_cstr(&path)) < 0)
+    if (file_replace(buf_cstr(&path), buf_span(&json), 0644) < 0)
         log_event(LOG_WARN, "collateral_unkept", "platform=%s error=%s", p->key, strerror(errno));
 }
 
@@ -174,7 +155,7 @@ static void look_on_disk(struct platform *p)
     if (p->looked || !p->all->folder)
         return;
     p->looked = true;
-    path_of(p, "", &path);
+    path_of(p, &path);
     if (file_read(buf_cstr(&path), 4 * COLLATERAL_MAX, &json) == 0 &&
         collateral_read_bytes(&c, buf_span(&json)) == 0)
         p->have = shared_of(&c, true);

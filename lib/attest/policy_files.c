@@ -1,13 +1,11 @@
 /* Reads a policy, its signatures and its dev root. */
-#include "config/policy_files.h"
+#include "attest/policy_files.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/encode.h"
+#include "base/file.h"
 
 enum { SIGNATURES_MAX = 16 * 1024 };
 
@@ -33,29 +31,13 @@ static int keys_read(struct release_keys *k, const char *const *texts, size_t co
     return 0;
 }
 
-static int fd_read(int fd, size_t max, struct buf *out)
+static int part_read(const char *file, size_t max, struct buf *out, char why[static POLICY_WHY_LEN])
 {
-    uint8_t part[4096];
-    ssize_t n;
-
-    while ((n = read(fd, part, sizeof(part))) > 0) {
-        if (out->len + (size_t)n > max)
-            return E_TOO_LARGE;
-        buf_append(out, span_of(part, (size_t)n));
-    }
-    return n < 0 ? E_IO : 0;
-}
-
-static int file_read(const char *file, size_t max, struct buf *out, char why[static POLICY_WHY_LEN])
-{
-    const int fd = open(file, O_RDONLY | O_CLOEXEC);
-    const int error = fd < 0 ? E_IO : fd_read(fd, max, out);
+    const int error = file_read(file, max, out);
 
     if (error < 0)
         snprintf(why, POLICY_WHY_LEN, "%.200s: %s", file,
                  error == E_TOO_LARGE ? "too large" : strerror(errno));
-    if (fd >= 0)
-        close(fd);
     return error;
 }
 
@@ -71,7 +53,7 @@ static int dev_root_read(struct attest_policy *p, const char *policy_file,
     if (root[0] != '/' && slash)
         buf_append(&path, span_of(policy_file, (size_t)(slash - policy_file) + 1));
     buf_append_str(&path, root);
-    TRY(file_read(buf_cstr(&path), X509_MAX_CERT, &bytes, why));
+    TRY(part_read(buf_cstr(&path), X509_MAX_CERT, &bytes, why));
     if (x509_cert_read(&cert, buf_span(&bytes)) < 0) {
         snprintf(why, POLICY_WHY_LEN, "%.200s: no certificate", buf_cstr(&path));
         return E_INVALID;
@@ -89,9 +71,9 @@ int policy_files_load(struct attest_policy **out, const char *file, const char *
     char reason[200];
 
     TRY(keys_read(&keys, release_keys, count, why));
-    TRY(file_read(file, POLICY_MAX_BYTES, &bytes, why));
+    TRY(part_read(file, POLICY_MAX_BYTES, &bytes, why));
     buf_printf(&name, "%s.sig", file);
-    TRY(file_read(buf_cstr(&name), SIGNATURES_MAX, &signatures, why));
+    TRY(part_read(buf_cstr(&name), SIGNATURES_MAX, &signatures, why));
     const int error =
         attest_policy_read(&p, buf_span(&bytes), buf_span(&signatures), keys.spans, count, reason);
     if (error < 0) {

@@ -1,6 +1,6 @@
 /* Loads the signed policy that a program is told to use, from its files (attestation.md §6). */
-#ifndef CONFIG_POLICY_FILES_H
-#define CONFIG_POLICY_FILES_H
+#ifndef ATTEST_POLICY_FILES_H
+#define ATTEST_POLICY_FILES_H
 
 #include "attest/policy.h"
 
