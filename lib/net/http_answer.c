@@ -209,8 +209,9 @@ static bool write_past(struct http_exchange *ex, struct span bytes)
     ssize_t n = send(ex->conn->fd, frame->data, frame->len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0 && (size_t)n < frame->len)
         rest_keep(ex, span_from(buf_span(frame), (size_t)n));
+    explicit_bzero(frame->data, frame->len);
     if (frame->cap > FRAME_KEPT)
-        buf_wipe(frame);
+        buf_fini(frame);
     return n >= 0;
 }
 

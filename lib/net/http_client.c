@@ -148,7 +148,7 @@ static void keep_line(struct buf *lines, struct span line)
     buf_byte(lines, '\n');
 }
 
-/* A line folded over two would be no field; a CR inside is no part of a value either. */
+/* The continuation of a folded line has no name, and is never found. */
 static struct span find_line(const struct buf *lines, const char *name)
 {
     struct span rest = buf_span(lines);

@@ -668,6 +668,9 @@ def test_https_is_checked_against_the_given_cas(place):
     assert place.ask().status == 200
     place.client(name="stranger")
     refused(place.ask(), "certificate", 502, "gateway_unreachable")
+    place.c = Client(place.folder, place.g.url.replace("127.0.0.1", "localhost"), place.tee, name="misled", settings=f"ca_file: {ca_file}\n")
+    place.started.append(place.c.start())
+    refused(place.ask(), "certificate", 502, "gateway_unreachable")  # it is for another name
     assert len(place.g.posts) == 1
 
 
