@@ -185,16 +185,12 @@ int event_log_replay(struct span log, uint8_t rtmr[static RTMRS][ATTEST_MR_LEN])
 {
     struct algorithms algorithms = {.count = 0};
     struct span rest = log;
-    size_t events = 0;
 
     if (log.len > EVENT_LOG_MAX)
         return E_TOO_LARGE;
     memset(rtmr, 0, RTMRS * sizeof(rtmr[0]));
     TRY(first_record_read(&rest, &algorithms));
-    while (!is_padding(rest)) {
-        if (++events > EVENT_LOG_MAX_EVENTS)
-            return E_TOO_LARGE;
+    while (!is_padding(rest))
         TRY(record_replay(&rest, &algorithms, rtmr));
-    }
     return 0;
 }

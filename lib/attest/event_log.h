@@ -6,7 +6,7 @@
 
 #include "attest/verdict.h"
 
-enum { EVENT_LOG_MAX = 256 * 1024, EVENT_LOG_MAX_EVENTS = 4096 };
+enum { EVENT_LOG_MAX = 256 * 1024 };
 
 /* SHA-384 registers RTMR0..3 that the log leads to. E_INVALID: not a log, or a digest that its own
  * event's bytes contradict where the type says the digest is over them; E_TOO_LARGE. Trailing 0xff
