@@ -6,8 +6,9 @@
 
 enum { SECURE_HEAP_LEN = 256 * 1024 };
 
-/* From now on OpenSSL keeps private keys there. Once a process, before the first key and before
- * threads. E_DENIED: made, but the system would not lock it or leave it out of dumps
+/* From now on OpenSSL keeps the private keys there that it makes or reads from PEM (not those given
+ * as raw bytes), 64 bytes each; when it is full, making one fails. Once a process, before the first
+ * key and before threads. E_DENIED: made, but the system would not lock it or leave it out of dumps
  * (RLIMIT_MEMLOCK); E_CRYPTO: not made, keys stay in ordinary memory. */
 MUST_CHECK int secure_heap_begin(void);
 
