@@ -106,6 +106,9 @@ def run_pytest(args):
     processes = min(4, 2 * os.cpu_count())  # they mostly wait
     count = run_marked(args, "not alone", "beside", "-n", str(processes), "--dist", "loadfile", "--max-worker-restart", "0")
     count.add(run_marked(args, "alone", "alone"))
+    if not count.passed + count.failed + count.skipped:
+        print("pytest found no test", flush=True)
+        count.failed = 1
     return count
 
 
