@@ -325,9 +325,7 @@ static void stop_work(struct call *c)
 {
     exchange_free(c->exchange);
     c->exchange = NULL;
-    if (c->models)
-        http_transfer_cancel(c->models);
-    c->models = NULL;
+    http_whole_cancel(&c->models);
     if (c->job)
         c->job->call = NULL;
     c->job = NULL;

@@ -5,48 +5,26 @@
 
 enum { MODELS_MS = 30000, MODELS_MAX_BYTES = 4 * 1024 * 1024, TARGET_MAX = 1024 };
 
-static void models_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
-{
-    struct call *c = arg;
-
-    (void)t;
-    (void)type;
-    c->models_status = status;
-}
-
-static void models_data(void *arg, struct http_transfer *t, struct span bytes)
-{
-    struct call *c = arg;
-
-    (void)t;
-    if (c->whole.len + bytes.len <= MODELS_MAX_BYTES)
-        buf_append(&c->whole, bytes);
-    else
-        c->models_status = 0;
-}
-
 static void models_done(void *arg, struct http_transfer *t, int error)
 {
     struct call *c = arg;
 
     (void)t;
-    c->models = NULL;
     if (c->answered || c->gone)
         return;
-    if (error < 0) {
-        call_fail(c, error == E_TIMEOUT ? &ERR_UPSTREAM_TIMEOUT : &ERR_GATEWAY_UNREACHABLE, NULL,
-                  NULL);
-    } else if (c->models_status == 200) {
-        reply_whole(c, 200, "application/json", &c->whole);
+    if (error < 0 && error != E_TOO_LARGE) {
+        client_unreachable(&c->fault, error);
+        call_fault(c);
+    } else if (error == 0 && c->models.status == 200) {
+        reply_whole(c, 200, "application/json", &c->models.body);
     } else {
-        refusal_read(c->models_status, buf_span(&c->whole), &c->fault);
+        refusal_read(c->models.status, buf_span(&c->models.body), &c->fault);
         call_fault(c);
     }
 }
 
 void models_begin(struct call *c)
 {
-    static const struct http_transfer_events events = {models_head, models_data, models_done};
     const struct span path = http_path(c->ex), own = http_header(c->ex, "authorization");
     const bool versioned = span_starts(path, SPAN("/v1/"));
     const char *fields[1] = {arena_printf(&c->arena, "Authorization: %.*s", SPAN_FMT(own))};
@@ -55,10 +33,13 @@ void models_begin(struct call *c)
         call_fail(c, &ERR_UNKNOWN_URL, NULL, "GET");
         return;
     }
-    const char *target = arena_printf(&c->arena, "%s%.*s", versioned ? "" : "/v1", SPAN_FMT(path));
-    if (client_fetch(c->proxy->client, target, fields, own.data ? 1 : 0, NULL, MODELS_MS, &events,
-                     c, &c->models) < 0) {
-        c->models = NULL;
+    const struct client_ask ask = {
+        .path = arena_printf(&c->arena, "%s%.*s", versioned ? "" : "/v1", SPAN_FMT(path)),
+        .fields = fields,
+        .field_count = own.data ? 1 : 0,
+        .total_ms = MODELS_MS,
+    };
+    c->models = (struct http_whole){.max = MODELS_MAX_BYTES, .done = models_done, .arg = c};
+    if (client_get(c->proxy->client, &ask, &c->models) < 0)
         call_fail(c, &ERR_GATEWAY_UNREACHABLE, NULL, NULL);
-    }
 }

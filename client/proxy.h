@@ -51,9 +51,8 @@ struct call {
     struct attest_require require;
 
     struct exchange *exchange;
-    struct http_transfer *models; /* GET /v1/models */
-    unsigned models_status;
-    struct buf whole; /* an answer in one piece */
+    struct http_whole models; /* GET /v1/models */
+    struct buf whole;         /* an answer in one piece */
     bool streaming, answered, gone;
     struct loop_timer stalled;
     uint64_t last_drain_ms;

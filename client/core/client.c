@@ -39,24 +39,50 @@ static void set_gateway(struct client *c, const char *url)
     c->base = text_of(cut_end(s, SPAN("/")));
 }
 
-int client_fetch(struct client *c, const char *path, const char *const *fields, size_t field_count,
-                 struct buf *take_body, uint64_t total_ms, const struct http_transfer_events *ev,
-                 void *arg, struct http_transfer **out)
+static struct http_fetch fetch_of(const struct client *c, const struct client_ask *ask,
+                                  struct buf *url)
 {
-    AUTO(buf_fini) struct buf url = {0};
-
-    buf_printf(&url, "%s%s", c->base, path);
-    const struct http_fetch fetch = {
-        .url = buf_cstr(&url),
+    buf_printf(url, "%s%s", c->base, ask->path);
+    return (struct http_fetch){
+        .url = buf_cstr(url),
         .unix_socket = c->unix_socket,
         .ca_file = c->ca_file,
-        .method = take_body ? "POST" : "GET",
-        .headers = fields,
-        .header_count = field_count,
-        .take_body = take_body,
-        .total_ms = total_ms,
+        .method = "GET",
+        .headers = ask->fields,
+        .header_count = ask->field_count,
+        .total_ms = ask->total_ms,
     };
+}
+
+int client_post(struct client *c, const struct client_ask *ask, struct buf *take_body,
+                const struct http_transfer_events *ev, void *arg, struct http_transfer **out)
+{
+    AUTO(buf_fini) struct buf url = {0};
+    struct http_fetch fetch = fetch_of(c, ask, &url);
+
+    fetch.method = "POST";
+    fetch.take_body = take_body;
     return http_client_start(c->http, &fetch, ev, arg, out);
+}
+
+int client_get(struct client *c, const struct client_ask *ask, struct http_whole *whole)
+{
+    AUTO(buf_fini) struct buf url = {0};
+    const struct http_fetch fetch = fetch_of(c, ask, &url);
+
+    return http_whole_start(whole, c->http, &fetch);
+}
+
+void client_unreachable(struct api_fault *fault, int error)
+{
+    const bool late = error == E_TIMEOUT;
+    const char *what = late                  ? "did not answer in time"
+                       : error == E_PROTOCOL ? "could not be spoken to: its certificate is not "
+                                               "trusted, or what it speaks is not HTTP"
+                                             : "cannot be reached";
+
+    api_fault_text(fault, late ? &ERR_UPSTREAM_TIMEOUT : &ERR_GATEWAY_UNREACHABLE, NULL,
+                   "The gateway %s.", what);
 }
 
 /* ---- Start and end ---- */

@@ -5,8 +5,9 @@
 
 #include "attest/verify.h"
 #include "client/core/inner.h"
-#include "net/http_client.h"
+#include "net/http_whole.h"
 #include "net/offload.h"
+#include "openai/error.h"
 
 struct directory;
 
@@ -48,11 +49,21 @@ MUST_CHECK int client_new(struct client **out, struct loop *l, struct offload *o
  * (offload_free) before. */
 void client_free(struct client *c);
 
-/* Starts a GET (body NULL) or POST of a path that begins with '/'. fields: "Name: value". */
-MUST_CHECK int client_fetch(struct client *c, const char *path, const char *const *fields,
-                            size_t field_count, struct buf *take_body, uint64_t total_ms,
-                            const struct http_transfer_events *ev, void *arg,
-                            struct http_transfer **out);
+/* What is asked at a path, which begins with '/'. fields: "Name: value". */
+struct client_ask {
+    const char *path;
+    const char *const *fields;
+    size_t field_count;
+    uint64_t total_ms; /* 0: no deadline */
+};
+/* POST with a body. */
+MUST_CHECK int client_post(struct client *c, const struct client_ask *ask, struct buf *take_body,
+                           const struct http_transfer_events *ev, void *arg,
+                           struct http_transfer **out);
+/* GET of an answer that is wanted whole; the owner has set max, done and arg of it. */
+MUST_CHECK int client_get(struct client *c, const struct client_ask *ask, struct http_whole *whole);
+/* What an application is told when the gateway could not be asked, or did not answer. */
+void client_unreachable(struct api_fault *fault, int error);
 
 /* ---- trust.c ---- */
 

@@ -157,7 +157,7 @@ static void search_look(struct search *s)
 {
     struct model_entry *m = s->model;
 
-    if (m->transfer)
+    if (m->answer.transfer)
         return;
     if (list_good(s, loop_now(s->directory->client->loop))) {
         search_list(s, &m->list);
@@ -165,7 +165,7 @@ static void search_look(struct search *s)
     }
     if (!m->failed || m->failed_ms < s->begun_ms)
         list_fetch(m);
-    if (!m->transfer)
+    if (!m->answer.transfer)
         search_end(s, NULL, NULL, &m->fault);
 }
 
@@ -239,42 +239,11 @@ static void list_failed(struct model_entry *m)
     m->failed_ms = loop_now(m->directory->client->loop);
 }
 
-static void unreachable(struct api_fault *f, int error)
-{
-    api_fault_text(f, error == E_TIMEOUT ? &ERR_UPSTREAM_TIMEOUT : &ERR_GATEWAY_UNREACHABLE, NULL,
-                   "The gateway %s.",
-                   error == E_TIMEOUT ? "did not answer in time"
-                   : error == E_PROTOCOL
-                       ? "could not be spoken to: its certificate is not trusted, "
-                         "or it speaks no HTTP"
-                       : "cannot be reached");
-}
-
-static void list_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
-{
-    struct model_entry *m = arg;
-
-    (void)t;
-    (void)type;
-    m->status = status;
-}
-
-static void list_data(void *arg, struct http_transfer *t, struct span bytes)
-{
-    struct model_entry *m = arg;
-
-    (void)t;
-    if (m->body.len + bytes.len <= LIST_BYTES_MAX)
-        buf_append(&m->body, bytes);
-    else
-        m->status = 0; /* no list is that long */
-}
-
 static int list_take(struct model_entry *m)
 {
     struct worker_list list;
 
-    if (m->status != 200 || worker_list_read(&list, buf_span(&m->body)) < 0)
+    if (m->answer.status != 200 || worker_list_read(&list, buf_span(&m->answer.body)) < 0)
         return E_PROTOCOL;
     m->list = list;
     m->fetched = true;
@@ -283,41 +252,39 @@ static int list_take(struct model_entry *m)
     return 0;
 }
 
+static void list_refused(struct model_entry *m, int error)
+{
+    if (error < 0 && error != E_TOO_LARGE)
+        client_unreachable(&m->fault, error);
+    else if (m->answer.status >= 400)
+        refusal_read(m->answer.status, buf_span(&m->answer.body), &m->fault);
+    else
+        api_fault_text(&m->fault, &ERR_VERIFICATION_FAILED, NULL,
+                       "The gateway's list of workers cannot be read.");
+    list_failed(m);
+}
+
 static void list_done(void *arg, struct http_transfer *t, int error)
 {
     struct model_entry *m = arg;
 
     (void)t;
-    m->transfer = NULL;
-    if (error < 0)
-        unreachable(&m->fault, error);
-    else if (list_take(m) < 0) {
-        if (m->status >= 400)
-            refusal_read(m->status, buf_span(&m->body), &m->fault);
-        else
-            api_fault_text(&m->fault, &ERR_VERIFICATION_FAILED, NULL,
-                           "The gateway's list of workers cannot be read.");
-        error = E_PROTOCOL;
-    }
-    if (error < 0)
-        list_failed(m);
-    buf_fini(&m->body);
+    if (error < 0 || list_take(m) < 0)
+        list_refused(m, error);
+    buf_fini(&m->answer.body);
     searches_look(m->directory);
 }
 
 void list_fetch(struct model_entry *m)
 {
-    static const struct http_transfer_events events = {list_head, list_data, list_done};
     AUTO(buf_fini) struct buf path = {0};
 
     buf_append_str(&path, "/v1/confidential/workers?model=");
     percent_encode(&path, span_str(m->name));
-    m->status = 0;
-    if (client_fetch(m->directory->client, buf_cstr(&path), NULL, 0, NULL, LIST_MS, &events, m,
-                     &m->transfer) == 0)
+    const struct client_ask ask = {.path = buf_cstr(&path), .total_ms = LIST_MS};
+    if (client_get(m->directory->client, &ask, &m->answer) == 0)
         return;
-    m->transfer = NULL;
-    unreachable(&m->fault, E_UNAVAILABLE);
+    client_unreachable(&m->fault, E_UNAVAILABLE);
     list_failed(m);
 }
 
@@ -326,12 +293,12 @@ static bool model_in_use(const struct directory *d, const struct model_entry *m)
     LIST_FOREACH(it, &d->searches)
         if (CONTAINER(it, struct search, link)->model == m)
             return true;
-    return m->transfer != NULL;
+    return m->answer.transfer != NULL;
 }
 
 static void model_free(struct model_entry *m)
 {
-    buf_fini(&m->body);
+    http_whole_cancel(&m->answer);
     free(m);
 }
 
@@ -358,6 +325,7 @@ struct model_entry *model_get(struct directory *d, struct span name)
     models_sweep(d);
     m = mem_zero(sizeof(*m));
     m->directory = d;
+    m->answer = (struct http_whole){.max = LIST_BYTES_MAX, .done = list_done, .arg = m};
     CHECK(span_cstr(name, m->name, sizeof(m->name)) == 0);
     (void)map_put(&d->models, name, m);
     return m;
@@ -425,12 +393,8 @@ void directory_free(struct directory *d)
     if (!d)
         return;
     CHECK(list_empty(&d->searches));
-    while (map_next(&d->models, &at, &name, &value)) {
-        struct model_entry *m = value;
-        if (m->transfer)
-            http_transfer_cancel(m->transfer);
-        model_free(m);
-    }
+    while (map_next(&d->models, &at, &name, &value))
+        model_free(value);
     map_fini(&d->models);
     keys_free(d);
     free(d);

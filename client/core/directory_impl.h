@@ -19,9 +19,7 @@ struct model_entry {
     bool fetched, failed;
     uint64_t fetched_ms, failed_ms; /* the loop's clock */
     struct api_fault fault;         /* of the last failure */
-    struct http_transfer *transfer;
-    unsigned status;
-    struct buf body;
+    struct http_whole answer;
 };
 
 struct verify_job;
@@ -34,10 +32,8 @@ struct key_entry {
     char refusal_text[320];
     uint64_t again_ms; /* a refused key is not looked at before */
     bool busy;         /* its document is fetched or verified */
-    struct http_transfer *transfer;
+    struct http_whole document;
     struct verify_job *job;
-    unsigned status;
-    struct buf document;
 };
 
 struct search {

@@ -9,22 +9,18 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "client/core/evidence.h"
-#include "ohttp/bhttp.h"
-#include "ohttp/ohttp.h"
-#include "openai/stream.h"
+#include "client/core/outer.h"
+#include "client/core/sealed_answer.h"
 
 enum {
     RETRIES_MAX = 3, /* retry_other_worker (wire.md §11) */
     REFUSAL_MAX = 64 * 1024,
-    INNER_MAX = 256 * 1024 * 1024,
-    ANSWER_MAX = 1 << 30,
     RID_BYTES = 16,
     RID_MAX = 64,
     CALL_LEN = 32,
     RECORD_TRIES = 4,
     RECORD_AGAIN_MS = 250,
-    RECORD_MS = 5000,
-    FIELDS_MAX = 16
+    RECORD_MS = 5000
 };
 
 enum exchange_state {
@@ -57,11 +53,9 @@ struct exchange {
     uint64_t last_ms; /* of the last authenticated byte */
 
     struct http_transfer *transfer;
-    struct ohttp_client *ohttp;
-    struct bhttp_reader *reader;
-    struct sha256_ctx *response_hash, *content_hash;
     uint64_t sent_ms;
-    uint8_t request[SHA256_LEN], response[SHA256_LEN], body[SHA256_LEN], content[SHA256_LEN];
+    uint8_t request[SHA256_LEN], body[SHA256_LEN];
+    struct sealed_answer answer;
 
     char *shown[EXCHANGE_SHOWN];
     char call[CALL_LEN + 1], price[40];
@@ -69,14 +63,10 @@ struct exchange {
     struct buf refusal; /* an answer in clear */
     unsigned status;    /* of the outer answer */
 
-    unsigned inner_status;
-    bool whole;       /* the inner answer is no stream */
-    bool any, broken; /* something was handed out; an error event of the worker was among it */
-    struct buf kept;  /* a whole answer, or the closing events of a stream */
-    struct buf usage_shown;
-    struct buf receipt, record;
+    struct http_whole receipts; /* GET /v1/billing/receipts/{call} */
+    struct buf record;          /* the usage record */
     unsigned record_tries;
-    struct api_fault fault; /* set: what came cannot be used */
+    struct api_fault fault;
 };
 
 static const char *const shown_names[EXCHANGE_SHOWN] = {
@@ -118,13 +108,7 @@ static void drop_attempt(struct exchange *x)
     if (x->transfer)
         http_transfer_cancel(x->transfer);
     x->transfer = NULL;
-    ohttp_client_free(x->ohttp);
-    bhttp_reader_free(x->reader);
-    sha256_free(x->response_hash);
-    sha256_free(x->content_hash);
-    x->ohttp = NULL;
-    x->reader = NULL;
-    x->response_hash = x->content_hash = NULL;
+    sealed_answer_fini(&x->answer);
     buf_fini(&x->refusal);
 }
 
@@ -137,6 +121,7 @@ static void stop(struct exchange *x)
         search_cancel(x->search);
     x->search = NULL;
     drop_attempt(x);
+    http_whole_cancel(&x->receipts);
     loop_timer_cancel(l, &x->silence);
     loop_timer_cancel(l, &x->total);
     loop_timer_cancel(l, &x->again);
@@ -153,9 +138,6 @@ static void free_now(void *obj)
         explicit_bzero(x->authorization, strlen(x->authorization));
     free(x->authorization);
     free(x->require_line);
-    buf_wipe(&x->kept);
-    buf_fini(&x->usage_shown);
-    buf_fini(&x->receipt);
     buf_fini(&x->record);
     free(x);
 }
@@ -171,13 +153,14 @@ void exchange_free(struct exchange *x)
 static void fail(struct exchange *x)
 {
     const struct api_fault fault = x->fault;
+    const bool told = x->answer.told;
 
     if (x->state == EXCHANGE_OVER)
         return;
     log_event(LOG_INFO, "request_failed", "call=%s error=%s", x->call[0] ? x->call : "-",
               fault.error->name);
     stop(x);
-    x->events->failed(x->arg, &fault, x->broken && x->any);
+    x->events->failed(x->arg, &fault, told);
 }
 
 static void fail_with(struct exchange *x, const struct api_error *e, const char *text)
@@ -193,14 +176,18 @@ static void fail_with(struct exchange *x, const struct api_error *e, const char 
 
 static void succeed(struct exchange *x)
 {
+    AUTO(buf_wipe) struct buf kept = {0};
+
+    buf_take(&kept, &x->answer.kept);
     stop(x);
-    if (x->kept.len > 0)
-        x->events->content(x->arg, buf_span(&x->kept));
+    if (kept.len > 0)
+        x->events->content(x->arg, buf_span(&kept));
     x->events->end(x->arg);
 }
 
-static const char *judge(struct exchange *x)
+static const char *judge(const struct exchange *x)
 {
+    const struct sealed_answer *a = &x->answer;
     struct evidence e = {
         .keyset = &x->verified->keyset,
         .env = attest_env_name(x->verified->verdict.env),
@@ -214,17 +201,17 @@ static const char *judge(struct exchange *x)
         .max_tokens = x->bounds.max_tokens,
     };
     memcpy(e.request, x->request, SHA256_LEN);
-    memcpy(e.response, x->response, SHA256_LEN);
+    memcpy(e.response, a->sealed, SHA256_LEN);
     memcpy(e.body, x->body, SHA256_LEN);
-    memcpy(e.content, x->content, SHA256_LEN);
-    const struct span shown = x->whole ? buf_span(&x->kept) : buf_span(&x->usage_shown);
+    memcpy(e.content, a->opened, SHA256_LEN);
+    const struct span shown = a->whole ? buf_span(&a->kept) : buf_span(&a->usage);
     const int error = shown.len > 0 ? counts_read(shown, &e.counts) : E_NOT_FOUND;
     if (error == E_INVALID)
         return "The answer's token counts cannot be read.";
     e.has_counts = error == 0;
-    if (!e.has_counts && (x->whole || x->ask.rq->include_usage))
+    if (!e.has_counts && (a->whole || x->ask.rq->include_usage))
         return "The answer shows no token counts.";
-    return evidence_judge(&e, x->receipt.len > 0 ? buf_span(&x->receipt) : (struct span){0},
+    return evidence_judge(&e, a->receipt.len > 0 ? buf_span(&a->receipt) : (struct span){0},
                           buf_span(&x->record));
 }
 
@@ -246,35 +233,13 @@ static void conclude(struct exchange *x)
 
 static void record_ask(void *arg);
 
-static void record_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
-{
-    struct exchange *x = arg;
-
-    (void)t;
-    (void)type;
-    x->status = status;
-}
-
-static void record_data(void *arg, struct http_transfer *t, struct span bytes)
-{
-    struct exchange *x = arg;
-
-    (void)t;
-    if (x->refusal.len + bytes.len <= REFUSAL_MAX)
-        buf_append(&x->refusal, bytes);
-    else
-        x->status = 0;
-}
-
 static void record_done(void *arg, struct http_transfer *t, int error)
 {
     struct exchange *x = arg;
 
     (void)t;
-    x->transfer = NULL;
-    if (error == 0 && x->status == 200)
-        (void)!receipts_read(buf_span(&x->refusal), &x->record);
-    buf_clear(&x->refusal);
+    if (error == 0 && x->receipts.status == 200)
+        (void)!receipts_read(buf_span(&x->receipts.body), &x->record);
     if (x->record.len > 0 || ++x->record_tries >= RECORD_TRIES)
         conclude(x);
     else
@@ -283,168 +248,59 @@ static void record_done(void *arg, struct http_transfer *t, int error)
 
 static void record_ask(void *arg)
 {
-    static const struct http_transfer_events events = {record_head, record_data, record_done};
     struct exchange *x = arg;
     const char *fields[1] = {x->authorization};
     char path[sizeof("/v1/billing/receipts/") + CALL_LEN];
+    const struct client_ask ask = {.path = path,
+                                   .fields = fields,
+                                   .field_count = x->authorization ? 1 : 0,
+                                   .total_ms = RECORD_MS};
 
     snprintf(path, sizeof(path), "/v1/billing/receipts/%s", x->call);
-    x->status = 0;
-    if (client_fetch(x->client, path, fields, x->authorization ? 1 : 0, NULL, RECORD_MS, &events, x,
-                     &x->transfer) < 0) {
-        x->transfer = NULL;
+    if (client_get(x->client, &ask, &x->receipts) < 0)
         conclude(x);
-    }
 }
 
-/* ---- The answer, opened ---- */
+/* ---- The answer ---- */
 
-/* What came cannot be used; said once, acted upon outside of the readers. */
-static void spoil(struct exchange *x, const struct api_error *e, const char *text)
-{
-    if (!x->fault.error)
-        api_fault_text(&x->fault, e, NULL, "%s", text);
-}
-
-static void take_head(struct exchange *x)
-{
-    const struct bhttp_head *h = bhttp_head_of(x->reader);
-    struct span type = SPAN(""), rid;
-
-    x->inner_status = h->status;
-    (void)!bhttp_field_get(h->fields, h->count, "content-type", &type);
-    x->whole =
-        h->status != 200 || !x->ask.rq->stream || !span_starts(type, SPAN("text/event-stream"));
-    if (h->status == 200 && (bhttp_field_get(h->fields, h->count, "cocoon-request-id", &rid) < 0 ||
-                             !span_is(rid, x->rid)))
-        spoil(x, &ERR_VERIFICATION_FAILED, "The answer is one to another request.");
-    if (h->status == 200 && x->whole && x->ask.rq->stream)
-        spoil(x, &ERR_VERIFICATION_FAILED, "A stream was asked for, and something else came.");
-}
-
-static void take_stream(struct exchange *x, struct span bytes)
-{
-    if (x->kept.len > 0 || stream_is_closing(bytes)) {
-        if (stream_is_usage(bytes) && x->usage_shown.len == 0)
-            buf_append(&x->usage_shown, bytes);
-        buf_append(&x->kept, bytes);
-        return;
-    }
-    x->broken = x->broken || stream_has_error(bytes);
-    x->any = true;
-    x->events->content(x->arg, bytes);
-}
-
-static void take_content(struct exchange *x, struct span bytes)
-{
-    sha256_update(x->content_hash, bytes);
-    if (x->kept.len + bytes.len > (x->inner_status == 200 ? INNER_MAX : REFUSAL_MAX))
-        spoil(x, &ERR_WORKER_ERROR, "The answer is too long.");
-    else if (x->whole)
-        buf_append(&x->kept, bytes);
-    else
-        take_stream(x, bytes);
-}
-
-static void take_trailers(struct exchange *x)
-{
-    size_t count = 0;
-    const struct bhttp_field *fields = bhttp_trailers_of(x->reader, &count);
-    struct span jws;
-
-    if (bhttp_field_get(fields, count, "cocoon-receipt", &jws) == 0)
-        buf_append(&x->receipt, jws);
-}
-
-static void read_inner(struct exchange *x)
-{
-    enum bhttp_event event = BHTTP_NEED_MORE;
-    struct span content;
-
-    while (!x->fault.error && x->state == EXCHANGE_OPEN) {
-        if (bhttp_next(x->reader, &event, &content) < 0) {
-            spoil(x, &ERR_VERIFICATION_FAILED, "What the worker sealed is no answer.");
-            return;
-        }
-        if (event == BHTTP_NEED_MORE || event == BHTTP_END)
-            return;
-        if (event == BHTTP_HEAD)
-            take_head(x);
-        else if (event == BHTTP_CONTENT)
-            take_content(x, content);
-        else
-            take_trailers(x);
-    }
-}
-
-static void on_chunk(void *arg, struct span plain, bool final)
+static void content(void *arg, struct span bytes)
 {
     struct exchange *x = arg;
 
-    (void) final;
-    x->last_ms = loop_now(x->client->loop);
-    if (x->fault.error)
-        return;
-    bhttp_feed(x->reader, plain);
-    read_inner(x);
+    x->events->content(x->arg, bytes);
 }
 
-/* The worker's own refusal, authenticated. A complaint about the fields that stand outside as well
- * means that they were changed on the way. */
-static void inner_refusal(struct exchange *x)
+static void answer_fail(struct exchange *x)
 {
-    if (api_fault_parse(&x->fault, x->inner_status, buf_span(&x->kept)) < 0)
-        api_fault_set(&x->fault, &ERR_WORKER_ERROR, NULL, NULL);
-    if (x->fault.error == &ERR_INVALID_HEADER)
-        api_fault_text(&x->fault, &ERR_VERIFICATION_FAILED, NULL,
-                       "The worker was told something else about this request than what is sealed "
-                       "in it (model, limits or date), and refused it.");
+    x->fault = x->answer.fault;
     fail(x);
 }
 
-static void answer_whole(struct exchange *x)
+/* Bytes that are not authenticated prove nothing, and do not count as life. */
+static void answer_data(struct exchange *x, struct span bytes)
 {
-    const bool none = !x->inner_status;
+    const uint64_t chunks = x->answer.chunks;
+    const int error = sealed_answer_feed(&x->answer, bytes);
 
-    sha256_final(x->response_hash, x->response);
-    sha256_final(x->content_hash, x->content);
-    if (x->fault.error)
-        fail(x);
-    else if (none)
-        fail_with(x, &ERR_VERIFICATION_FAILED, "The worker's answer is empty.");
-    else if (x->inner_status != 200)
-        inner_refusal(x);
-    else if (x->broken)
-        fail_with(x, &ERR_STREAM_BROKEN, NULL);
-    else if (!x->whole && !span_ends(buf_span(&x->kept), SPAN("data: [DONE]\n\n")))
-        fail_with(x, &ERR_STREAM_BROKEN, NULL);
-    else if (x->record.len > 0)
-        conclude(x);
-    else {
-        x->state = EXCHANGE_RECORD;
-        record_ask(x);
-    }
+    if (x->answer.chunks > chunks)
+        x->last_ms = loop_now(x->client->loop);
+    if (error < 0)
+        answer_fail(x);
 }
-
-#define CUT_SHORT                                                                                  \
-    "The encrypted answer was cut short or changed on the way: it does not end as its worker "     \
-    "ended it."
 
 static void answer_end(struct exchange *x, struct http_transfer *t)
 {
     const struct span jws = http_transfer_trailer(t, "cocoon-usage");
 
-    if (jws.data)
+    if (sealed_answer_end(&x->answer) < 0) {
+        answer_fail(x);
+    } else if (jws.len > 0) {
         buf_append(&x->record, jws);
-    const int error = ohttp_client_end(x->ohttp, on_chunk, x);
-    if (x->state != EXCHANGE_OPEN)
-        return;
-    if (error < 0)
-        spoil(x, &ERR_VERIFICATION_FAILED, CUT_SHORT);
-    bhttp_finish(x->reader);
-    read_inner(x);
-    if (x->state == EXCHANGE_OPEN)
-        answer_whole(x);
+        conclude(x);
+    } else {
+        x->state = EXCHANGE_RECORD;
+        record_ask(x);
+    }
 }
 
 /* ---- The gateway's answer ---- */
@@ -511,13 +367,8 @@ static void post_data(void *arg, struct http_transfer *t, struct span bytes)
             buf_append(&x->refusal, bytes);
         return;
     }
-    if (x->state != EXCHANGE_OPEN)
-        return;
-    sha256_update(x->response_hash, bytes);
-    if (ohttp_client_open(x->ohttp, bytes, on_chunk, x) < 0)
-        spoil(x, &ERR_VERIFICATION_FAILED, CUT_SHORT);
-    if (x->fault.error)
-        fail(x);
+    if (x->state == EXCHANGE_OPEN)
+        answer_data(x, bytes);
 }
 
 static void find(struct exchange *x);
@@ -570,24 +421,29 @@ static void post_done(void *arg, struct http_transfer *t, int error)
     else if (error == 0 && x->state == EXCHANGE_OPEN)
         answer_end(x, t);
     else if (x->state == EXCHANGE_OPEN)
-        fail_with(x, &ERR_VERIFICATION_FAILED, CUT_SHORT);
-    else if (error == E_PROTOCOL)
-        fail_with(x, &ERR_GATEWAY_UNREACHABLE,
-                  "The gateway could not be spoken to: its certificate is not trusted, or what it "
-                  "speaks is not HTTP.");
-    else
-        fail_with(x, &ERR_GATEWAY_UNREACHABLE, NULL);
+        fail_with(x, &ERR_VERIFICATION_FAILED, SEALED_ANSWER_CUT);
+    else {
+        client_unreachable(&x->fault, error);
+        fail(x);
+    }
 }
 
 /* ---- Sealing and sending ---- */
 
-static int seal(struct exchange *x, struct buf *sealed)
+/* The body for this worker, sealed into *sealed; the lines that stand outside into *l. */
+static int seal(struct exchange *x, struct buf *sealed, struct outer_lines *l)
 {
+    AUTO(ohttp_client_free) struct ohttp_client *ohttp = NULL;
     AUTO(buf_wipe) struct buf body = {0};
     AUTO(buf_wipe) struct buf plain = {0};
+    const struct key_config *to = &x->verified->config;
+    const enum aead_id aead = to->aes_256_gcm ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
+
+    TRY(request_forward(x->ask.rq, span_str(x->served), &body));
     const struct inner_ask ask = {
         .rq = x->ask.rq,
         .served_model = span_str(x->served),
+        .body = buf_span(&body),
         .rid = span_str(x->rid),
         .bounds = x->bounds,
         .padding = x->client->padding,
@@ -595,81 +451,30 @@ static int seal(struct exchange *x, struct buf *sealed)
         .client_key = SPAN_OF(x->client->key),
         .date = (time_t)(clock_wall_ms() / 1000),
     };
-    struct inner_ask whole = ask;
-
-    TRY(request_forward(x->ask.rq, span_str(x->served), &body));
+    inner_write(&ask, &plain);
+    TRY(ohttp_client_new(&ohttp, to, x->verified->public, aead));
+    TRY(ohttp_client_seal(ohttp, buf_span(&plain), sealed));
+    outer_write(l, &ask, to->kfp, x->authorization, x->require_line);
     sha256(x->body, buf_span(&body));
-    whole.body = buf_span(&body);
-    inner_write(&whole, &plain);
-    const enum aead_id aead =
-        x->verified->config.aes_256_gcm ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
-    TRY(ohttp_client_new(&x->ohttp, &x->verified->config, x->verified->public, aead));
-    TRY(ohttp_client_seal(x->ohttp, buf_span(&plain), sealed));
     sha256(x->request, buf_span(sealed));
+    sealed_answer_begin(&x->answer, ohttp, x->rid, x->ask.rq->stream, content, x);
+    ohttp = NULL;
     return 0;
-}
-
-struct lines {
-    struct arena arena;
-    const char *at[FIELDS_MAX];
-    size_t count;
-};
-
-static void line(struct lines *l, const char *text)
-{
-    CHECK(l->count < FIELDS_MAX);
-    l->at[l->count++] = text;
-}
-
-/* Exactly the outer fields of wire.md §6. */
-static void outer_lines(struct exchange *x, struct lines *l)
-{
-    const struct request *rq = x->ask.rq;
-    char kfp[2 * KFP_LEN + 1], tag[TAG_LEN + 1];
-    struct arena *a = &l->arena;
-
-    hex_encode(kfp, SPAN_OF(x->verified->config.kfp));
-    inner_tag(tag, SPAN_OF(x->client->key), "route", buf_span(&rq->conversation));
-    if (x->authorization)
-        line(l, x->authorization);
-    line(l, "Content-Type: message/ohttp-chunked-req");
-    line(l, "Accept: message/ohttp-chunked-res");
-    line(l, "Incremental: ?1");
-    line(l, arena_printf(a, "Cocoon-Key: %s", kfp));
-    line(l, arena_printf(a, "Cocoon-Model: %s", x->served));
-    line(l, arena_printf(a, "Cocoon-Max-Tokens: %lld", (long long)x->bounds.max_tokens));
-    line(l, arena_printf(a, "Cocoon-Max-Input: %lld", (long long)x->bounds.max_input));
-    line(l, rq->stream ? "Cocoon-Stream: ?1" : "Cocoon-Stream: ?0");
-    line(l, arena_printf(a, "Cocoon-Affinity: %s", tag));
-    if (rq->max_coefficient >= 0)
-        line(l, arena_printf(a, "Cocoon-Max-Coefficient: %lld", (long long)rq->max_coefficient));
-    if (rq->timeout_ms > 0)
-        line(l, arena_printf(a, "Cocoon-Timeout: %llu",
-                             (unsigned long long)((rq->timeout_ms + 999) / 1000)));
-    if (x->require_line)
-        line(l, x->require_line);
 }
 
 static int post(struct exchange *x)
 {
     static const struct http_transfer_events events = {post_head, post_data, post_done};
     AUTO(buf_fini) struct buf sealed = {0};
-    struct lines l = {.count = 0};
+    AUTO(outer_fini) struct outer_lines l = {.count = 0};
 
-    TRY(seal(x, &sealed));
-    x->reader = bhttp_reader_new(false, ANSWER_MAX);
-    x->response_hash = sha256_new();
-    x->content_hash = sha256_new();
+    TRY(seal(x, &sealed, &l));
     x->state = EXCHANGE_SENT;
     x->sent_ms = clock_wall_ms();
     x->last_ms = loop_now(x->client->loop);
-    outer_lines(x, &l);
-    const int error = client_fetch(x->client, "/v1/confidential/ohttp", l.at, l.count, &sealed, 0,
-                                   &events, x, &x->transfer);
-    arena_fini(&l.arena);
-    if (error < 0)
-        x->transfer = NULL;
-    return error;
+    const struct client_ask ask = {
+        .path = "/v1/confidential/ohttp", .fields = l.at, .field_count = l.count};
+    return client_post(x->client, &ask, &sealed, &events, x, &x->transfer);
 }
 
 static void found(void *arg, struct verified *v, const char *served, const struct api_fault *fault)
@@ -702,7 +507,6 @@ static void total_due(void *arg)
     fail_with(arg, &ERR_UPSTREAM_TIMEOUT, NULL);
 }
 
-/* Bytes that are not authenticated prove nothing, and do not count. */
 static void silence_due(void *arg)
 {
     struct exchange *x = arg;
@@ -765,6 +569,7 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
     x->ask = *ask;
     x->events = ev;
     x->arg = arg;
+    x->receipts = (struct http_whole){.max = REFUSAL_MAX, .done = record_done, .arg = x};
     name_request(x, ask->rid);
     x->wish.model = buf_span(&ask->rq->model);
     x->wish.require = ask->require;

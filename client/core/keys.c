@@ -101,7 +101,7 @@ static void refuse(struct key_entry *k, const char *sentence)
 static void finish(struct key_entry *k)
 {
     k->busy = false;
-    buf_fini(&k->document);
+    buf_fini(&k->document.body);
     searches_look(k->directory);
 }
 
@@ -156,7 +156,7 @@ static int verify(struct key_entry *k)
     j->job = (struct offload_job){.work = job_work, .done = job_done};
     j->key = k;
     memcpy(j->kfp, k->kfp, KFP_LEN);
-    buf_take(&j->document, &k->document);
+    buf_take(&j->document, &k->document.body);
     j->policy = attest_policy_ref(c->policy);
     j->cache = c->cache;
     j->insecure_dev = c->insecure_dev;
@@ -174,33 +174,12 @@ static int verify(struct key_entry *k)
 
 /* ---- The document ---- */
 
-static void document_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
-{
-    struct key_entry *k = arg;
-
-    (void)t;
-    (void)type;
-    k->status = status;
-}
-
-static void document_data(void *arg, struct http_transfer *t, struct span bytes)
-{
-    struct key_entry *k = arg;
-
-    (void)t;
-    if (k->document.len + bytes.len <= ATTEST_MAX_DOCUMENT)
-        buf_append(&k->document, bytes);
-    else
-        k->status = 0; /* no document is that long */
-}
-
 static void document_done(void *arg, struct http_transfer *t, int error)
 {
     struct key_entry *k = arg;
 
     (void)t;
-    k->transfer = NULL;
-    if (error == 0 && k->status == 200) {
+    if (error == 0 && k->document.status == 200) {
         if (verify(k) == 0)
             return;
         refuse(k, "Too many workers are being verified.");
@@ -212,36 +191,27 @@ static void document_done(void *arg, struct http_transfer *t, int error)
 
 bool key_begin(struct key_entry *k)
 {
-    static const struct http_transfer_events events = {document_head, document_data, document_done};
     char path[sizeof("/v1/confidential/attestation/") + 2 * KFP_LEN] =
         "/v1/confidential/attestation/";
+    const struct client_ask ask = {.path = path, .total_ms = DOCUMENT_MS};
 
     if (k->busy)
         return true;
     if (k->refusal && loop_now(k->directory->client->loop) < k->again_ms)
         return false;
     hex_encode(path + strlen(path), SPAN_OF(k->kfp));
-    k->status = 0;
-    buf_clear(&k->document);
-    if (client_fetch(k->directory->client, path, NULL, 0, NULL, DOCUMENT_MS, &events, k,
-                     &k->transfer) < 0) {
-        k->transfer = NULL;
-        return false;
-    }
-    k->busy = true;
-    return true;
+    k->busy = client_get(k->directory->client, &ask, &k->document) == 0;
+    return k->busy;
 }
 
 /* ---- Keeping them ---- */
 
 static void key_free(struct key_entry *k)
 {
-    if (k->transfer)
-        http_transfer_cancel(k->transfer);
+    http_whole_cancel(&k->document);
     if (k->job)
         k->job->key = NULL;
     verified_unref(k->verified);
-    buf_fini(&k->document);
     free(k);
 }
 
@@ -274,6 +244,7 @@ struct key_entry *key_get(struct directory *d, const uint8_t kfp[static KFP_LEN]
         return NULL;
     k = mem_zero(sizeof(*k));
     k->directory = d;
+    k->document = (struct http_whole){.max = ATTEST_MAX_DOCUMENT, .done = document_done, .arg = k};
     memcpy(k->kfp, kfp, KFP_LEN);
     (void)map_put(&d->keys, SPAN_OF(k->kfp), k);
     return k;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "net/http_whole.h"
 #include "net/socket.h"
 
 enum { MAX_SERVED = 8, CONNECT_MS = 2000 };
@@ -850,6 +851,88 @@ static void done_waits_until_a_paused_transfer_goes_on(void **state)
     expect_ok(&a);
 }
 
+/* ---- Whole answers ---- */
+
+struct whole {
+    struct http_whole w;
+    int dones, error;
+};
+
+static void whole_done(void *arg, struct http_transfer *t, int error)
+{
+    struct whole *o = arg;
+
+    assert_non_null(t);
+    assert_null(o->w.transfer);
+    o->dones++;
+    o->error = error;
+}
+
+static void start_whole(struct world *w, struct whole *o, size_t max)
+{
+    const struct http_fetch f = {.url = w->url, .method = "GET"};
+
+    o->w.max = max;
+    o->w.done = whole_done;
+    o->w.arg = o;
+    assert_int_equal(http_whole_start(&o->w, w->client, &f), 0);
+}
+
+static void wait_whole(struct world *w, struct whole *o, int error)
+{
+    for (int i = 0; i < 200 && o->dones == 0; i++)
+        loop_turn(w->loop, 10);
+    assert_int_equal(o->dones, 1);
+    assert_int_equal(o->error, error);
+    o->dones = 0;
+}
+
+static void an_answer_is_kept_whole_up_to_its_bound(void **state)
+{
+    struct world *w = *state;
+    struct whole o = {.dones = 0};
+
+    for (int i = 0; i < 2; i++) { /* the second one finds nothing of the first */
+        start_whole(w, &o, 5);
+        read_request(w, 0, "\r\n\r\n");
+        say(w, 0, "HTTP/1.1 404 No\r\nContent-Length: 5\r\n\r\nwhole");
+        wait_whole(w, &o, 0);
+        assert_int_equal(o.w.status, 404);
+        assert_true(span_is(buf_span(&o.w.body), "whole"));
+    }
+    buf_fini(&o.w.body);
+}
+
+static void an_answer_beyond_its_bound_is_cut_off_at_once(void **state)
+{
+    struct world *w = *state;
+    struct whole o = {.dones = 0};
+
+    start_whole(w, &o, 5);
+    read_request(w, 0, "\r\n\r\n");
+    say(w, 0, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nlonger");
+    wait_whole(w, &o, E_TOO_LARGE);
+    assert_int_equal(o.w.body.len, 0);
+    assert_true(peer_has_closed(w, 0, 1000));
+}
+
+static void a_whole_answer_that_is_cancelled_is_not_told(void **state)
+{
+    struct world *w = *state;
+    struct whole o = {.dones = 0};
+
+    start_whole(w, &o, 100);
+    read_request(w, 0, "\r\n\r\n");
+    say(w, 0, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    for (int i = 0; i < 200 && o.w.body.len < 4; i++)
+        loop_turn(w->loop, 10);
+    http_whole_cancel(&o.w);
+    http_whole_cancel(&o.w);
+    assert_true(peer_has_closed(w, 0, 1000));
+    assert_int_equal(o.dones, 0);
+    assert_null(o.w.body.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -887,6 +970,9 @@ int main(void)
         CASE(the_total_deadline_ends_a_talkative_stream_and_a_paused_one),
         CASE(a_paused_transfer_holds_its_sender_back_and_loses_nothing),
         CASE(done_waits_until_a_paused_transfer_goes_on),
+        CASE(an_answer_is_kept_whole_up_to_its_bound),
+        CASE(an_answer_beyond_its_bound_is_cut_off_at_once),
+        CASE(a_whole_answer_that_is_cancelled_is_not_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
