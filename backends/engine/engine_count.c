@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "backends/engine/engine_impl.h"
+#include "net/http_whole.h"
 
 enum { COUNT_MS = 30000, COUNT_MAX = 64 << 20 };
 
@@ -16,10 +17,8 @@ struct engine_count {
     struct span model;
     engine_count_fn *fn;
     void *arg;
-    struct http_transfer *transfer;
+    struct http_whole answer;
     bool templating; /* the answer that comes is a prompt, not a count */
-    unsigned status;
-    struct buf body;
 };
 
 static const char *text_name(const struct request *rq)
@@ -40,7 +39,7 @@ static void count_destroy(void *arg)
 {
     struct engine_count *c = arg;
 
-    buf_wipe(&c->body);
+    http_whole_cancel(&c->answer);
     free(c);
 }
 
@@ -52,8 +51,7 @@ static void count_end(struct engine_count *c, int64_t tokens)
 
 void engine_count_cancel(struct engine_count *c)
 {
-    if (c->transfer)
-        http_transfer_cancel(c->transfer);
+    http_whole_cancel(&c->answer);
     loop_defer_free(c->engine->loop, c, count_destroy);
 }
 
@@ -84,30 +82,8 @@ static int chat_body(const struct engine_count *c, struct buf *body)
     return request_engine(c->request, &ask, body);
 }
 
-static void on_head(void *arg, struct http_transfer *t, unsigned status, struct span content_type)
-{
-    struct engine_count *c = arg;
-
-    (void)t;
-    (void)content_type;
-    c->status = status;
-}
-
-static void on_data(void *arg, struct http_transfer *t, struct span bytes)
-{
-    struct engine_count *c = arg;
-
-    (void)t;
-    if (c->body.len + bytes.len <= COUNT_MAX) /* more: cut, and then not understood */
-        buf_append(&c->body, bytes);
-}
-
-static void on_done(void *arg, struct http_transfer *t, int error);
-
 static int ask(struct engine_count *c, const char *path, struct buf *take_body)
 {
-    static const struct http_transfer_events events = {
-        .head = on_head, .data = on_data, .done = on_done};
     static const char *const headers[] = {"Content-Type: application/json"};
     char url[ENGINE_URL_MAX + 32];
     const struct http_fetch fetch = {
@@ -121,7 +97,7 @@ static int ask(struct engine_count *c, const char *path, struct buf *take_body)
     };
 
     snprintf(url, sizeof(url), "%s%s", c->engine->base, path);
-    return http_client_start(c->engine->http, &fetch, &events, c, &c->transfer);
+    return http_whole_start(&c->answer, c->engine->http, &fetch);
 }
 
 static int ask_first(struct engine_count *c)
@@ -145,9 +121,8 @@ static int ask_tokens(struct engine_count *c)
     struct span prompt = {0};
 
     c->templating = false;
-    TRY(facts_read_prompt(buf_span(&c->body), &prompt));
+    TRY(facts_read_prompt(buf_span(&c->answer.body), &prompt));
     tokenize_llamacpp(prompt, &body);
-    buf_wipe(&c->body);
     return ask(c, "/tokenize", &body);
 }
 
@@ -157,8 +132,7 @@ static void on_done(void *arg, struct http_transfer *t, int error)
     int64_t tokens = 0;
 
     (void)t;
-    c->transfer = NULL;
-    if (error == 0 && c->status != 200)
+    if (error == 0 && c->answer.status != 200)
         error = E_NOT_FOUND;
     if (error == 0 && c->templating) {
         if (ask_tokens(c) < 0)
@@ -166,7 +140,7 @@ static void on_done(void *arg, struct http_transfer *t, int error)
         return;
     }
     if (error == 0)
-        error = facts_read_count(c->kind, buf_span(&c->body), &tokens);
+        error = facts_read_count(c->kind, buf_span(&c->answer.body), &tokens);
     count_end(c, error < 0 ? -1 : tokens);
 }
 
@@ -177,6 +151,9 @@ int engine_count_start(struct engine_count **out, struct engine *e, const struct
 
     *c = (struct engine_count){
         .engine = e, .request = rq, .kind = engine_kind(e), .model = model, .fn = fn, .arg = arg};
+    c->answer.max = COUNT_MAX;
+    c->answer.done = on_done;
+    c->answer.arg = c;
     const int error = ask_first(c);
     if (error < 0) {
         count_destroy(c);

@@ -11,7 +11,7 @@
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "net/http_client.h"
+#include "net/http_whole.h"
 
 enum {
     FETCH_MS = 20000,
@@ -32,9 +32,8 @@ struct platform;
 /* One of the four answers. */
 struct part_fetch {
     struct platform *platform;
-    struct http_transfer *transfer;
-    unsigned status;
-    struct buf body, chain;
+    struct http_whole answer;
+    struct buf chain;
     bool good;
 };
 
@@ -259,11 +258,13 @@ static int assemble(struct platform *p, struct collateral *c)
     for (size_t i = 0; i < PARTS; i++)
         if (!f[i].good)
             return E_UNAVAILABLE;
-    TRY(collateral_set_tcb_info(c, buf_span(&f[PART_TCB].body), buf_span(&f[PART_TCB].chain)));
-    TRY(collateral_set_qe_identity(c, buf_span(&f[PART_QE].body), buf_span(&f[PART_QE].chain)));
-    buf_take(&c->pck_crl, &f[PART_PCK_CRL].body);
+    TRY(collateral_set_tcb_info(c, buf_span(&f[PART_TCB].answer.body),
+                                buf_span(&f[PART_TCB].chain)));
+    TRY(collateral_set_qe_identity(c, buf_span(&f[PART_QE].answer.body),
+                                   buf_span(&f[PART_QE].chain)));
+    buf_take(&c->pck_crl, &f[PART_PCK_CRL].answer.body);
     buf_take(&c->pck_crl_chain, &f[PART_PCK_CRL].chain);
-    buf_take(&c->root_crl, &f[PART_ROOT_CRL].body);
+    buf_take(&c->root_crl, &f[PART_ROOT_CRL].answer.body);
     return 0;
 }
 
@@ -315,8 +316,8 @@ static void complain(const struct platform *p)
     const bool ending = p->have && p->have->until_s < now + ALARM_S;
 
     log_event(ending ? LOG_ERROR : LOG_WARN, "collateral_unfetched",
-              "platform=%s status=%u,%u,%u,%u days_left=%llu", p->key, p->parts[0].status,
-              p->parts[1].status, p->parts[2].status, p->parts[3].status,
+              "platform=%s status=%u,%u,%u,%u days_left=%llu", p->key, p->parts[0].answer.status,
+              p->parts[1].answer.status, p->parts[2].answer.status, p->parts[3].answer.status,
               (unsigned long long)(is_usable(p->have) ? (p->have->until_s - now) / DAY_S : 0));
 }
 
@@ -328,7 +329,7 @@ static void fetch_end(struct platform *p)
     if (!shared)
         complain(p);
     for (size_t i = 0; i < PARTS; i++) {
-        buf_fini(&p->parts[i].body);
+        buf_fini(&p->parts[i].answer.body);
         buf_fini(&p->parts[i].chain);
     }
     if (shared && is_newer(shared, p->have)) {
@@ -342,45 +343,18 @@ static void fetch_end(struct platform *p)
     answer_waiting(p);
 }
 
-static void part_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
-{
-    struct part_fetch *f = arg;
-
-    (void)t;
-    (void)type;
-    f->status = status;
-}
-
-static void part_data(void *arg, struct http_transfer *t, struct span bytes)
-{
-    struct part_fetch *f = arg;
-
-    (void)t;
-    if (f->body.len + bytes.len <= BODY_MAX)
-        buf_append(&f->body, bytes);
-    else
-        f->status = 0; /* no such answer is that long */
-}
-
 static void part_done(void *arg, struct http_transfer *t, int error)
 {
     struct part_fetch *f = arg;
     struct platform *p = f->platform;
     const char *header = chain_headers[f - p->parts];
 
-    f->transfer = NULL;
-    f->good = error == 0 && f->status == 200;
+    f->good = error == 0 && f->answer.status == 200;
     if (f->good && header)
         percent_decode(http_transfer_field(t, header), &f->chain);
     if (--p->running == 0)
         fetch_end(p);
 }
-
-static const struct http_transfer_events part_events = {
-    .head = part_head,
-    .data = part_data,
-    .done = part_done,
-};
 
 static void fetch_begin(struct platform *p)
 {
@@ -392,9 +366,11 @@ static void fetch_begin(struct platform *p)
         const struct http_fetch fetch = {
             .url = buf_cstr(&url), .method = "GET", .total_ms = FETCH_MS, .silent_ms = FETCH_MS};
         f->platform = p;
-        f->status = 0;
         f->good = false;
-        if (http_client_start(p->all->client, &fetch, &part_events, f, &f->transfer) == 0)
+        f->answer.max = BODY_MAX;
+        f->answer.done = part_done;
+        f->answer.arg = f;
+        if (http_whole_start(&f->answer, p->all->client, &fetch) == 0)
             p->running++;
     }
 }
@@ -500,8 +476,7 @@ void collaterals_stop(struct collaterals *c)
     while (map_next(&c->platforms, &at, &key, &value)) {
         struct platform *p = value;
         for (size_t i = 0; i < PARTS; i++)
-            if (p->parts[i].transfer)
-                http_transfer_cancel(p->parts[i].transfer);
+            http_whole_cancel(&p->parts[i].answer);
         p->running = 0;
         answer_waiting(p);
     }
@@ -511,7 +486,7 @@ static void platform_free(struct platform *p)
 {
     shared_collateral_unref(p->have);
     for (size_t i = 0; i < PARTS; i++) {
-        buf_fini(&p->parts[i].body);
+        buf_fini(&p->parts[i].answer.body);
         buf_fini(&p->parts[i].chain);
     }
     free(p);
