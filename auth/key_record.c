@@ -10,6 +10,7 @@
 #include "base/json.h"
 
 enum { RECORD_MAX = 64 * 1024, LIST_MAX = 1000, ITEM_MAX = 256 };
+#define LIMIT_MAX INT64_C(1000000000000)
 
 struct key_record *key_record_ref(struct key_record *r)
 {
@@ -145,7 +146,36 @@ static int read_limits(const json_t *doc, struct key_record *r)
 
     if (!limits || json_is_null(limits))
         return 0;
-    return optional(json_obj_int(limits, "max_output", 0, INT32_MAX, &r->max_output));
+    TRY(optional(json_obj_int(limits, "max_output", 0, INT32_MAX, &r->max_output)));
+    TRY(optional(
+        json_obj_int(limits, "requests_per_minute", 0, LIMIT_MAX, &r->requests_per_minute)));
+    TRY(optional(json_obj_int(limits, "tokens_per_minute", 0, LIMIT_MAX, &r->tokens_per_minute)));
+    return optional(json_obj_int(limits, "streams", 0, LIMIT_MAX, &r->streams));
+}
+
+// Money is text: a JSON number of some other program may be a double.
+static int read_money(const json_t *budgets, const char *name, int64_t *out)
+{
+    struct span s;
+    uint64_t nano;
+
+    TRY(json_obj_string(budgets, name, &s));
+    TRY(span_u64(s, INT64_MAX, &nano));
+    *out = (int64_t)nano;
+    return 0;
+}
+
+static int read_budgets(const json_t *doc, struct key_record *r)
+{
+    const json_t *budgets = json_object_get(doc, "budgets");
+
+    if (!budgets || json_is_null(budgets))
+        return 0;
+    if (!json_is_object(budgets))
+        return E_INVALID;
+    TRY(optional(read_money(budgets, "day", &r->budget_day)));
+    TRY(optional(read_money(budgets, "month", &r->budget_month)));
+    return optional(read_money(budgets, "total", &r->budget_total));
 }
 
 // Sets *out to the index of the member's word in `words`; an absent member leaves it.
@@ -168,12 +198,14 @@ static int read_choice(const json_t *doc, const char *name, const char *const *w
 static int read_choices(const json_t *doc, struct key_record *r)
 {
     const char *const *classes = WORDS("interactive", "batch", "internal");
-    size_t format, state, privacy = 0, class = 0;
+    size_t format, state, privacy = 0, class = 0, metering = 0;
 
     TRY(read_choice(doc, "format", WORDS("cgw/key/v1"), &format));
     TRY(read_choice(doc, "state", WORDS("active", "revoked"), &state));
     TRY(optional(read_choice(doc, "privacy", WORDS("any", "end-to-end"), &privacy)));
     TRY(optional(read_choice(doc, "class", classes, &class)));
+    TRY(optional(read_choice(doc, "metering", WORDS("off", "on"), &metering)));
+    r->metered = metering == 1;
     r->revoked = state == 1;
     r->end_to_end_only = privacy == 1;
     return span_cstr(span_str(classes[class]), r->class, sizeof(r->class));
@@ -213,8 +245,11 @@ static int read_record(const json_t *doc, struct key_record *r)
     r->expires_s = (uint64_t)expires;
     TRY(optional(json_obj_bool(doc, "strict", &r->strict)));
     TRY(optional(read_name(doc, "require", r->require, sizeof(r->require))));
+    r->max_coefficient = 1000;
+    TRY(optional(json_obj_int(doc, "max_coefficient", 0, 1000000, &r->max_coefficient)));
     TRY(read_scopes(doc, r));
-    return read_limits(doc, r);
+    TRY(read_limits(doc, r));
+    return read_budgets(doc, r);
 }
 
 int key_record_parse(struct key_record **out, struct span json)

@@ -35,11 +35,15 @@ struct key_record {
     char account[65], project[65], name[65];
     uint64_t version;
     bool revoked, strict, end_to_end_only;
-    uint64_t expires_s;                /* 0: never */
-    char **models;                     /* NULL-terminated; NULL: all */
-    char **endpoints;                  /* chat, completions, embeddings, models; NULL: all */
-    char **ranges;                     /* CIDR; NULL: any address */
-    int64_t max_output;                /* cap per choice; 0: the gateway's */
+    uint64_t expires_s; /* 0: never */
+    char **models;      /* NULL-terminated; NULL: all */
+    char **endpoints;   /* chat, completions, embeddings, models; NULL: all */
+    char **ranges;      /* CIDR; NULL: any address */
+    int64_t max_output; /* cap per choice; 0: the gateway's */
+    int64_t requests_per_minute, tokens_per_minute, streams; /* of this key; 0: no limit */
+    int64_t budget_day, budget_month, budget_total;          /* nano, UTC windows; 0: none */
+    int64_t max_coefficient;           /* default bid in 1/1000 of the price book */
+    bool metered;                      /* every request is admitted against the account's money */
     char require[257];                 /* Cocoon-Require of every request; empty: none */
     char class[16];                    /* interactive, batch, internal */
     uint8_t secret_sha256[SHA256_LEN]; /* compared in constant time with the credential's */

@@ -67,6 +67,26 @@ static void a_short_record_allows_everything(void **state)
     assert_int_equal(r->expires_s, 0);
 }
 
+static void limits_and_budgets_are_read_and_their_absence_is_none(void **state)
+{
+    AUTO(key_record_unref)
+    struct key_record *r =
+        parse("{" ACTIVE ",\"limits\":{\"requests_per_minute\":60,\"tokens_per_minute\":90000,"
+              "\"streams\":4},\"budgets\":{\"day\":\"9007199254740993\",\"month\":\"2\","
+              "\"total\":\"9223372036854775807\"},\"metering\":\"on\",\"max_coefficient\":1500}");
+    AUTO(key_record_unref) struct key_record *bare = parse("{" ACTIVE "}");
+
+    (void)state;
+    assert_int_equal(r->requests_per_minute, 60);
+    assert_int_equal(r->tokens_per_minute, 90000);
+    assert_int_equal(r->streams, 4);
+    assert_true(r->budget_day == INT64_C(9007199254740993) && r->budget_month == 2);
+    assert_true(r->budget_total == INT64_MAX);
+    assert_true(r->metered && r->max_coefficient == 1500);
+    assert_true(bare->requests_per_minute == 0 && bare->budget_total == 0);
+    assert_true(!bare->metered && bare->max_coefficient == 1000);
+}
+
 static void an_empty_list_allows_nothing(void **state)
 {
     AUTO(key_record_unref)
@@ -143,6 +163,12 @@ static void wrong_values_are_refused(void **state)
     refuse("{" ACTIVE ",\"project\":\"{a}\"}");
     refuse("{" ACTIVE ",\"name\":\"a\\nb\"}");
     refuse("{" ACTIVE ",\"limits\":3}");
+    refuse("{" ACTIVE ",\"limits\":{\"streams\":-1}}");
+    refuse("{" ACTIVE ",\"budgets\":[]}");
+    refuse("{" ACTIVE ",\"budgets\":{\"day\":5}}");
+    refuse("{" ACTIVE ",\"budgets\":{\"total\":\"9223372036854775808\"}}");
+    refuse("{" ACTIVE ",\"metering\":true}");
+    refuse("{" ACTIVE ",\"max_coefficient\":-1}");
     refuse("{" ACTIVE ",\"limits\":{\"max_output\":1.5}}");
     refuse("{" ACTIVE ",\"scopes\":[]}");
     refuse("{" ACTIVE ",\"scopes\":{\"models\":\"a\"}}");
@@ -171,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_record_is_read),
         cmocka_unit_test(a_short_record_allows_everything),
+        cmocka_unit_test(limits_and_budgets_are_read_and_their_absence_is_none),
         cmocka_unit_test(an_empty_list_allows_nothing),
         cmocka_unit_test(scopes_name_models_and_endpoints_exactly),
         cmocka_unit_test(scopes_name_ranges_of_addresses),
