@@ -9,8 +9,8 @@ BIN     ?= $(if $(filter release,$(VARIANT)),bin,$(BUILD)/bin)
 
 # ---- The map: folders and what each may include ---------------------------------------------------
 
-LAYERS := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config auth backends/pool backends/engine \
-          client/core
+LAYERS := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config auth billing backends/pool \
+          backends/engine client/core
 
 DEPS.lib/base        :=
 DEPS.lib/crypto      := lib/base
@@ -21,6 +21,7 @@ DEPS.lib/receipt     := lib/base lib/crypto
 DEPS.lib/attest      := lib/base lib/crypto
 DEPS.config          := lib/base
 DEPS.auth            := lib/base lib/crypto lib/net
+DEPS.billing         := lib/base lib/crypto lib/net lib/openai lib/receipt
 DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/openai lib/receipt
 DEPS.backends/engine := lib/base lib/net lib/openai
 DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest

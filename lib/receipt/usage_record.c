@@ -4,11 +4,11 @@
 
 #include <inttypes.h>
 
-#include "base/encode.h"
 #include "base/json.h"
 #include "crypto/jws.h"
+#include "receipt/members.h"
 
-enum { MODEL_MAX = 256, RID_MAX = 64, DIGEST_TEXT_MAX = 128, CALL_LEN = 32 };
+enum { RID_MAX = 64, DIGEST_TEXT_MAX = 128 };
 
 static const char *const OUTCOMES[] = {
     [USAGE_STOP] = "stop",
@@ -29,23 +29,6 @@ const char *usage_outcome_name(enum usage_outcome o)
 
 /* ---- What both sides hold a record to: nobody signs what the other would refuse ---- */
 
-static bool call_good(struct span call)
-{
-    for (size_t i = 0; i < call.len; i++)
-        if (!(call.data[i] >= '0' && call.data[i] <= '9') &&
-            !(call.data[i] >= 'a' && call.data[i] <= 'f'))
-            return false;
-    return call.len == CALL_LEN;
-}
-
-static bool model_good(struct span model)
-{
-    for (size_t i = 0; i < model.len; i++)
-        if (model.data[i] < 0x20 || model.data[i] == 0x7F)
-            return false;
-    return model.len >= 1 && model.len <= MODEL_MAX && span_utf8(model);
-}
-
 static bool env_good(struct span env)
 {
     for (size_t i = 0; i < ENV_COUNT; i++)
@@ -54,15 +37,11 @@ static bool env_good(struct span env)
     return false;
 }
 
-static bool count_good(int64_t n, int64_t max)
-{
-    return n >= 0 && n <= max;
-}
-
 static bool counts_good(const struct usage_record *u)
 {
-    return count_good(u->in, USAGE_TOKENS_MAX) && count_good(u->out, USAGE_TOKENS_MAX) &&
-           count_good(u->cached, u->in) && count_good(u->reasoning, u->out);
+    return member_count_good(u->in, USAGE_TOKENS_MAX) &&
+           member_count_good(u->out, USAGE_TOKENS_MAX) && member_count_good(u->cached, u->in) &&
+           member_count_good(u->reasoning, u->out);
 }
 
 static bool record_good(const struct usage_record *u)
@@ -71,7 +50,7 @@ static bool record_good(const struct usage_record *u)
     struct span price = span_of(u->price, strnlen(u->price, sizeof(u->price)));
     struct span env = span_of(u->env, strnlen(u->env, sizeof(u->env)));
 
-    return call_good(call) && model_good(u->model) && counts_good(u) &&
+    return member_call_good(call) && member_model_good(u->model) && counts_good(u) &&
            span_visible(price, sizeof(u->price) - 1) && env_good(env) &&
            (unsigned)u->outcome < OUTCOME_COUNT && u->t0_ms <= INT64_MAX && u->t1_ms <= INT64_MAX;
 }
@@ -85,40 +64,26 @@ static bool extra_good(const struct receipt_extra *extra)
 
 /* ---- Writing ---- */
 
-static void text_write(struct buf *out, const char *name, struct span value)
-{
-    buf_printf(out, ",\"%s\":\"", name);
-    buf_json_escape(out, value);
-    buf_byte(out, '"');
-}
-
-static void digest_write(struct buf *out, const char *name, const uint8_t digest[static SHA256_LEN])
-{
-    buf_printf(out, ",\"%s\":\"", name);
-    base64url_encode(out, span_of(digest, SHA256_LEN));
-    buf_byte(out, '"');
-}
-
 static void common_write(struct buf *out, const struct usage_record *u)
 {
     buf_printf(out, "{\"v\":1,\"call\":\"%s\",\"attempt\":%" PRIu32, u->call, u->attempt);
-    digest_write(out, "op", u->op);
-    digest_write(out, "kfp", u->kfp);
-    digest_write(out, "ks", u->keyset);
-    text_write(out, "model", u->model);
+    member_digest_write(out, "op", u->op);
+    member_digest_write(out, "kfp", u->kfp);
+    member_digest_write(out, "ks", u->keyset);
+    member_text_write(out, "model", u->model);
     buf_printf(out,
                ",\"in\":%" PRId64 ",\"cached\":%" PRId64 ",\"out\":%" PRId64
                ",\"reasoning\":%" PRId64 ",\"total\":%" PRId64,
                u->in, u->cached, u->out, u->reasoning, u->in + u->out);
-    text_write(out, "price", span_str(u->price));
-    text_write(out, "outcome", span_str(usage_outcome_name(u->outcome)));
-    digest_write(out, "req", u->req);
+    member_text_write(out, "price", span_str(u->price));
+    member_text_write(out, "outcome", span_str(usage_outcome_name(u->outcome)));
+    member_digest_write(out, "req", u->req);
 }
 
 static void times_write(struct buf *out, const struct usage_record *u)
 {
     buf_printf(out, ",\"t0\":%" PRIu64 ",\"t1\":%" PRIu64, u->t0_ms, u->t1_ms);
-    text_write(out, "env", span_str(u->env));
+    member_text_write(out, "env", span_str(u->env));
     buf_byte(out, '}');
 }
 
@@ -129,7 +94,7 @@ int usage_record_sign(const struct usage_record *u, const struct ed25519 *key, s
     if (!record_good(u))
         return E_INVALID;
     common_write(&json, u);
-    digest_write(&json, "resp", u->resp);
+    member_digest_write(&json, "resp", u->resp);
     buf_printf(&json, ",\"final\":%s", u->final ? "true" : "false");
     times_write(&json, u);
     return jws_sign(key, USAGE_TYP, buf_span(&json), jws);
@@ -143,68 +108,26 @@ int receipt_sign(const struct usage_record *u, const struct receipt_extra *extra
     if (!record_good(u) || !extra_good(extra))
         return E_INVALID;
     common_write(&json, u);
-    text_write(&json, "rid", extra->rid);
-    digest_write(&json, "req_body", extra->req_body);
-    digest_write(&json, "resp_body", extra->resp_body);
-    text_write(&json, "model_digest", extra->model_digest);
-    text_write(&json, "config_sha256", extra->config_sha256);
+    member_text_write(&json, "rid", extra->rid);
+    member_digest_write(&json, "req_body", extra->req_body);
+    member_digest_write(&json, "resp_body", extra->resp_body);
+    member_text_write(&json, "model_digest", extra->model_digest);
+    member_text_write(&json, "config_sha256", extra->config_sha256);
     times_write(&json, u);
     return jws_sign(key, RECEIPT_TYP, buf_span(&json), jws);
 }
 
 /* ---- Reading ---- */
 
-static int text_read(const json_t *doc, const char *name, struct span *out)
-{
-    const json_t *value = json_object_get(doc, name);
-
-    if (!json_is_string(value))
-        return E_INVALID;
-    *out = span_of(json_string_value(value), json_string_length(value));
-    return 0;
-}
-
-/* Into a char array, with its NUL. */
-static int chars_read(const json_t *doc, const char *name, char *out, size_t size)
-{
-    struct span text;
-
-    TRY(text_read(doc, name, &text));
-    return span_cstr(text, out, size);
-}
-
-static int digest_read(const json_t *doc, const char *name, uint8_t out[static SHA256_LEN])
-{
-    AUTO(buf_fini) struct buf bytes = {0};
-    struct span text;
-
-    TRY(text_read(doc, name, &text));
-    TRY(base64url_decode(&bytes, text));
-    if (bytes.len != SHA256_LEN)
-        return E_INVALID;
-    memcpy(out, bytes.data, SHA256_LEN);
-    return 0;
-}
-
-static int integer_read(const json_t *doc, const char *name, int64_t max, int64_t *out)
-{
-    const json_t *value = json_object_get(doc, name);
-
-    if (!json_is_integer(value) || !count_good(json_integer_value(value), max))
-        return E_INVALID;
-    *out = json_integer_value(value);
-    return 0;
-}
-
 static int counts_read(struct usage_record *u, const json_t *doc)
 {
     int64_t total;
 
-    TRY(integer_read(doc, "in", USAGE_TOKENS_MAX, &u->in));
-    TRY(integer_read(doc, "out", USAGE_TOKENS_MAX, &u->out));
-    TRY(integer_read(doc, "cached", u->in, &u->cached));
-    TRY(integer_read(doc, "reasoning", u->out, &u->reasoning));
-    TRY(integer_read(doc, "total", INT64_MAX, &total));
+    TRY(member_integer_read(doc, "in", USAGE_TOKENS_MAX, &u->in));
+    TRY(member_integer_read(doc, "out", USAGE_TOKENS_MAX, &u->out));
+    TRY(member_integer_read(doc, "cached", u->in, &u->cached));
+    TRY(member_integer_read(doc, "reasoning", u->out, &u->reasoning));
+    TRY(member_integer_read(doc, "total", INT64_MAX, &total));
     return total == u->in + u->out ? 0 : E_INVALID;
 }
 
@@ -212,7 +135,7 @@ static int outcome_read(struct usage_record *u, const json_t *doc)
 {
     struct span text;
 
-    TRY(text_read(doc, "outcome", &text));
+    TRY(member_text_read(doc, "outcome", &text));
     for (unsigned i = 0; i < OUTCOME_COUNT; i++) {
         if (span_is(text, OUTCOMES[i])) {
             u->outcome = (enum usage_outcome)i;
@@ -226,19 +149,11 @@ static int times_read(struct usage_record *u, const json_t *doc)
 {
     int64_t t0, t1;
 
-    TRY(integer_read(doc, "t0", INT64_MAX, &t0));
-    TRY(integer_read(doc, "t1", INT64_MAX, &t1));
+    TRY(member_integer_read(doc, "t0", INT64_MAX, &t0));
+    TRY(member_integer_read(doc, "t1", INT64_MAX, &t1));
     u->t0_ms = (uint64_t)t0;
     u->t1_ms = (uint64_t)t1;
     return 0;
-}
-
-static int version_check(const json_t *doc)
-{
-    int64_t version;
-
-    TRY(integer_read(doc, "v", INT64_MAX, &version));
-    return version == 1 ? 0 : E_INVALID;
 }
 
 /* The members that (U) and (C) share. The model stays borrowed from doc. */
@@ -246,20 +161,20 @@ static int common_read(struct usage_record *u, const json_t *doc)
 {
     int64_t attempt;
 
-    TRY(version_check(doc));
-    TRY(chars_read(doc, "call", u->call, sizeof(u->call)));
-    TRY(integer_read(doc, "attempt", UINT32_MAX, &attempt));
+    TRY(member_version_check(doc));
+    TRY(member_chars_read(doc, "call", u->call, sizeof(u->call)));
+    TRY(member_integer_read(doc, "attempt", UINT32_MAX, &attempt));
     u->attempt = (uint32_t)attempt;
-    TRY(digest_read(doc, "op", u->op));
-    TRY(digest_read(doc, "kfp", u->kfp));
-    TRY(digest_read(doc, "ks", u->keyset));
-    TRY(text_read(doc, "model", &u->model));
+    TRY(member_digest_read(doc, "op", u->op));
+    TRY(member_digest_read(doc, "kfp", u->kfp));
+    TRY(member_digest_read(doc, "ks", u->keyset));
+    TRY(member_text_read(doc, "model", &u->model));
     TRY(counts_read(u, doc));
-    TRY(chars_read(doc, "price", u->price, sizeof(u->price)));
+    TRY(member_chars_read(doc, "price", u->price, sizeof(u->price)));
     TRY(outcome_read(u, doc));
-    TRY(digest_read(doc, "req", u->req));
+    TRY(member_digest_read(doc, "req", u->req));
     TRY(times_read(u, doc));
-    TRY(chars_read(doc, "env", u->env, sizeof(u->env)));
+    TRY(member_chars_read(doc, "env", u->env, sizeof(u->env)));
     return record_good(u) ? 0 : E_INVALID;
 }
 
@@ -270,34 +185,17 @@ static int final_read(struct usage_record *u, const json_t *doc)
     if (!json_is_boolean(value))
         return E_INVALID;
     u->final = json_is_true(value);
-    return digest_read(doc, "resp", u->resp);
+    return member_digest_read(doc, "resp", u->resp);
 }
 
 static int extra_read(struct receipt_extra *extra, const json_t *doc)
 {
-    TRY(text_read(doc, "rid", &extra->rid));
-    TRY(digest_read(doc, "req_body", extra->req_body));
-    TRY(digest_read(doc, "resp_body", extra->resp_body));
-    TRY(text_read(doc, "model_digest", &extra->model_digest));
-    TRY(text_read(doc, "config_sha256", &extra->config_sha256));
+    TRY(member_text_read(doc, "rid", &extra->rid));
+    TRY(member_digest_read(doc, "req_body", extra->req_body));
+    TRY(member_digest_read(doc, "resp_body", extra->resp_body));
+    TRY(member_text_read(doc, "model_digest", &extra->model_digest));
+    TRY(member_text_read(doc, "config_sha256", &extra->config_sha256));
     return extra_good(extra) ? 0 : E_INVALID;
-}
-
-static int payload_read(const struct ed25519 *key, const char *typ, struct span jws, json_t **doc)
-{
-    AUTO(buf_fini) struct buf payload = {0};
-
-    TRY(jws_verify(key, typ, jws, &payload));
-    return json_read(buf_span(&payload), doc) < 0 ? E_INVALID : 0;
-}
-
-/* Moves a borrowed text into storage, which has room for it. */
-static void own(struct buf *storage, struct span *s)
-{
-    size_t at = storage->len;
-
-    buf_append(storage, *s);
-    *s = span_of(storage->data + at, s->len);
 }
 
 int usage_record_verify(struct usage_record *out, const struct ed25519 *key, struct span jws)
@@ -305,10 +203,10 @@ int usage_record_verify(struct usage_record *out, const struct ed25519 *key, str
     AUTO_JSON json_t *doc = NULL;
     struct usage_record u = {0};
 
-    TRY(payload_read(key, USAGE_TYP, jws, &doc));
+    TRY(member_payload_read(key, USAGE_TYP, jws, &doc));
     TRY(common_read(&u, doc));
     TRY(final_read(&u, doc));
-    own(&u.storage, &u.model);
+    member_own(&u.storage, &u.model);
     *out = u;
     return 0;
 }
@@ -320,14 +218,14 @@ int receipt_verify(struct usage_record *out, struct receipt_extra *extra, const 
     struct usage_record u = {0};
     struct receipt_extra e = {0};
 
-    TRY(payload_read(key, RECEIPT_TYP, jws, &doc));
+    TRY(member_payload_read(key, RECEIPT_TYP, jws, &doc));
     TRY(common_read(&u, doc));
     TRY(extra_read(&e, doc));
     buf_reserve(&u.storage, u.model.len + e.rid.len + e.model_digest.len + e.config_sha256.len);
-    own(&u.storage, &u.model);
-    own(&u.storage, &e.rid);
-    own(&u.storage, &e.model_digest);
-    own(&u.storage, &e.config_sha256);
+    member_own(&u.storage, &u.model);
+    member_own(&u.storage, &e.rid);
+    member_own(&u.storage, &e.model_digest);
+    member_own(&u.storage, &e.config_sha256);
     *out = u;
     *extra = e;
     return 0;
