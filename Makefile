@@ -167,6 +167,7 @@ $(FAKE_NVML): tests/unit/worker/fake_nvml.c tests/unit/worker/fake_nvml.h
 
 # ---- What a developer runs ------------------------------------------------------------------------
 
+-include tests/sim/sim.mk # before the targets that name its tests
 -include scripts/targets.mk
 -include tests/bench/bench.mk
 

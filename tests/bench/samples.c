@@ -31,8 +31,9 @@ void samples_json(struct samples *s, struct buf *out)
 {
     if (s->count > 0)
         qsort(s->ns, s->count, sizeof(*s->ns), compare);
-    buf_printf(out, "{\"count\":%zu,\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f}", s->count,
-               percentile_us(s, 50), percentile_us(s, 99), percentile_us(s, 100));
+    buf_printf(out, "{\"count\":%zu,\"p50\":%.1f,\"p95\":%.1f,\"p99\":%.1f,\"max\":%.1f}", s->count,
+               percentile_us(s, 50), percentile_us(s, 95), percentile_us(s, 99),
+               percentile_us(s, 100));
 }
 
 void samples_fini(struct samples *s)

@@ -11,8 +11,9 @@ struct samples {
 };
 
 void samples_add(struct samples *s, uint64_t ns);
-/* Appends {"count":…,"p50":…,"p99":…,"max":…} with times in microseconds; sorts. */
+/* Appends {"count":…,"p50":…,"p95":…,"p99":…,"max":…} with times in microseconds; sorts. */
 void samples_json(struct samples *s, struct buf *out);
 void samples_fini(struct samples *s);
+AUTO_FINI(struct samples, samples_fini)
 
 #endif

@@ -1,0 +1,18 @@
+# The simulation: engines without a GPU, arrivals of traces, and the pool driven by both. Included by the Makefile.
+
+SIM          := $(BUILD)/tests/sim
+SIM_PROGRAMS := $(SIM)/virtual
+UNIT_TESTS   += $(SIM)/test_model
+sim_objects   = $(patsubst %,$(SIM)/%.o,$(1))
+
+$(SIM)/virtual: $(call sim_objects,virtual vpool baselines forecast model prefix trace random) $(BUILD)/tests/bench/samples.o \
+  $(call linkorder,lib/base)
+$(SIM_PROGRAMS):
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(SIM)/test_model: $(call sim_objects,test_model forecast model prefix) $(call linkorder,lib/base)
+	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+sim-programs: $(SIM_PROGRAMS)
+
+.PHONY: sim-programs
