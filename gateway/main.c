@@ -21,7 +21,7 @@ static void help(FILE *out)
         "  --check        read the settings, say what is wrong, and exit\n"
         "  --help         this text\n"
         "  --version      version and commit\n\n"
-        "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends.\n\nsettings:\n",
+        "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends.\n\n",
         out);
     config_help(&gateway_config_table, out);
 }

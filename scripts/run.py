@@ -419,7 +419,6 @@ key_file: client.key
     def start_all(self):
         deadline = time.monotonic() + READY_S
         self.choose_sockets()
-        self.remove_stale_sockets()
         self.choose_ports()
         engine = self.start_engine()
         redis = self.start_redis()
@@ -442,11 +441,6 @@ key_file: client.key
         client = self.start_client()
         self.until(client, "ready", self.client_missing, deadline)
         say("client", "ready", self.client_url, client.seconds)
-
-    def remove_stale_sockets(self):
-        for i in range(self.args.workers):
-            if os.path.exists(self.worker_socket(i)):
-                os.unlink(self.worker_socket(i))
 
     def client_missing(self):
         status, text = probe(f"127.0.0.1:{self.port['client']}", "/v1/nothing")
