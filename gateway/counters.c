@@ -24,13 +24,23 @@ struct counters {
     struct redis *redis;
     struct map rows; /* Redis key → struct row */
     struct loop_timer timer;
+    size_t unanswered; /* commands */
 };
 
-static void nothing(void *arg, int error, const struct redisReply *reply)
+static void answered(void *arg, int error, const struct redisReply *reply)
 {
-    (void)arg;
+    struct counters *c = arg;
+
     (void)error; /* unknown outcome: not written again, so nothing counts twice */
     (void)reply;
+    c->unanswered--;
+}
+
+static int command(struct counters *c, struct span key, const struct span *argv, size_t argc)
+{
+    TRY(redis_command(c->redis, key, argv, argc, answered, c));
+    c->unanswered++;
+    return 0;
 }
 
 /* What was handed over is no longer in the row: one that goes in part is not counted twice. */
@@ -44,13 +54,13 @@ static bool row_write(struct counters *c, struct span key, struct row *r)
         snprintf(number, sizeof(number), "%lld", (long long)r->add[i]);
         const struct span argv[] = {SPAN("HINCRBY"), key, span_str(field_names[i]),
                                     span_str(number)};
-        if (redis_command(c->redis, key, argv, 4, nothing, NULL) < 0)
+        if (command(c, key, argv, 4) < 0)
             return false;
         r->add[i] = 0;
     }
     snprintf(ttl, sizeof(ttl), "%u", r->ttl_s);
     const struct span expire[] = {SPAN("EXPIRE"), key, span_str(ttl)};
-    return redis_command(c->redis, key, expire, 3, nothing, NULL) == 0;
+    return command(c, key, expire, 3) == 0;
 }
 
 static void flush(void *arg)
@@ -79,6 +89,16 @@ struct counters *counters_new(struct loop *l, struct redis *r)
     return c;
 }
 
+void counters_flush(struct counters *c)
+{
+    flush(c);
+}
+
+bool counters_flushed(const struct counters *c)
+{
+    return !redis_up(c->redis) || (c->rows.len == 0 && c->unanswered == 0);
+}
+
 void counters_free(struct counters *c)
 {
     struct span key;
@@ -87,7 +107,7 @@ void counters_free(struct counters *c)
 
     if (!c)
         return;
-    flush(c);
+    CHECK(c->unanswered == 0);
     loop_timer_cancel(c->loop, &c->timer);
     while (map_next(&c->rows, &at, &key, &value))
         free(value);
@@ -130,8 +150,6 @@ static void row_add(struct row *r, const struct usage_record *u)
 void counters_usage(struct counters *c, const char *key, const char *model,
                     const struct usage_record *u)
 {
-    if (!c)
-        return;
     row_add(row_of(c, "usage", key, false, 400 * DAY_S), u);
     row_add(row_of(c, "demand", model, true, 35 * DAY_S), u);
 }
@@ -140,8 +158,6 @@ void counters_request(struct counters *c, const char *key, const char *model, un
 {
     struct row *r;
 
-    if (!c)
-        return;
     r = row_of(c, "usage", key, false, 400 * DAY_S);
     if (r)
         r->add[F_REQUESTS]++;

@@ -12,9 +12,11 @@ struct counters;
  * prompt, cached, completion, reasoning; kept 400 days) and `demand:{model}:{YYYYMMDDHH}`
  * (requests, tokens, refused; kept 35 days). */
 struct counters *counters_new(struct loop *l, struct redis *r);
-/* A last write, then frees. */
+/* Writes now what there is; Redis has it all once counters_flushed, or it is away. */
+void counters_flush(struct counters *c);
+bool counters_flushed(const struct counters *c);
+/* After Redis was freed and has given its last answers: what it was told lives until then. */
 void counters_free(struct counters *c);
-/* c NULL: the end has come, nothing is counted any more. */
 void counters_usage(struct counters *c, const char *key, const char *model,
                     const struct usage_record *u);
 /* A call that was admitted and is over. status 503: refused for want of capacity. */

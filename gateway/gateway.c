@@ -16,7 +16,7 @@
 #include "gateway/reply.h"
 #include "net/notify.h"
 
-enum { TURN_MS = 20, CLOSE_MS = 3000, HOLD_MS = 10000 };
+enum { TURN_MS = 20, RECORDS_MS = 2000, CLOSE_MS = 3000, FLUSH_MS = 1000, HOLD_MS = 10000 };
 
 /* ---- Start ---- */
 
@@ -307,16 +307,21 @@ static void drain_again(struct gateway *g)
     loop_timer_set(g->loop, &g->drain_timer, TURN_MS, drain_look, g);
 }
 
+/* What has reached the caller is settled by its record; who got nothing owes nothing. */
+static void break_off(struct call *c)
+{
+    call_stop_attempt(c, c->event_sent ? CANCEL_CLIENT_GONE : CANCEL_FAILED);
+    call_fail(c, &ERR_OVERLOADED);
+}
+
 static void drain_look(void *arg)
 {
     struct gateway *g = arg;
     bool late = clock_mono_ms() >= g->drain_until_ms;
 
     if (late)
-        LIST_FOREACH_SAFE(it, &g->calls) {
-            struct call *c = CONTAINER(it, struct call, link);
-            call_fail(c, &ERR_OVERLOADED);
-        }
+        LIST_FOREACH_SAFE(it, &g->calls)
+            break_off(CONTAINER(it, struct call, link));
     if (g->call_count == 0 || late)
         loop_stop(g->loop);
     else
@@ -336,26 +341,60 @@ void gateway_drain(struct gateway *g)
     drain_look(g);
 }
 
+static bool settled(const struct gateway *g)
+{
+    return pool_settle(g->pool);
+}
+
+static bool idle(const struct gateway *g)
+{
+    return pool_idle(g->pool);
+}
+
+static bool flushed(const struct gateway *g)
+{
+    return counters_flushed(g->counters);
+}
+
+/* By the clock: turns may be short. */
+static void turn_until(struct gateway *g, bool (*done)(const struct gateway *g),
+                       uint64_t at_most_ms)
+{
+    const uint64_t until = clock_mono_ms() + at_most_ms;
+
+    while (!done(g) && clock_mono_ms() < until)
+        loop_turn(g->loop, TURN_MS);
+}
+
+/* Attempts first get the time to bring their records (wire.md §9); then the tunnels end, and with
+ * the threads the last that was theirs to judge. */
 static void stop_pool(struct gateway *g)
 {
     pool_drain(g->pool);
     loop_turn(g->loop, TURN_MS);
+    turn_until(g, settled, RECORDS_MS);
     pool_close(g->pool);
-    const uint64_t until = clock_mono_ms() + CLOSE_MS; /* turns may be short */
-    while (!pool_idle(g->pool) && clock_mono_ms() < until)
-        loop_turn(g->loop, TURN_MS);
+    turn_until(g, idle, CLOSE_MS);
+    offload_stop(g->offload);
+    turn_until(g, idle, CLOSE_MS);
     loop_hook_del(g->loop, &g->wake);
+    pool_free(g->pool);
 }
 
-/* The last records are counted while the tunnels close, so what brings them to Redis goes later. */
+/* What the pool's records are written to ends after it, and Redis after that. */
 static void stop_writers(struct gateway *g)
 {
     projection_free(g->projection);
     g->projection = NULL; /* Redis may come up in this very turn */
+    if (g->counters) {
+        counters_flush(g->counters);
+        turn_until(g, flushed, FLUSH_MS);
+    }
+    auth_free(g->auth);
+    redis_free(g->redis);
+    if (g->loop)
+        loop_turn(g->loop, 0); /* Redis gives its last answers */
     counters_free(g->counters);
-    g->counters = NULL; /* a record may still be judged before the threads have ended */
-    if (g->redis)
-        loop_turn(g->loop, TURN_MS);
 }
 
 void gateway_stop(struct gateway *g)
@@ -366,11 +405,7 @@ void gateway_stop(struct gateway *g)
     if (g->pool)
         stop_pool(g);
     stop_writers(g);
-    auth_free(g->auth);
-    redis_free(g->redis);
     offload_free(g->offload);
-    if (g->pool)
-        pool_free(g->pool);
     if (g->loop)
         loop_free(g->loop);
     receipts_free(g->receipts);

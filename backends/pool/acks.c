@@ -52,6 +52,7 @@ void verdicts_fini(struct pool *p)
 
 static void acked(struct pool_worker *w, const struct link_answer *a)
 {
+    w->acks_unheard--;
     if (a->error < 0 || a->status != 204)
         log_event(LOG_WARN, "ack_unheard", "worker=%s", w->iid);
 }
@@ -69,6 +70,7 @@ void acks_flush(struct pool_worker *w)
     buf_append_str(&body, "]}");
     buf_clear(&w->acks);
     w->ack_count = 0;
+    w->acks_unheard++;
     link_fetch(w, "POST", "/v1/usage/ack", type, 1, &body, 4096, acked);
     buf_fini(&body);
 }

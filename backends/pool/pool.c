@@ -82,6 +82,20 @@ void pool_drain(struct pool *p)
     }
 }
 
+bool pool_settle(struct pool *p)
+{
+    bool told = true;
+
+    if (p->running.len > 0)
+        return false;
+    LIST_FOREACH(it, &p->workers) {
+        struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        acks_flush(w);
+        told = told && w->acks_unheard == 0;
+    }
+    return told;
+}
+
 void pool_close(struct pool *p)
 {
     net_listener_free(p->listener);
@@ -89,7 +103,6 @@ void pool_close(struct pool *p)
     collaterals_stop(p->collaterals);
     LIST_FOREACH_SAFE(it, &p->workers) {
         struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
-        acks_flush(w);
         if (w->tunnel)
             tunnel_close(w->tunnel);
     }

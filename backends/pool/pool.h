@@ -41,7 +41,11 @@ MUST_CHECK int pool_listen(struct pool *p, const struct net_addr *at);
 void pool_addr(const struct pool *p, struct net_addr *out);
 /* Tells every worker to send nothing more here (POST /v1/drain), flushes acknowledgements. */
 void pool_drain(struct pool *p);
-/* Closes every tunnel; dispatches end first. Turn the loop until pool_idle, then pool_free. */
+/* True once no attempt is under way, and no record awaited, being judged or to be acknowledged;
+ * acknowledgements are sent at once meanwhile. */
+bool pool_settle(struct pool *p);
+/* Closes every tunnel; dispatches end first. Turn the loop until pool_idle, then pool_free. The
+ * pool's last jobs end in offload_stop at the latest. */
 void pool_close(struct pool *p);
 bool pool_idle(const struct pool *p);
 void pool_free(struct pool *p);

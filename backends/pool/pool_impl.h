@@ -131,6 +131,7 @@ struct pool_worker {
 
     struct buf acks; /* JSON objects to acknowledge, comma-separated */
     size_t ack_count;
+    unsigned acks_unheard; /* batches that were sent and not answered */
     struct loop_timer ack_timer;
 
     /* Attempts whose stream ended without a record (struct dispatch.link): not asked for yet, and

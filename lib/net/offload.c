@@ -152,18 +152,23 @@ size_t offload_queued(const struct offload *o)
     return atomic_load_explicit(&o->waiting_len, memory_order_relaxed);
 }
 
-void offload_free(struct offload *o)
+void offload_stop(struct offload *o)
 {
-    if (!o)
-        return;
     pthread_mutex_lock(&o->lock);
     o->stopping = true;
     pthread_cond_broadcast(&o->work_there);
     pthread_mutex_unlock(&o->lock);
     for (unsigned i = 0; i < o->thread_count; i++)
         pthread_join(o->threads[i], NULL);
+    o->thread_count = 0;
     call_finished(o);
+}
 
+void offload_free(struct offload *o)
+{
+    if (!o)
+        return;
+    offload_stop(o);
     loop_fd_del(o->loop, &o->inbox);
     if (o->inbox_fd >= 0)
         close(o->inbox_fd);

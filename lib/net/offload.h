@@ -17,10 +17,12 @@ struct offload_job {
 };
 
 MUST_CHECK int offload_new(struct offload **out, struct loop *l, unsigned threads);
-/* Waits until all submitted work is done, what still waits included, calls every outstanding
- * `done`, then frees. Not from a `done`. */
+/* Waits until all submitted work is done, what still waits included, and calls every outstanding
+ * `done`; from then on no job is taken. Not from a `done`. */
+void offload_stop(struct offload *o);
+/* Stops it, then frees. */
 void offload_free(struct offload *o);
-/* E_BUSY when 10,000 jobs wait already, E_CLOSED during offload_free; then nothing was taken. */
+/* E_BUSY when 10,000 jobs wait already, E_CLOSED since offload_stop; then nothing was taken. */
 MUST_CHECK int offload_submit(struct offload *o, struct offload_job *job);
 /* Jobs that no thread has begun. */
 size_t offload_queued(const struct offload *o);

@@ -427,7 +427,7 @@ class PeerTunnel:
                             self.handle(event)
                 except ssl.SSLWantReadError:
                     pass
-                except (ssl.SSLError, h2.exceptions.ProtocolError):
+                except (OSError, h2.exceptions.ProtocolError):  # the gateway has left
                     break
                 try:
                     self.flush()

@@ -115,6 +115,29 @@ static void freeing_the_pool_works_off_what_waits_and_calls_every_done(void **st
     loop_free(l);
 }
 
+static void a_stopped_pool_has_called_every_done_and_takes_no_job(void **state)
+{
+    struct loop *l = NULL;
+    struct offload *pool = NULL;
+    static struct sum jobs[100];
+    int done = 0;
+
+    (void)state;
+    assert_int_equal(loop_new(&l), 0);
+    assert_int_equal(offload_new(&pool, l, 2), 0);
+    for (int i = 0; i < 100; i++) {
+        jobs[i] = make_job(pool, i, &done);
+        assert_int_equal(offload_submit(pool, &jobs[i].job), 0);
+    }
+    offload_stop(pool);
+    assert_int_equal(done, 100);
+    assert_int_equal(offload_submit(pool, &jobs[0].job), E_CLOSED);
+    loop_turn(l, 0);
+    offload_free(pool);
+    assert_int_equal(done, 100);
+    loop_free(l);
+}
+
 static void beyond_ten_thousand_waiting_jobs_the_pool_is_busy(void **state)
 {
     struct loop *l = NULL;
@@ -149,6 +172,7 @@ int main(void)
         cmocka_unit_test(every_result_comes_back_in_the_loop_thread),
         cmocka_unit_test(a_done_may_submit_its_job_again),
         cmocka_unit_test(freeing_the_pool_works_off_what_waits_and_calls_every_done),
+        cmocka_unit_test(a_stopped_pool_has_called_every_done_and_takes_no_job),
         cmocka_unit_test(beyond_ten_thousand_waiting_jobs_the_pool_is_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
