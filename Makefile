@@ -40,7 +40,7 @@ DEPS.tools   := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest co
 # Issues dev evidence. Never installed; only tests link its archive (its objects without main).
 DEPS.devtee  := lib/base lib/crypto lib/attest
 INSTALLED    := $(filter-out devtee,$(PROGRAMS))
-DEVTEE_TESTS := lib/attest
+DEVTEE_TESTS := lib/attest tools
 
 # ---- Flags ----------------------------------------------------------------------------------------
 
@@ -151,7 +151,8 @@ $(BUILD)/tests/fuzz/$(1)/fuzz_%: $(BUILD)/tests/fuzz/$(1)/fuzz_%.o $(2)
 endef
 $(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l),$(if $(filter $(l),$(DEVTEE_TESTS)),$(DEVTEE)) \
   $(call linkorder,$(call closure,$(l))))))
-$(foreach p,$(PROGRAMS),$(eval $(call unit_rules,$(p),$(filter-out %/main.o,$(call objects,$(p))) $(call linkorder,$(DEPS.$(p))))))
+$(foreach p,$(PROGRAMS),$(eval $(call unit_rules,$(p),$(filter-out %/main.o,$(call objects,$(p))) \
+  $(if $(filter $(p),$(DEVTEE_TESTS)),$(DEVTEE)) $(call linkorder,$(DEPS.$(p))))))
 
 # NVIDIA's library as worker/gpu.c finds it: loaded, never linked.
 FAKE_NVML := $(BUILD)/tests/unit/worker/fake_nvml.so

@@ -42,6 +42,7 @@ static int start(struct cocoon *c, const struct cocoon_options *o, char why[COCO
     const struct client_options options = {
         .gateway = o->gateway,
         .ca_file = o->ca_file,
+        .save_receipts = o->save_receipts,
         .policy_file = o->policy_file,
         .release_keys = o->release_keys,
         .release_key_count = o->release_key_count,

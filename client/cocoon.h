@@ -33,9 +33,10 @@ struct cocoon_options {
     const char *policy_file;         /* signed in policy_file.sig */
     const char *const *release_keys; /* 64 hex digits each */
     size_t release_key_count;
-    const char *key_file; /* this program's own secret; made when it is not there */
-    const char *ca_file;  /* NULL: the system's CAs */
-    bool insecure_dev;    /* accept a policy for development: nothing is confidential then */
+    const char *key_file;      /* this program's own secret; made when it is not there */
+    const char *ca_file;       /* NULL: the system's CAs */
+    const char *save_receipts; /* a folder for what proves answers; NULL: nothing is kept */
+    bool insecure_dev;         /* accept a policy for development: nothing is confidential then */
 };
 
 /* What is known of the worker that serves a model. */

@@ -22,6 +22,8 @@ static const char usage_text[] =
     "  --release-key HEX  a key that signs policies; may be given several times\n"
     "  --listen ADDRESS   where applications reach it (127.0.0.1:10000)\n"
     "  --key-file FILE    this client's own secret, made when it is not there\n"
+    "  --save-receipts DIR\n"
+    "                     keep requests, answers and what proves them: in clear\n"
     "  --insecure-dev     accept a policy for development: nothing is confidential then\n"
     "  --config FILE      settings (YAML), see below; options come first\n"
     "  --check            read settings and policy, say what is wrong, and leave\n"
@@ -56,6 +58,8 @@ static bool take_value(struct options *o, int c, const char *value)
         o->given.policy = value;
     else if (c == 'l')
         o->given.listen = value;
+    else if (c == 's')
+        o->given.save_receipts = value;
     else if (c == 'f')
         o->given.key_file = value;
     else if (c == 'r' && o->key_count < KEYS_MAX)
@@ -74,6 +78,7 @@ static int read_options(int argc, char **argv, struct options *o)
         {"release-key", required_argument, NULL, 'r'},
         {"listen", required_argument, NULL, 'l'},
         {"key-file", required_argument, NULL, 'f'},
+        {"save-receipts", required_argument, NULL, 's'},
         {"insecure-dev", no_argument, NULL, 'd'},
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'k'},
@@ -129,6 +134,7 @@ static bool merge(struct client_config *s, struct options *o)
     s->gateway = o->given.gateway ? o->given.gateway : s->gateway;
     s->policy = o->given.policy ? o->given.policy : s->policy;
     s->key_file = o->given.key_file ? o->given.key_file : s->key_file;
+    s->save_receipts = o->given.save_receipts ? o->given.save_receipts : s->save_receipts;
     s->insecure_dev = s->insecure_dev || o->given.insecure_dev;
     if (o->key_count > 0)
         s->release_keys = (struct config_strings){o->keys, o->key_count};

@@ -37,6 +37,7 @@ static int start_client(struct proxy *p, char why[static 300])
         .padding = s->padding,
         .default_output = s->default_output,
         .template_allowance = s->template_allowance,
+        .save_receipts = s->save_receipts,
     };
 
     return client_new(&p->client, p->loop, p->offload, &o, why);

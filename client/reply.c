@@ -108,10 +108,11 @@ static bool is_own(const char *name)
 /* fault: whether what tells of retries may be handed on too. */
 static bool add_shown(struct call *c, struct headers *h, bool fault)
 {
+    const struct shown *shown = c->exchange ? exchange_shown(c->exchange) : NULL;
     bool named = false;
 
-    for (size_t i = 0; c->exchange && i < EXCHANGE_SHOWN; i++) {
-        const char *name, *value = exchange_shown(c->exchange, i, &name);
+    for (size_t i = 0; shown && i < SHOWN_FIELDS; i++) {
+        const char *name = shown_name(i), *value = shown->fields[i];
         if (!value || (is_own(name) && !fault))
             continue;
         add(h, name, arena_strdup(&c->arena, span_str(value)));

@@ -43,6 +43,9 @@ static const struct config_field fields[] = {
          "accept a policy for development: nothing is confidential then"),
     PATH("key_file", key_file, "",
          "this client's own secret, made when it is not there; empty: ~/.cocoon-client.key"),
+    PATH("save_receipts", save_receipts, "",
+         "a folder for requests, answers and what proves them (cocoonctl receipts verify); they "
+         "stand there in clear; empty: nothing is kept"),
     TEXT("log_level", log_level, "warn", setting_log_level, "debug, info, warn or error"),
     TEXTS("cors_origins", cors_origins, "", 0, 256, setting_origin,
           "origins of web pages that may use it"),

@@ -12,6 +12,7 @@ struct client_config {
     struct config_strings release_keys; /* 64 hex */
     bool insecure_dev;                  /* accept a policy for development */
     const char *key_file;               /* this client's own secret; made when it is not there */
+    const char *save_receipts;          /* a folder; "" = nothing is kept */
     const char *log_level;
     struct config_strings cors_origins; /* of web pages that may use it; empty: none */
     const char *padding;                /* none, pow2, 64 */

@@ -5,11 +5,10 @@
 #include <time.h>
 
 #include "attest/document_read.h"
-#include "attest/policy_files.h"
 #include "attest/verify.h"
 #include "base/encode.h"
 #include "tools/admin.h"
-#include "tools/command.h"
+#include "tools/inputs.h"
 #include "tools/output.h"
 
 static const char NOT_PROVEN[] =
@@ -18,21 +17,6 @@ static const char NOT_PROVEN[] =
     "by itself does with the text (see docs/security.md).\n";
 
 /* ---- Getting it ---- */
-
-static int file_get(const struct command *c, const char *name, struct buf *out)
-{
-    FILE *f = fopen(name, "rbe");
-    uint8_t part[4096];
-    size_t n;
-
-    if (!f)
-        return failure(c, "%s cannot be read: %m", name);
-    while ((n = fread(part, 1, sizeof(part), f)) > 0 && out->len <= ATTEST_MAX_DOCUMENT)
-        buf_append(out, span_of(part, n));
-    const bool failed = ferror(f);
-    fclose(f);
-    return failed ? failure(c, "%s cannot be read", name) : -1;
-}
 
 static bool is_url(const char *where)
 {
@@ -44,7 +28,7 @@ static int document_get(const struct command *c, const char *where, struct buf *
     unsigned status;
 
     if (!is_url(where))
-        return file_get(c, where, out);
+        return input_file(c, where, ATTEST_MAX_DOCUMENT, out);
     if (url_get(where, &status, out) < 0)
         return failure(c, "%s does not answer", where);
     if (status != 200)
@@ -233,23 +217,13 @@ static int inputs_read(const struct command *c, const struct asked *a,
                        struct attest_policy **policy, uint8_t nonce[static ATTEST_NONCE_LEN],
                        struct collateral *collateral)
 {
-    AUTO(buf_fini) struct buf text = {0};
-    char why[POLICY_WHY_LEN];
+    const int code = input_policy(c, a->policy, &a->keys, policy);
 
-    if (!a->policy)
-        return usage_error(c, "--policy FILE is needed: what shall be accepted");
-    if (policy_files_load(policy, a->policy, a->keys.items, a->keys.count, why) < 0)
-        return failure(c, "%s", why);
-    if (a->nonce && hex_decode(nonce, ATTEST_NONCE_LEN, span_str(a->nonce)) < 0)
-        return usage_error(c, "--nonce must be 64 lower-case hexadecimal digits");
-    if (!a->collateral)
-        return -1;
-    const int code = file_get(c, a->collateral, &text);
     if (code >= 0)
         return code;
-    if (collateral_read_bytes(collateral, buf_span(&text)) < 0)
-        return failure(c, "%s is no collateral", a->collateral);
-    return -1;
+    if (a->nonce && hex_decode(nonce, ATTEST_NONCE_LEN, span_str(a->nonce)) < 0)
+        return usage_error(c, "--nonce must be 64 lower-case hexadecimal digits");
+    return a->collateral ? input_collateral(c, a->collateral, collateral) : -1;
 }
 
 static int attest_judge(const struct command *c, const struct asked *a, struct span document)

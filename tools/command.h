@@ -20,7 +20,7 @@ struct command {
 
 /* Each file's commands; the last entry has run NULL. */
 extern const struct command key_commands[], operator_commands[], worker_commands[],
-    gateway_commands[], attest_commands[];
+    gateway_commands[], attest_commands[], receipt_commands[];
 
 enum option_type {
     OPTION_FLAG,    /* bool */

@@ -1,12 +1,15 @@
-/* cocoonctl: keys, operator's files, workers, gateways and evidence from the command line. */
+/* cocoonctl: keys, operator's files, workers, gateways, evidence and receipts from the command
+ * line.
+ */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "tools/command.h"
 
-static const struct command *const tables[] = {key_commands, operator_commands, worker_commands,
-                                               gateway_commands, attest_commands};
+static const struct command *const tables[] = {key_commands,    operator_commands,
+                                               worker_commands, gateway_commands,
+                                               attest_commands, receipt_commands};
 enum { TABLES = sizeof(tables) / sizeof(tables[0]) };
 
 static void print_commands(const char *group, FILE *out)

@@ -2,8 +2,11 @@
  */
 #include "client/core/client.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "client/core/directory.h"
 
@@ -87,6 +90,15 @@ void client_unreachable(struct api_fault *fault, int error)
 
 /* ---- Start and end ---- */
 
+static int folder_make(const char *folder, char why[static 300])
+{
+    if (!folder ||
+        ((mkdir(folder, 0700) == 0 || errno == EEXIST) && access(folder, W_OK | X_OK) == 0))
+        return 0;
+    snprintf(why, 300, "%.200s: %s", folder, strerror(errno));
+    return E_IO;
+}
+
 static int load_trust(struct client *c, const struct client_options *o, char why[static 300])
 {
     char state[STATE_LEN];
@@ -95,6 +107,7 @@ static int load_trust(struct client *c, const struct client_options *o, char why
         snprintf(why, 300, "The path of the key file is too long.");
         return E_TOO_LARGE;
     }
+    TRY(folder_make(c->save_receipts, why));
     TRY(local_key_load(c->key, o->key_file, why));
     TRY(trust_load(&c->policy, o, state, why));
     if (attest_policy_production(c->policy) || o->insecure_dev)
@@ -116,6 +129,8 @@ static void copy_settings(struct client *c, const struct client_options *o)
     snprintf(c->padding, sizeof(c->padding), "%s", o->padding);
     if (o->ca_file && o->ca_file[0])
         c->ca_file = mem_strdup(o->ca_file);
+    if (o->save_receipts && o->save_receipts[0])
+        c->save_receipts = mem_strdup(o->save_receipts);
     set_gateway(c, o->gateway);
 }
 
@@ -157,5 +172,6 @@ void client_free(struct client *c)
     free(c->base);
     free(c->unix_socket);
     free(c->ca_file);
+    free(c->save_receipts);
     free(c);
 }

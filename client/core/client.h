@@ -23,6 +23,7 @@ struct client_options {
     uint64_t silence_ms, total_ms, ping_ms;
     const char *padding; /* "none", "pow2", "64" */
     int64_t default_output, template_allowance;
+    const char *save_receipts; /* a folder, for what proves answers; NULL or "": nothing is kept */
 };
 
 struct client {
@@ -37,9 +38,10 @@ struct client {
     uint64_t silence_ms, total_ms, ping_ms;
     char padding[8];
     int64_t default_output, template_allowance;
-    char *base;        /* "https://host:port": paths are appended */
-    char *unix_socket; /* NULL: none */
-    char *ca_file;     /* NULL: the system's */
+    char *base;          /* "https://host:port": paths are appended */
+    char *unix_socket;   /* NULL: none */
+    char *ca_file;       /* NULL: the system's */
+    char *save_receipts; /* NULL: nothing is kept */
 };
 
 /* E_… with a sentence in why. loop and offload are borrowed, and must outlive the client. */

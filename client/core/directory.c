@@ -31,6 +31,8 @@ void verified_unref(struct verified *v)
         return;
     hpke_public_free(v->public);
     keyset_fini(&v->keyset);
+    buf_fini(&v->document);
+    buf_fini(&v->collateral);
     free(v);
 }
 

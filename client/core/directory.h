@@ -14,7 +14,9 @@ struct verified {
     struct hpke_public *public;
     struct keyset keyset;
     struct attest_verdict verdict;
-    uint64_t until_s; /* wall clock: verify again by then */
+    uint64_t until_s;                /* wall clock: verify again by then */
+    struct buf document, collateral; /* what it was verified with, where receipts are saved; the
+                                      * collateral only when it was not the document's own */
 };
 struct verified *verified_ref(struct verified *v);
 void verified_unref(struct verified *v);

@@ -10,17 +10,15 @@
 #include "base/random.h"
 #include "client/core/evidence.h"
 #include "client/core/outer.h"
+#include "client/core/record.h"
+#include "client/core/saving.h"
 #include "client/core/sealed_answer.h"
 
 enum {
     RETRIES_MAX = 3, /* retry_other_worker (wire.md §11) */
     REFUSAL_MAX = 64 * 1024,
     RID_BYTES = 16,
-    RID_MAX = 64,
-    CALL_LEN = 32,
-    RECORD_TRIES = 4,
-    RECORD_AGAIN_MS = 250,
-    RECORD_MS = 5000
+    RID_MAX = 64
 };
 
 enum exchange_state {
@@ -49,7 +47,7 @@ struct exchange {
     struct inner_bounds bounds;
     unsigned retries;
     bool refetched, paused;
-    struct loop_timer silence, total, again;
+    struct loop_timer silence, total;
     uint64_t last_ms; /* of the last authenticated byte */
 
     struct http_transfer *transfer;
@@ -57,43 +55,18 @@ struct exchange {
     uint8_t request[SHA256_LEN], body[SHA256_LEN];
     struct sealed_answer answer;
 
-    char *shown[EXCHANGE_SHOWN];
-    char call[CALL_LEN + 1], price[40];
-    bool has_price;
+    struct shown shown;
     struct buf refusal; /* an answer in clear */
     unsigned status;    /* of the outer answer */
 
-    struct http_whole receipts; /* GET /v1/billing/receipts/{call} */
-    struct buf record;          /* the usage record */
-    unsigned record_tries;
+    struct record_search record; /* its jws: the usage record, wherever it came from */
+    struct saving saving;
     struct api_fault fault;
 };
 
-static const char *const shown_names[EXCHANGE_SHOWN] = {
-    "x-request-id",
-    "openai-processing-ms",
-    "openai-version",
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-reset-tokens",
-    "retry-after",
-    "retry-after-ms",
-    "x-should-retry",
-    "www-authenticate",
-    "server-timing",
-    "cocoon-call",
-    "cocoon-price",
-    "cocoon-keyset",
-    "cocoon-next",
-};
-
-const char *exchange_shown(const struct exchange *x, size_t i, const char **name)
+const struct shown *exchange_shown(const struct exchange *x)
 {
-    *name = shown_names[i];
-    return x->shown[i];
+    return &x->shown;
 }
 
 const struct attest_verdict *exchange_verdict(const struct exchange *x)
@@ -121,10 +94,9 @@ static void stop(struct exchange *x)
         search_cancel(x->search);
     x->search = NULL;
     drop_attempt(x);
-    http_whole_cancel(&x->receipts);
+    record_search_stop(&x->record);
     loop_timer_cancel(l, &x->silence);
     loop_timer_cancel(l, &x->total);
-    loop_timer_cancel(l, &x->again);
 }
 
 static void free_now(void *obj)
@@ -132,13 +104,12 @@ static void free_now(void *obj)
     struct exchange *x = obj;
 
     verified_unref(x->verified);
-    for (size_t i = 0; i < EXCHANGE_SHOWN; i++)
-        free(x->shown[i]);
+    shown_fini(&x->shown);
+    saving_fini(&x->saving);
     if (x->authorization)
         explicit_bzero(x->authorization, strlen(x->authorization));
     free(x->authorization);
     free(x->require_line);
-    buf_fini(&x->record);
     free(x);
 }
 
@@ -157,8 +128,8 @@ static void fail(struct exchange *x)
 
     if (x->state == EXCHANGE_OVER)
         return;
-    log_event(LOG_INFO, "request_failed", "call=%s error=%s", x->call[0] ? x->call : "-",
-              fault.error->name);
+    log_event(LOG_INFO, "request_failed", "call=%s error=%s",
+              x->shown.call[0] ? x->shown.call : "-", fault.error->name);
     stop(x);
     x->events->failed(x->arg, &fault, told);
 }
@@ -174,10 +145,25 @@ static void fail_with(struct exchange *x, const struct api_error *e, const char 
 
 /* ---- Judging ---- */
 
+static void save(struct exchange *x)
+{
+    const struct saving_proof proof = {.call = x->shown.call,
+                                       .stream = !x->answer.whole,
+                                       .receipt = buf_span(&x->answer.receipt),
+                                       .record = buf_span(&x->record.jws),
+                                       .worker = x->verified};
+
+    if (!x->client->save_receipts)
+        return;
+    saving_answer(&x->saving, buf_span(&x->answer.kept));
+    saving_write(x->client, &x->saving, &proof);
+}
+
 static void succeed(struct exchange *x)
 {
     AUTO(buf_wipe) struct buf kept = {0};
 
+    save(x);
     buf_take(&kept, &x->answer.kept);
     stop(x);
     if (kept.len > 0)
@@ -194,8 +180,8 @@ static const char *judge(const struct exchange *x)
         .kfp = SPAN_OF(x->verified->config.kfp),
         .model = span_str(x->served),
         .rid = span_str(x->rid),
-        .call = span_str(x->call),
-        .price = x->has_price ? span_str(x->price) : (struct span){0},
+        .call = span_str(x->shown.call),
+        .price = x->shown.has_price ? span_str(x->shown.price) : (struct span){0},
         .sent_ms = x->sent_ms,
         .received_ms = clock_wall_ms(),
         .max_tokens = x->bounds.max_tokens,
@@ -212,53 +198,22 @@ static const char *judge(const struct exchange *x)
     if (!e.has_counts && (a->whole || x->ask.rq->include_usage))
         return "The answer shows no token counts.";
     return evidence_judge(&e, a->receipt.len > 0 ? buf_span(&a->receipt) : (struct span){0},
-                          buf_span(&x->record));
+                          buf_span(&x->record.jws));
 }
 
-static void conclude(struct exchange *x)
+static void conclude(void *arg)
 {
+    struct exchange *x = arg;
     const char *finding = judge(x);
 
     if (!finding) {
         succeed(x);
         return;
     }
-    log_event(LOG_WARN, "verification_failed", "call=%s why=\"%s\"", x->call, finding);
+    log_event(LOG_WARN, "verification_failed", "call=%s why=\"%s\"", x->shown.call, finding);
     api_fault_text(&x->fault, &ERR_VERIFICATION_FAILED, NULL,
                    "The answer could not be verified, so it cannot be trusted: %s", finding);
     fail(x);
-}
-
-/* ---- The usage record, when no trailer brought it ---- */
-
-static void record_ask(void *arg);
-
-static void record_done(void *arg, struct http_transfer *t, int error)
-{
-    struct exchange *x = arg;
-
-    (void)t;
-    if (error == 0 && x->receipts.status == 200)
-        (void)!receipts_read(buf_span(&x->receipts.body), &x->record);
-    if (x->record.len > 0 || ++x->record_tries >= RECORD_TRIES)
-        conclude(x);
-    else
-        loop_timer_set(x->client->loop, &x->again, RECORD_AGAIN_MS, record_ask, x);
-}
-
-static void record_ask(void *arg)
-{
-    struct exchange *x = arg;
-    const char *fields[1] = {x->authorization};
-    char path[sizeof("/v1/billing/receipts/") + CALL_LEN];
-    const struct client_ask ask = {.path = path,
-                                   .fields = fields,
-                                   .field_count = x->authorization ? 1 : 0,
-                                   .total_ms = RECORD_MS};
-
-    snprintf(path, sizeof(path), "/v1/billing/receipts/%s", x->call);
-    if (client_get(x->client, &ask, &x->receipts) < 0)
-        conclude(x);
 }
 
 /* ---- The answer ---- */
@@ -267,6 +222,8 @@ static void content(void *arg, struct span bytes)
 {
     struct exchange *x = arg;
 
+    if (x->client->save_receipts)
+        saving_answer(&x->saving, bytes);
     x->events->content(x->arg, bytes);
 }
 
@@ -295,53 +252,22 @@ static void answer_end(struct exchange *x, struct http_transfer *t)
     if (sealed_answer_end(&x->answer) < 0) {
         answer_fail(x);
     } else if (jws.len > 0) {
-        buf_append(&x->record, jws);
+        buf_append(&x->record.jws, jws);
         conclude(x);
     } else {
         x->state = EXCHANGE_RECORD;
-        record_ask(x);
+        record_search_begin(&x->record);
     }
 }
 
 /* ---- The gateway's answer ---- */
 
-static void note_shown(struct exchange *x, struct http_transfer *t)
-{
-    for (size_t i = 0; i < EXCHANGE_SHOWN; i++) {
-        const struct span value = http_transfer_field(t, shown_names[i]);
-        free(x->shown[i]);
-        x->shown[i] = NULL;
-        if (value.len == 0 || value.len > 1024)
-            continue;
-        x->shown[i] = mem_zero(value.len + 1);
-        if (span_cstr(value, x->shown[i], value.len + 1) < 0) {
-            free(x->shown[i]);
-            x->shown[i] = NULL;
-        }
-    }
-}
-
-static bool note_call(struct exchange *x, struct http_transfer *t)
-{
-    const struct span call = http_transfer_field(t, "cocoon-call");
-    const struct span price = http_transfer_field(t, "cocoon-price");
-    uint8_t raw[CALL_LEN / 2];
-
-    x->call[0] = '\0';
-    if (call.len == CALL_LEN && hex_decode(raw, sizeof(raw), call) == 0)
-        hex_encode(x->call, SPAN_OF(raw));
-    x->has_price = span_visible(price, sizeof(x->price) - 1) &&
-                   span_cstr(price, x->price, sizeof(x->price)) == 0;
-    return x->call[0] != '\0';
-}
-
 static void post_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
 {
     struct exchange *x = arg;
-    const bool called = note_call(x, t);
     const struct span next = http_transfer_field(t, "cocoon-next");
 
-    note_shown(x, t);
+    shown_take(&x->shown, t);
     x->status = status;
     if (next.data)
         directory_prefer(x->client->directory, buf_span(&x->ask.rq->model), next);
@@ -353,7 +279,7 @@ static void post_head(void *arg, struct http_transfer *t, unsigned status, struc
     if (status != 200 || !span_ieq(type, SPAN("message/ohttp-chunked-res")))
         fail_with(x, &ERR_VERIFICATION_FAILED,
                   "The gateway answered without encryption; the answer was thrown away.");
-    else if (!called)
+    else if (!x->shown.call[0])
         fail_with(x, &ERR_VERIFICATION_FAILED, "The gateway's answer names no call.");
 }
 
@@ -456,6 +382,8 @@ static int seal(struct exchange *x, struct buf *sealed, struct outer_lines *l)
     TRY(ohttp_client_seal(ohttp, buf_span(&plain), sealed));
     outer_write(l, &ask, to->kfp, x->authorization, x->require_line);
     sha256(x->body, buf_span(&body));
+    if (x->client->save_receipts)
+        saving_body(&x->saving, buf_span(&body));
     sha256(x->request, buf_span(sealed));
     sealed_answer_begin(&x->answer, ohttp, x->rid, x->ask.rq->stream, content, x);
     ohttp = NULL;
@@ -569,7 +497,6 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
     x->ask = *ask;
     x->events = ev;
     x->arg = arg;
-    x->receipts = (struct http_whole){.max = REFUSAL_MAX, .done = record_done, .arg = x};
     name_request(x, ask->rid);
     x->wish.model = buf_span(&ask->rq->model);
     x->wish.require = ask->require;
@@ -579,6 +506,11 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
         free_now(x);
         return E_INVALID;
     }
+    x->record = (struct record_search){.client = c,
+                                       .authorization = x->authorization,
+                                       .call = x->shown.call,
+                                       .done = conclude,
+                                       .arg = x};
     x->last_ms = loop_now(c->loop);
     loop_timer_set(c->loop, &x->total, total_of(x), total_due, x);
     loop_timer_set(c->loop, &x->silence, c->silence_ms, silence_due, x);

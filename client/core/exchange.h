@@ -4,6 +4,7 @@
 #define CLIENT_CORE_EXCHANGE_H
 
 #include "client/core/directory.h"
+#include "client/core/shown.h"
 
 struct exchange;
 
@@ -35,10 +36,8 @@ void exchange_free(struct exchange *x);
 /* Back-pressure. */
 void exchange_pause(struct exchange *x, bool paused);
 
-/* A field of the gateway's last answer that may be shown (api.md §3.1, §3.2), or NULL: the i-th of
- * EXCHANGE_SHOWN with its name. */
-enum { EXCHANGE_SHOWN = 18 };
-const char *exchange_shown(const struct exchange *x, size_t i, const char **name);
+/* The head of the gateway's last answer. */
+const struct shown *exchange_shown(const struct exchange *x);
 /* Of the worker that was asked; NULL before. */
 const struct attest_verdict *exchange_verdict(const struct exchange *x);
 

@@ -134,6 +134,8 @@ static void job_done(struct offload_job *job)
 
     if (k) {
         k->job = NULL;
+        if (j->verified && k->directory->client->save_receipts)
+            buf_take(&j->verified->document, &j->document);
         if (j->verified)
             accept(k, verified_ref(j->verified));
         else if (j->refusal)

@@ -148,4 +148,4 @@ def test_what_is_wrong_with_the_call_is_said(dev, tmp_path):
     assert shown.returncode == 1 and "no attestation document" in shown.stderr
     assert "cannot be read" in run("cocoonctl", "attest", "show", tmp_path / "nothing").stderr
     assert "cannot be read" in run("cocoonctl", "attest", "show", tmp_path).stderr
-    assert "no attestation document" in run("cocoonctl", "attest", "show", "/dev/zero").stderr
+    assert "longer than 1048576 bytes" in run("cocoonctl", "attest", "show", "/dev/zero").stderr

@@ -1,0 +1,127 @@
+"""cocoon-client --save-receipts and cocoonctl receipts verify: what a user keeps of an answer proves it later, offline, and nothing else."""
+
+import glob
+import json
+import os
+import stat
+import subprocess
+
+import httpx
+import pytest
+
+pytest.importorskip("h2")
+pytest.importorskip("cryptography")
+
+from client_peer import Client  # noqa: E402
+from stack import BIN, SLOW, script, wait_for  # noqa: E402
+from test_client_e2e import World, user  # noqa: E402
+
+
+class Saving(World):
+    def begin(self, **settings):
+        super().begin(**settings)
+        self.saved = os.path.join(self.folder, "saved")
+        self.cocoon.stop()
+        self.cocoon = Client(self.folder, f"http://{self.gateways[0].listen}", self.tee, "--save-receipts", self.saved, name="saving").start()
+        return self
+
+    def files(self, call):
+        wait_for(lambda: os.path.isdir(os.path.join(self.saved, call)), "saved files")
+        return sorted(glob.glob(os.path.join(self.saved, call, "*")))
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def verify(self, *args):
+        """Without a network: nothing of it may be asked for."""
+        return subprocess.run(["unshare", "-rn", os.path.join(BIN, "cocoonctl"), "receipts", "verify", "--policy", self.tee.path("policy.json"),
+                               "--release-key", self.tee.read("release.pub").decode().strip(), *args], capture_output=True, text=True, timeout=20 * SLOW)
+
+    def ask(self, text="Hi", **kw):
+        with self.client().chat.completions.with_streaming_response.create(model="fake-model", messages=user(text), **kw) as answer:
+            return answer.headers["cocoon-call"], answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def world():
+    if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode != 0:
+        pytest.skip("this machine allows no network namespace")
+    w = Saving("world")
+    try:
+        yield w.begin()
+    finally:
+        w.end()
+
+
+def test_a_saved_answer_is_proven_offline(world):
+    call, text = world.ask()
+    files = world.files(call)
+    assert [os.path.basename(f) for f in files] == ["answer.json", "attestation.json", "receipt.jws", "request.json", "usage.jws"]
+    assert all(stat.S_IMODE(os.stat(f).st_mode) == 0o600 for f in files)
+    done = world.verify(*files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout and call in done.stdout and "DEVELOPMENT evidence" in done.stdout
+    assert "Not proven:" in done.stdout and "not attacked physically" in done.stdout
+    with open(files[0]) as f:
+        assert f.read() == text
+
+
+def test_a_saved_stream_is_proven_as_json_says(world):
+    call, _ = world.ask(stream=True, stream_options={"include_usage": True})
+    files = world.files(call)
+    assert os.path.basename(files[0]) == "answer.sse"
+    done = world.verify("--json", *files)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and told["verified"] is True
+    kinds = {f["kind"]: f for f in told["files"]}
+    assert set(kinds) == {"contents", "content receipt", "usage record", "attestation document"}
+    assert kinds["content receipt"]["call"] == call and kinds["content receipt"]["environment"] == "insecure-dev"
+    assert kinds["attestation document"]["reason"] == "OK" and any("answer" in s for s in told["proven"]) and told["not_proven"]
+
+
+def test_a_changed_answer_or_another_calls_is_not_proven(world):
+    one, _ = world.ask()
+    two, _ = world.ask(script("answer", text="another"))
+    files = world.files(one)
+    others = world.files(two)
+    with open(files[0], "rb") as f:
+        answer = f.read()
+    forged = world.path("forged.json")
+    with open(forged, "wb") as f:
+        f.write(answer.replace(b"Hello", b"Hallo"))
+    assert world.verify(forged, *files[1:]).returncode == 1
+    mixed = world.verify(others[0], *files[1:])
+    assert mixed.returncode == 1 and "No receipt here names these bytes" in mixed.stdout
+    assert world.verify(*files, *others).returncode == 0
+
+
+def test_the_gateways_copy_of_the_record_is_taken_apart(world):
+    call, _ = world.ask()
+    url = f"{world.gateways[0].base_url}/billing/receipts/{call}"
+    handed = world.path("handed.json")
+    with open(handed, "wb") as f:
+        f.write(httpx.get(url, headers={"Authorization": "Bearer " + world.key_for_all()}, trust_env=False).content)
+    done = world.verify(handed, world.files(call)[1])
+    assert done.returncode == 0 and "its content receipt is not here" in done.stdout
+
+
+def test_what_is_missing_or_not_readable_is_said(world):
+    call, _ = world.ask()
+    files = world.files(call)
+    lone = world.verify(files[2])
+    assert lone.returncode == 1 and "No attestation document here holds the key" in lone.stdout
+    assert world.verify(world.path("nowhere")).returncode == 1
+    done = subprocess.run([os.path.join(BIN, "cocoonctl"), "receipts", "verify", *files], capture_output=True, text=True, timeout=20 * SLOW)
+    assert done.returncode == 2 and "--policy" in done.stderr
+
+
+def test_nothing_is_kept_unless_asked_for_and_a_folder_that_cannot_be_is_told(world):
+    before = set(os.listdir(world.saved))
+    plain = Client(world.folder, f"http://{world.gateways[0].listen}", world.tee, name="plain").start()
+    try:
+        assert plain.sdk(world.key_for_all()).chat.completions.create(model="fake-model", messages=user("Hi")).choices
+    finally:
+        plain.stop()
+    assert set(os.listdir(world.saved)) == before
+    done = Client(world.folder, "http://127.0.0.1:1", world.tee, "--save-receipts", world.path("no/such"), name="none").run()
+    assert done.returncode == 1 and "no/such" in done.stderr
