@@ -1,0 +1,339 @@
+/* Workers and what they offer: the index that choices are made from. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/pool/chooser_impl.h"
+#include "base/buf.h"
+
+enum { MEDIAN_EVERY_MS = 1000 };
+/* Where nothing is known yet: tokens a second, and tokens that a request makes. */
+static const double speed_unknown = 50.0, output_unknown = 256.0;
+/* Of its speed, what a worker gets in its first moment. */
+static const double slow_start_least = 0.1;
+/* Of a draw's weight, to a token a second. */
+static const double weight_unit = 256.0;
+
+const struct chooser_options chooser_defaults = {
+    .slow_start_ms = 60000,
+    .failed_ms = 60000,
+    .affinity_depth = 2,
+    .prefill = 8,
+    .price_percent = 50,
+    .reserve_percent = {[CLASS_INTERNAL] = 5, [CLASS_INTERACTIVE] = 20},
+};
+
+struct chooser *chooser_new(const struct chooser_options *o, const struct dice *dice)
+{
+    struct chooser *c = mem_zero(sizeof(*c));
+
+    c->options = *o;
+    c->dice = *dice;
+    list_init(&c->workers);
+    return c;
+}
+
+void chooser_free(struct chooser *c)
+{
+    if (!c)
+        return;
+    CHECK(c->worker_count == 0 && c->models.len == 0);
+    map_fini(&c->models);
+    free(c);
+}
+
+void chooser_set_options(struct chooser *c, const struct chooser_options *o)
+{
+    c->options = *o;
+}
+
+const struct chooser_counts *chooser_counts(const struct chooser *c)
+{
+    return &c->counts;
+}
+
+int64_t chooser_work(const struct chooser *c, int64_t input, int64_t output)
+{
+    const int64_t prefill = c->options.prefill > 0 ? c->options.prefill : 1;
+
+    return 1 + output + input / prefill;
+}
+
+/* ---- Models ---- */
+
+static struct chooser_model *model_of(struct chooser *c, struct span name)
+{
+    struct chooser_model *m = map_get(&c->models, name);
+
+    if (m)
+        return m;
+    m = mem_zero(sizeof(*m));
+    m->chooser = c;
+    m->name = mem_alloc(name.len + 1);
+    memcpy(m->name, name.data, name.len);
+    m->name[name.len] = 0;
+    map_put(&c->models, name, m);
+    return m;
+}
+
+static void model_free(struct chooser_model *m)
+{
+    (void)map_del(&m->chooser->models, span_str(m->name));
+    index_free(m);
+    free(m->name);
+    free(m);
+}
+
+int64_t model_context(struct chooser_model *m)
+{
+    if (!m->context_stale)
+        return m->context_most;
+    m->context_stale = false;
+    m->context_most = 0;
+    for (size_t i = 0; i < m->count; i++)
+        if (m->seats[i]->context > m->context_most)
+            m->context_most = m->seats[i]->context;
+    return m->context_most;
+}
+
+static int by_speed(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static double find_median(const struct chooser_model *m)
+{
+    double *known = mem_alloc(m->count * sizeof(*known));
+    size_t count = 0;
+
+    for (size_t i = 0; i < m->count; i++)
+        if (m->seats[i]->tokens_per_s > 0)
+            known[count++] = m->seats[i]->tokens_per_s;
+    qsort(known, count, sizeof(*known), by_speed);
+    const double median = count > 0 ? known[count / 2] : 0;
+    free(known);
+    return median;
+}
+
+static double model_median(struct chooser_model *m, uint64_t now_ms)
+{
+    if (now_ms >= m->median_due_ms) {
+        m->median = find_median(m);
+        m->median_due_ms = now_ms + MEDIAN_EVERY_MS;
+    }
+    return m->median;
+}
+
+/* ---- Seats ---- */
+
+void seat_unref(struct chooser_seat *s)
+{
+    if (--s->refs == 0)
+        free(s);
+}
+
+double seat_speed(const struct chooser_seat *s, uint64_t now_ms)
+{
+    const struct chooser_options *o = &s->model->chooser->options;
+    const uint64_t age = now_ms - s->worker->joined_ms;
+    double speed = s->tokens_per_s;
+
+    if (speed <= 0)
+        speed = model_median(s->model, now_ms);
+    if (speed <= 0)
+        speed = speed_unknown;
+    if (age >= o->slow_start_ms)
+        return speed;
+    const double share = (double)age / (double)o->slow_start_ms;
+    return speed * (share > slow_start_least ? share : slow_start_least);
+}
+
+bool worker_has_room(const struct chooser_worker *w)
+{
+    return !w->full && (w->max == 0 || w->others + w->in_flight < w->max);
+}
+
+static bool is_open(const struct chooser_seat *s, uint64_t now_ms)
+{
+    const struct chooser_worker *w = s->worker;
+
+    return w->ready && w->accepting && worker_has_room(w) && breaker_allows(&s->breaker, now_ms);
+}
+
+static uint32_t weight_of(const struct chooser_seat *s, uint64_t now_ms)
+{
+    const double w = seat_speed(s, now_ms) * weight_unit;
+
+    return w < 1 ? 1 : w > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)w;
+}
+
+/* Workers that do not say how much they take have no slots to be counted. */
+static void seat_count(struct chooser_seat *s, bool counts, bool out)
+{
+    struct chooser_model *m = s->model;
+    const struct chooser_worker *w = s->worker;
+
+    counts = counts && w->max > 0;
+    m->slots -= s->slots;
+    m->busy -= s->busy;
+    m->out -= s->out ? 1 : 0;
+    s->slots = counts ? w->max : 0;
+    s->busy = counts ? w->others + w->in_flight : 0;
+    s->out = out;
+    m->slots += s->slots;
+    m->busy += s->busy;
+    m->out += s->out ? 1 : 0;
+}
+
+void seat_refresh(struct chooser_seat *s, uint64_t now_ms)
+{
+    const struct chooser_worker *w = s->worker;
+
+    if (!s->model)
+        return;
+    seat_count(s, w->ready && w->accepting, !w->ready || !breaker_allows(&s->breaker, now_ms));
+    index_weigh(s->model, s->at, is_open(s, now_ms) ? weight_of(s, now_ms) : 0);
+}
+
+static void seat_retire(struct chooser_seat *s)
+{
+    struct chooser_model *m = s->model;
+
+    seat_count(s, false, false);
+    index_remove(m, s);
+    m->context_stale = true;
+    s->model = NULL;
+    if (m->count == 0)
+        model_free(m);
+    seat_unref(s);
+}
+
+static struct chooser_seat *seat_new(struct chooser_worker *w, struct span name)
+{
+    struct chooser_seat *s = mem_zero(sizeof(*s));
+
+    s->worker = w;
+    s->refs = 1;
+    s->model = model_of(w->chooser, name);
+    index_add(s->model, s);
+    return s;
+}
+
+struct chooser_worker *chooser_seat_worker(const struct chooser_seat *s)
+{
+    return s->worker;
+}
+
+void chooser_seat_view(const struct chooser_seat *s, uint64_t now_ms, struct chooser_seat_view *out)
+{
+    *out = (struct chooser_seat_view){
+        .tokens_per_s = s->tokens_per_s,
+        .first_token_ms = s->first_token_ms,
+        .breaker = breaker_state(&s->breaker, now_ms),
+    };
+}
+
+/* ---- Workers ---- */
+
+void chooser_join(struct chooser *c, struct chooser_worker *w, uint64_t now_ms)
+{
+    w->chooser = c;
+    w->joined_ms = now_ms;
+    list_push(&c->workers, &w->link);
+    c->worker_count++;
+}
+
+static struct chooser_seat *seat_in(struct chooser_seat *const *seats, size_t count,
+                                    struct span model)
+{
+    for (size_t i = 0; i < count; i++)
+        if (span_is(model, seats[i]->model->name))
+            return seats[i];
+    return NULL;
+}
+
+struct chooser_seat *chooser_seat_of(const struct chooser_worker *w, struct span model)
+{
+    return seat_in(w->seats, w->seat_count, model);
+}
+
+static void seats_drop(struct chooser_seat **seats, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!seats[i]->offered)
+            seat_retire(seats[i]);
+    free(seats);
+}
+
+void chooser_serve(struct chooser_worker *w, const struct chooser_offer *offers, size_t count,
+                   uint64_t now_ms)
+{
+    struct chooser_seat **seats = mem_zero((count + 1) * sizeof(struct chooser_seat *));
+    size_t kept = 0;
+
+    for (size_t i = 0; i < w->seat_count; i++)
+        w->seats[i]->offered = false;
+    for (size_t i = 0; i < count; i++) {
+        struct chooser_seat *s = chooser_seat_of(w, offers[i].name);
+        s = s ? s : seat_new(w, offers[i].name);
+        s->offered = true;
+        s->endpoints = offers[i].endpoints;
+        s->context = offers[i].context;
+        s->model->context_stale = true;
+        seats[kept++] = s;
+    }
+    seats_drop(w->seats, w->seat_count);
+    w->seats = seats;
+    w->seat_count = kept;
+    chooser_update(w, now_ms);
+}
+
+void chooser_leave(struct chooser_worker *w)
+{
+    if (!w->chooser)
+        return;
+    for (size_t i = 0; i < w->seat_count; i++)
+        w->seats[i]->offered = false;
+    seats_drop(w->seats, w->seat_count);
+    w->seats = NULL;
+    w->seat_count = 0;
+    list_del(&w->link);
+    w->chooser->worker_count--;
+    w->chooser = NULL;
+}
+
+void chooser_update(struct chooser_worker *w, uint64_t now_ms)
+{
+    for (size_t i = 0; i < w->seat_count; i++)
+        seat_refresh(w->seats[i], now_ms);
+}
+
+void chooser_forgive(struct chooser_worker *w, uint64_t now_ms)
+{
+    for (size_t i = 0; i < w->seat_count; i++)
+        w->seats[i]->breaker = (struct breaker){0};
+    chooser_update(w, now_ms);
+}
+
+/* ---- Views ---- */
+
+bool chooser_model(struct chooser *c, struct span name, uint64_t now_ms,
+                   struct chooser_model_view *out)
+{
+    struct chooser_model *m = map_get(&c->models, name);
+
+    *out = (struct chooser_model_view){.output = output_unknown};
+    if (!m)
+        return false;
+    out->seats = m->count;
+    out->open = m->open;
+    out->slots = m->slots;
+    out->busy = m->busy;
+    memcpy(out->running, m->running, sizeof(out->running));
+    out->tokens_per_s = model_median(m, now_ms);
+    out->output = m->output > 0 ? m->output : output_unknown;
+    for (size_t i = 0; i < m->count; i++)
+        out->breakers[breaker_state(&m->seats[i]->breaker, now_ms)]++;
+    return true;
+}

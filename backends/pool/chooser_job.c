@@ -1,0 +1,125 @@
+/* Attempts: what they take, and what is learned from how they end. */
+#include "backends/pool/chooser_impl.h"
+
+/* Of a new observation, in the averages of a seat and of a model. */
+static const double weight_seat = 0.2, weight_model = 0.02;
+
+void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct chooser_query *q,
+                   uint64_t now_ms)
+{
+    struct chooser_worker *w = s->worker;
+
+    *j = (struct chooser_job){
+        .seat = s,
+        .work = chooser_work(s->model->chooser, q->input, q->output),
+        .class = q->class,
+        .started_ms = now_ms,
+        .holds = true,
+        .probe = breaker_start(&s->breaker, now_ms),
+    };
+    s->refs++;
+    s->model->running[j->class]++;
+    w->in_flight++;
+    w->work_in_flight += j->work;
+    w->started_ms += (double)now_ms;
+    chooser_update(w, now_ms);
+}
+
+void chooser_freed(struct chooser_job *j, uint64_t now_ms)
+{
+    struct chooser_seat *s = j->seat;
+
+    if (!s || !j->holds)
+        return;
+    j->holds = false;
+    s->worker->in_flight--;
+    s->worker->work_in_flight -= j->work;
+    s->worker->started_ms -= (double)j->started_ms;
+    if (s->model)
+        s->model->running[j->class]--;
+    chooser_update(s->worker, now_ms);
+}
+
+/* ---- Marks ---- */
+
+/* An error counts as if the request had taken as long as may be: who fails fast looks slow. */
+static void look_slow(struct chooser_seat *s, const struct chooser_job *j)
+{
+    const double longest_ms = (double)s->model->chooser->options.failed_ms;
+
+    s->first_token_ms = moving_average(s->first_token_ms, longest_ms, weight_seat);
+    if (s->tokens_per_s > 0)
+        s->tokens_per_s =
+            moving_average(s->tokens_per_s, (double)j->work * 1000 / longest_ms, weight_seat);
+}
+
+void chooser_failed(struct chooser_job *j, uint64_t now_ms)
+{
+    struct chooser_seat *s = j->seat;
+
+    if (!s || j->marked)
+        return;
+    j->marked = true;
+    s->worker->failures++;
+    if (!s->model || !breaker_failed(&s->breaker, j->probe, now_ms, &s->model->chooser->dice))
+        return;
+    s->model->chooser->counts.opened++;
+    look_slow(s, j);
+    seat_refresh(s, now_ms);
+}
+
+/* Work that was not spared, over the whole time: what the worker is good for as it is loaded now.
+ */
+static double speed_seen(const struct chooser_seat *s, const struct chooser_served *r)
+{
+    const int64_t work =
+        chooser_work(s->model->chooser, r->input > r->cached ? r->input - r->cached : 0, r->output);
+
+    return r->took_ms > 0 ? (double)work * 1000 / (double)r->took_ms : 0;
+}
+
+static void learn(struct chooser_seat *s, const struct chooser_served *r)
+{
+    struct chooser_model *m = s->model;
+    const double speed = speed_seen(s, r);
+
+    if (r->first_token_ms > 0)
+        s->first_token_ms = moving_average(s->first_token_ms, r->first_token_ms, weight_seat);
+    if (speed > 0)
+        s->tokens_per_s = moving_average(s->tokens_per_s, speed, weight_seat);
+    m->output = moving_average(m->output, (double)r->output, weight_model);
+    m->work = moving_average(m->work, (double)chooser_work(m->chooser, r->input, r->output),
+                             weight_model);
+    if (r->input > 0)
+        m->warm = moving_average(m->warm, (double)r->cached / (double)r->input, weight_model);
+}
+
+void chooser_served(struct chooser_job *j, const struct chooser_served *r, uint64_t now_ms)
+{
+    struct chooser_seat *s = j->seat;
+
+    if (!s || j->marked)
+        return;
+    j->marked = true;
+    s->worker->served++;
+    breaker_served(&s->breaker, j->probe);
+    if (!s->model)
+        return;
+    learn(s, r);
+    seat_refresh(s, now_ms);
+}
+
+void chooser_finish(struct chooser_job *j, uint64_t now_ms)
+{
+    struct chooser_seat *s = j->seat;
+
+    if (!s)
+        return;
+    chooser_freed(j, now_ms);
+    if (!j->marked)
+        breaker_dropped(&s->breaker, j->probe);
+    j->seat = NULL;
+    if (s->model)
+        seat_refresh(s, now_ms);
+    seat_unref(s);
+}

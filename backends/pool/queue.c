@@ -1,0 +1,303 @@
+/* Accounts with something to do are flows, one list a class. Next is the flow that runs least for
+ * its weight; among equals the one with the smallest start tag, which grows with each of its turns
+ * (start-time fair queueing: Goyal, Vin, Cheng 1996). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/pool/queue.h"
+#include "base/buf.h"
+
+enum { TAG_UNIT = 1 << 16, SERVED_ENOUGH = 8, FLOWS_KEPT = 4096 };
+/* Of a new observation in the mean time that a slot is taken. */
+static const double weight_new = 0.1;
+
+struct queue_flow {
+    struct list link;  /* queue.busy[class] while something waits */
+    struct list items; /* that wait, by deadline */
+    struct queue *queue;
+    enum service_class class;
+    unsigned weight;
+    size_t waiting, running;
+    uint64_t tag; /* when, in virtual time, its next turn is due */
+    uint64_t passed_round;
+    char *key;
+};
+
+struct queue {
+    struct map flows; /* class, account → struct queue_flow */
+    struct list busy[CLASSES];
+    size_t waiting[CLASSES], running;
+    uint64_t virtual_time; /* the tag of the last turn */
+    uint64_t round;
+    struct window freed;
+    double slot_ms; /* moving average; 0: unknown */
+};
+
+struct queue *queue_new(void)
+{
+    struct queue *q = mem_zero(sizeof(*q));
+
+    for (size_t i = 0; i < CLASSES; i++)
+        list_init(&q->busy[i]);
+    return q;
+}
+
+/* ---- Flows ---- */
+
+static void flow_free(struct queue *q, struct queue_flow *f)
+{
+    (void)map_del(&q->flows, span_str(f->key));
+    free(f->key);
+    free(f);
+}
+
+/* Forgets accounts that have nothing to do, when there are many. */
+static void flows_sweep(struct queue *q)
+{
+    struct span key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(&q->flows, &at, &key, &value)) {
+        struct queue_flow *f = value;
+        if (f->waiting == 0 && f->running == 0)
+            flow_free(q, f);
+    }
+}
+
+void queue_free(struct queue *q)
+{
+    if (!q)
+        return;
+    CHECK(queue_length(q) == 0 && q->running == 0);
+    flows_sweep(q);
+    map_fini(&q->flows);
+    free(q);
+}
+
+static struct queue_flow *flow_of(struct queue *q, const struct queue_claim *claim)
+{
+    AUTO(buf_fini) struct buf key = {0};
+
+    buf_printf(&key, "%d/%.*s", (int)claim->class, SPAN_FMT(claim->account));
+    struct queue_flow *f = map_get(&q->flows, buf_span(&key));
+    if (!f) {
+        if (q->flows.len >= FLOWS_KEPT && q->flows.len % FLOWS_KEPT == 0)
+            flows_sweep(q);
+        f = mem_zero(sizeof(*f));
+        f->queue = q;
+        f->class = claim->class;
+        f->tag = q->virtual_time;
+        f->key = mem_strdup(buf_cstr(&key));
+        list_init(&f->items);
+        map_put(&q->flows, buf_span(&key), f);
+    }
+    f->weight = claim->weight > 0 ? claim->weight : 1;
+    return f;
+}
+
+/* Less means sooner. */
+static bool goes_before(const struct queue_flow *a, const struct queue_flow *b)
+{
+    const uint64_t runs_a = (uint64_t)a->running * b->weight,
+                   runs_b = (uint64_t)b->running * a->weight;
+
+    return runs_a != runs_b ? runs_a < runs_b : a->tag < b->tag;
+}
+
+/* ---- Waiting ---- */
+
+static void flow_add(struct queue_flow *f, struct queue_item *it)
+{
+    struct list *at = f->items.prev;
+
+    while (at != &f->items && CONTAINER(at, struct queue_item, link)->deadline_ms > it->deadline_ms)
+        at = at->prev;
+    list_push(at->next, &it->link); /* before what follows `at` */
+    if (f->waiting++ == 0) {
+        f->tag = f->tag > f->queue->virtual_time ? f->tag : f->queue->virtual_time;
+        list_push(&f->queue->busy[f->class], &f->link);
+    }
+    f->queue->waiting[f->class]++;
+}
+
+static void flow_remove(struct queue_flow *f, struct queue_item *it)
+{
+    list_del(&it->link);
+    if (--f->waiting == 0)
+        list_del(&f->link);
+    f->queue->waiting[f->class]--;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t queue_leaves_ms(const struct queue_item *it, const struct queue_options *o)
+{
+    return least(it->deadline_ms, it->since_ms + o->longest_ms);
+}
+
+enum queue_verdict queue_enter(struct queue *q, struct queue_item *it,
+                               const struct queue_claim *claim, const struct queue_options *o,
+                               uint64_t now_ms)
+{
+    CHECK(it->place == QUEUE_NOWHERE);
+    if (queue_length(q) >= o->most)
+        return QUEUE_FULL;
+    if (queue_wait_ms(q, claim, now_ms) > least(claim->deadline_ms - now_ms, o->longest_ms))
+        return QUEUE_HOPELESS;
+    *it = (struct queue_item){.queue = q,
+                              .flow = flow_of(q, claim),
+                              .place = QUEUE_WAITING,
+                              .deadline_ms = claim->deadline_ms,
+                              .since_ms = now_ms};
+    flow_add(it->flow, it);
+    return QUEUE_TAKEN;
+}
+
+void queue_leave(struct queue_item *it)
+{
+    if (it->place == QUEUE_WAITING)
+        flow_remove(it->flow, it);
+    if (it->place == QUEUE_RUNNING) {
+        it->flow->running--;
+        it->queue->running--;
+    }
+    it->place = QUEUE_NOWHERE;
+    it->flow = NULL;
+}
+
+/* ---- Turns ---- */
+
+void queue_round(struct queue *q)
+{
+    q->round++;
+}
+
+static struct queue_item *flow_best(const struct queue *q, const struct queue_flow *f)
+{
+    LIST_FOREACH(at, &f->items) {
+        struct queue_item *it = CONTAINER(at, struct queue_item, link);
+        if (it->round != q->round)
+            return it;
+    }
+    return NULL;
+}
+
+struct queue_item *queue_best(struct queue *q)
+{
+    for (size_t class = 0; class < CLASSES; class ++) {
+        struct queue_flow *best = NULL;
+        LIST_FOREACH(at, &q->busy[class]) {
+            struct queue_flow *f = CONTAINER(at, struct queue_flow, link);
+            if (f->passed_round != q->round && (!best || goes_before(f, best)))
+                best = f;
+        }
+        if (best)
+            return flow_best(q, best);
+    }
+    return NULL;
+}
+
+void queue_pass(struct queue_item *it)
+{
+    it->round = it->queue->round;
+    if (it->flow && !flow_best(it->queue, it->flow))
+        it->flow->passed_round = it->queue->round;
+}
+
+/* ---- Running ---- */
+
+void queue_start(struct queue *q, struct queue_item *it, const struct queue_claim *claim,
+                 uint64_t now_ms)
+{
+    struct queue_flow *f = it->flow ? it->flow : flow_of(q, claim);
+
+    CHECK(it->place != QUEUE_RUNNING);
+    if (it->place == QUEUE_WAITING)
+        flow_remove(f, it);
+    q->virtual_time = f->tag > q->virtual_time ? f->tag : q->virtual_time;
+    f->tag = q->virtual_time + TAG_UNIT / f->weight;
+    *it = (struct queue_item){.queue = q,
+                              .flow = f,
+                              .place = QUEUE_RUNNING,
+                              .deadline_ms = claim->deadline_ms,
+                              .since_ms = now_ms};
+    f->running++;
+    q->running++;
+}
+
+void queue_done(struct queue_item *it, uint64_t now_ms)
+{
+    struct queue *q = it->queue;
+    const double took = (double)(now_ms - it->since_ms);
+
+    if (it->place != QUEUE_RUNNING)
+        return;
+    window_add(&q->freed, now_ms);
+    q->slot_ms = q->slot_ms > 0 ? q->slot_ms + weight_new * (took - q->slot_ms) : took;
+    queue_leave(it);
+}
+
+/* ---- The estimate ---- */
+
+/* Those who would go before one more of this claim: all of better classes, and of its own class
+ * what of each account has its turn before. */
+static size_t ahead_of(struct queue *q, const struct queue_claim *claim)
+{
+    AUTO(buf_fini) struct buf key = {0};
+    size_t ahead = 0, turns = 1;
+
+    for (size_t class = 0; class < (size_t)claim->class; class ++)
+        ahead += q->waiting[class];
+    buf_printf(&key, "%d/%.*s", (int)claim->class, SPAN_FMT(claim->account));
+    const struct queue_flow *own = map_get(&q->flows, buf_span(&key));
+    turns += own ? own->waiting : 0;
+    LIST_FOREACH(at, &q->busy[claim->class]) {
+        const struct queue_flow *f = CONTAINER(at, struct queue_flow, link);
+        const size_t most = f == own ? f->waiting : turns * f->weight / (own ? own->weight : 1);
+        ahead += f->waiting < most ? f->waiting : most;
+    }
+    return ahead;
+}
+
+/* Slots that become free in a second: as in the last minute, or as what runs now will end; the
+ * first is too few when the rush has only begun, the second when little runs. */
+static double freed_per_s(struct queue *q, uint64_t now_ms)
+{
+    const double seen = (double)window_count(&q->freed, now_ms) / WINDOW_S;
+    const double due = q->slot_ms > 0 ? (double)q->running * 1000 / q->slot_ms : 0;
+
+    return seen > due ? seen : due;
+}
+
+uint64_t queue_wait_ms(struct queue *q, const struct queue_claim *claim, uint64_t now_ms)
+{
+    const size_t ahead = ahead_of(q, claim);
+
+    if (ahead == 0 || window_count(&q->freed, now_ms) < SERVED_ENOUGH)
+        return 0;
+    const double rate = freed_per_s(q, now_ms);
+    return rate > 0 ? (uint64_t)((double)(ahead + 1) * 1000 / rate) : 0;
+}
+
+size_t queue_waiting(const struct queue *q, enum service_class class)
+{
+    return q->waiting[class];
+}
+
+size_t queue_length(const struct queue *q)
+{
+    size_t all = 0;
+
+    for (size_t i = 0; i < CLASSES; i++)
+        all += q->waiting[i];
+    return all;
+}
+
+size_t queue_running(const struct queue *q)
+{
+    return q->running;
+}
