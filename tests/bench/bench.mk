@@ -1,6 +1,6 @@
 # The bench: a fake engine, a load generator and timed primitives, run by bench.py. Included by the Makefile.
 #
-#   make bench            about three minutes
+#   make bench            about four minutes
 #   make bench QUICK=1    one short repetition
 
 BENCH          := $(BUILD)/tests/bench

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""`make bench`: what the gateway costs, beside nginx as a plain reverse proxy and beside no proxy at all, in one run.
+"""`make bench`: what the gateway costs, beside nginx as a plain reverse proxy and beside no proxy at all, and what end to end costs.
 
-Starts a fake engine, nginx, Redis, a worker and the gateway on free ports of 127.0.0.1, sends each the same load in turn, and prints
-a table of medians. Every figure stands beside a primitive of the crypto library timed in the same run, since the machine's speed
+Starts a fake engine, nginx, Redis, a worker, the gateway and cocoon-client on free ports of 127.0.0.1, sends each the same load in
+turn, and prints tables of medians: "gateway" is the sealed path, "client" the end-to-end one (cocoon-client, then the same gateway). Every figure stands beside a primitive of the crypto library timed in the same run, since the machine's speed
 changes. Figures are printed, not judged; the exit code is 1 only when something did not work: a request or an event was lost.
 """
 
@@ -280,10 +280,28 @@ collateral_file: {tee}/collateral.json
 max_requests: 10000
 drain_ms: 500
 """)])
+        self.tee, self.release_key = tee, release_key
         target = Target("gateway", port, key, {"gateway": gateway.pid, "worker": worker.pid, "redis": redis.pid,
                                                   "engine": self.engine_pid})
         wait_for("the gateway", accepts(port), gateway)
         wait_for("a chat through the gateway", target.chats, worker)
+        return target
+
+    def start_client(self, gateway):
+        port, = free_ports(1)
+        client = self.start("client", [os.path.join(self.args.bin, "cocoon-client"), "--config", self.write("client.yaml", f"""\
+listen: 127.0.0.1:{port}
+gateway: http://127.0.0.1:{gateway.port}
+policy: {self.tee}/policy.json
+release_keys: ["{self.release_key}"]
+insecure_dev: true
+key_file: client.key
+limits:
+  connections: 10000
+""")])
+        target = Target("client", port, gateway.key, {"client": client.pid, **gateway.watch})
+        wait_for("cocoon-client", accepts(port), client)
+        wait_for("a chat through cocoon-client", target.chats, client)
         return target
 
     def stop(self):
@@ -385,6 +403,7 @@ PRIMITIVES = {"hpke_encapsulate": "HPKE encapsulation", "ed25519_verify": "Ed255
               "aes_256_gcm_seal_256": "AES-256-GCM seal of 256 B", "sha256_1024": "SHA-256 of 1 KiB",
               "p256_verify": "P-256 verification", "tdx_verify": "verification of a TDX quote",
               "tdx_verify_cached": "the same with its collateral cached"}
+PATHS = "{:<40}{:>12}{:>12}{:>10}{:>14}{:>10}{:>10}"
 COLUMNS = "{:<40}{:>12}{:>16}{:>16}{:>10}  {:<9}{:<17}{}"
 
 
@@ -481,6 +500,31 @@ class Table:
                  per_stream("gateway", "worker"))
         self.losses("parked")
 
+    def path_row(self, phase, title, per):
+        paths = (("nginx", "nginx"), ("gateway", "gateway"), ("gateway", "worker"), ("client", "client"), ("client", "gateway"),
+                 ("client", "worker"))
+        print(PATHS.format("  " + title, *(number(self.cpu(phase, *path, per)) for path in paths)).rstrip())
+
+    def wait_row(self, phase, title, figure):
+        unsealed, sealed, end_to_end = (number(self.added(phase, name, figure, "p50")) for name in ("nginx", "gateway", "client"))
+        print(PATHS.format("  " + title, unsealed, sealed, "", end_to_end, "", "").rstrip())
+
+    def paths(self):
+        print("What encryption costs")
+        print(PATHS.format("", "unsealed", "sealed", "", "end to end", "", "").rstrip())
+        print(PATHS.format("", "nginx", "gateway", "worker", "client", "gateway", "worker"))
+        self.path_row("small", "CPU µs a request, 1 KB prompt", "ok")
+        self.path_row("large", "CPU µs a request, 100 KB prompt", "ok")
+        self.path_row("streams", "CPU µs a relayed event", "window_events")
+        self.wait_row("small", "latency p50 added, µs, 1 KB prompt", "latency_us")
+        self.wait_row("large", "latency p50 added, µs, 100 KB prompt", "latency_us")
+        self.wait_row("first", "first event p50 added, µs", "first_us")
+        self.wait_row("streams", "delay of an event p50 added, µs", "delay_us")
+        for phase, title, _ in self.bench.plan.phases(self.bench.events_per_s):
+            lost = self.median_or_none(phase, "client", lambda r: r["lost"] + r["events_lost"])
+            if lost:
+                print(f"  end to end, {title}: {lost} requests or events lost")
+
     def show(self):
         times = ", ".join(f"{title} {self.primitive[name]:.2f}" for name, title in PRIMITIVES.items())
         print(f"Medians of {self.bench.plan.repeats}, interleaved; {os.cpu_count()} cores shared by all.\nPrimitives in this run, µs: {times}\n")
@@ -494,6 +538,8 @@ class Table:
             else:
                 self.request_phase(phase, title, "" if phase == "large" else "≤ 14 ×")
         self.memory()
+        if "client" in self.targets:
+            self.paths()
         for note in self.bench.notes:
             print(f"note: {note}")
         for line in self.bench.broken:
@@ -505,6 +551,8 @@ class Table:
 def start_targets(stack, wanted):
     starts = {"direct": stack.start_engine, "nginx": stack.start_nginx, "gateway": stack.start_gateway}
     targets = [starts[name]() for name in starts if name in wanted]
+    if "client" in wanted:
+        targets.append(stack.start_client(targets[-1]))
     for target in targets:
         if not target.chats():
             raise Failure(f"no chat goes through {target.name}")
@@ -515,18 +563,21 @@ def read_arguments():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("--bin", default=os.path.join(ROOT, "bin"), help="folder of the programs measured")
     a.add_argument("--programs", required=True, help="folder of engine, load and primitives")
-    a.add_argument("--targets", default="direct,nginx,gateway", help="which of direct, nginx, gateway; direct is always there")
+    a.add_argument("--targets", default="direct,nginx,gateway,client", help="which of direct, nginx, gateway, client; direct is always there, and "
+                   "client brings gateway")
     a.add_argument("--quick", action="store_true", help="one short repetition")
     a.add_argument("--json", help="also write every report to this file")
     args = a.parse_args()
     args.bin, args.programs = os.path.abspath(args.bin), os.path.abspath(args.programs)
     args.wanted = {"direct", *args.targets.split(",")}
-    if args.wanted - {"direct", "nginx", "gateway"}:
-        a.error("--targets names something else than direct, nginx, gateway")
+    if args.wanted - {"direct", "nginx", "gateway", "client"}:
+        a.error("--targets names something else than direct, nginx, gateway, client")
+    if "client" in args.wanted:
+        args.wanted.add("gateway")
     for tool, target in (("nginx", "nginx"), ("redis-server", "gateway")):
         if target in args.wanted and not shutil.which(tool):
             a.error(f"{tool} is not installed; run: scripts/setup.sh run test")
-    for program in ("cocoon-gateway", "cocoon-worker", "cocoonctl") if "gateway" in args.wanted else ():
+    for program in ("cocoon-gateway", "cocoon-worker", "cocoon-client", "cocoonctl") if "gateway" in args.wanted else ():
         if not os.access(os.path.join(args.bin, program), os.X_OK):
             a.error(f"{program} is not built in {args.bin}; run: make")
     return args
