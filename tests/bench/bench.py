@@ -28,6 +28,7 @@ READY_S = 20
 STREAMS = 1000
 LEAVE_S = 3  # a tunnel carries 1,000 streams: as many that left at once must have gone before as many more come
 EVENTS_PER_S = 20  # a stream; halved until the machine can carry it
+SHOWN_WHOLE, PATH_PHASES = ("nginx", "gateway"), ("small", "large", "first", "streams")  # what the tables show of whom
 BUSY_MAX, LATE_MAX = 0.9, 0.01  # what "can carry" means: share of the machine that the bench takes, share of the events late
 
 
@@ -376,7 +377,7 @@ class Bench:
 
     def run(self, targets):
         for target in targets:
-            if target.name != "direct":
+            if target.name in SHOWN_WHOLE:
                 # Fresh processes: what they take before anything else has run through them.
                 target.idle_kb = {name: rss_kb(pid) for name, pid in target.watch.items()}
                 self.measure("parked", f"{STREAMS:,} parked streams", target, self.plan.parked(), hold=True)
@@ -387,6 +388,8 @@ class Bench:
             for phase, title, arguments in self.plan.phases(self.events_per_s):
                 for i in range(len(targets)):
                     target = targets[(i + repetition) % len(targets)]
+                    if target.name == "client" and phase not in PATH_PHASES:
+                        continue
                     say(f"{repetition + 1}/{self.plan.repeats}  {title}  {target.name}")
                     self.measure(phase, title, target, arguments)
         self.time_primitives()
