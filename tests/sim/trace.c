@@ -10,12 +10,13 @@
 #include "base/json.h"
 #include "tests/sim/rng.h"
 
-enum { LINE_MAX = 64 * 1024, MOONCAKE_BLOCK = 512, CHAT_BLOCK = 64, ACCOUNT_SKEW = 2 };
+enum { LINE_MAX = 64 * 1024, MOONCAKE_BLOCK = 512, CHAT_BLOCK = 64 };
 
 struct reader {
     struct trace *t;
     size_t cap, block_cap;
     uint32_t accounts;
+    double skew;
     uint64_t seed;
 };
 
@@ -42,13 +43,12 @@ static void append_block(struct reader *r, uint64_t hash)
     t->blocks[t->block_count++] = hash;
 }
 
-/* Some accounts ask for much more than others: the square of a uniform draw. */
 static uint32_t account_of(const struct reader *r, uint64_t conversation)
 {
     struct rng rng = {r->seed ^ rng_mix(conversation + 1)};
     const double u = rng_unit(&rng);
 
-    return (uint32_t)(pow(u, ACCOUNT_SKEW) * r->accounts);
+    return (uint32_t)(pow(u, r->skew) * r->accounts);
 }
 
 /* Pointers into t->blocks, which has moved while it grew: block_count was summed up in order. */
@@ -239,9 +239,9 @@ static int read_file(struct reader *r, const char *name)
     return error;
 }
 
-int trace_read(struct trace *t, const char *name, uint32_t accounts, uint64_t seed)
+int trace_read(struct trace *t, const char *name, const struct trace_options *o)
 {
-    struct reader r = {.t = t, .accounts = accounts > 0 ? accounts : 1, .seed = seed};
+    struct reader r = {.t = t, .accounts = o->accounts, .skew = o->skew, .seed = o->seed};
     const char *base = strrchr(name, '/');
 
     *t = (struct trace){0};

@@ -27,10 +27,15 @@ struct trace {
     size_t block_count;
 };
 
+struct trace_options {
+    uint32_t accounts; /* ≥ 1; one is drawn for each conversation */
+    double skew;       /* 1: each as often; 2: the first ones more often, as a square is small */
+    uint64_t seed;     /* the same gives the same trace */
+};
+
 /* azure_*.csv or mooncake_*.jsonl by its name's end; "conv", "code" or "chat": made up with that
- * shape (chat: conversations with their prefixes). The same seed gives the same trace. Accounts are
- * drawn for each conversation, the first ones more often. E_NOT_FOUND, E_INVALID. */
-int trace_read(struct trace *t, const char *name, uint32_t accounts, uint64_t seed);
+ * shape (chat: conversations with their prefixes). E_NOT_FOUND, E_INVALID. */
+MUST_CHECK int trace_read(struct trace *t, const char *name, const struct trace_options *o);
 void trace_fini(struct trace *t);
 AUTO_FINI(struct trace, trace_fini)
 /* Cuts it off, or plays it again with other accounts and conversations until there are so many. */

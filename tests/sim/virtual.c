@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "tests/sim/baselines.h"
+#include "tests/sim/chooser_policy.h"
 #include "tests/sim/seed.h"
 
 enum { SPEEDS_MAX = 64, SHARES_MAX = 64 };
@@ -12,16 +13,15 @@ enum { SPEEDS_MAX = 64, SHARES_MAX = 64 };
 struct options {
     const char *trace, *policies;
     double load, speeds[SPEEDS_MAX];
-    uint64_t count, seed;
+    uint64_t count;
+    struct trace_options asks;
     struct model_spec spec;
     struct vpool_options pool;
 };
 
 static const struct vpolicy *const policies[] = {
-    &policy_oracle,
-    &policy_perfect_affinity,
-    &policy_round_robin,
-    &policy_random,
+    &policy_oracle, &policy_perfect_affinity, &policy_round_robin,
+    &policy_random, &policy_chooser,          &policy_chooser_blind,
 };
 
 /* ---- The report ---- */
@@ -127,6 +127,7 @@ static const char usage_text[] =
     "  --load X         of the pool's capacity (0.8)\n"
     "  --count N        requests; 0: those of the trace once (0)\n"
     "  --accounts N     that ask (100)\n"
+    "  --skew X         2: the first accounts ask more often (1)\n"
     "  --max N          requests of an engine at a time (its batch)\n"
     "  --batch N        calls that an engine runs at a time (24)\n"
     "  --kv N           tokens in an engine's memory (120000)\n"
@@ -139,19 +140,14 @@ static int usage(void)
     return 2;
 }
 
-static const struct option long_options[] = {{"trace", required_argument, NULL, 't'},
-                                             {"policy", required_argument, NULL, 'p'},
-                                             {"workers", required_argument, NULL, 'w'},
-                                             {"speeds", required_argument, NULL, 's'},
-                                             {"load", required_argument, NULL, 'l'},
-                                             {"count", required_argument, NULL, 'c'},
-                                             {"accounts", required_argument, NULL, 'a'},
-                                             {"max", required_argument, NULL, 'm'},
-                                             {"batch", required_argument, NULL, 'b'},
-                                             {"kv", required_argument, NULL, 'k'},
-                                             {"queue-ms", required_argument, NULL, 'q'},
-                                             {"seed", required_argument, NULL, 'r'},
-                                             {0}};
+static const struct option long_options[] = {
+    {"trace", required_argument, NULL, 't'},    {"policy", required_argument, NULL, 'p'},
+    {"workers", required_argument, NULL, 'w'},  {"speeds", required_argument, NULL, 's'},
+    {"load", required_argument, NULL, 'l'},     {"count", required_argument, NULL, 'c'},
+    {"accounts", required_argument, NULL, 'a'}, {"max", required_argument, NULL, 'm'},
+    {"batch", required_argument, NULL, 'b'},    {"kv", required_argument, NULL, 'k'},
+    {"queue-ms", required_argument, NULL, 'q'}, {"seed", required_argument, NULL, 'r'},
+    {"skew", required_argument, NULL, 'x'},     {0}};
 
 static bool read_speeds(struct options *o, const char *text)
 {
@@ -183,6 +179,9 @@ static bool read_option(struct options *o, int name)
         return true;
     case 's':
         return read_speeds(o, optarg);
+    case 'x':
+        o->asks.skew = strtod(optarg, NULL);
+        return o->asks.skew > 0;
     case 'l':
         o->load = strtod(optarg, NULL);
         return o->load > 0;
@@ -199,7 +198,7 @@ static bool read_option(struct options *o, int name)
         o->count = n;
         return true;
     case 'a':
-        o->pool.accounts = (uint32_t)n;
+        o->pool.accounts = o->asks.accounts = (uint32_t)n;
         return n > 0;
     case 'm':
         o->pool.max = (unsigned)n;
@@ -214,7 +213,7 @@ static bool read_option(struct options *o, int name)
         o->pool.queue_s = (double)n / 1000;
         return true;
     default:
-        o->seed = n;
+        o->asks.seed = n;
         return true;
     }
 }
@@ -246,7 +245,7 @@ static int run(struct options *o)
 {
     AUTO(trace_fini) struct trace t = {0};
 
-    TRY(trace_read(&t, o->trace, o->pool.accounts, o->seed));
+    TRY(trace_read(&t, o->trace, &o->asks));
     if (o->count > 0)
         trace_resize(&t, o->count);
     if (t.block_tokens > 0)
@@ -258,7 +257,7 @@ static int run(struct options *o)
         struct vpool p;
         if (!wanted(o, policies[i]))
             continue;
-        random_seed(o->seed);
+        random_seed(o->asks.seed);
         vpool_run(&p, &o->pool, &t, policies[i]);
         report(&p);
         vpool_fini(&p);
@@ -271,7 +270,7 @@ int main(int argc, char **argv)
     struct options o = {.trace = "conv",
                         .load = 0.8,
                         .speeds = {1, 2, 4, 8},
-                        .seed = 1,
+                        .asks = {.accounts = 100, .skew = 1, .seed = 1},
                         .spec = model_default,
                         .pool = {.workers = 4, .speed_count = 4, .accounts = 100, .queue_s = 20}};
     int name;

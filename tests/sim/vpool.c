@@ -150,11 +150,19 @@ static uint32_t choose(struct vpool *p, struct vrequest *r)
     return worker;
 }
 
+static void refuse(struct vrequest *r)
+{
+    r->pool->figures.refused += measured(r);
+    over(r);
+}
+
 static void enqueue(struct vpool *p, struct vrequest *r)
 {
+    if (p->policy->put && !p->policy->put(p->self, r)) {
+        refuse(r);
+        return;
+    }
     p->waiting++;
-    if (p->policy->put)
-        p->policy->put(p->self, r);
     list_push(&p->queue, &r->link);
 }
 
@@ -192,8 +200,7 @@ static void drop_late(struct vpool *p)
             p->policy->leave(p->self, r);
         list_del(&r->link);
         p->waiting--;
-        p->figures.refused += measured(r);
-        over(r);
+        refuse(r);
     }
 }
 

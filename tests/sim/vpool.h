@@ -42,8 +42,8 @@ struct vpolicy {
     void (*ended)(void *self, struct vrequest *r);
     void (*second)(void *self); /* once a second */
     /* A queue of its own: put is called in place of waiting, take gives the next that can start
-     * (with its worker chosen), leave takes out one whose time is over. */
-    void (*put)(void *self, struct vrequest *r);
+     * (with its worker chosen), leave takes out one whose time is over. put: false refuses it. */
+    bool (*put)(void *self, struct vrequest *r);
     struct vrequest *(*take)(void *self, uint32_t *worker);
     void (*leave)(void *self, struct vrequest *r);
 };

@@ -1,0 +1,10 @@
+/* The pool's own chooser and queue (backends/pool), driven as the gateway drives them. */
+#ifndef TESTS_SIM_CHOOSER_POLICY_H
+#define TESTS_SIM_CHOOSER_POLICY_H
+
+#include "tests/sim/vpool.h"
+
+/* chooser: as shipped; the other makes nothing of conversations. */
+extern const struct vpolicy policy_chooser, policy_chooser_blind;
+
+#endif
