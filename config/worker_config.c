@@ -119,7 +119,7 @@ static const struct config_field fields[] = {
     NUMBER(worker_config, "head_ms", head_ms, "10000", 0, 10 * MINUTE,
            "longest hold of an answer's head while the engine is silent"),
     NUMBER(worker_config, "drain_ms", drain_ms, "30000", 0, HOUR, "time to finish after SIGTERM"),
-    NUMBER(worker_config, "keyset_s", keyset_s, "3600", 60, 3600,
+    NUMBER(worker_config, "keyset_s", keyset_s, "3600", 12, 3600,
            "validity of a set of keys; they rotate a sixth of it earlier"),
     NUMBER(worker_config, "offload_threads", offload_threads, "2", 1, 64,
            "threads for cryptography"),

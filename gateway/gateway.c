@@ -107,6 +107,14 @@ static void keep_evidence(void *arg, const uint8_t sha256[static SHA256_LEN], st
     projection_evidence(g->projection, sha256, bytes);
 }
 
+static int find_evidence(void *look_arg, const uint8_t sha256[static SHA256_LEN], pool_kept_fn *fn,
+                         void *arg)
+{
+    const struct gateway *g = look_arg;
+
+    return g->projection ? projection_find(g->projection, sha256, fn, arg) : E_UNAVAILABLE;
+}
+
 static int start_trust(struct gateway *g, const struct gateway_config *s)
 {
     char why[TRUST_WHY_LEN];
@@ -135,6 +143,7 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     TRY(pool_new(&g->pool, g->loop, g->offload, &o));
     pool_on_capacity(g->pool, capacity_changed, g);
     pool_on_evidence(g->pool, keep_evidence, g);
+    pool_on_missing(g->pool, find_evidence, g);
     TRY(start_trust(g, s));
     g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
     loop_hook_add(g->loop, &g->wake);

@@ -44,13 +44,53 @@ static void set_with_life(struct projection *p, const char *key, struct span val
         return; /* away: the next round writes it */
 }
 
+enum { EVIDENCE_KEY_LEN = sizeof("evidence:") + 2 * SHA256_LEN };
+
+static const char *evidence_key(char out[static EVIDENCE_KEY_LEN],
+                                const uint8_t sha256[static SHA256_LEN])
+{
+    char hex[2 * SHA256_LEN + 1];
+
+    hex_encode(hex, span_of(sha256, SHA256_LEN));
+    snprintf(out, EVIDENCE_KEY_LEN, "evidence:%s", hex);
+    return out;
+}
+
 void projection_evidence(struct projection *p, const uint8_t sha256[static SHA256_LEN],
                          struct span bytes)
 {
-    char key[sizeof("evidence:") + 2 * SHA256_LEN] = "evidence:";
+    char key[EVIDENCE_KEY_LEN];
 
-    hex_encode(key + strlen(key), span_of(sha256, SHA256_LEN));
-    set_with_life(p, key, bytes, EVIDENCE_LIFE_S);
+    set_with_life(p, evidence_key(key, sha256), bytes, EVIDENCE_LIFE_S);
+}
+
+/* Outlives the projection: Redis answers until its own end. */
+struct finding {
+    pool_kept_fn *fn;
+    void *arg;
+};
+
+static void found(void *arg, int error, const struct redisReply *reply)
+{
+    const struct finding f = *(struct finding *)arg;
+    const struct span bytes = error == 0 ? redis_reply_text(reply) : (struct span){0};
+
+    free(arg);
+    f.fn(f.arg, error == 0 && redis_reply_type(reply) == REDIS_BULK ? bytes : SPAN(""));
+}
+
+int projection_find(struct projection *p, const uint8_t sha256[static SHA256_LEN], pool_kept_fn *fn,
+                    void *arg)
+{
+    char key[EVIDENCE_KEY_LEN];
+    const struct span argv[] = {SPAN("GET"), span_str(evidence_key(key, sha256))};
+    struct finding *f = mem_zero(sizeof(*f));
+
+    *f = (struct finding){fn, arg};
+    const int error = redis_command(p->redis, argv[1], argv, 2, found, f);
+    if (error < 0)
+        free(f);
+    return error;
 }
 
 static void models_write(const struct pool_view *v, struct buf *out)

@@ -17,10 +17,14 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
 /* Something changed: written within 250 ms, together with what else changes until then. */
 void projection_changed(struct projection *p);
 void projection_write(struct projection *p);
-/* Removes this instance's keys. */
 /* Keeps a keyset or attestation document, `evidence:{sha256}`, for the records that name it. */
 void projection_evidence(struct projection *p, const uint8_t sha256[static SHA256_LEN],
                          struct span bytes);
+/* The same the other way: fn is called once, later; E_UNAVAILABLE, E_BUSY: it is not. The caller
+ * checks the digest. */
+MUST_CHECK int projection_find(struct projection *p, const uint8_t sha256[static SHA256_LEN],
+                               pool_kept_fn *fn, void *arg);
+/* Removes this instance's keys. */
 void projection_free(struct projection *p);
 
 #endif

@@ -25,7 +25,7 @@ struct keys;
  * What the spans point to lives until the next turn. */
 typedef void keys_describe_fn(void *arg, struct keyset *k);
 
-/* lifetime_s: of a keyset, 60 … ; the next key is made a sixth of it before its end, the old one
+/* lifetime_s: of a keyset, 12 … ; the next key is made a sixth of it before its end, the old one
  * accepted a twelfth longer (wire.md §8: 3,600, 600, 300). */
 MUST_CHECK int keys_new(struct keys **out, struct loop *l,
                         const uint8_t tls_spki[static SHA256_LEN], uint64_t lifetime_s,

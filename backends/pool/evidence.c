@@ -29,6 +29,12 @@ void pool_on_evidence(struct pool *p, pool_evidence_fn *fn, void *arg)
     p->evidence_arg = arg;
 }
 
+void pool_on_missing(struct pool *p, pool_look_fn *look, void *look_arg)
+{
+    p->look_fn = look;
+    p->look_arg = look_arg;
+}
+
 static struct evidence *evidence_get(struct pool *p, const struct pool_worker *w)
 {
     struct evidence *e = map_get(&p->evidence, SPAN_OF(w->key.kfp));

@@ -191,5 +191,11 @@ MUST_CHECK int pool_document(struct pool *p, const uint8_t kfp[static KFP_LEN], 
 typedef void pool_evidence_fn(void *arg, const uint8_t sha256[static SHA256_LEN],
                               struct span bytes);
 void pool_on_evidence(struct pool *p, pool_evidence_fn *fn, void *arg);
+/* Where to look for what another instance gave away so, or this one before it was started again:
+ * fn gets the bytes, empty when they are not there, once and later; an error: it is not called. */
+typedef void pool_kept_fn(void *arg, struct span bytes);
+typedef int pool_look_fn(void *look_arg, const uint8_t sha256[static SHA256_LEN], pool_kept_fn *fn,
+                         void *arg);
+void pool_on_missing(struct pool *p, pool_look_fn *look, void *look_arg);
 
 #endif

@@ -28,6 +28,8 @@ struct pool {
     size_t evidence_bytes;
     pool_evidence_fn *evidence_fn;
     void *evidence_arg;
+    pool_look_fn *look_fn;
+    void *look_arg;
     struct pool_trust trust;
     unsigned trust_version; /* what was judged before it changed is judged again */
     struct attest_floor floor;

@@ -63,6 +63,13 @@ MUST_CHECK int usage_record_verify(struct usage_record *out, const struct ed2551
  * storage. */
 MUST_CHECK int receipt_verify(struct usage_record *out, struct receipt_extra *extra,
                               const struct ed25519 *key, struct span jws);
+/* What a record says of its signer, NOT verified: only to look for the keyset whose key it may be
+ * signed with. E_INVALID. */
+struct usage_hint {
+    char kid[23];
+    uint8_t keyset[SHA256_LEN];
+};
+MUST_CHECK int usage_record_hint(struct usage_hint *out, struct span jws);
 void usage_record_fini(struct usage_record *u);
 AUTO_FINI(struct usage_record, usage_record_fini)
 

@@ -46,7 +46,10 @@ static void receipt(const struct ed25519 *key, struct span payload)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct ed25519 *key;
+    struct usage_hint hint;
 
+    if (usage_record_hint(&hint, span_of(data, size)) == 0)
+        CHECK(strlen(hint.kid) == JWS_KID_LEN);
     key = key ? key : key_make();
     record(key, span_of(data, size));
     receipt(key, span_of(data, size));

@@ -272,6 +272,132 @@ static void what_was_left_over_is_acknowledged_as_it_ended(void **state)
     rig_free(r);
 }
 
+/* ---- Signers of before ---- */
+
+/* Where keysets are kept while gateway and worker are started again. */
+struct archive {
+    struct rig *rig;
+    struct buf keyset;
+    uint8_t asked[SHA256_LEN];
+    unsigned looks;
+    struct loop_timer timer;
+    pool_kept_fn *fn;
+    void *arg;
+};
+
+static void archive_answer(void *arg)
+{
+    struct archive *a = arg;
+
+    a->fn(a->arg, buf_span(&a->keyset));
+}
+
+static int archive_look(void *look_arg, const uint8_t sha256[static SHA256_LEN], pool_kept_fn *fn,
+                        void *arg)
+{
+    struct archive *a = look_arg;
+
+    a->looks++;
+    memcpy(a->asked, sha256, SHA256_LEN);
+    a->fn = fn;
+    a->arg = arg;
+    loop_timer_set(a->rig->loop, &a->timer, 5, archive_answer, a);
+    return 0;
+}
+
+static void leave_old_record(struct fake_worker *f, char letter)
+{
+    struct usage_record u = {.attempt = 7, .model = SPAN(FAKE_MODEL)};
+    AUTO(buf_fini) struct buf jws = {0};
+
+    memset(u.call, letter, 32);
+    (void)snprintf(u.env, sizeof(u.env), "production");
+    (void)snprintf(u.price, sizeof(u.price), "1;1000");
+    memcpy(u.keyset, f->digest, SHA256_LEN);
+    assert_int_equal(usage_record_sign(&u, f->stranger, &jws), 0);
+    fake_keep(f, &u, buf_span(&jws));
+}
+
+/* Two records of a boot whose keys nobody here has seen; spoil: what is kept is not what they
+ * name. */
+static void join_after_restart(struct rig *r, struct archive *a, const char *payout, bool spoil)
+{
+    struct fake_worker *f = &r->workers[r->worker_count++];
+    struct ed25519 *own;
+
+    fake_init(f, r->loop);
+    own = f->receipt;
+    f->receipt = f->stranger;
+    fake_keyset(f);
+    f->receipt = own;
+    const struct span place = SPAN("\"payout\":\"0:");
+    const ptrdiff_t at = span_find(buf_span(&f->keyset), place);
+    assert_true(at > 0);
+    memcpy(f->keyset.data + at + place.len, payout, strlen(payout));
+    sha256(f->digest, buf_span(&f->keyset));
+    buf_append(&a->keyset, buf_span(&f->keyset));
+    leave_old_record(f, 'd');
+    leave_old_record(f, 'e');
+    a->keyset.data[a->keyset.len - 2] ^= spoil;
+    fake_keyset(f);
+    a->rig = r;
+    pool_on_missing(r->pool, archive_look, a);
+    fake_dial(f, &r->addr, r->dir.op);
+    TURN_UNTIL(r->loop, rig_worker(r, f) && rig_worker(r, f)->state == POOL_READY, WAIT_MS);
+}
+
+static void a_record_of_before_is_verified_by_the_keyset_that_was_kept(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct archive a = {.looks = 0};
+
+    (void)state;
+    join_after_restart(r, &a, "", false);
+    TURN_UNTIL(r->loop, r->workers[0].record_count == 0, WAIT_MS);
+    assert_int_equal(a.looks, 1); /* one key */
+    assert_non_null(strstr(buf_cstr(&r->workers[0].acked), "dddddddd\",\"attempt\":7"));
+    assert_non_null(strstr(buf_cstr(&r->workers[0].acked), "eeeeeeee\",\"attempt\":7"));
+    buf_fini(&a.keyset);
+    rig_free(r);
+}
+
+static void a_record_of_another_owner_or_of_other_bytes_is_nobodys(void **state)
+{
+    (void)state;
+    for (int spoil = 0; spoil <= 1; spoil++) {
+        struct rig *r = rig_new(HOUR_MS);
+        struct archive a = {.looks = 0};
+
+        join_after_restart(r, &a, spoil ? "" : "5", spoil);
+        TURN_UNTIL(r->loop, a.looks == 1, WAIT_MS);
+        turn_for(r->loop, 400);
+        assert_int_equal(r->workers[0].record_count, 2);
+        assert_int_equal(r->workers[0].acks, 0);
+        buf_fini(&a.keyset);
+        rig_free(r);
+    }
+}
+
+static void an_archive_that_is_away_costs_nothing_but_the_record(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct archive a = {.looks = 0};
+    struct probe p = {0};
+
+    (void)state;
+    join_after_restart(r, &a, "", false);
+    TURN_UNTIL(r->loop, a.looks == 1, WAIT_MS);
+    loop_timer_cancel(r->loop, &a.timer);
+    a.fn(a.arg, SPAN(""));
+    TURN_UNTIL(r->loop, !rig_worker(r, &r->workers[0])->fetching, WAIT_MS);
+    assert_int_equal(r->workers[0].record_count, 2);
+    probe_start(&p, r, rig_worker(r, &r->workers[0]));
+    probe_finish(&p);
+    assert_true(p.has_usage);
+    buf_fini(&a.keyset);
+    rig_free(r);
+}
+
 /* The page of one worker must not decide on an attempt that another one runs. */
 static void another_workers_record_decides_nothing(void **state)
 {
@@ -414,6 +540,9 @@ int main(void)
         cmocka_unit_test(a_record_may_name_the_keyset_that_its_answer_announced),
         cmocka_unit_test(a_fetched_record_of_a_running_attempt_waits_for_its_stream),
         cmocka_unit_test(what_was_left_over_is_acknowledged_as_it_ended),
+        cmocka_unit_test(a_record_of_before_is_verified_by_the_keyset_that_was_kept),
+        cmocka_unit_test(a_record_of_another_owner_or_of_other_bytes_is_nobodys),
+        cmocka_unit_test(an_archive_that_is_away_costs_nothing_but_the_record),
         cmocka_unit_test(another_workers_record_decides_nothing),
         cmocka_unit_test(a_cancel_on_a_leaving_tunnel_resets_at_once),
         cmocka_unit_test(a_pool_closes_while_records_are_awaited),

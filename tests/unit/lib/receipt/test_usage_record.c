@@ -298,6 +298,28 @@ static void another_key_or_a_changed_byte_is_refused(void **state)
     }
 }
 
+static void a_hint_names_signer_and_keyset_without_verifying(void **state)
+{
+    AUTO(ed25519_free) struct ed25519 *key = key_make();
+    AUTO(buf_fini) struct buf jws = {0};
+    const struct usage_record u = sample();
+    uint8_t public_key[ED25519_KEY_LEN];
+    char kid[JWS_KID_LEN + 1];
+    struct usage_hint hint;
+
+    (void)state;
+    assert_int_equal(usage_record_sign(&u, key, &jws), 0);
+    jws.data[jws.len - 3] ^= 1; /* of the signature */
+    assert_int_equal(usage_record_hint(&hint, buf_span(&jws)), 0);
+    ed25519_public(key, public_key);
+    jws_kid(kid, public_key);
+    assert_string_equal(hint.kid, kid);
+    assert_memory_equal(hint.keyset, u.keyset, SHA256_LEN);
+    for (size_t cut = 0; cut < jws.len / 2; cut++)
+        assert_true(usage_record_hint(&hint, span_cut(buf_span(&jws), 0, cut)) < 0);
+    assert_true(usage_record_hint(&hint, SPAN("..")) < 0);
+}
+
 static void every_negative_receipt_vector_is_refused(void **state)
 {
     json_t *doc = vectors_load("proposed/receipt.json");
@@ -331,6 +353,7 @@ int main(void)
         cmocka_unit_test(huge_counts_whose_sum_wraps_are_refused),
         cmocka_unit_test(nobody_signs_what_would_be_refused),
         cmocka_unit_test(another_key_or_a_changed_byte_is_refused),
+        cmocka_unit_test(a_hint_names_signer_and_keyset_without_verifying),
         cmocka_unit_test(every_negative_receipt_vector_is_refused),
     };
 
