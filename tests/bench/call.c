@@ -10,7 +10,7 @@
 #include "tests/bench/reply.h"
 #include "tests/bench/stamp.h"
 
-enum { READ_LEN = 64 * 1024, MAX_EVENT = 4 * 1024 * 1024 };
+enum { READ_LEN = 64 * 1024, MAX_EVENT = 4 * 1024 * 1024, BODY_KEPT = 512 };
 
 struct conn {
     struct calls *calls;
@@ -19,8 +19,11 @@ struct conn {
     struct list link;
     bool reused;
     /* The call it carries. */
+    struct span request;
+    void *user;
     size_t sent; /* bytes of the request */
-    uint64_t scheduled_ns, read_ns;
+    uint64_t scheduled_ns, read_ns, first_ns, last_ns, gap_ns;
+    struct buf body; /* the beginning of what is no stream */
     struct reply reply;
     struct sse_parser sse;
     uint64_t events;
@@ -34,6 +37,7 @@ static void conn_free(void *obj)
 
     reply_fini(&c->reply);
     sse_fini(&c->sse);
+    buf_fini(&c->body);
     free(c);
 }
 
@@ -50,6 +54,24 @@ static void conn_close(struct conn *c)
 
 /* ---- The end of a call ---- */
 
+static void tell_over(const struct conn *c, bool ok, enum call_loss loss)
+{
+    const struct call_end end = {.ok = ok,
+                                 .error_event = c->failed,
+                                 .loss = loss,
+                                 .status = c->reply.status,
+                                 .scheduled_ns = c->scheduled_ns,
+                                 .first_ns = c->first_ns,
+                                 .last_ns = c->last_ns,
+                                 .end_ns = stamp_now(),
+                                 .gap_ns = c->gap_ns,
+                                 .events = c->events,
+                                 .body = buf_span(&c->body)};
+
+    if (c->calls->watch)
+        c->calls->watch->over(c->user, &end);
+}
+
 static void lose(struct conn *c, enum call_loss how)
 {
     struct calls *calls = c->calls;
@@ -57,8 +79,18 @@ static void lose(struct conn *c, enum call_loss how)
     calls->figures.lost[how]++;
     if (how == LOST_STATUS)
         calls->figures.bad_status = c->reply.status;
+    tell_over(c, false, how);
     conn_close(c);
     calls->ended(calls->arg);
+}
+
+static bool is_short(const struct conn *c)
+{
+    const uint64_t wanted = c->calls->events;
+
+    if (!c->calls->stream)
+        return c->failed;
+    return c->failed || !c->done || c->events == 0 || (wanted > 0 && c->events != wanted);
 }
 
 static void keep(struct conn *c)
@@ -79,12 +111,13 @@ static void finish(struct conn *c)
         lose(c, LOST_STATUS);
         return;
     }
-    if (c->failed || (calls->stream && (!c->done || c->events != calls->events))) {
+    if (is_short(c)) {
         lose(c, LOST_SHORT);
         return;
     }
     samples_add(&calls->figures.latency, c->read_ns - c->scheduled_ns);
     calls->figures.ok++;
+    tell_over(c, true, LOST_KINDS);
     keep(c);
     calls->ended(calls->arg);
 }
@@ -97,8 +130,13 @@ static void count_event(struct conn *c, uint64_t stamp)
     const uint64_t delay = c->read_ns > stamp ? c->read_ns - stamp : 0;
 
     f->events++;
-    if (c->events++ == 0)
+    if (c->events++ == 0) {
         samples_add(&f->first, c->read_ns - c->scheduled_ns);
+        c->first_ns = c->read_ns;
+    } else if (c->read_ns - c->last_ns > c->gap_ns) {
+        c->gap_ns = c->read_ns - c->last_ns;
+    }
+    c->last_ns = c->read_ns;
     if (c->calls->measuring) {
         f->window_events++;
         f->merged += c->with_event;
@@ -114,6 +152,8 @@ static int on_event(void *arg, struct span name, struct span data)
     const uint64_t stamp = stamp_read(data);
 
     (void)name;
+    if (c->calls->watch)
+        c->calls->watch->event(c->user, data);
     if (stamp != 0)
         count_event(c, stamp);
     else if (span_is(data, "[DONE]"))
@@ -127,7 +167,10 @@ static int on_body(void *arg, struct span bytes)
 {
     struct conn *c = arg;
 
-    return c->reply.events ? sse_feed(&c->sse, bytes, on_event, c) : 0;
+    if (c->reply.events)
+        return sse_feed(&c->sse, bytes, on_event, c);
+    buf_append(&c->body, span_cut(bytes, 0, BODY_KEPT - c->body.len));
+    return 0;
 }
 
 static void begin(struct conn *c);
@@ -144,6 +187,8 @@ static void retry(struct conn *c)
         return;
     }
     fresh->scheduled_ns = c->scheduled_ns;
+    fresh->request = c->request;
+    fresh->user = c->user;
     conn_close(c);
     begin(fresh);
 }
@@ -189,7 +234,7 @@ static void read_some(struct conn *c)
 
 static void send_some(struct conn *c)
 {
-    const struct span rest = span_from(c->calls->request, c->sent);
+    const struct span rest = span_from(c->request, c->sent);
     const ssize_t n = send(c->fd, rest.data, rest.len, MSG_NOSIGNAL);
 
     if (n < 0 && errno != EAGAIN && errno != ENOTCONN) {
@@ -198,7 +243,7 @@ static void send_some(struct conn *c)
     }
     c->sent += n > 0 ? (size_t)n : 0;
     loop_fd_want(c->calls->loop, &c->watch,
-                 c->sent < c->calls->request.len ? EPOLLIN | EPOLLOUT : EPOLLIN);
+                 c->sent < c->request.len ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 static void on_socket(void *arg, uint32_t events)
@@ -235,26 +280,43 @@ static void begin(struct conn *c)
     list_del(&c->link);
     list_push(&c->calls->busy, &c->link);
     c->sent = 0;
-    c->events = 0;
+    c->events = c->first_ns = c->last_ns = c->gap_ns = 0;
     c->done = c->failed = false;
+    buf_clear(&c->body);
     reply_reset(&c->reply);
     send_some(c);
 }
 
-void calls_start(struct calls *calls, uint64_t scheduled_ns)
+/* There is no connection that it could go on. */
+static void lose_unsent(struct calls *calls, uint64_t scheduled_ns, void *user)
+{
+    const struct conn none = {.calls = calls, .scheduled_ns = scheduled_ns, .user = user};
+
+    calls->figures.lost[LOST_CONNECT]++;
+    tell_over(&none, false, LOST_CONNECT);
+    calls->ended(calls->arg);
+}
+
+void calls_send(struct calls *calls, struct span request, uint64_t scheduled_ns, void *user)
 {
     struct list *kept = list_empty(&calls->idle) ? NULL : calls->idle.prev;
     struct conn *c = kept ? CONTAINER(kept, struct conn, link) : conn_open(calls);
 
     calls->figures.started++;
     if (!c) {
-        calls->figures.lost[LOST_CONNECT]++;
-        calls->ended(calls->arg);
+        lose_unsent(calls, scheduled_ns, user);
         return;
     }
     c->reused = kept != NULL;
     c->scheduled_ns = scheduled_ns;
+    c->request = request;
+    c->user = user;
     begin(c);
+}
+
+void calls_start(struct calls *calls, uint64_t scheduled_ns)
+{
+    calls_send(calls, calls->request, scheduled_ns, NULL);
 }
 
 /* ---- All of them ---- */
@@ -275,6 +337,7 @@ void calls_release(struct calls *calls)
             continue;
         }
         calls->figures.ok++;
+        tell_over(c, true, LOST_KINDS);
         conn_close(c);
         calls->ended(calls->arg);
     }

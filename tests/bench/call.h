@@ -31,13 +31,31 @@ struct call_figures {
     unsigned bad_status;    /* the last one that was not 200 */
 };
 
+/* How one request ended, for who watches each. */
+struct call_end {
+    bool ok, error_event;
+    enum call_loss loss;                      /* where not ok */
+    unsigned status;                          /* 0: no answer */
+    uint64_t scheduled_ns, first_ns, last_ns; /* of content events; 0: there was none */
+    uint64_t end_ns, gap_ns;                  /* gap: the longest between two of them */
+    uint64_t events;
+    struct span body; /* the beginning of an answer that is no stream */
+};
+
+/* user is what calls_send was given. Nothing of the calls may be called here. */
+struct call_watch {
+    void (*event)(void *user, struct span data);
+    void (*over)(void *user, const struct call_end *end);
+};
+
 /* Embedded; the owner fills the first part and zeroes the rest. */
 struct calls {
     struct loop *loop;
     struct net_addr to;
     struct span request; /* the same for each; lives as long */
     bool stream;
-    uint64_t events; /* content events a stream must have */
+    uint64_t events;                /* content events a stream must have; 0: as many as there are */
+    const struct call_watch *watch; /* may be NULL */
     uint64_t late_ns;
     void (*ended)(void *arg); /* one more is over; may be called from calls_start */
     void *arg;
@@ -51,6 +69,8 @@ struct calls {
 void calls_init(struct calls *c);
 /* Sends one request that was due at that monotonic time. */
 void calls_start(struct calls *c, uint64_t scheduled_ns);
+/* The same with a request of its own, which lives until it is over. */
+void calls_send(struct calls *c, struct span request, uint64_t scheduled_ns, void *user);
 /* Ends those still open: a stream that has begun was held long enough, and is fine; others are
  * lost. */
 void calls_release(struct calls *c);

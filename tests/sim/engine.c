@@ -16,8 +16,9 @@
 #include "tests/bench/stamp.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/model.h"
+#include "tests/sim/prompt.h"
 
-enum { BODY_MAX = 64 << 20, TOKEN_BYTES = 4, SCRIPT_MAX = 1 << 20, TOKENS_MAX = 100000 };
+enum { BODY_MAX = 64 << 20, SCRIPT_MAX = 1 << 20, TOKENS_MAX = 100000 };
 
 #define CREATED "1750000000"
 

@@ -1,13 +1,15 @@
 # The simulation: engines without a GPU, arrivals of traces, and the pool driven by both. Included by the Makefile.
 
 SIM          := $(BUILD)/tests/sim
-SIM_PROGRAMS := $(SIM)/virtual $(SIM)/engine
+SIM_PROGRAMS := $(SIM)/virtual $(SIM)/engine $(SIM)/replay
 UNIT_TESTS   += $(SIM)/test_model
 sim_objects   = $(patsubst %,$(SIM)/%.o,$(1))
 
 $(SIM)/virtual: $(call sim_objects,virtual vpool baselines chooser_policy forecast model prefix trace random) $(BUILD)/tests/bench/samples.o \
   $(call linkorder,$(call closure,backends/pool))
 $(SIM)/engine: $(call sim_objects,engine faults model prefix) $(call linkorder,lib/base lib/net)
+$(SIM)/replay: $(call sim_objects,replay prompt trace) $(patsubst %,$(BUILD)/tests/bench/%.o,call reply samples) \
+  $(call linkorder,lib/base lib/net)
 $(SIM_PROGRAMS):
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
