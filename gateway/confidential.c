@@ -67,8 +67,10 @@ void confidential_workers(struct call *c)
         refuse(c, &ERR_MODEL_NOT_FOUND, NULL);
         return;
     }
-    const struct pool_query q = {
-        .model = model, .end_to_end = true, .expected_tokens = 1, .coefficient = CALL_COEFFICIENT};
+    const struct pool_query q = {.model = model,
+                                 .end_to_end = true,
+                                 .class = CLASS_INTERACTIVE,
+                                 .coefficient = CALL_COEFFICIENT};
     size_t count = pool_rank(c->gateway->pool, &q, true, list, LIST_MAX);
     buf_append_str(&body, "{\"model\":\"");
     buf_json_escape(&body, model);

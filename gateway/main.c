@@ -14,15 +14,14 @@ enum { EXIT_USAGE = 2 };
 
 static void help(FILE *out)
 {
-    fputs(
-        "cocoon-gateway: OpenAI API in front of a pool of attested workers\n\n"
-        "usage: cocoon-gateway --config FILE [--check]\n\n"
-        "  --config FILE  settings in YAML (config/gateway.example.yaml shows all of them)\n"
-        "  --check        read the settings, say what is wrong, and exit\n"
-        "  --help         this text\n"
-        "  --version      version and commit\n\n"
-        "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends.\n\n",
-        out);
+    fputs("cocoon-gateway: OpenAI API in front of a pool of attested workers\n\n"
+          "usage: cocoon-gateway --config FILE [--check]\n\n"
+          "  --config FILE  settings in YAML (config/gateway.example.yaml shows all of them)\n"
+          "  --check        read the settings, say what is wrong, and exit\n"
+          "  --help         this text\n"
+          "  --version      version and commit\n\n"
+          "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends.\n\n",
+          out);
     config_help(&gateway_config_table, out);
 }
 

@@ -44,7 +44,7 @@ enum step_result pass_elsewhere(struct call *c)
         api_fault_set(&c->fault, &ERR_RETRY_OTHER_WORKER, NULL, NULL);
         return STEP_FAIL;
     }
-    (void)pool_choose(c->gateway->pool, &c->query, &why);
+    pool_explain(c->gateway->pool, &c->query, &why);
     route_no_capacity(c, &why);
     return STEP_FAIL;
 }
@@ -147,7 +147,9 @@ enum step_result pass_send(struct call *c)
         .max_tokens = c->max_tokens,
         .max_input = c->max_input,
         .price = span_str(call_price(c)),
-        .expected_tokens = c->query.expected_tokens,
+        .input = c->query.input,
+        .output = c->query.output,
+        .class = c->query.class,
         .take_sealed = &c->body,
         .kfp = c->kfp,
     };

@@ -15,15 +15,16 @@ void route_unqueue(struct call *c)
     loop_timer_cancel(c->gateway->loop, &c->queue_timer);
 }
 
-void route_no_capacity(struct call *c, const struct pool_excluded *w)
+void route_no_capacity(struct call *c, const struct pool_excluded *why)
 {
+    const struct chooser_excluded *w = &why->by;
     char ask[80] = "";
 
     if (w->evidence > 0 && w->draining + w->price + w->tried + w->full == 0) {
         api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL,
                        "No worker of this model has the evidence that is asked for: none has the "
                        "right %s.",
-                       w->unmet);
+                       why->unmet);
         return;
     }
     if (w->price > 0 && w->full + w->tried == 0)
@@ -44,7 +45,7 @@ static void queue_late(void *arg)
     struct call *c = arg;
     struct pool_excluded why;
 
-    pool_choose(c->gateway->pool, &c->query, &why);
+    pool_explain(c->gateway->pool, &c->query, &why);
     route_no_capacity(c, &why);
     call_fault(c);
 }
@@ -85,7 +86,7 @@ static void fill_query(struct call *c)
     c->query.end_to_end = call_is_end_to_end(c);
     c->query.require = &c->require;
     c->query.coefficient = CALL_COEFFICIENT;
-    c->query.expected_tokens = c->max_tokens < EXPECTED_MAX ? c->max_tokens + 1 : EXPECTED_MAX;
+    c->query.output = c->max_tokens < EXPECTED_MAX ? c->max_tokens : EXPECTED_MAX;
 }
 
 static enum step_result take(struct call *c, struct pool_worker *w)
@@ -116,7 +117,7 @@ static enum step_result route_end_to_end(struct call *c)
         return pass_elsewhere(c);
     if (pool_worker_eligible(w, &c->query, &why))
         return take(c, w);
-    if (why.full > 0 && may_wait(c) && pool_rank(p, &c->query, false, &other, 1) == 0)
+    if (why.by.full > 0 && may_wait(c) && pool_rank(p, &c->query, false, &other, 1) == 0)
         return wait_for_room(c);
     (void)take(c, w);
     relay_tried(c);
@@ -130,12 +131,13 @@ enum step_result call_route(struct call *c)
     fill_query(c);
     if (call_is_end_to_end(c))
         return route_end_to_end(c);
-    struct pool_worker *w = pool_choose(c->gateway->pool, &c->query, &why);
+    struct pool_worker *w = pool_choose(c->gateway->pool, &c->query);
     if (!w && c->fault.error)
         return STEP_FAIL; /* the last attempt's own reason says more */
-    if (!w && why.full > 0 && may_wait(c))
+    if (!w && pool_may_wait(c->gateway->pool, &c->query) && may_wait(c))
         return wait_for_room(c);
     if (!w) {
+        pool_explain(c->gateway->pool, &c->query, &why);
         route_no_capacity(c, &why);
         return STEP_FAIL;
     }

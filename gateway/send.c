@@ -75,7 +75,9 @@ enum step_result call_send(struct call *c)
         .fields = fields,
         .field_count = sizeof(fields) / sizeof(*fields),
         .body = buf_span(&c->sealed_body),
-        .expected_tokens = c->query.expected_tokens,
+        .input = c->query.input,
+        .output = c->query.output,
+        .class = c->query.class,
     };
     c->sent_us = clock_mono_us();
     c->gateway->metrics.attempts++;

@@ -12,7 +12,6 @@
 struct chooser;
 struct chooser_model;
 struct chooser_seat;
-struct chooser_query;
 
 enum {
     CHOOSER_SCORE_ALL = 16, /* up to so many candidates all are scored; beyond, two draws */
@@ -63,9 +62,14 @@ struct chooser_offer {
 };
 
 /* Conditions beyond those here, of the owner's knowledge; called for each candidate. */
-enum chooser_fit { CHOOSER_FITS, CHOOSER_NOT_READY, CHOOSER_NO_EVIDENCE, CHOOSER_FULL };
-typedef enum chooser_fit chooser_fit_fn(void *arg, const struct chooser_worker *w,
-                                        const struct chooser_query *q);
+enum chooser_fit {
+    CHOOSER_FITS,
+    CHOOSER_NOT_READY,
+    CHOOSER_NO_EVIDENCE,
+    CHOOSER_DRAINING,
+    CHOOSER_FULL
+};
+typedef enum chooser_fit chooser_fit_fn(void *arg, const struct chooser_worker *w);
 
 enum { CHOOSER_TRIED_MAX = 8 };
 

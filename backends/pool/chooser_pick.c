@@ -51,7 +51,7 @@ static enum exclusion exclusion_of(const struct chooser_seat *s, const struct ch
                                    uint64_t now_ms)
 {
     const struct chooser_worker *w = s->worker;
-    const enum chooser_fit fit = q->fit ? q->fit(q->fit_arg, w, q) : CHOOSER_FITS;
+    const enum chooser_fit fit = q->fit ? q->fit(q->fit_arg, w) : CHOOSER_FITS;
 
     if (!w->ready || fit == CHOOSER_NOT_READY)
         return EX_NOT_READY;
@@ -61,7 +61,7 @@ static enum exclusion exclusion_of(const struct chooser_seat *s, const struct ch
         return EX_EVIDENCE;
     if (is_too_short(s, q))
         return EX_CONTEXT;
-    if (!w->accepting)
+    if (!w->accepting || fit == CHOOSER_DRAINING)
         return EX_DRAINING;
     if (is_too_dear(w, q))
         return EX_PRICE;
@@ -133,16 +133,23 @@ static double price_weight(const struct chooser_worker *w, const struct chooser_
     return bounded(1 + over * o->price_percent / 100);
 }
 
+/* Of one request, as they were; before any was, as this one. */
+static double usual_work(const struct chooser_model *m, const struct chooser_query *q)
+{
+    return m->work > 0 ? m->work : (double)chooser_work(m->chooser, q->input, q->output);
+}
+
 /* What is in flight there, less what should be done by now; what others run is guessed. */
-static double work_left(const struct chooser_seat *s, double speed, uint64_t now_ms)
+static double work_left(const struct chooser_seat *s, const struct chooser_query *q, double speed,
+                        uint64_t now_ms)
 {
     const struct chooser_worker *w = s->worker;
-    const double each = s->model->work > 0 ? s->model->work : 1;
     const double own = (double)w->work_in_flight;
     const double waited_ms = (double)w->in_flight * (double)now_ms - w->started_ms;
     const double left = own - waited_ms * speed / 1000;
 
-    return (left > own * least_left ? left : own * least_left) + (double)w->others * each;
+    return (left > own * least_left ? left : own * least_left) +
+           (double)w->others * usual_work(s->model, q);
 }
 
 /* Seconds until the request would be done. */
@@ -154,7 +161,7 @@ static double score_of(const struct chooser_seat *s, const struct chooser_query 
     const double own = (double)chooser_work(c, q->input, q->output) / speed;
     const double crowd = w->kv > kv_crowded ? (w->kv - kv_crowded) / (1 - kv_crowded) : 0;
     const double standing = bounded(2 - w->standing);
-    const double wait = work_left(s, speed, now_ms) / speed;
+    const double wait = work_left(s, q, speed, now_ms) / speed;
 
     return (wait + own) * price_weight(w, &c->options) * standing + (double)w->rtt_ms / 1000 +
            own * crowd * crowd * 2;
@@ -278,8 +285,7 @@ static bool is_worth_it(const struct chooser_seat *s, const struct chooser_query
                         const struct best *b, uint64_t now_ms)
 {
     const struct chooser_options *o = &s->model->chooser->options;
-    const double each = s->model->work > 0 ? s->model->work : 1;
-    const double depth = o->affinity_depth * each / seat_speed(b->seat, now_ms);
+    const double depth = o->affinity_depth * usual_work(s->model, q) / seat_speed(b->seat, now_ms);
 
     return score_of(s, q, now_ms) - warm_saving(s, q, now_ms) <= b->score + depth;
 }
@@ -454,12 +460,13 @@ size_t chooser_rank(struct chooser *c, const struct chooser_query *q, bool full_
 
     if (!m || is_reserved(m, q->class))
         return 0;
-    for (size_t i = 0; m->count > RANK_ALL && m->open > 0 && i < 2 * r.max; i++) {
+    const bool many = m->count > RANK_ALL && m->open > r.max;
+    for (size_t i = 0; many && i < 2 * r.max; i++) {
         struct chooser_seat *s = index_draw(m, &c->dice);
         if (!is_ranked(&r, s))
             rank_seat(&r, s, q, full_too, now_ms);
     }
-    for (size_t i = 0; r.count == 0 && i < m->count; i++)
+    for (size_t i = 0; (!many || r.count == 0) && i < m->count; i++)
         rank_seat(&r, m->seats[i], q, full_too, now_ms);
     for (size_t i = 0; i < r.count; i++)
         out[i] = r.ranks[i].seat;

@@ -37,7 +37,8 @@ struct dispatch {
     char call[33], price[40];
     uint32_t attempt;
     struct buf model;
-    int64_t max_tokens, max_input, expected_tokens;
+    int64_t max_tokens, max_input;
+    struct chooser_job slot;
     uint8_t kfp[KFP_LEN], req[SHA256_LEN], resp[SHA256_LEN];
     uint8_t keyset[SHA256_LEN], keyset_said[SHA256_LEN]; /* at the start; on the answer's head */
 
@@ -57,7 +58,7 @@ struct dispatch {
     bool read_out, ended; /* the stream came to its end; so did the sealed answer in it */
     bool broken, cancelled, abandoned, recordless;
     unsigned status; /* of the answer's head */
-    uint64_t sent_us, first_us;
+    uint64_t sent_us, first_us, ended_ms;
     struct loop_timer timer;
 
     struct buf jws;
@@ -72,6 +73,11 @@ const char *dispatch_failure_name(enum dispatch_failure f)
     return names[f];
 }
 
+static uint64_t now_ms(const struct dispatch *d)
+{
+    return loop_now(d->worker->pool->loop);
+}
+
 static void dispatch_free(struct dispatch *d)
 {
     struct pool *p = d->worker->pool;
@@ -80,6 +86,7 @@ static void dispatch_free(struct dispatch *d)
     if (map_get(&p->running, attempt_key(key, span_str(d->call), d->attempt)) == d)
         (void)map_del(&p->running, span_str(key));
     loop_timer_cancel(p->loop, &d->timer);
+    chooser_finish(&d->slot, now_ms(d));
     ohttp_client_free(d->client);
     bhttp_reader_free(d->reader);
     sha256_free(d->resp_hash);
@@ -107,6 +114,20 @@ static bool is_marked(const struct dispatch *d, enum dispatch_failure why)
     return why != DISPATCH_BUSY && why != DISPATCH_PRICE && !ours;
 }
 
+/* Its slot is free for another. */
+static void give_back(struct dispatch *d)
+{
+    chooser_freed(&d->slot, now_ms(d));
+    link_capacity(d->worker->pool);
+}
+
+/* The worker takes nothing new now, as its next report will say or deny. */
+static void turned_away(struct dispatch *d)
+{
+    d->worker->turned_away = true;
+    worker_changed(d->worker);
+}
+
 /* Tells whoever listens, once; afterwards nobody does. */
 static void tell_failed(struct dispatch *d, enum dispatch_failure why)
 {
@@ -114,7 +135,7 @@ static void tell_failed(struct dispatch *d, enum dispatch_failure why)
 
     d->events = NULL;
     if (ev && is_marked(d, why))
-        worker_failed(d->worker);
+        chooser_failed(&d->slot, now_ms(d));
     d->abandoned = d->abandoned || ev;
     if (ev)
         ev->failed(d->arg, why);
@@ -171,13 +192,17 @@ static void usage_work(struct offload_job *job)
     d->usage_valid = usage_record_verify(&d->usage, key, buf_span(&d->jws)) == 0;
 }
 
-static double speed_of(const struct dispatch *d)
+static void mark_served(struct dispatch *d)
 {
-    uint64_t now = clock_mono_us();
+    const struct chooser_served seen = {
+        .first_token_ms = d->first_us ? (double)(d->first_us - d->sent_us) / 1000.0 : 0,
+        .input = d->usage.in,
+        .cached = d->usage.cached,
+        .output = d->usage.out,
+        .took_ms = d->ended_ms > d->slot.started_ms ? d->ended_ms - d->slot.started_ms : 0,
+    };
 
-    if (!d->usage_valid || d->usage.out < 2 || !d->first_us || now <= d->first_us)
-        return 0;
-    return (double)d->usage.out * 1e6 / (double)(now - d->first_us);
+    chooser_served(&d->slot, &seen, now_ms(d));
 }
 
 /* A record of this attempt ends the matter for the worker, whatever it says; one that is still to
@@ -205,10 +230,9 @@ static void usage_done(struct offload_job *job)
                   d->attempt, d->worker->iid, d->usage_valid);
     if (matches && !d->abandoned &&
         (d->usage.outcome == USAGE_STOP || d->usage.outcome == USAGE_LENGTH))
-        worker_served(d->worker, d->first_us ? (double)(d->first_us - d->sent_us) / 1000.0 : 0,
-                      speed_of(d));
+        mark_served(d);
     if (!matches && !d->abandoned && d->ended)
-        worker_failed(d->worker);
+        chooser_failed(&d->slot, now_ms(d));
     acknowledge(d, matches);
     d->over(d->charge, &report);
     dispatch_free(d);
@@ -378,7 +402,7 @@ static enum dispatch_failure problem_kind(struct dispatch *d)
         return DISPATCH_PRICE;
     }
     if (d->status == 503) {
-        d->worker->turned_away = true;
+        turned_away(d);
         return DISPATCH_BUSY;
     }
     return d->status >= 400 && d->status <= 499 ? DISPATCH_REFUSED : DISPATCH_BROKEN;
@@ -397,6 +421,7 @@ static void answer_end(struct dispatch *d)
         return;
     }
     d->ended = true;
+    d->ended_ms = now_ms(d);
     const struct dispatch_events *ev = d->events;
     d->events = NULL;
     ev->end(d->arg);
@@ -424,10 +449,12 @@ static void stream_closed(void *arg, struct tunnel_stream *s, int error)
 
     (void)s;
     d->stream = NULL;
-    if (error == E_BUSY) /* the worker never looked at it */
-        d->refused = d->worker->turned_away = true;
+    if (error == E_BUSY) { /* the worker never looked at it */
+        d->refused = true;
+        turned_away(d);
+    }
     tell_failed(d, error == E_BUSY ? DISPATCH_BUSY : DISPATCH_GONE);
-    worker_freed(d->worker, d->expected_tokens);
+    give_back(d);
     link_fetch_waiting(d->worker);
     dispatch_finish(d);
 }
@@ -472,7 +499,7 @@ static int send_sealed(struct dispatch *d)
     };
     if (!d->worker->tunnel || d->worker->state != POOL_READY)
         return E_CLOSED;
-    if (d->worker->in_flight >= CALL_STREAMS_MAX)
+    if (d->worker->entry.in_flight >= CALL_STREAMS_MAX)
         return E_BUSY;
     TRY(tunnel_request(d->worker->tunnel, "POST", "/ohttp", fields,
                        sizeof(fields) / sizeof(*fields), &d->sealed, &stream_events, d,
@@ -502,7 +529,7 @@ static void seal_done(struct offload_job *job)
     /* A worker that said GOAWAY meanwhile was sent nothing: no failure of its. */
     bool away = error == E_BUSY || (error == E_CLOSED && d->worker->leaving);
     tell_failed(d, away ? DISPATCH_BUSY : DISPATCH_GONE);
-    worker_freed(d->worker, d->expected_tokens);
+    give_back(d);
     dispatch_finish(d);
 }
 
@@ -514,7 +541,6 @@ static struct dispatch *dispatch_new(struct pool_worker *w, const struct dispatc
     d->attempt = m->attempt;
     d->max_tokens = m->max_tokens;
     d->max_input = m->max_input;
-    d->expected_tokens = m->expected_tokens;
     memcpy(d->call, m->call.data, 32);
     snprintf(d->price, sizeof(d->price), "%.*s", SPAN_FMT(m->price));
     buf_append(&d->model, m->model);
@@ -544,8 +570,11 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
 {
     char key[ATTEMPT_KEY_LEN];
 
+    struct chooser_seat *seat = chooser_seat_of(&w->entry, m->model);
+    const struct chooser_query load = {.input = m->input, .output = m->output, .class = m->class};
+
     CHECK(m->call.len == 32);
-    if (w->state != POOL_READY || (m->take_sealed && !worker_keyset_of(w, m->kfp)))
+    if (w->state != POOL_READY || !seat || (m->take_sealed && !worker_keyset_of(w, m->kfp)))
         return E_CLOSED;
     struct dispatch *d = dispatch_new(w, m);
     int error = message_take(d, m);
@@ -566,7 +595,7 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
     d->arg = arg;
     d->over = over;
     d->charge = charge;
-    worker_took(w, d->expected_tokens);
+    chooser_start(&d->slot, seat, &load, now_ms(d));
     (void)map_put(&w->pool->running, attempt_key(key, m->call, m->attempt), d);
     *out = d;
     return 0;
@@ -616,7 +645,7 @@ void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why)
     d->cancelled = true;
     if (why != CANCEL_CLIENT_GONE) {
         d->abandoned = true;
-        worker_failed(d->worker);
+        chooser_failed(&d->slot, now_ms(d));
     }
     if (!d->stream || d->read_out)
         return;                               /* not sent yet, or over: nothing to stop */

@@ -55,7 +55,8 @@ struct dispatch_message {
     const struct bhttp_field *fields; /* inner fields (wire.md §5) */
     size_t field_count;
     struct span body;
-    int64_t expected_tokens; /* for the choice's bookkeeping */
+    int64_t input, output; /* tokens that are expected: for the choice's bookkeeping */
+    enum service_class class;
     /* End to end: the encapsulated request as it came (taken), for this key of w; path, fields and
      * body are not looked at. `head` tells 200 and no type, `content` ciphertext. */
     struct buf *take_sealed;

@@ -169,7 +169,7 @@ bool pool_key_fits(const struct pool_worker *w, const uint8_t kfp[static KFP_LEN
 
 static double load_of(const struct pool_worker *w)
 {
-    const int64_t running = w->load_others + w->in_flight;
+    const int64_t running = w->entry.others + w->entry.in_flight;
 
     if (w->load.max <= 0)
         return 0;

@@ -26,7 +26,7 @@ static void link_describe(struct pool_worker *w);
 static void refused(struct pool_worker *w, const struct link_answer *a)
 {
     (void)a;
-    if (w->tunnel && w->in_flight > 0)
+    if (w->tunnel && w->entry.in_flight > 0)
         tunnel_goaway(w->tunnel);
     else if (w->tunnel)
         tunnel_close(w->tunnel);
@@ -44,6 +44,7 @@ static void link_refuse(struct pool_worker *w, const char *code, const char *det
               w->iid[0] ? w->iid : "-", code, detail);
     w->state = POOL_REFUSED;
     w->refusal = code;
+    worker_changed(w);
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);
     buf_printf(&problem,
@@ -139,8 +140,7 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
             return E_CRYPTO;
         senders_drop(w->senders);
         w->senders = s;
-        w->failures_in_row = 0; /* what failed for the old key's sake is forgiven */
-        w->blocked_until_ms = 0;
+        chooser_forgive(&w->entry, loop_now(w->pool->loop));
     }
     w->key = key;
     keyset_fini(&w->keyset);
@@ -421,6 +421,8 @@ static void described(struct pool_worker *w, const struct link_answer *a)
         keep_etag(w, tunnel_stream_field(a->stream, "etag"));
         if (w->state != POOL_READY)
             link_ready(w);
+        worker_offers(w);
+        worker_changed(w);
         link_capacity(w->pool);
     }
     if (w->state == POOL_READY && a->error == 0)
@@ -447,6 +449,7 @@ void link_refused_price(struct pool_worker *w, int64_t coefficient)
 {
     if (coefficient > w->refused_coefficient)
         w->refused_coefficient = coefficient;
+    worker_changed(w);
     w->poll_soon = w->polling;
     w->etag[0] = 0;
     link_describe(w);
@@ -501,8 +504,10 @@ void link_observe(struct pool_worker *w, const struct tunnel_stream *s)
     w->turned_away = false;
     if (load.data && load_parse(&l, load) == 0) {
         w->load = l;
-        w->load_others = l.running > w->in_flight ? l.running - w->in_flight : 0;
+        const int64_t there = l.running + l.waiting, own = w->entry.in_flight;
+        w->entry.others = there > own ? there - own : 0;
     }
+    worker_changed(w);
     if (was_full && (w->load.max == 0 || w->load.running < w->load.max))
         link_capacity(w->pool);
 }
@@ -516,6 +521,7 @@ static void tunnel_opened(void *arg, struct tunnel *t)
 
     tunnel_peer_spki(t, spki);
     hex_encode(w->iid, span_of(spki, IID_LEN / 2));
+    memcpy(&w->entry.id, spki, sizeof(w->entry.id));
     w->state = POOL_ATTESTING;
     link_attest(w);
 }
@@ -528,6 +534,7 @@ static void tunnel_leaving(void *arg, struct tunnel *t)
     log_event(LOG_INFO, "worker_leaving", "worker=%s", w->iid);
     w->about.accepting = false;
     w->leaving = true;
+    worker_changed(w);
 }
 
 static void tunnel_gone(void *arg, struct tunnel *t, int error)
@@ -540,6 +547,7 @@ static void tunnel_gone(void *arg, struct tunnel *t, int error)
     w->state = POOL_GONE;
     w->tunnel = NULL;
     list_del(&w->link);
+    chooser_leave(&w->entry);
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);
     loop_timer_cancel(w->pool->loop, &w->ack_timer);
@@ -572,4 +580,6 @@ void link_accept(struct pool *p, int fd, const struct net_addr *peer)
         return;
     }
     list_push(&p->workers, &w->link);
+    w->entry.standing = 1;
+    chooser_join(p->chooser, &w->entry, loop_now(p->loop));
 }

@@ -34,6 +34,7 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
         return error;
     }
     p->checked = collateral_cache_new(CHECKED_MAX);
+    p->chooser = choose_new();
     tls_server_op(p->tls, p->op);
     *out = p;
     return 0;
@@ -129,6 +130,7 @@ void pool_free(struct pool *p)
     map_fini(&p->running);
     verdicts_fini(p);
     evidence_fini(p);
+    chooser_free(p->chooser);
     collaterals_free(p->collaterals);
     collateral_cache_free(p->checked);
     attest_policy_unref(p->trust.policy);
@@ -174,6 +176,22 @@ uint64_t pool_collateral_until(const struct pool *p)
 
 /* ---- Views ---- */
 
+/* Of several models the fastest, and of breakers the worst. */
+static void view_speed(const struct pool_worker *w, struct pool_view *v)
+{
+    struct chooser_seat_view s;
+
+    for (size_t i = 0; i < w->entry.seat_count; i++) {
+        chooser_seat_view(w->entry.seats[i], loop_now(w->pool->loop), &s);
+        if (s.tokens_per_s > v->tokens_per_s) {
+            v->tokens_per_s = s.tokens_per_s;
+            v->first_token_ms = s.first_token_ms;
+        }
+        if (s.breaker != BREAKER_CLOSED && v->breaker != BREAKER_OPEN)
+            v->breaker = s.breaker;
+    }
+}
+
 static void view_of(const struct pool_worker *w, struct pool_view *v)
 {
     *v = (struct pool_view){
@@ -192,18 +210,17 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
         .waiting = w->load.waiting,
         .max = w->load.max,
         .ask = w->about.ask,
-        .in_flight = w->in_flight,
+        .in_flight = w->entry.in_flight,
         .kv = w->load.kv,
-        .tokens_per_s = w->tokens_per_s,
-        .first_token_ms = w->first_token_ms,
         .accepting = w->about.accepting,
         .skewed = w->skewed,
         .rtt_ms = w->tunnel ? tunnel_rtt_ms(w->tunnel) : 0,
         .connected_ms = w->connected_ms,
-        .failures = w->failures,
-        .served = w->served,
+        .failures = w->entry.failures,
+        .served = w->entry.served,
     };
     memcpy(v->keyset, w->keyset.digest, SHA256_LEN);
+    view_speed(w, v);
 }
 
 void pool_each(struct pool *p, pool_view_fn *fn, void *arg)
@@ -308,6 +325,11 @@ void pool_worker_unref(struct pool_worker *w)
     buf_fini(&w->acks);
     senders_drop(w->senders);
     free(w);
+}
+
+int64_t pool_worker_ask(const struct pool_worker *w)
+{
+    return w->about.ask;
 }
 
 const char *pool_worker_iid(const struct pool_worker *w)

@@ -5,6 +5,7 @@
 
 #include "attest/require.h"
 #include "attest/verify.h"
+#include "backends/pool/chooser.h"
 #include "net/offload.h"
 #include "net/redis.h"
 #include "net/tunnel.h"
@@ -93,6 +94,7 @@ struct pool_view {
     size_t model_count;
     int64_t running, waiting, max, ask, in_flight;
     double kv, tokens_per_s, first_token_ms;
+    enum breaker_state breaker;
     bool accepting, skewed;
     uint64_t rtt_ms, connected_ms, failures, served;
     uint8_t keyset[SHA256_LEN];
@@ -120,30 +122,38 @@ bool pool_model_known(const struct pool *p, struct span name);
 
 /* ---- The choice (pool.md §2, §3) ---- */
 
-enum { POOL_MAX_TRIED = 8 };
+enum { POOL_MAX_TRIED = CHOOSER_TRIED_MAX };
 
 struct pool_query {
     struct span model;
     enum endpoint endpoint;
-    int64_t expected_tokens;
-    int64_t coefficient;                  /* 1/1000: the most that the call pays */
+    int64_t input, output; /* tokens that are expected, a guess */
+    int64_t coefficient;   /* 1/1000: the most that the call pays */
+    enum service_class class;
+    uint64_t affinity;                    /* tag of the conversation; 0: none */
     const struct attest_require *require; /* demanded of the evidence; NULL: nothing */
     bool end_to_end; /* the path is sealed, so any endpoint does; never an unattested worker */
     struct pool_worker *tried[POOL_MAX_TRIED]; /* not these again */
     size_t tried_count;
 };
 
-/* Which condition excluded how many. */
 struct pool_excluded {
-    size_t total, model, endpoint, evidence, not_ready, draining, price, full, failing, tried;
-    const char *unmet;  /* which part of the demands, of one that `evidence` counts */
-    int64_t lowest_ask; /* of those that only the price kept out; 0: there are none */
+    struct chooser_excluded by;
+    const char *unmet; /* which part of the demands, of one that by.evidence counts */
 };
 
-/* The best eligible worker, or NULL with the reasons. Its slot is taken by dispatch_start, not
- * here. */
-struct pool_worker *pool_choose(struct pool *p, const struct pool_query *q,
-                                struct pool_excluded *why);
+/* How choices are made from now on. */
+void pool_set_scheduling(struct pool *p, const struct chooser_options *o);
+/* The best eligible worker, or NULL. Its slot is taken by dispatch_start, not here. */
+struct pool_worker *pool_choose(struct pool *p, const struct pool_query *q);
+/* After pool_choose gave none: whether somebody may have room later; and why there is none now. */
+bool pool_may_wait(struct pool *p, const struct pool_query *q);
+void pool_explain(struct pool *p, const struct pool_query *q, struct pool_excluded *why);
+/* How choices were made so far; and one model over its workers, false: nobody serves it. */
+const struct chooser_counts *pool_choices(const struct pool *p);
+bool pool_model_load(struct pool *p, struct span model, struct chooser_model_view *out);
+/* What it asks for now, 1/1000. */
+int64_t pool_worker_ask(const struct pool_worker *w);
 struct pool_worker *pool_worker_ref(struct pool_worker *w);
 void pool_worker_unref(struct pool_worker *w);
 const char *pool_worker_iid(const struct pool_worker *w);

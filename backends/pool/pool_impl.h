@@ -15,6 +15,7 @@ struct pool {
     uint8_t op[SHA256_LEN];
     struct net_listener *listener;
     struct list workers; /* struct pool_worker.link: tunnels that are not closed */
+    struct chooser *chooser;
     struct map known;    /* model name → struct known_model */
     size_t live;         /* worker objects that still exist */
     uint64_t accepted;   /* tunnels so far */
@@ -114,19 +115,14 @@ struct pool_worker {
     struct description about;
     char etag[80];
     struct load load;
-    int64_t load_others; /* running for other gateways, as of the last report */
-    bool skewed;         /* its clock is more than 60 s off */
-    bool leaving;        /* it said GOAWAY */
-    bool turned_away;    /* it took nothing new when last asked: until its next report */
+    bool skewed;      /* its clock is more than 60 s off */
+    bool leaving;     /* it said GOAWAY */
+    bool turned_away; /* it took nothing new when last asked: until its next report */
     /* The dearest call that it refused as too cheap, whatever it had said before; 0: none since it
      * was last asked. */
     int64_t refused_coefficient;
 
-    /* First-hand knowledge. */
-    int64_t in_flight, tokens_in_flight;
-    double first_token_ms, tokens_per_s; /* moving averages; 0: unknown */
-    unsigned failures_in_row;
-    uint64_t failures, served, blocked_until_ms;
+    struct chooser_worker entry; /* the choice's view of it, and what was learned first-hand */
 
     struct list waiting;    /* small requests that found no free stream */
     uint64_t next_reset_ms; /* streams are reset one by one: a burst looks like an attack */
@@ -221,11 +217,11 @@ void link_fetch(struct pool_worker *w, const char *method, const char *path,
 /* A stream of w's tunnel has ended: what waits for one tries again. */
 void link_fetch_waiting(struct pool_worker *w);
 
-/* Marks for the choice. */
-void worker_took(struct pool_worker *w, int64_t tokens);
-void worker_freed(struct pool_worker *w, int64_t tokens);
-void worker_failed(struct pool_worker *w);
-void worker_served(struct pool_worker *w, double first_token_ms, double tokens_per_s);
+struct chooser *choose_new(void);
+/* After anything that decides whether it may be chosen: tells the choice. */
+void worker_changed(struct pool_worker *w);
+/* Its description was read: so does which models it offers. */
+void worker_offers(struct pool_worker *w);
 
 /* Acknowledges a usage record in the next batch, and remembers the verdict. result (a constant):
  * settled, abandoned, refused. This is where the journal takes over. */

@@ -1,13 +1,13 @@
 /* Accounts with something to do are flows, one list a class. Next is the flow that runs least for
  * its weight; among equals the one with the smallest start tag, which grows with each of its turns
  * (start-time fair queueing: Goyal, Vin, Cheng 1996). */
+#include "backends/pool/queue.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/pool/queue.h"
-#include "base/buf.h"
-
-enum { TAG_UNIT = 1 << 16, SERVED_ENOUGH = 8, FLOWS_KEPT = 4096 };
+enum { TAG_UNIT = 1 << 16, SERVED_ENOUGH = 8, FLOWS_KEPT = 4096, KEY_LEN = 80 };
 /* Of a new observation in the mean time that a slot is taken. */
 static const double weight_new = 0.1;
 
@@ -20,7 +20,7 @@ struct queue_flow {
     size_t waiting, running;
     uint64_t tag; /* when, in virtual time, its next turn is due */
     uint64_t passed_round;
-    char *key;
+    char key[KEY_LEN];
 };
 
 struct queue {
@@ -47,7 +47,6 @@ struct queue *queue_new(void)
 static void flow_free(struct queue *q, struct queue_flow *f)
 {
     (void)map_del(&q->flows, span_str(f->key));
-    free(f->key);
     free(f);
 }
 
@@ -75,22 +74,28 @@ void queue_free(struct queue *q)
     free(q);
 }
 
+/* An account's name has at most 64 characters. */
+static struct span flow_key(char out[static KEY_LEN], const struct queue_claim *claim)
+{
+    snprintf(out, KEY_LEN, "%d/%.*s", (int)claim->class, SPAN_FMT(claim->account));
+    return span_str(out);
+}
+
 static struct queue_flow *flow_of(struct queue *q, const struct queue_claim *claim)
 {
-    AUTO(buf_fini) struct buf key = {0};
+    char key[KEY_LEN];
+    struct queue_flow *f = map_get(&q->flows, flow_key(key, claim));
 
-    buf_printf(&key, "%d/%.*s", (int)claim->class, SPAN_FMT(claim->account));
-    struct queue_flow *f = map_get(&q->flows, buf_span(&key));
     if (!f) {
-        if (q->flows.len >= FLOWS_KEPT && q->flows.len % FLOWS_KEPT == 0)
+        if (q->flows.len > 0 && q->flows.len % FLOWS_KEPT == 0)
             flows_sweep(q);
         f = mem_zero(sizeof(*f));
         f->queue = q;
         f->class = claim->class;
         f->tag = q->virtual_time;
-        f->key = mem_strdup(buf_cstr(&key));
+        memcpy(f->key, key, KEY_LEN);
         list_init(&f->items);
-        map_put(&q->flows, buf_span(&key), f);
+        map_put(&q->flows, span_str(f->key), f);
     }
     f->weight = claim->weight > 0 ? claim->weight : 1;
     return f;
@@ -247,13 +252,12 @@ void queue_done(struct queue_item *it, uint64_t now_ms)
  * what of each account has its turn before. */
 static size_t ahead_of(struct queue *q, const struct queue_claim *claim)
 {
-    AUTO(buf_fini) struct buf key = {0};
+    char key[KEY_LEN];
     size_t ahead = 0, turns = 1;
 
     for (size_t class = 0; class < (size_t)claim->class; class ++)
         ahead += q->waiting[class];
-    buf_printf(&key, "%d/%.*s", (int)claim->class, SPAN_FMT(claim->account));
-    const struct queue_flow *own = map_get(&q->flows, buf_span(&key));
+    const struct queue_flow *own = map_get(&q->flows, flow_key(key, claim));
     turns += own ? own->waiting : 0;
     LIST_FOREACH(at, &q->busy[claim->class]) {
         const struct queue_flow *f = CONTAINER(at, struct queue_flow, link);
@@ -300,4 +304,9 @@ size_t queue_length(const struct queue *q)
 size_t queue_running(const struct queue *q)
 {
     return q->running;
+}
+
+size_t queue_accounts(const struct queue *q)
+{
+    return q->flows.len;
 }

@@ -75,5 +75,7 @@ uint64_t queue_wait_ms(struct queue *q, const struct queue_claim *claim, uint64_
 size_t queue_waiting(const struct queue *q, enum service_class class);
 size_t queue_length(const struct queue *q);
 size_t queue_running(const struct queue *q);
+/* That are remembered. */
+size_t queue_accounts(const struct queue *q);
 
 #endif

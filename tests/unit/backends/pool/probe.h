@@ -133,7 +133,7 @@ static inline int probe_try(struct probe *p, struct rig *r, struct pool_worker *
                                        .fields = fields,
                                        .field_count = 1,
                                        .body = body,
-                                       .expected_tokens = 70};
+                                       .output = 69};
     return dispatch_start(&p->d, w, &m, &probe_events, p, probe_over, p);
 }
 
@@ -153,8 +153,8 @@ static inline void probe_finish(struct probe *p)
     TURN_UNTIL(p->rig->loop, p->overs == 1, WAIT_MS);
     turn_for(p->rig->loop, 20);
     assert_int_equal(p->ends + p->fails + (p->cancelled && p->ends == 0 ? 1 : 0), 1);
-    assert_int_equal(p->worker->in_flight, 0);
-    assert_int_equal(p->worker->tokens_in_flight, 0);
+    assert_int_equal(p->worker->entry.in_flight, 0);
+    assert_int_equal(p->worker->entry.work_in_flight, 0);
     probe_fini(p);
 }
 

@@ -114,16 +114,26 @@ static inline struct pool_query rig_query(void)
 {
     return (struct pool_query){.model = SPAN(FAKE_MODEL),
                                .endpoint = EP_CHAT,
-                               .expected_tokens = 100,
+                               .class = CLASS_INTERACTIVE,
+                               .output = 100,
                                .coefficient = 1000};
 }
 
 static inline struct pool_worker *rig_choose(struct rig *r)
 {
     struct pool_query q = rig_query();
+
+    return pool_choose(r->pool, &q);
+}
+
+/* Nobody takes it, for these reasons. */
+static inline struct pool_excluded rig_excluded(struct rig *r, const struct pool_query *q)
+{
     struct pool_excluded why;
 
-    return pool_choose(r->pool, &q, &why);
+    assert_null(pool_choose(r->pool, q));
+    pool_explain(r->pool, q, &why);
+    return why;
 }
 
 static inline bool rig_tunnels_closed(const struct rig *r)

@@ -9,7 +9,7 @@ static struct pool_worker *serve(struct rig *r, const struct fake_script *script
 {
     struct pool_worker *w = rig_join(r, script);
 
-    assert_true(w->in_flight == 0 && w->failures == 0);
+    assert_true(w->entry.in_flight == 0 && w->entry.failures == 0);
     return w;
 }
 
@@ -35,8 +35,8 @@ static void a_good_answer_comes_whole_with_its_record(void **state)
 
     (void)state;
     probe_start(&p, r, w);
-    assert_int_equal(w->in_flight, 1);
-    assert_int_equal(w->tokens_in_flight, 70);
+    assert_int_equal(w->entry.in_flight, 1);
+    assert_int_equal(w->entry.work_in_flight, 70);
     TURN_UNTIL(r->loop, p.overs == 1, WAIT_MS);
     assert_int_equal(p.status, 200);
     assert_int_equal(p.contents, 2);
@@ -46,8 +46,8 @@ static void a_good_answer_comes_whole_with_its_record(void **state)
     assert_true(p.has_usage && !p.abandoned);
     assert_int_equal(p.usage.in, 9);
     assert_int_equal(p.usage.out, 3);
-    assert_int_equal(w->served, 1);
-    assert_int_equal(w->failures, 0);
+    assert_int_equal(w->entry.served, 1);
+    assert_int_equal(w->entry.failures, 0);
     wait_for_ack(r, &p, "settled");
     rig_free(r);
 }
@@ -105,8 +105,8 @@ static void fails_as(const struct failing *c)
     assert_int_equal(p.fails, 1);
     assert_int_equal(p.why, c->why);
     assert_true(p.abandoned);
-    assert_int_equal(w->failures, c->marks);
-    assert_int_equal(w->served, 0);
+    assert_int_equal(w->entry.failures, c->marks);
+    assert_int_equal(w->entry.served, 0);
     rig_free(r);
 }
 
@@ -146,14 +146,12 @@ static void a_busy_worker_is_left_alone_until_its_next_report(void **state)
     struct pool_worker *w = serve(
         r, &(struct fake_script){.answer = FAKE_PROBLEM, .status = 503, .code = "busy", .max = -1});
     struct pool_query q = rig_query();
-    struct pool_excluded why;
     struct probe p = {0};
 
     (void)state;
     probe_start(&p, r, w);
     TURN_UNTIL(r->loop, p.fails == 1, WAIT_MS);
-    assert_null(pool_choose(r->pool, &q, &why));
-    assert_int_equal(why.full, 1);
+    assert_int_equal(rig_excluded(r, &q).by.full, 1);
     probe_finish(&p);
     unsigned capacity = r->capacity;
     TURN_UNTIL(r->loop, rig_choose(r) == w, WAIT_MS);
@@ -169,7 +167,6 @@ static void a_price_refused_is_asked_for_before_it_is_offered_again(void **state
     struct pool_worker *w =
         serve(r, &(struct fake_script){.answer = FAKE_PROBLEM, .status = 503, .code = "price"});
     struct pool_query q = rig_query();
-    struct pool_excluded why;
     struct probe p = {0};
 
     (void)state;
@@ -177,8 +174,7 @@ static void a_price_refused_is_asked_for_before_it_is_offered_again(void **state
     probe_start(&p, r, w);
     TURN_UNTIL(r->loop, p.fails == 1, WAIT_MS);
     assert_int_equal(p.why, DISPATCH_PRICE);
-    assert_null(pool_choose(r->pool, &q, &why));
-    assert_int_equal(why.price, 1);
+    assert_int_equal(rig_excluded(r, &q).by.price, 1);
     uint64_t from = clock_mono_ms();
     probe_finish(&p);
     TURN_UNTIL(r->loop, rig_choose(r) == w, WAIT_MS);
@@ -205,7 +201,7 @@ static void a_worker_that_leaves_while_a_call_is_sealed_gets_no_mark(void **stat
     probe_finish(&p);
     assert_int_equal(p.why, DISPATCH_BUSY);
     assert_true(p.abandoned);
-    assert_int_equal(w->failures, 0);
+    assert_int_equal(w->entry.failures, 0);
     assert_int_equal(f->posts, 0);
     buf_fini(&body);
     pool_worker_unref(w);
@@ -251,7 +247,7 @@ static void a_stream_or_tunnel_lost_midway_fails_once(void **state)
         assert_int_equal(p.why, DISPATCH_GONE);
         assert_true(p.abandoned);
         assert_int_equal(p.has_usage, !tunnel); /* fetched, while there is a tunnel */
-        assert_int_equal(w->failures, 1);
+        assert_int_equal(w->entry.failures, 1);
         pool_worker_unref(w);
         rig_free(r);
     }
@@ -290,7 +286,7 @@ static void nothing_is_sent_to_a_refused_worker(void **state)
     assert_int_equal(probe_try(&p, r, w, SPAN("{}")), E_CLOSED);
     turn_for(r->loop, 20);
     assert_int_equal(p.overs, 0);
-    assert_int_equal(w->in_flight, 0);
+    assert_int_equal(w->entry.in_flight, 0);
     assert_int_equal(r->workers[0].posts, 0);
     rig_free(r);
 }
@@ -309,7 +305,7 @@ static void a_record_that_is_not_of_this_attempt_counts_nothing(void **state)
         probe_finish(&p);
         if (p.ends != 1 || p.has_usage || p.abandoned)
             fail_msg("forgery %d: ends %u usage %d", forged, p.ends, p.has_usage);
-        assert_int_equal(w->served, 0);
+        assert_int_equal(w->entry.served, 0);
         rig_free(r);
     }
 }
@@ -350,7 +346,7 @@ static void cancel_of(enum fake_answer answer, enum dispatch_cancel how)
     assert_true(p.has_usage && !p.usage.final);
     assert_int_equal(p.usage.outcome, USAGE_CLIENT_ABORT);
     assert_int_equal(p.abandoned, how != CANCEL_CLIENT_GONE);
-    assert_int_equal(w->failures, how != CANCEL_CLIENT_GONE);
+    assert_int_equal(w->entry.failures, how != CANCEL_CLIENT_GONE);
     wait_for_ack(r, &p, how == CANCEL_CLIENT_GONE ? "settled" : "abandoned");
     rig_free(r);
 }
@@ -375,8 +371,8 @@ static void a_cancel_works_from_inside_every_event(void **state)
         probe_start(&p, r, w);
         probe_finish(&p);
         assert_true(p.abandoned && p.has_usage);
-        assert_int_equal(w->failures, 1);
-        assert_int_equal(w->served, 0);
+        assert_int_equal(w->entry.failures, 1);
+        assert_int_equal(w->entry.served, 0);
         wait_for_ack(r, &p, "abandoned");
         rig_free(r);
     }
@@ -451,7 +447,7 @@ static void a_worker_deaf_to_cancels_is_reset_and_its_record_fetched(void **stat
     for (size_t i = 0; i < 4; i++)
         probe_cancel(&p[i], CANCEL_CLIENT_GONE);
     uint64_t begin = clock_mono_ms();
-    TURN_UNTIL(r->loop, w->in_flight == 0, WAIT_MS);
+    TURN_UNTIL(r->loop, w->entry.in_flight == 0, WAIT_MS);
     assert_true(clock_mono_ms() - begin >= 1900);
     for (size_t i = 0; i < 4; i++) {
         probe_finish(&p[i]);
@@ -561,9 +557,7 @@ static void a_full_tunnel_is_busy_and_small_requests_wait(void **state)
     TURN_UNTIL(r->loop, f->running == STREAMS, WAIT_MS);
     /* The choice knows. */
     struct pool_query q = rig_query();
-    struct pool_excluded why;
-    assert_null(pool_choose(r->pool, &q, &why));
-    assert_int_equal(why.full, 1);
+    assert_int_equal(rig_excluded(r, &q).by.full, 1);
     unsigned asked = f->usage_asked;
     records_fetch(w);
     turn_for(r->loop, 100);
@@ -576,7 +570,7 @@ static void a_full_tunnel_is_busy_and_small_requests_wait(void **state)
         TURN_UNTIL(r->loop, p[i].overs == 1, WAIT_MS);
     for (size_t i = 0; i < STREAMS; i++)
         probe_finish(&p[i]);
-    assert_int_equal(w->failures, 0);
+    assert_int_equal(w->entry.failures, 0);
     assert_int_equal(more.overs, 0);
     rig_free(r);
 }

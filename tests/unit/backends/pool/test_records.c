@@ -63,7 +63,7 @@ static void an_attempt_given_up_twice_is_given_up_once(void **state)
     probe_cancel(&p, CANCEL_FAILED);
     probe_finish(&p);
     assert_true(p.abandoned);
-    assert_int_equal(w->failures, 1);
+    assert_int_equal(w->entry.failures, 1);
     assert_int_equal(r->workers[0].deletes, 1);
     acked_once(&p, "abandoned");
     rig_free(r);
@@ -84,13 +84,21 @@ static void a_request_that_crosses_a_goaway_is_no_failure(void **state)
     probe_start(&late, r, w);
     TURN_UNTIL(r->loop, late.overs == 1, WAIT_MS);
     assert_int_equal(late.why, DISPATCH_BUSY);
-    assert_int_equal(w->failures, 0);
+    assert_int_equal(w->entry.failures, 0);
     assert_true(late.abandoned);
     fake_more(fake_running(f), true);
     probe_finish(&p);
     assert_true(p.ends == 1 && p.has_usage);
     pool_worker_unref(w);
     rig_free(r);
+}
+
+static enum breaker_state breaker_of(const struct pool_worker *w)
+{
+    struct chooser_seat_view v;
+
+    chooser_seat_view(chooser_seat_of(&w->entry, SPAN(FAKE_MODEL)), loop_now(w->pool->loop), &v);
+    return v.breaker;
 }
 
 /* Else it would answer fastest, and get the most. */
@@ -106,9 +114,9 @@ static void a_worker_that_knows_no_key_is_the_last_choice_until_its_new_proof(vo
     probe_start(&p, r, w);
     TURN_UNTIL(r->loop, p.fails == 1, WAIT_MS);
     assert_int_equal(p.why, DISPATCH_KEY);
-    assert_true(w->blocked_until_ms > 0);
+    assert_int_equal(breaker_of(w), BREAKER_OPEN);
     TURN_UNTIL(r->loop, memcmp(w->key.kfp, f->kfp, KFP_LEN) == 0, WAIT_MS);
-    assert_int_equal(w->blocked_until_ms, 0);
+    assert_int_equal(breaker_of(w), BREAKER_CLOSED);
     probe_start(&again, r, w);
     probe_finish(&again);
     assert_int_equal(again.ends, 1);
@@ -156,9 +164,9 @@ static void a_record_that_does_not_match_is_refused_and_marks_its_worker(void **
         struct probe p = {0};
         probe_start(&p, r, w);
         probe_finish(&p);
-        if (p.ends != 1 || p.has_usage || p.abandoned || w->failures != 1)
+        if (p.ends != 1 || p.has_usage || p.abandoned || w->entry.failures != 1)
             fail_msg("record %d: usage %d, %u marks", cases[i].record, p.has_usage,
-                     (unsigned)w->failures);
+                     (unsigned)w->entry.failures);
         if (cases[i].ours)
             acked_once(&p, "refused");
         rig_free(r);
@@ -502,7 +510,7 @@ static void start_woken(struct rig *r)
 {
     struct pool_worker *w = rig_choose(r);
 
-    if (!woken || !w || w->in_flight > 0)
+    if (!woken || !w || w->entry.in_flight > 0)
         return;
     struct probe *p = woken;
     woken = NULL;

@@ -1,0 +1,347 @@
+/* Who waits, whose turn it is, and what is said to those for whom there is no room. */
+#include "virtual.h"
+
+#include "backends/pool/queue.h"
+
+enum { ITEMS = 2000 };
+
+struct line {
+    struct queue *queue;
+    struct queue_options options;
+    struct queue_item items[ITEMS];
+    struct queue_claim claims[ITEMS];
+    size_t count;
+    uint64_t now_ms;
+};
+
+static struct line *line_new(void)
+{
+    struct line *l = mem_zero(sizeof(*l));
+
+    l->queue = queue_new();
+    l->options = (struct queue_options){.most = 1000, .longest_ms = 20000};
+    l->now_ms = 1000000;
+    return l;
+}
+
+static void line_free(struct line *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        queue_leave(&l->items[i]);
+    queue_free(l->queue);
+    free(l);
+}
+
+static size_t claim(struct line *l, enum service_class class, const char *account)
+{
+    l->claims[l->count] = (struct queue_claim){
+        .class = class, .account = span_str(account), .deadline_ms = l->now_ms + 600000};
+    assert_true(l->count + 1 < ITEMS);
+    return l->count++;
+}
+
+static size_t enter(struct line *l, enum service_class class, const char *account)
+{
+    const size_t i = claim(l, class, account);
+
+    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                     QUEUE_TAKEN);
+    return i;
+}
+
+static size_t start(struct line *l, enum service_class class, const char *account)
+{
+    const size_t i = claim(l, class, account);
+
+    queue_start(l->queue, &l->items[i], &l->claims[i], l->now_ms);
+    return i;
+}
+
+/* The next one gets a slot. */
+static size_t turn(struct line *l)
+{
+    queue_round(l->queue);
+    struct queue_item *it = queue_best(l->queue);
+    const size_t i = (size_t)(it - l->items);
+
+    assert_non_null(it);
+    queue_start(l->queue, it, &l->claims[i], l->now_ms);
+    return i;
+}
+
+static void classes_have_their_order(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    const size_t batch = enter(l, CLASS_BATCH, "a"), usual = enter(l, CLASS_INTERACTIVE, "a"),
+                 urgent = enter(l, CLASS_INTERNAL, "a");
+    assert_int_equal(queue_waiting(l->queue, CLASS_BATCH), 1);
+    assert_int_equal(turn(l), urgent);
+    assert_int_equal(turn(l), usual);
+    assert_int_equal(turn(l), batch);
+    assert_int_equal(queue_length(l->queue), 0);
+    assert_int_equal(queue_running(l->queue), 3);
+    line_free(l);
+}
+
+static void of_one_account_the_earliest_deadline_goes_first(void **state)
+{
+    struct line *l = line_new();
+    const uint64_t after[] = {9000, 3000, 6000, 3000};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        claim(l, CLASS_INTERACTIVE, "a");
+        l->claims[i].deadline_ms = l->now_ms + after[i];
+        assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                         QUEUE_TAKEN);
+    }
+    const size_t order[] = {1, 3, 2, 0};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(turn(l), order[i]);
+    line_free(l);
+}
+
+static void an_account_that_asks_for_more_gets_no_more(void **state)
+{
+    struct line *l = line_new();
+    size_t greedy = 0, modest = 0;
+
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        enter(l, CLASS_INTERACTIVE, "greedy");
+    for (int i = 0; i < 10; i++)
+        enter(l, CLASS_INTERACTIVE, "modest");
+    for (int i = 0; i < 20; i++) {
+        const size_t got = turn(l);
+        *(got < 100 ? &greedy : &modest) += 1;
+    }
+    assert_int_equal(greedy, 10);
+    assert_int_equal(modest, 10);
+    line_free(l);
+}
+
+/* Who holds all slots when the queue begins waits until others have as many. */
+static void what_runs_already_counts(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        start(l, CLASS_INTERACTIVE, "greedy");
+    enter(l, CLASS_INTERACTIVE, "greedy");
+    for (int i = 0; i < 8; i++)
+        enter(l, CLASS_INTERACTIVE, "modest");
+    for (int i = 0; i < 8; i++)
+        assert_true(turn(l) > 8);
+    assert_int_equal(turn(l), 8);
+    line_free(l);
+}
+
+static void one_slot_goes_round(void **state)
+{
+    struct line *l = line_new();
+    size_t turns[3] = {0};
+    static const char *const names[] = {"a", "b", "c"};
+
+    (void)state;
+    for (int i = 0; i < 90; i++)
+        enter(l, CLASS_INTERACTIVE, names[i / 30]);
+    for (int i = 0; i < 30; i++) {
+        const size_t got = turn(l);
+        turns[got / 30]++;
+        queue_done(&l->items[got], l->now_ms);
+    }
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(turns[i], 10);
+    line_free(l);
+}
+
+static void weights_are_shares(void **state)
+{
+    struct line *l = line_new();
+    size_t heavy = 0;
+
+    (void)state;
+    for (int i = 0; i < 120; i++) {
+        claim(l, CLASS_INTERACTIVE, i < 60 ? "heavy" : "light");
+        l->claims[i].weight = i < 60 ? 3 : 1;
+        assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                         QUEUE_TAKEN);
+    }
+    for (int i = 0; i < 40; i++)
+        heavy += turn(l) < 60 ? 1 : 0;
+    assert_int_equal(heavy, 30);
+    line_free(l);
+}
+
+static void who_cannot_go_now_lets_others_pass(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    const size_t a = enter(l, CLASS_INTERACTIVE, "a"), b = enter(l, CLASS_INTERACTIVE, "a"),
+                 c = enter(l, CLASS_INTERACTIVE, "c"), d = enter(l, CLASS_BATCH, "d");
+    const size_t order[] = {a, b, c, d};
+    queue_round(l->queue);
+    for (size_t i = 0; i < 4; i++) {
+        struct queue_item *it = queue_best(l->queue);
+        assert_ptr_equal(it, &l->items[order[i]]);
+        queue_pass(it);
+    }
+    assert_null(queue_best(l->queue));
+    queue_round(l->queue);
+    assert_ptr_equal(queue_best(l->queue), &l->items[a]);
+    line_free(l);
+}
+
+/* Also while it is looked at, as when its caller hangs up. */
+static void who_leaves_is_out_at_once(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    const size_t a = enter(l, CLASS_INTERACTIVE, "a"), b = enter(l, CLASS_INTERACTIVE, "b");
+    queue_round(l->queue);
+    struct queue_item *it = queue_best(l->queue);
+    assert_ptr_equal(it, &l->items[a]);
+    queue_leave(it);
+    queue_leave(it);
+    assert_int_equal(queue_length(l->queue), 1);
+    assert_ptr_equal(queue_best(l->queue), &l->items[b]);
+    line_free(l);
+}
+
+static void a_full_queue_takes_nobody(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    l->options.most = 5;
+    for (int i = 0; i < 5; i++)
+        enter(l, CLASS_INTERACTIVE, "a");
+    const size_t i = claim(l, CLASS_INTERNAL, "b");
+    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                     QUEUE_FULL);
+    assert_int_equal(l->items[i].place, QUEUE_NOWHERE);
+    queue_leave(&l->items[0]);
+    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                     QUEUE_TAKEN);
+    line_free(l);
+}
+
+static void waiting_ends_with_the_deadline_or_after_the_longest_time(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    const size_t i = enter(l, CLASS_INTERACTIVE, "a");
+    assert_int_equal(queue_leaves_ms(&l->items[i], &l->options), l->now_ms + 20000);
+    const size_t k = claim(l, CLASS_INTERACTIVE, "a");
+    l->claims[k].deadline_ms = l->now_ms + 5000;
+    assert_int_equal(queue_enter(l->queue, &l->items[k], &l->claims[k], &l->options, l->now_ms),
+                     QUEUE_TAKEN);
+    assert_int_equal(queue_leaves_ms(&l->items[k], &l->options), l->now_ms + 5000);
+    line_free(l);
+}
+
+/* Ten slots, each taken for two seconds: five become free in a second. */
+static void serve_for_a_while(struct line *l)
+{
+    for (int i = 0; i < 300; i++) {
+        const size_t k = start(l, CLASS_INTERACTIVE, "old");
+        l->items[k].since_ms = l->now_ms - 2000;
+        queue_done(&l->items[k], l->now_ms);
+        l->now_ms += 200;
+    }
+    for (int i = 0; i < 10; i++)
+        start(l, CLASS_INTERACTIVE, "old");
+}
+
+static void the_wait_is_estimated_from_how_fast_slots_become_free(void **state)
+{
+    struct line *l = line_new();
+    const struct queue_claim mine = {.class = CLASS_INTERACTIVE, .account = SPAN("a")};
+
+    (void)state;
+    assert_int_equal(queue_wait_ms(l->queue, &mine, l->now_ms), 0);
+    serve_for_a_while(l);
+    assert_int_equal(queue_wait_ms(l->queue, &mine, l->now_ms), 0);
+    for (int i = 0; i < 24; i++)
+        enter(l, CLASS_INTERACTIVE, "a");
+    assert_in_range(queue_wait_ms(l->queue, &mine, l->now_ms), 4500, 5500);
+    line_free(l);
+}
+
+static void others_long_queues_are_not_waited_for(void **state)
+{
+    struct line *l = line_new();
+    const struct queue_claim mine = {.class = CLASS_INTERACTIVE, .account = SPAN("b")};
+    const struct queue_claim batch = {.class = CLASS_BATCH, .account = SPAN("b")};
+
+    (void)state;
+    serve_for_a_while(l);
+    for (int i = 0; i < 40; i++)
+        enter(l, CLASS_INTERACTIVE, "a");
+    assert_in_range(queue_wait_ms(l->queue, &mine, l->now_ms), 200, 600);
+    assert_in_range(queue_wait_ms(l->queue, &batch, l->now_ms), 7500, 9000);
+    line_free(l);
+}
+
+static void who_cannot_be_served_in_time_is_told_at_once(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    serve_for_a_while(l);
+    for (int i = 0; i < 40; i++)
+        enter(l, CLASS_INTERACTIVE, "a");
+    const size_t i = claim(l, CLASS_INTERACTIVE, "a");
+    l->claims[i].deadline_ms = l->now_ms + 3000;
+    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                     QUEUE_HOPELESS);
+    l->claims[i].deadline_ms = l->now_ms + 30000;
+    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                     QUEUE_TAKEN);
+    line_free(l);
+}
+
+static void accounts_that_have_gone_are_forgotten(void **state)
+{
+    struct queue *q = queue_new();
+    char name[16];
+
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        struct queue_item it = {0};
+        snprintf(name, sizeof(name), "account-%d", i);
+        const struct queue_claim c = {.class = CLASS_BATCH, .account = span_str(name)};
+        queue_start(q, &it, &c, 1000);
+        queue_done(&it, 2000);
+    }
+    assert_true(queue_accounts(q) < 10000);
+    queue_free(q);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(classes_have_their_order),
+        cmocka_unit_test(of_one_account_the_earliest_deadline_goes_first),
+        cmocka_unit_test(an_account_that_asks_for_more_gets_no_more),
+        cmocka_unit_test(what_runs_already_counts),
+        cmocka_unit_test(one_slot_goes_round),
+        cmocka_unit_test(weights_are_shares),
+        cmocka_unit_test(who_cannot_go_now_lets_others_pass),
+        cmocka_unit_test(who_leaves_is_out_at_once),
+        cmocka_unit_test(a_full_queue_takes_nobody),
+        cmocka_unit_test(waiting_ends_with_the_deadline_or_after_the_longest_time),
+        cmocka_unit_test(the_wait_is_estimated_from_how_fast_slots_become_free),
+        cmocka_unit_test(others_long_queues_are_not_waited_for),
+        cmocka_unit_test(who_cannot_be_served_in_time_is_told_at_once),
+        cmocka_unit_test(accounts_that_have_gone_are_forgotten),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
