@@ -10,7 +10,7 @@ BIN     ?= $(if $(filter release,$(VARIANT)),bin,$(BUILD)/bin)
 # ---- The map: folders and what each may include ---------------------------------------------------
 
 LAYERS := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config auth billing backends/pool \
-          backends/engine client/core
+          backends/engine client/core ledger/books
 
 DEPS.lib/base        :=
 DEPS.lib/crypto      := lib/base
@@ -25,17 +25,20 @@ DEPS.billing         := lib/base lib/crypto lib/net lib/openai lib/receipt
 DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/openai lib/receipt
 DEPS.backends/engine := lib/base lib/net lib/openai
 DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest
+DEPS.ledger/books    := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest config auth billing
 
-PROGRAMS := gateway worker tools devtee client
+PROGRAMS := gateway worker tools devtee client ledger
 BINARY.gateway := cocoon-gateway
 BINARY.worker  := cocoon-worker
 BINARY.tools   := cocoonctl
 BINARY.devtee  := cocoon-devtee
 BINARY.client  := cocoon-client
+BINARY.ledger  := cocoon-ledger
 # The measured worker is small: no auth, no Redis code of the gateway (ARCHITECTURE.md).
-DEPS.gateway := $(filter-out client/core,$(LAYERS))
+DEPS.gateway := $(filter-out client/core ledger/books,$(LAYERS))
 DEPS.client  := $(DEPS.client/core) config client/core
 DEPS.worker  := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config backends/engine
+DEPS.ledger  := $(DEPS.ledger/books) ledger/books
 DEPS.tools   := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest config auth
 # Issues dev evidence. Never installed; only tests link its archive (its objects without main).
 DEPS.devtee  := lib/base lib/crypto lib/attest
@@ -73,7 +76,7 @@ endif
 CPPFLAGS += -D_GNU_SOURCE -Ilib -I.
 CFLAGS   += -std=gnu17 -fPIE -fno-common $(WARN) $(CFLAGS.$(VARIANT))
 LDFLAGS  += -pie -Wl,--as-needed $(LDFLAGS.$(VARIANT))
-LDLIBS   := -lmicrohttpd -lnghttp2 -lcurl -lhiredis -lssl -lcrypto -ljansson -lyaml -lpthread -lm
+LDLIBS   := -lmicrohttpd -lnghttp2 -lcurl -lhiredis -lssl -lcrypto -ljansson -lyaml -lsqlite3 -lpq -lpthread -lm
 
 # `make V=1` shows whole commands.
 Q   := $(if $(V),,@)
@@ -186,7 +189,8 @@ layers: ## Every include stays inside what DEPS allows, and every test belongs t
 	  [ -z "$$bad" ] || { echo "$(l) may not include:"; echo "$$bad"; fail=1; };) \
 	bad=$$(grep -rnE '#include <(openssl)/' $(LAYERS) $(PROGRAMS) | grep -vE '^(lib/crypto|lib/net|devtee)/' || true); \
 	bad="$$bad$$(grep -rnE '#include <(curl|hiredis|nghttp2|microhttpd)' $(LAYERS) $(PROGRAMS) | grep -vE '^lib/net/' || true)"; \
-	[ -z "$$bad" ] || { echo "only lib/net (for OpenSSL also lib/crypto, and devtee, whose keys follow from a seed) may include:"; \
+	bad="$$bad$$(grep -rnE '#include <(sqlite3|postgresql)' $(LAYERS) $(PROGRAMS) | grep -vE '^(ledger/books|billing)/' || true)"; \
+	[ -z "$$bad" ] || { echo "only lib/net (for OpenSSL also lib/crypto, and devtee, whose keys follow from a seed; SQL: ledger/books, billing) may include:"; \
 	  echo "$$bad"; fail=1; }; \
 	bad=$$(grep -rn '#include "devtee/' $(LAYERS) $(INSTALLED) || true); \
 	[ -z "$$bad" ] || { echo "no part of what is installed may issue dev evidence:"; echo "$$bad"; fail=1; }; \

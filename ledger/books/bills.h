@@ -1,0 +1,74 @@
+/* Bills as the books take them in (money.md §7): once each, chained per account, a leaf of the
+ * day's tree, with the two transfers that pay for them. */
+#ifndef LEDGER_BOOKS_BILLS_H
+#define LEDGER_BOOKS_BILLS_H
+
+#include "crypto/ed25519.h"
+#include "ledger/books/books.h"
+
+/* The gateways' bill keys by their key id. {0} is none. */
+struct bill_keys {
+    struct bill_key *items;
+    size_t count;
+};
+struct bill_key {
+    char kid[24];
+    struct ed25519 *key;
+};
+void bill_keys_fini(struct bill_keys *k);
+AUTO_FINI(struct bill_keys, bill_keys_fini)
+/* Those that the books know. E_IO. */
+MUST_CHECK int bill_keys_read(struct books *b, struct bill_keys *out);
+/* A gateway's key: kept for ever, so that its bills can be verified later. hex: 64 digits that must
+ * have this kid: E_INVALID. *added: it was not known. */
+MUST_CHECK int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct span hex,
+                             bool *added);
+
+/* What a gateway says of one settled call: an entry of its stream, or a row of its journal.
+ * Borrowed.
+ */
+struct bill_entry {
+    struct span instance;
+    int64_t n;               /* its journal's number, from 1 without gaps */
+    struct span bill, usage; /* JWS */
+    struct span project, key, kind, endpoint;
+};
+
+enum bill_result {
+    BILL_TAKEN,
+    BILL_KNOWN,  /* the same was there already: nothing changed */
+    BILL_REFUSED /* noted in `conflicts`: bad signature, another bill of that call, no such account
+                  */
+};
+
+/* Takes one in; in a transaction. *hour (UTC hours since 1970) and account tell whose usage changed
+ * when it was taken. E_IO; whatever a gateway may have written is BILL_REFUSED, never an error. */
+struct bill_outcome {
+    enum bill_result result;
+    const char *reason; /* of a refusal */
+    char account[65];
+    char key[16];
+    int64_t hour;
+};
+MUST_CHECK int bill_take(struct books *b, const struct bill_keys *keys, const struct bill_entry *e,
+                         struct bill_outcome *out);
+
+/* How far a gateway's bills were taken in: the number behind which they go on, and the last entry
+ * of its stream that was read ("0-0": none). */
+MUST_CHECK int bill_cursor(struct books *b, struct span instance, int64_t *n, char last[static 48]);
+MUST_CHECK int bill_cursor_set(struct books *b, struct span instance, int64_t n, const char *last);
+
+/* Closes every day before the present one: its root is fixed. *closed: how many. */
+MUST_CHECK int bill_days_close(struct books *b, size_t *closed);
+/* {data: [{day: "2027-01-31", leaves, root, closed}]}, newest first. */
+MUST_CHECK int bill_days_list(struct books *b, size_t limit, json_t **out);
+
+/* {call, attempt, account, seq, head, kind, bill, usage, proof}: proof {day, leaf, leaves, root,
+ * path [..]} once the day is closed, else null. account "" is any. E_NOT_FOUND. */
+MUST_CHECK int bill_find(struct books *b, const char *account, const char *call, json_t **out);
+/* An account's, newest first, before seq `before` (0: newest): {data: [...], has_more}, without the
+ * JWS and proofs. */
+MUST_CHECK int bills_list(struct books *b, const char *account, int64_t before, size_t limit,
+                          json_t **out);
+
+#endif
