@@ -5,7 +5,7 @@
 #include <arpa/inet.h>
 #include <sys/un.h>
 
-#include "base/span.h"
+#include "base/redis_url.h"
 
 #define ADDRESS_HELP "must be host:port with a number as host, [v6]:port, :port or unix:/path"
 #define URL_HELP     "must be http:// on 127.0.0.1, [::1] or localhost, or unix:/path"
@@ -112,58 +112,32 @@ const char *setting_host_port(const char *text)
     return is_host_port(span_str(text)) ? NULL : "must be host:port";
 }
 
-static bool is_redis_db(struct span db)
-{
-    uint64_t number;
-
-    return span_u64(db, 65535, &number) == 0;
-}
-
-// The password may hold any byte: its last '@' ends it.
-static struct span skip_password(struct span rest)
-{
-    if (!span_starts(rest, SPAN(":")))
-        return rest;
-    for (ptrdiff_t at; (at = span_find(rest, SPAN("@"))) >= 0;)
-        rest = span_from(rest, (size_t)at + 1);
-    return rest;
-}
-
-static bool is_redis_unix(struct span url)
-{
-    if (!span_starts(url, SPAN("unix:")))
-        return false;
-    struct span path = skip_password(span_from(url, 5));
-    const ptrdiff_t query = span_find(path, SPAN("?"));
-    const struct span db = span_from(path, query < 0 ? path.len : (size_t)query);
-    if (query >= 0 && !(span_starts(db, SPAN("?db=")) && is_redis_db(span_from(db, 4))))
-        return false;
-    path.len -= db.len;
-    return is_path(path);
-}
-
-static bool is_redis_tcp(struct span url)
-{
-    struct span host, port;
-    bool v6;
-
-    if (!span_starts(url, SPAN("redis://")))
-        return false;
-    struct span rest = skip_password(span_from(url, 8));
-    const struct span address = span_split(&rest, '/');
-    if (!cut_host(address, &host, &port, &v6) || !is_number(v6 ? AF_INET6 : AF_INET, host))
-        return false;
-    return rest.len == 0 || is_redis_db(rest);
-}
-
 const char *setting_redis_url(const char *text)
 {
-    const struct span url = span_str(text);
+    struct redis_url url;
+    const int error = redis_url_parse(&url, text);
 
-    if (url.len < 256 && (is_redis_unix(url) || is_redis_tcp(url)))
-        return NULL;
-    return "must be redis://[:password@]address:port[/db] with a number as address, or "
-           "unix:[:password@]/path[?db=n], at most 255 bytes";
+    explicit_bzero(&url, sizeof(url));
+    return error == 0
+               ? NULL
+               : "must be redis://host:port[/db], redis+sentinel://host:port,.../primary[/db], "
+                 "redis+cluster://host:port,... (rediss for TLS) or unix:/path[?db=n], at "
+                 "most 1023 bytes";
+}
+
+const char *setting_redis_user(const char *text)
+{
+    return *text == 0 || (span_visible(span_str(text), REDIS_LOGIN_LEN - 1) && !strchr(text, ':'))
+               ? NULL
+               : "must be visible ASCII characters without ':'";
+}
+
+const char *setting_redis_tls_name(const char *text)
+{
+    return *text == 0 || is_name(span_str(text), 253) || is_number(AF_INET, span_str(text)) ||
+                   is_number(AF_INET6, span_str(text))
+               ? NULL
+               : "must be a host name or an address";
 }
 
 const char *setting_engine_url(const char *text)

@@ -12,6 +12,8 @@ const char *setting_unix(const char *text);
 const char *setting_host_port(const char *text);
 /* redis://[:password@]address:port[/db], or unix:[:password@]/path[?db=n]: numbers only. */
 const char *setting_redis_url(const char *text);
+const char *setting_redis_user(const char *text);
+const char *setting_redis_tls_name(const char *text);
 /* http:// on this machine, or unix:/path. */
 const char *setting_engine_url(const char *text);
 /* A gateway as clients reach it: http:// or https://, or unix:/path. */

@@ -71,9 +71,4 @@ void config_help(const struct config_table *t, FILE *out);
  */
 MUST_CHECK int config_read_secret(const char *file, struct buf *out);
 
-/* Appends the URL of a Redis with the password of a file put in: redis://:password@…,
- * unix::password@/…; the URL alone when password_file is "". Errors of config_read_secret;
- * E_INVALID: a URL of neither kind, or one that has a password already. Wipe `out` after use. */
-MUST_CHECK int config_redis_url(struct buf *out, const char *url, const char *password_file);
-
 #endif

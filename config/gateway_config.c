@@ -2,6 +2,7 @@
 #include "config/gateway_config.h"
 
 #include "config/check.h"
+#include "config/redis_config.h"
 
 #define AT(field) .offset = offsetof(struct gateway_config, field)
 
@@ -40,9 +41,7 @@ static const struct config_field fields[] = {
          "what workers are told to dial; empty: tunnel.listen"),
     PATH("tunnel.chain", tunnel_chain, NULL, "PEM: certificate and CA (cocoonctl operator init)"),
     PATH("tunnel.key", tunnel_key, NULL, "PEM: key of the certificate"),
-    TEXT("redis.url", redis_url, "redis://127.0.0.1:6379", setting_redis_url,
-         "redis://host:port[/db] or unix:/path[?db=n]"),
-    PATH("redis.password_file", redis_password_file, "", "file with the password; empty: none"),
+    CONFIG_REDIS_FIELDS(struct gateway_config, redis),
     PATH("cluster_secret_file", cluster_secret_file, NULL,
          "64 hex digits shared by the operator's gateways"),
     TEXT("instance", instance, "", setting_label, "name of this instance; empty: host and port"),

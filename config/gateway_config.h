@@ -2,6 +2,7 @@
 #ifndef CONFIG_GATEWAY_CONFIG_H
 #define CONFIG_GATEWAY_CONFIG_H
 
+#include "base/redis_url.h"
 #include "config/config.h"
 
 struct gateway_config {
@@ -11,8 +12,7 @@ struct gateway_config {
     const char *tunnel_public; /* what workers are told to dial; "" = tunnel_listen */
     const char *tunnel_chain;  /* PEM: leaf and CA */
     const char *tunnel_key;
-    const char *redis_url;
-    const char *redis_password_file;
+    struct redis_access redis;
     const char
         *cluster_secret_file; /* 32 bytes as 64 hex digits, shared by the operator's gateways */
     const char *instance;     /* name of this instance; "" = host name and port */

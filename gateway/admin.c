@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "gateway/redis_metrics.h"
 #include "gateway/trust.h"
 
 /* ---- Pages ---- */
@@ -52,9 +53,7 @@ static void page_metrics(struct gateway *g, struct buf *out)
                 out);
     gauge_write("cocoon_offload_queue", "Jobs that wait for a thread.",
                 (double)offload_queued(g->offload), out);
-    gauge_write("cocoon_redis_up", "1 while Redis answers.", redis_up(g->redis) ? 1 : 0, out);
-    gauge_write("cocoon_redis_latency_seconds", "Of the last reply.",
-                (double)redis_latency_us(g->redis) / 1e6, out);
+    redis_metrics_write(g->redis, out);
 }
 
 struct workers_page {

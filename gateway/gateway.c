@@ -40,18 +40,6 @@ static int read_cluster_secret(struct gateway *g, const struct gateway_config *s
     return hex_decode(g->cluster_secret, sizeof(g->cluster_secret), buf_span(&text));
 }
 
-static int redis_url(const struct gateway_config *s, struct redis_options *o)
-{
-    AUTO(buf_wipe) struct buf url = {0};
-
-    *o = redis_defaults;
-    TRY(config_redis_url(&url, s->redis_url, s->redis_password_file));
-    if (url.len >= sizeof(o->url))
-        return E_TOO_LARGE;
-    memcpy(o->url, buf_cstr(&url), url.len + 1);
-    return 0;
-}
-
 static void redis_state(void *arg, bool up, const char *run_id)
 {
     struct gateway *g = arg;
@@ -64,7 +52,7 @@ static void redis_state(void *arg, bool up, const char *run_id)
 
 static int start_redis(struct gateway *g, const struct gateway_config *s)
 {
-    struct redis_options o;
+    struct redis_options o = redis_defaults;
     const struct auth_options a = {
         .fresh_ms = (uint64_t)s->auth_fresh_ms,
         .stale_ms = (uint64_t)s->auth_stale_ms,
@@ -73,10 +61,9 @@ static int start_redis(struct gateway *g, const struct gateway_config *s)
         .cache_max = 100000,
     };
 
-    TRY(redis_url(s, &o));
-    int error = redis_new(&g->redis, g->loop, &o, redis_state, g);
-    explicit_bzero(o.url, sizeof(o.url));
-    TRY(error);
+    o.at = s->redis;
+    o.offload = g->offload;
+    TRY(redis_new(&g->redis, g->loop, &o, redis_state, g));
     g->counters = counters_new(g->loop, g->redis);
     return auth_new(&g->auth, g->loop, g->redis, &a);
 }
@@ -362,7 +349,7 @@ static bool idle(const struct gateway *g)
 
 static bool flushed(const struct gateway *g)
 {
-    return counters_flushed(g->counters);
+    return counters_flushed(g->counters) && (!redis_up(g->redis) || redis_in_flight(g->redis) == 0);
 }
 
 /* By the clock: turns may be short. */

@@ -5,33 +5,29 @@
 
 #include "attest/require.h"
 #include "auth/cidr.h"
-#include "config/config.h"
 #include "tools/command.h"
 #include "tools/output.h"
 #include "tools/project.h"
+#include "tools/redis_flags.h"
 
-#define DEFAULT_FILE  "./keys.json"
-#define DEFAULT_REDIS "redis://127.0.0.1:6379"
+#define DEFAULT_FILE "./keys.json"
 
 struct common {
-    const char *file, *redis, *password_file;
+    const char *file;
+    struct redis_flags redis;
     bool json;
 };
 
 #define COMMON_OPTIONS(c)                                                                          \
     {"keys-file", OPTION_TEXT, &(c).file, "the keys file ($COCOON_KEYS_FILE, else ./keys.json)"},  \
-        {"redis", OPTION_TEXT, &(c).redis, "the gateways' Redis ($REDIS_URL)"},                    \
-        {"redis-password-file", OPTION_TEXT, &(c).password_file,                                   \
-         "a file (0600) with its password"},                                                       \
-        {"json", OPTION_FLAG, &(c).json, "print JSON"},
+        REDIS_FLAGS((c).redis){"json", OPTION_FLAG, &(c).json, "print JSON"},
 
 static struct common common_defaults(void)
 {
-    const char *file = getenv("COCOON_KEYS_FILE"), *redis = getenv("REDIS_URL");
+    const char *file = getenv("COCOON_KEYS_FILE");
 
     return (struct common){.file = file && *file ? file : DEFAULT_FILE,
-                           .redis = redis && *redis ? redis : DEFAULT_REDIS,
-                           .password_file = ""};
+                           .redis = redis_flags_default()};
 }
 
 static struct keys_file *open_file(const struct command *c, const struct common *o, bool change)
@@ -62,14 +58,11 @@ static json_t *find_key(const struct command *c, const struct keys_file *f, cons
 static int project(const struct common *o, struct keys_file *f, json_t *key, size_t *written,
                    struct buf *why)
 {
-    AUTO(buf_wipe) struct buf url = {0};
+    AUTO(redis_flags_fini) struct redis_flags flags = o->redis;
 
     *written = 0;
-    if (config_redis_url(&url, o->redis, o->password_file) == 0)
-        return project_keys(f, key, buf_cstr(&url), written, why);
-    buf_append_str(why, "the password of Redis cannot be had: --redis-password-file must be a file "
-                        "that only you may read, and the URL without a password");
-    return E_INVALID;
+    TRY(redis_flags_finish(&flags, why));
+    return project_keys(f, key, &flags.at, written, why);
 }
 
 // Brings the saved change to Redis; what was recorded stays, also when Redis is away.

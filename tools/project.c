@@ -137,35 +137,62 @@ static int await_up(struct projection *p)
     return redis_up(p->redis) ? 0 : E_UNAVAILABLE;
 }
 
-static int run(struct projection *p, const struct keys_file *f, json_t *key, const char *url)
+static int run(struct projection *p, const struct keys_file *f, json_t *key,
+               const struct redis_access *at, struct offload *offload)
 {
-    struct redis_options o = {.command_ms = 5000, .dead_ms = 5000, .queue_max = 2 * FLIGHT_MAX};
+    const struct redis_options o = {.at = *at,
+                                    .offload = offload,
+                                    .command_ms = 5000,
+                                    .dead_ms = 5000,
+                                    .queue_max = 2 * FLIGHT_MAX};
 
-    TRY(span_cstr(span_str(url), o.url, sizeof(o.url)));
-    TRY(redis_new(&p->redis, p->loop, &o, ignore_state, NULL));
-    int error = await_up(p);
+    int error = redis_new(&p->redis, p->loop, &o, ignore_state, NULL);
+    if (error < 0)
+        return error == E_DENIED ? E_AUTH : error;
+    error = await_up(p);
     if (error == 0)
         error = write_all(p, f, key);
     redis_free(p->redis);
     return error;
 }
 
-int project_keys(struct keys_file *f, json_t *key, const char *url, size_t *written,
+static void explain(int error, struct buf *why)
+{
+    switch (error) {
+    case E_INVALID:
+        buf_append_str(why, "the URL of Redis, or a file that belongs to it, is not usable "
+                            "(--redis, or REDIS_URL; --redis-ca)");
+        return;
+    case E_IO:
+    case E_AUTH:
+    case E_TOO_LARGE:
+        buf_append_str(why, "the password of Redis cannot be had: --redis-password-file must be a "
+                            "file that only you may read");
+        return;
+    case E_DENIED:
+        buf_append_str(why, "Redis refuses: is it read-only, or out of memory?");
+        return;
+    default:
+        buf_append_str(why, "Redis does not answer, or asks for a password (--redis, or "
+                            "REDIS_URL)");
+    }
+}
+
+int project_keys(struct keys_file *f, json_t *key, const struct redis_access *at, size_t *written,
                  struct buf *why)
 {
     struct projection p = {0};
+    struct offload *offload;
 
     TRY(loop_new(&p.loop));
-    const int error = run(&p, f, key, url);
+    int error = offload_new(&offload, p.loop, 1);
+    if (error == 0) {
+        error = run(&p, f, key, at, offload);
+        offload_free(offload);
+    }
     loop_free(p.loop);
     *written = p.written;
-    if (error == E_INVALID)
-        buf_append_str(why, "the URL of Redis must be redis://[:password@]address:port[/db] or "
-                            "unix:/path (--redis, or REDIS_URL)");
-    else if (error == E_DENIED)
-        buf_append_str(why,
-                       "Redis refuses: is it read-only, out of memory, or asking for a password?");
-    else if (error < 0)
-        buf_append_str(why, "Redis does not answer (--redis, or REDIS_URL)");
+    if (error < 0)
+        explain(error, why);
     return error;
 }

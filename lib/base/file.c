@@ -60,6 +60,19 @@ int file_read_secret(const char *path, size_t max, struct buf *out)
     return read_path(path, true, max, out);
 }
 
+int file_read_secret_line(const char *path, size_t max, struct buf *out)
+{
+    AUTO(buf_wipe) struct buf text = {0};
+
+    TRY(file_read_secret(path, max, &text));
+    struct span rest = buf_span(&text);
+    struct span line = span_split(&rest, '\n');
+    if (span_ends(line, SPAN("\r")))
+        line.len--;
+    buf_append(out, line);
+    return 0;
+}
+
 /* ---- Replacing ---- */
 
 static int write_new(const char *name, struct span bytes, mode_t mode)

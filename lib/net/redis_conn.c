@@ -1,6 +1,5 @@
-/* One connection to Redis over our own non-blocking socket. Commands wait in one list in the order
- * sent, and replies are matched from its front. All share one deadline, so those abandoned are
- * always a prefix of the list: they keep their slots. */
+/* One connection to Redis over our own non-blocking socket, with TLS in between where it is wanted.
+ * Commands wait in one list in the order sent, and replies are matched from its front. */
 #include "net/redis_conn.h"
 
 #include <errno.h>
@@ -8,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "net/redis_reply.h"
 
 enum {
     OUT_MAX = 64 * 1024 * 1024, /* bytes queued and not sent */
@@ -17,30 +17,32 @@ enum {
 
 struct command {
     struct list link;
-    redis_reply_fn *fn; /* NULL once abandoned, or when nobody cares */
+    redis_reply_fn *fn; /* NULL: nobody cares */
     void *arg;
-    uint64_t sent_us; /* end of the turn that gave it; 0: still in that turn */
 };
+
+enum stage { CONNECTING, HANDSHAKE, OPEN, DEAD };
 
 struct redis_conn {
     struct loop *loop;
     struct redis_conn_events ev;
     void *arg;
+    enum stage stage;
     int fd;
-    bool connected, dead;
+    struct ssl_st *ssl; /* NULL: plain */
     struct loop_fd watch;
     struct loop_hook flush;
-    struct loop_timer timer; /* due no later than the first deadline */
+    struct loop_timer timer; /* due no later than the deadline */
+    struct loop_timer more;  /* OpenSSL may hold what epoll does not see */
     struct redis_reader *reader;
     struct buf out;
 
     struct list pending;
-    struct list *first_live; /* first one not abandoned; the list's head when there is none */
     size_t pending_len;
-    uint64_t command_ms, dead_ms;
-    uint64_t waiting_since_us; /* the last reply, or when the first command began to wait; 0: nobody
+    uint64_t dead_ms;
+    uint64_t waiting_since_ms; /* the last reply, or when the first command began to wait; 0: nobody
                                   waits */
-    uint64_t latency_us, heard;
+    uint64_t heard;
 };
 
 /* ---- Loss ---- */
@@ -53,8 +55,6 @@ static struct command *take_first(struct redis_conn *c)
         return NULL;
     struct command *cmd = CONTAINER(link, struct command, link);
     c->pending_len--;
-    if (c->first_live == link)
-        c->first_live = c->pending.next;
     return cmd;
 }
 
@@ -82,6 +82,7 @@ static void free_conn(void *obj)
 {
     struct redis_conn *c = obj;
 
+    redis_tls_end(c->ssl);
     redis_reader_free(c->reader);
     buf_wipe(&c->out); /* AUTH was in it */
     free(c);
@@ -89,11 +90,12 @@ static void free_conn(void *obj)
 
 static void lose(struct redis_conn *c, int error)
 {
-    if (c->dead)
+    if (c->stage == DEAD)
         return;
-    c->dead = true;
+    c->stage = DEAD;
     loop_fd_del(c->loop, &c->watch);
     loop_timer_cancel(c->loop, &c->timer);
+    loop_timer_cancel(c->loop, &c->more);
     loop_hook_del(c->loop, &c->flush);
     close(c->fd);
     loop_defer_free(c->loop, c, free_conn);
@@ -107,7 +109,7 @@ void redis_conn_close(struct redis_conn *c)
     if (!c)
         return;
     c->ev.closed = NULL;
-    if (c->dead)
+    if (c->stage == DEAD)
         fail_pending(c);
     else
         lose(c, E_CLOSED);
@@ -115,110 +117,126 @@ void redis_conn_close(struct redis_conn *c)
 
 bool redis_conn_alive(const struct redis_conn *c)
 {
-    return !c->dead;
+    return c->stage != DEAD;
 }
 
 /* ---- Replies ---- */
 
-static void take_reply(struct redis_conn *c, const struct redisReply *reply, uint64_t now_us)
+static void take_reply(struct redis_conn *c, const struct redisReply *reply, uint64_t now_ms)
 {
     c->heard++;
-    c->waiting_since_us = now_us;
+    c->waiting_since_ms = now_ms;
     if (c->ev.push && redis_reply_type(reply) == REDIS_LIST) {
         c->ev.push(c->arg, reply);
         return;
     }
     struct command *cmd = take_first(c);
-    if (!cmd) {
+    if (cmd)
+        answer(cmd, 0, reply);
+    else
         lose(c, E_PROTOCOL);
-        return;
-    }
-    c->latency_us = cmd->sent_us == 0 || cmd->sent_us > now_us ? 0 : now_us - cmd->sent_us;
-    answer(cmd, 0, reply);
 }
 
 static void take_replies(struct redis_conn *c)
 {
-    uint64_t now_us = clock_mono_us();
+    const uint64_t now_ms = clock_mono_ms();
 
-    while (!c->dead) {
+    while (c->stage == OPEN) {
         AUTO(redis_reply_free) struct redisReply *reply = NULL;
-        int error = redis_reader_next(c->reader, &reply);
+        const int error = redis_reader_next(c->reader, &reply);
         if (error == E_AGAIN)
             return;
         if (error < 0)
             lose(c, error);
         else
-            take_reply(c, reply, now_us);
+            take_reply(c, reply, now_ms);
     }
 }
 
-/* False when there is nothing more to read, or nobody to read it. */
+/* ---- Bytes ---- */
+
+static ssize_t plain_result(ssize_t n)
+{
+    if (n > 0)
+        return n;
+    if (n == 0)
+        return E_CLOSED;
+    if (errno == EAGAIN || errno == EINTR)
+        return E_AGAIN;
+    return errno == ECONNRESET || errno == EPIPE ? E_CLOSED : E_IO;
+}
+
+static ssize_t bytes_in(struct redis_conn *c, void *out, size_t size)
+{
+    return c->ssl ? redis_tls_read(c->ssl, out, size) : plain_result(recv(c->fd, out, size, 0));
+}
+
+static ssize_t bytes_out(struct redis_conn *c, struct span bytes)
+{
+    return c->ssl ? redis_tls_write(c->ssl, bytes)
+                  : plain_result(send(c->fd, bytes.data, bytes.len, MSG_NOSIGNAL));
+}
+
+/* False when there is nothing more to read now, or nobody to read it. */
 static bool read_some(struct redis_conn *c)
 {
     uint8_t part[READ_SIZE];
-    ssize_t n = recv(c->fd, part, sizeof(part), 0);
+    const ssize_t n = bytes_in(c, part, sizeof(part));
 
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n == E_AGAIN)
         return false;
-    if (n <= 0) {
-        lose(c, n == 0 ? E_CLOSED : E_IO);
-        return false;
-    }
-    int error = redis_reader_feed(c->reader, span_of(part, (size_t)n));
+    const int error = n < 0 ? (int)n : redis_reader_feed(c->reader, span_of(part, (size_t)n));
     if (error < 0)
         lose(c, error);
     else
         take_replies(c);
-    return !c->dead && n == READ_SIZE;
+    return c->stage == OPEN && (c->ssl || n == READ_SIZE);
 }
 
-/* ---- Deadlines ---- */
-
-static bool has_live(const struct redis_conn *c)
+static void receive(void *arg)
 {
-    return c->first_live != &c->pending;
+    struct redis_conn *c = arg;
+
+    for (int i = 0; i < READS_A_TURN; i++)
+        if (!read_some(c))
+            return;
+    if (c->ssl)
+        loop_timer_set(c->loop, &c->more, 0, receive, c);
 }
 
-static struct command *live(const struct redis_conn *c)
+static void want(struct redis_conn *c)
 {
-    return CONTAINER(c->first_live, struct command, link);
+    const bool out = c->out.len > 0 || (c->ssl && redis_tls_wants_out(c->ssl));
+
+    loop_fd_want(c->loop, &c->watch, out ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static uint64_t first_deadline_us(const struct redis_conn *c)
+static void write_out(struct redis_conn *c)
 {
-    uint64_t due = c->waiting_since_us + c->dead_ms * 1000;
-
-    if (c->command_ms > 0 && has_live(c) && live(c)->sent_us + c->command_ms * 1000 < due)
-        due = live(c)->sent_us + c->command_ms * 1000;
-    return due;
+    while (c->out.len > 0) {
+        const ssize_t n = bytes_out(c, buf_span(&c->out));
+        if (n == E_AGAIN)
+            break;
+        if (n < 0) {
+            lose(c, (int)n);
+            return;
+        }
+        buf_consume(&c->out, (size_t)n);
+    }
+    want(c);
 }
+
+/* ---- Deadline ---- */
 
 static void deadline_due(void *arg);
 
-/* Called at the end of a turn, when every command has its time. A timer that is due too early looks
- * again. */
+/* A timer that is due too early looks again. */
 static void arm_timer(struct redis_conn *c)
 {
-    if (list_empty(&c->pending))
+    if (c->waiting_since_ms == 0 || loop_timer_is_set(&c->timer))
         return;
-    uint64_t now = loop_now(c->loop), due = first_deadline_us(c) / 1000 + 1;
-    if (!loop_timer_is_set(&c->timer) || due < c->timer.due_ms)
-        loop_timer_set(c->loop, &c->timer, due > now ? due - now : 0, deadline_due, c);
-}
-
-static void abandon_late(struct redis_conn *c, uint64_t now_us)
-{
-    while (!c->dead && c->command_ms > 0 && has_live(c)) {
-        struct command *cmd = live(c);
-        if (cmd->sent_us == 0 || cmd->sent_us + c->command_ms * 1000 > now_us)
-            return;
-        redis_reply_fn *fn = cmd->fn;
-        c->first_live = c->first_live->next;
-        cmd->fn = NULL;
-        if (fn)
-            fn(cmd->arg, E_TIMEOUT, NULL);
-    }
+    const uint64_t now = loop_now(c->loop), due = c->waiting_since_ms + c->dead_ms;
+    loop_timer_set(c->loop, &c->timer, due > now ? due - now : 0, deadline_due, c);
 }
 
 /* Judged by the time the turn began, after its descriptors: a reply that came while something else
@@ -226,64 +244,31 @@ static void abandon_late(struct redis_conn *c, uint64_t now_us)
 static void deadline_due(void *arg)
 {
     struct redis_conn *c = arg;
-    uint64_t now_us = loop_now(c->loop) * 1000;
 
-    if (!list_empty(&c->pending) && c->waiting_since_us > 0 &&
-        now_us >= c->waiting_since_us + c->dead_ms * 1000)
+    if (c->waiting_since_ms > 0 && loop_now(c->loop) >= c->waiting_since_ms + c->dead_ms)
         lose(c, E_TIMEOUT);
     else
-        abandon_late(c, now_us);
-}
-
-/* ---- Sending ---- */
-
-static void write_out(struct redis_conn *c)
-{
-    while (c->out.len > 0) {
-        ssize_t n = send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN) {
-            lose(c, E_IO);
-            return;
-        }
-        if (n < 0)
-            break;
-        buf_consume(&c->out, (size_t)n);
-    }
-    loop_fd_want(c->loop, &c->watch, c->out.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+        arm_timer(c);
 }
 
 /* A long turn is no fault of Redis: time counts from the end of the turn that gave the command. */
-static void stamp_new(struct redis_conn *c)
-{
-    uint64_t now_us = clock_mono_us();
-
-    for (struct list *it = c->pending.prev; it != &c->pending; it = it->prev) {
-        struct command *cmd = CONTAINER(it, struct command, link);
-        if (cmd->sent_us != 0)
-            break;
-        cmd->sent_us = now_us;
-    }
-    if (list_empty(&c->pending))
-        c->waiting_since_us = 0;
-    else if (c->waiting_since_us == 0)
-        c->waiting_since_us = now_us;
-}
-
 static void flush(void *arg)
 {
     struct redis_conn *c = arg;
 
-    stamp_new(c);
+    if (list_empty(&c->pending))
+        c->waiting_since_ms = 0;
+    else if (c->waiting_since_ms == 0)
+        c->waiting_since_ms = clock_mono_ms();
     arm_timer(c);
-    if (c->connected && c->out.len > 0)
+    if (c->stage == OPEN && c->out.len > 0)
         write_out(c);
 }
 
-static void append_command(struct buf *out, const struct span *argv, size_t argc)
+/* ---- Commands ---- */
+
+void redis_words_append(struct buf *out, const struct span *argv, size_t argc)
 {
-    buf_printf(out, "*%zu\r\n", argc);
     for (size_t i = 0; i < argc; i++) {
         buf_printf(out, "$%zu\r\n", argv[i].len);
         buf_append(out, argv[i]);
@@ -293,11 +278,12 @@ static void append_command(struct buf *out, const struct span *argv, size_t argc
 
 void redis_conn_send(struct redis_conn *c, const struct span *argv, size_t argc)
 {
-    append_command(&c->out, argv, argc);
+    buf_printf(&c->out, "*%zu\r\n", argc);
+    redis_words_append(&c->out, argv, argc);
 }
 
-int redis_conn_command(struct redis_conn *c, const struct span *argv, size_t argc,
-                       redis_reply_fn *fn, void *arg)
+int redis_conn_words(struct redis_conn *c, const struct span *head, size_t head_argc,
+                     struct span rest, size_t rest_argc, redis_reply_fn *fn, void *arg)
 {
     if (c->out.len > OUT_MAX)
         return E_BUSY;
@@ -306,10 +292,16 @@ int redis_conn_command(struct redis_conn *c, const struct span *argv, size_t arg
     cmd->arg = arg;
     list_push(&c->pending, &cmd->link);
     c->pending_len++;
-    if (!has_live(c))
-        c->first_live = &cmd->link;
-    append_command(&c->out, argv, argc);
+    buf_printf(&c->out, "*%zu\r\n", head_argc + rest_argc);
+    redis_words_append(&c->out, head, head_argc);
+    buf_append(&c->out, rest);
     return 0;
+}
+
+int redis_conn_command(struct redis_conn *c, const struct span *argv, size_t argc,
+                       redis_reply_fn *fn, void *arg)
+{
+    return redis_conn_words(c, argv, argc, (struct span){0}, 0, fn, arg);
 }
 
 /* ---- Life ---- */
@@ -323,64 +315,76 @@ static bool finish_connect(struct redis_conn *c)
         lose(c, E_IO);
         return false;
     }
-    c->connected = true;
-    loop_fd_want(c->loop, &c->watch, EPOLLIN);
+    c->stage = c->ssl ? HANDSHAKE : OPEN;
     return true;
+}
+
+static bool finish_handshake(struct redis_conn *c)
+{
+    const int error = redis_tls_handshake(c->ssl);
+
+    if (error == 0)
+        c->stage = OPEN;
+    else if (error != E_AGAIN)
+        lose(c, error);
+    else
+        loop_fd_want(c->loop, &c->watch,
+                     redis_tls_wants_out(c->ssl) ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    return c->stage == OPEN;
 }
 
 static void fd_event(void *arg, uint32_t events)
 {
     struct redis_conn *c = arg;
 
-    if (!c->connected && !finish_connect(c))
+    if (c->stage == CONNECTING && !finish_connect(c))
         return;
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-        for (int i = 0; i < READS_A_TURN && read_some(c); i++)
-            ;
+    if (c->stage == HANDSHAKE && !finish_handshake(c))
+        return;
+    if (c->ssl || (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+        receive(c);
+    if (c->stage == OPEN)
+        write_out(c);
+}
+
+static int begin(struct redis_conn *c, const struct net_addr *to,
+                 const struct redis_conn_options *o)
+{
+    TRY(net_connect(to, &c->fd));
+    int error = o->tls ? redis_tls_begin(&c->ssl, o->tls, c->fd, o->host) : 0;
+    if (error == 0)
+        error = loop_fd_add(c->loop, &c->watch, c->fd, EPOLLIN | EPOLLOUT, fd_event, c);
+    if (error < 0)
+        close(c->fd);
+    return error;
 }
 
 int redis_conn_open(struct redis_conn **out, struct loop *l, const struct net_addr *to,
-                    uint64_t dead_ms, const struct redis_conn_events *ev, void *arg)
+                    const struct redis_conn_options *o, const struct redis_conn_events *ev,
+                    void *arg)
 {
     struct redis_conn *c = mem_zero(sizeof(*c));
 
     c->loop = l;
     c->ev = *ev;
     c->arg = arg;
-    c->dead_ms = dead_ms;
+    c->dead_ms = o->dead_ms;
     list_init(&c->pending);
-    c->first_live = &c->pending;
-    int error = net_connect(to, &c->fd);
-    if (error < 0) {
-        free(c);
-        return error;
-    }
-    error = loop_fd_add(l, &c->watch, c->fd, EPOLLIN | EPOLLOUT, fd_event, c);
-    if (error < 0) {
-        close(c->fd);
-        free(c);
-        return error;
-    }
     c->reader = redis_reader_new();
+    const int error = begin(c, to, o);
+    if (error < 0) {
+        free_conn(c);
+        return error;
+    }
     c->flush = (struct loop_hook){.step = LOOP_FLUSH, .run = flush, .arg = c};
     loop_hook_add(l, &c->flush);
     *out = c;
     return 0;
 }
 
-void redis_conn_set_command_ms(struct redis_conn *c, uint64_t command_ms)
-{
-    c->command_ms = command_ms;
-}
-
 size_t redis_conn_pending(const struct redis_conn *c)
 {
     return c->pending_len;
-}
-
-uint64_t redis_conn_latency_us(const struct redis_conn *c)
-{
-    return c->latency_us;
 }
 
 uint64_t redis_conn_heard(const struct redis_conn *c)

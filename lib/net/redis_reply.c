@@ -1,5 +1,5 @@
 /* Redis' replies: hiredis' reader with bounds, and the accessors that spare others its header. */
-#include "net/redis_conn.h"
+#include "net/redis_reply.h"
 
 #include <hiredis/hiredis.h>
 #include <stdlib.h>
@@ -107,20 +107,4 @@ const struct redisReply *redis_reply_at(const struct redisReply *reply, size_t i
 {
     CHECK(i < redis_reply_count(reply));
     return reply->element[i];
-}
-
-int redis_info_run_id(struct span info, char out[static REDIS_RUN_ID_LEN + 1])
-{
-    while (info.len > 0) {
-        struct span line = span_split(&info, '\n');
-        if (!span_starts(line, SPAN("run_id:")))
-            continue;
-        line = span_from(line, strlen("run_id:"));
-        if (line.len > 0 && line.data[line.len - 1] == '\r')
-            line.len--;
-        if (line.len != REDIS_RUN_ID_LEN || !span_visible(line, REDIS_RUN_ID_LEN))
-            return E_PROTOCOL;
-        return span_cstr(line, out, REDIS_RUN_ID_LEN + 1);
-    }
-    return E_PROTOCOL;
 }

@@ -173,11 +173,23 @@ struct resolve_job {
     struct offload_job job;
     char host[HOST_MAX + 1];
     uint16_t port;
+    unsigned nth;
     struct net_addr addr;
     int error;
     net_resolve_fn *done;
     void *arg;
 };
+
+static const struct addrinfo *nth_of(const struct addrinfo *list, unsigned nth)
+{
+    unsigned count = 0;
+
+    for (const struct addrinfo *a = list; a; a = a->ai_next)
+        count++;
+    for (nth %= count; nth > 0; nth--)
+        list = list->ai_next;
+    return list;
+}
 
 static void resolve_work(struct offload_job *job)
 {
@@ -190,9 +202,10 @@ static void resolve_work(struct offload_job *job)
     r->error = E_NOT_FOUND;
     if (getaddrinfo(r->host, port, &hints, &list) != 0)
         return;
-    if (list->ai_addrlen <= sizeof(r->addr.sa)) {
-        memcpy(&r->addr.sa, list->ai_addr, list->ai_addrlen);
-        r->addr.len = list->ai_addrlen;
+    const struct addrinfo *chosen = nth_of(list, r->nth);
+    if (chosen->ai_addrlen <= sizeof(r->addr.sa)) {
+        memcpy(&r->addr.sa, chosen->ai_addr, chosen->ai_addrlen);
+        r->addr.len = chosen->ai_addrlen;
         r->error = 0;
     }
     freeaddrinfo(list);
@@ -211,7 +224,8 @@ static void resolve_done(struct offload_job *job)
     free(r);
 }
 
-int net_resolve(struct offload *o, const char *host_port, net_resolve_fn *done, void *arg)
+int net_resolve_nth(struct offload *o, const char *host_port, unsigned nth, net_resolve_fn *done,
+                    void *arg)
 {
     struct net_addr addr;
     int parsed = net_addr_parse(&addr, host_port);
@@ -222,6 +236,7 @@ int net_resolve(struct offload *o, const char *host_port, net_resolve_fn *done, 
     r->job.work = parsed == 0 ? already_resolved : resolve_work;
     r->job.done = resolve_done;
     r->addr = addr;
+    r->nth = nth;
     r->done = done;
     r->arg = arg;
     int error = parsed == 0 ? 0 : split_port(host_port, r->host, &r->port);
@@ -230,6 +245,11 @@ int net_resolve(struct offload *o, const char *host_port, net_resolve_fn *done, 
     if (error < 0)
         free(r);
     return error;
+}
+
+int net_resolve(struct offload *o, const char *host_port, net_resolve_fn *done, void *arg)
+{
+    return net_resolve_nth(o, host_port, 0, done, arg);
 }
 
 /* ---- Listening ---- */

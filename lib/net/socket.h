@@ -24,6 +24,10 @@ void net_addr_text(const struct net_addr *a, char *out, size_t out_len);
 typedef void net_resolve_fn(void *arg, int error, const struct net_addr *addr);
 MUST_CHECK int net_resolve(struct offload *o, const char *host_port, net_resolve_fn *done,
                            void *arg);
+/* The same with the nth address of the name, round and round: for who tries the next one after a
+ * failure. */
+MUST_CHECK int net_resolve_nth(struct offload *o, const char *host_port, unsigned nth,
+                               net_resolve_fn *done, void *arg);
 
 struct net_listener;
 /* A new connection: non-blocking, CLOEXEC, TCP_NODELAY; the callee owns fd. May free the listener.

@@ -107,6 +107,7 @@ static int setup(void **state)
 {
     struct fixture *f = mem_zero(sizeof(*f));
     struct redis_options options = redis_defaults;
+    char url[128];
     const struct auth_options o = {5000, 600000, 2000, 20, 100};
     struct api_key key;
     uint8_t hash[SHA256_LEN];
@@ -114,7 +115,8 @@ static int setup(void **state)
     strcpy(f->folder, "/tmp/test-auth-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     snprintf(f->socket, sizeof(f->socket), "%s/redis.sock", f->folder);
-    snprintf(options.url, sizeof(options.url), "unix:%s", f->socket);
+    snprintf(url, sizeof(url), "unix:%s", f->socket);
+    options.at.url = url;
     start_server(f);
     api_key_make(&key, &f->key);
     api_key_lookup(&key, f->lookup);

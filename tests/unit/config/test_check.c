@@ -68,14 +68,19 @@ static void dialled_addresses_may_be_names(void **state)
     REFUSE(setting_host_port, ":8443", "gw.example.org", "gw:0", "gw:", "g w:1", "http://gw:1", "");
 }
 
-static void redis_urls_are_tcp_or_unix(void **state)
+static void redis_is_a_server_sentinels_or_a_cluster(void **state)
 {
     (void)state;
     TAKE(setting_redis_url, "redis://127.0.0.1:6379", "redis://:p@ss@10.0.0.1:1/2",
          "redis://[::1]:6379/0", "unix:/run/redis.sock", "unix:/run/redis.sock?db=3",
-         "unix::p@ss@/run/r");
-    REFUSE(setting_redis_url, "127.0.0.1:6379", "redis://h", "redis://h:1", "redis://127.0.0.1:1/x",
-           "rediss://127.0.0.1:1", "unix:/r?db=", "unix:/r?db=x", "");
+         "unix::p@ss@/run/r", "rediss://redis.example.org:1", "redis+cluster://a:1,b:2",
+         "redis+sentinel://a:1,b:2/main");
+    REFUSE(setting_redis_url, "127.0.0.1:6379", "redis://h", "redis://127.0.0.1:1/x",
+           "redis+sentinel://a:1", "redis+cluster://a:1/1", "unix:/r?db=", "unix:/r?db=x", "");
+    TAKE(setting_redis_user, "", "gateway");
+    REFUSE(setting_redis_user, "a b", "a:b");
+    TAKE(setting_redis_tls_name, "", "redis.example.org", "10.0.0.1", "::1");
+    REFUSE(setting_redis_tls_name, "a b", "redis:6379");
 }
 
 static void engines_are_on_the_same_machine(void **state)
@@ -155,7 +160,7 @@ int main(void)
         cmocka_unit_test(admin_listeners_stay_on_the_machine),
         cmocka_unit_test(a_socket_path_fits_the_kernel),
         cmocka_unit_test(dialled_addresses_may_be_names),
-        cmocka_unit_test(redis_urls_are_tcp_or_unix),
+        cmocka_unit_test(redis_is_a_server_sentinels_or_a_cluster),
         cmocka_unit_test(engines_are_on_the_same_machine),
         cmocka_unit_test(pins_and_payouts_are_hex),
         cmocka_unit_test(hours_are_ranges_of_one_day),

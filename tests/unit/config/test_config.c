@@ -357,31 +357,6 @@ static void a_secret_is_at_most_64_kib(void **state)
     assert_int_equal(config_read_secret(f->file, &secret), E_TOO_LARGE);
 }
 
-static void expect_url(struct fixture *f, const char *url, const char *expected)
-{
-    AUTO(buf_wipe) struct buf out = {0};
-
-    assert_int_equal(config_redis_url(&out, url, f->file), 0);
-    assert_true(span_is(buf_span(&out), expected));
-}
-
-static void a_password_file_completes_the_url_of_redis(void **state)
-{
-    struct fixture *f = *state;
-    AUTO(buf_wipe) struct buf out = {0};
-
-    write_file(f->file, SPAN("p@ss\n"));
-    assert_int_equal(chmod(f->file, 0600), 0);
-    expect_url(f, "redis://127.0.0.1:6379/2", "redis://:p@ss@127.0.0.1:6379/2");
-    expect_url(f, "unix:/run/redis.sock?db=1", "unix::p@ss@/run/redis.sock?db=1");
-    assert_int_equal(config_redis_url(&out, "redis://:old@127.0.0.1:1", f->file), E_INVALID);
-    assert_int_equal(config_redis_url(&out, "http://127.0.0.1:1", f->file), E_INVALID);
-    assert_int_equal(config_redis_url(&out, "redis://127.0.0.1:1", "/nonexistent"), E_IO);
-    assert_int_equal(out.len, 0);
-    assert_int_equal(config_redis_url(&out, "redis://127.0.0.1:1", ""), 0);
-    assert_true(span_is(buf_span(&out), "redis://127.0.0.1:1"));
-}
-
 static void help_names_every_setting(void **state)
 {
     char *text = NULL;
@@ -421,7 +396,6 @@ int main(void)
         CASE(a_secret_is_the_first_line_of_a_private_file),
         CASE(a_secret_that_others_may_read_is_refused),
         CASE(a_secret_is_at_most_64_kib),
-        CASE(a_password_file_completes_the_url_of_redis),
         CASE(help_names_every_setting),
     };
 

@@ -1,19 +1,38 @@
-/* Any bytes from Redis, split anywhere: replies are read or refused, and every reply can be walked.
- * The first byte seeds the splits. */
-#include "net/redis_conn.h"
+/* Any bytes from Redis, split anywhere: replies are read or refused, every reply can be walked, and
+ * what servers say of each other (INFO, redirects, slots, Sentinel) is read from any of them. The
+ * first byte seeds the splits. */
+#include "net/redis_parse.h"
+#include "net/redis_reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static size_t understand(const struct redisReply *reply)
+{
+    struct redis_info info;
+    struct redis_range range;
+    char place[REDIS_PLACE_LEN] = "";
+    uint16_t slot = 0;
+    size_t sum = 0;
+
+    if (redis_info_read(&info, redis_reply_text(reply)) == 0)
+        sum += strlen(info.run_id);
+    if (redis_redirect_read(redis_reply_text(reply), "[::1]:1", &slot, place) != REDIS_NO_REDIRECT)
+        sum += slot + strlen(place);
+    if (redis_master_read(place, reply) == 0)
+        sum += strlen(place);
+    for (size_t i = 0; i < redis_reply_count(reply); i++)
+        if (redis_range_read(&range, reply, i, "unix:/s") == 0)
+            sum += range.last - range.first + strlen(range.place);
+    return sum + redis_slot(redis_reply_text(reply));
+}
 
 static size_t walk(const struct redisReply *reply)
 {
     struct span text = redis_reply_text(reply);
-    char run_id[REDIS_RUN_ID_LEN + 1];
-    size_t sum = (size_t)redis_reply_number(reply) + redis_reply_type(reply);
+    size_t sum = (size_t)redis_reply_number(reply) + redis_reply_type(reply) + understand(reply);
 
     for (size_t i = 0; i < text.len; i++)
         sum += text.data[i];
-    if (redis_info_run_id(text, run_id) == 0)
-        sum += strlen(run_id);
     for (size_t i = 0; i < redis_reply_count(reply); i++)
         sum += walk(redis_reply_at(reply, i));
     return sum;

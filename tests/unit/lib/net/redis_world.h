@@ -103,7 +103,7 @@ static inline void make_client(struct world *w, const char *url, uint64_t comman
     struct redis_options o = redis_defaults;
 
     redis_free(w->redis);
-    snprintf(o.url, sizeof(o.url), "%s", url);
+    o.at.url = url;
     o.command_ms = command_ms;
     o.dead_ms = dead_ms;
     o.queue_max = 200;

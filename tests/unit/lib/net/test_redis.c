@@ -4,13 +4,24 @@
 #include <sys/socket.h>
 
 #include "net/redis_conn.h"
+#include "net/redis_reply.h"
 
 /* ---- Cases: commands ---- */
+
+static uint64_t sum_of(const uint64_t *numbers, size_t count)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < count; i++)
+        sum += numbers[i];
+    return sum;
+}
 
 static void commands_are_answered_in_the_order_given(void **state)
 {
     struct world *w = *state;
     static struct told told[150];
+    struct redis_stats stats;
     int before = answers;
 
     memset(told, 0, sizeof(told));
@@ -25,7 +36,10 @@ static void commands_are_answered_in_the_order_given(void **state)
         assert_string_equal(told[i].text, text);
         assert_int_equal(told[i].order, before + (int)i + 1);
     }
-    assert_true(redis_latency_us(w->redis) > 0);
+    redis_stats(w->redis, &stats);
+    assert_true(stats.latency_last_us > 0);
+    assert_int_equal(sum_of(stats.latency, REDIS_LATENCY_BUCKETS), 150);
+    assert_int_equal(stats.primaries, 1);
 }
 
 static void a_format_joins_and_splits_words_and_carries_any_byte(void **state)
@@ -385,35 +399,34 @@ static void a_server_is_reached_over_tcp(void **state)
     expect_text(w, &t, "tcp");
 }
 
-static void what_is_no_url_is_refused(void **state)
+static void expect_refused(struct world *w, struct redis_access at, int error)
 {
-    static const char *const bad[] = {
-        "",
-        "127.0.0.1:6379",
-        "redis://",
-        "redis://:6379",
-        "redis://localhost:6379",
-        "redis://127.0.0.1",
-        "redis://127.0.0.1:6379/x",
-        "redis://127.0.0.1:6379/-1",
-        "redis://127.0.0.1:6379/0/0",
-        "redis://:@127.0.0.1:6379",
-        "redis://user:pw@127.0.0.1:6379",
-        "unix:",
-        "unix:relative",
-        "unix:/s?db=",
-        "unix::pw/s",
-        "rediss://127.0.0.1:6379",
-    };
-    struct world *w = *state;
     struct redis_options o = redis_defaults;
 
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        snprintf(o.url, sizeof(o.url), "%s", bad[i]);
-        assert_int_equal(redis_new(&w->redis, w->loop, &o, on_state, w), E_INVALID);
-    }
-    memset(o.url, 'x', sizeof(o.url));
-    assert_int_equal(redis_new(&w->redis, w->loop, &o, on_state, w), E_INVALID);
+    o.at = at;
+    assert_int_equal(redis_new(&w->redis, w->loop, &o, on_state, w), error);
+    assert_null(w->redis);
+}
+
+static void what_cannot_work_is_refused_at_once(void **state)
+{
+    struct world *w = *state;
+    char file[64];
+
+    snprintf(file, sizeof(file), "%s/password", w->dir);
+    close(open(file, O_CREAT | O_WRONLY, 0644));
+    expect_refused(w, (struct redis_access){.url = "http://127.0.0.1:6379"}, E_INVALID);
+    expect_refused(w, (struct redis_access){.url = "redis://localhost:6379"}, E_INVALID);
+    expect_refused(w, (struct redis_access){.url = "redis://127.0.0.1:1", .user = "u"}, E_INVALID);
+    expect_refused(w, (struct redis_access){.url = "redis://127.0.0.1:1", .password_file = "/none"},
+                   E_IO);
+    expect_refused(w, (struct redis_access){.url = "redis://127.0.0.1:1", .password_file = file},
+                   E_DENIED);
+    expect_refused(w, (struct redis_access){.url = "redis://:p@127.0.0.1:1", .password_file = file},
+                   E_INVALID);
+    expect_refused(w, (struct redis_access){.url = "rediss://127.0.0.1:1", .ca_file = file},
+                   E_INVALID);
+    unlink(file);
 }
 
 /* ---- Cases: subscriptions ---- */
@@ -578,20 +591,6 @@ static void a_reply_grows_to_sixty_four_mebibytes_and_no_further(void **state)
     assert_int_equal(fed, 64);
 }
 
-static void the_run_id_is_found_only_where_it_stands(void **state)
-{
-    char id[REDIS_RUN_ID_LEN + 1];
-
-    (void)state;
-    assert_int_equal(
-        redis_info_run_id(
-            SPAN("# Server\r\nrun_id:0123456789abcdef0123456789abcdef01234567\r\nx:1\r\n"), id),
-        0);
-    assert_string_equal(id, "0123456789abcdef0123456789abcdef01234567");
-    assert_int_equal(redis_info_run_id(SPAN("# Server\r\nrun_id:short\r\n"), id), E_PROTOCOL);
-    assert_int_equal(redis_info_run_id(SPAN(""), id), E_PROTOCOL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -616,7 +615,7 @@ int main(void)
         ALONE(a_password_and_a_database_are_used),
         ALONE(a_wrong_password_never_comes_up),
         ALONE(a_server_is_reached_over_tcp),
-        ALONE(what_is_no_url_is_refused),
+        ALONE(what_cannot_work_is_refused_at_once),
         CASE(messages_arrive_at_the_subscriber_of_their_channel),
         CASE(a_subscription_comes_back_after_a_restart),
         CASE(a_frozen_subscription_is_noticed_without_any_command),
@@ -624,7 +623,6 @@ int main(void)
         CASE(the_client_may_be_freed_by_a_message),
         ALONE(replies_that_lie_about_their_size_are_refused),
         ALONE(a_reply_grows_to_sixty_four_mebibytes_and_no_further),
-        ALONE(the_run_id_is_found_only_where_it_stands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

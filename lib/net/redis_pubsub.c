@@ -1,0 +1,178 @@
+/* Subscriptions: a connection of their own to the server, Sentinel's primary, or any node of a
+ * Cluster (which passes messages on to all). A loss is noticed by a PING and never silent. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "net/redis_impl.h"
+
+struct subscription {
+    struct list link;
+    char *channel;
+    redis_message_fn *fn;
+    void *arg;
+};
+
+static void ask_channel(struct redis_pubsub *p, const struct subscription *s)
+{
+    const struct span argv[] = {SPAN("SUBSCRIBE"), span_str(s->channel)};
+
+    redis_conn_send(p->line.conn, argv, 2);
+    p->asked++;
+}
+
+/* Every dead_ms: all must be confirmed, and something (the last PING's answer at least) must have
+ * come since the last time. */
+static void check(void *arg)
+{
+    struct redis *r = arg;
+    struct redis_pubsub *p = &r->pubsub;
+    const struct span ping = SPAN("PING");
+
+    if (!p->line.conn)
+        return;
+    const uint64_t heard = redis_conn_heard(p->line.conn);
+
+    if (p->confirmed < p->asked || heard == p->heard_before) {
+        redis_line_refuse(&p->line, "subscription_check");
+        return;
+    }
+    p->heard_before = heard;
+    redis_conn_send(p->line.conn, &ping, 1);
+    loop_timer_set(r->loop, &p->check, r->setup.dead_ms, check, r);
+}
+
+static void sign_in(void *arg)
+{
+    struct redis *r = arg;
+    struct redis_pubsub *p = &r->pubsub;
+
+    p->asked = p->confirmed = 0;
+    p->heard_before = 0;
+    LIST_FOREACH(it, &p->subscriptions)
+        ask_channel(p, CONTAINER(it, struct subscription, link));
+    loop_timer_set(r->loop, &p->check, r->setup.dead_ms, check, r);
+}
+
+static void deliver(struct redis *r, struct span channel, struct span payload)
+{
+    LIST_FOREACH(it, &r->pubsub.subscriptions) {
+        struct subscription *s = CONTAINER(it, struct subscription, link);
+        if (span_is(channel, s->channel))
+            s->fn(s->arg, channel, payload);
+        if (r->freed)
+            return;
+    }
+}
+
+static void push(void *arg, const struct redisReply *reply)
+{
+    struct redis *r = arg;
+
+    if (redis_reply_count(reply) < 3)
+        return; /* the answer to a PING */
+    const struct span kind = redis_reply_text(redis_reply_at(reply, 0));
+    const struct span channel = redis_reply_text(redis_reply_at(reply, 1));
+    const struct span payload = redis_reply_text(redis_reply_at(reply, 2));
+    if (span_is(kind, "subscribe")) {
+        r->pubsub.confirmed++;
+        redis_line_calm(&r->pubsub.line);
+    } else if (span_is(kind, "message") && channel.data && payload.data) {
+        deliver(r, channel, payload);
+    }
+}
+
+static void lost(void *arg, int error)
+{
+    struct redis *r = arg;
+
+    log_event(r->pubsub.confirmed > 0 ? LOG_WARN : LOG_DEBUG, "redis_subscription_lost", "error=%s",
+              error_name(error));
+    r->pubsub.asked = r->pubsub.confirmed = 0;
+}
+
+/* In a Cluster another node each time: one may be cut off from the others. */
+static const struct redis_node *draw(const struct redis *r)
+{
+    const struct redis_node *chosen = NULL;
+    size_t count = 0;
+
+    LIST_FOREACH(it, &r->nodes) {
+        const struct redis_node *n = CONTAINER(it, struct redis_node, link);
+        if (redis_node_ready(n) && random_below(++count) == 0)
+            chosen = n;
+    }
+    return chosen;
+}
+
+/* A stand-alone server is there or not; of the others the commands' connections know first. */
+static const char *place(void *arg)
+{
+    struct redis *r = arg;
+    const struct redis_node *n = r->sentinel || r->cluster ? draw(r) : r->only;
+
+    if (!n)
+        return NULL;
+    snprintf(r->pubsub.place, sizeof(r->pubsub.place), "%s", n->place);
+    return r->pubsub.place;
+}
+
+static const struct redis_line_events events = {
+    .place = place, .sign_in = sign_in, .push = push, .lost = lost};
+
+int redis_subscribe(struct redis *r, const char *channel, redis_message_fn *fn, void *arg)
+{
+    struct redis_pubsub *p = &r->pubsub;
+
+    if (channel[0] == 0 || strlen(channel) > REDIS_CHANNEL_MAX)
+        return E_INVALID;
+    struct subscription *s = mem_zero(sizeof(*s));
+    s->channel = mem_strdup(channel);
+    s->fn = fn;
+    s->arg = arg;
+    list_push(&p->subscriptions, &s->link);
+    if (!p->line.running)
+        redis_line_start(&p->line);
+    else if (p->line.conn)
+        ask_channel(p, s);
+    return 0;
+}
+
+bool redis_subscribed(const struct redis *r)
+{
+    const struct redis_pubsub *p = &r->pubsub;
+
+    return p->line.conn && redis_conn_alive(p->line.conn) && p->asked > 0 &&
+           p->confirmed >= p->asked;
+}
+
+void redis_pubsub_init(struct redis *r)
+{
+    list_init(&r->pubsub.subscriptions);
+    redis_line_init(&r->pubsub.line, &r->setup, &r->setup.server, &events, r);
+    r->pubsub.line.backoff_max_ms = r->setup.dead_ms;
+}
+
+void redis_pubsub_move(struct redis *r)
+{
+    if (r->pubsub.line.running)
+        redis_line_start(&r->pubsub.line);
+}
+
+void redis_pubsub_stop(struct redis *r)
+{
+    redis_line_stop(&r->pubsub.line);
+    loop_timer_cancel(r->loop, &r->pubsub.check);
+}
+
+void redis_pubsub_fini(struct redis *r)
+{
+    struct list *link;
+
+    while ((link = list_pop(&r->pubsub.subscriptions))) {
+        struct subscription *s = CONTAINER(link, struct subscription, link);
+        free(s->channel);
+        free(s);
+    }
+}
