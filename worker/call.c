@@ -197,6 +197,8 @@ static struct answer *make_answer(const struct call *c)
         .stream = rq->stream,
         .include_usage = o->include_usage,
         .base64 = rq->base64,
+        .dimensions = rq->dimensions,
+        .service_tier = request_member(rq, "service_tier").data ? "default" : NULL,
         .padding = o->padding,
         .choices = rq->endpoint == EP_EMBEDDINGS ? rq->prompts : rq->prompts * rq->choices,
         .prompts = rq->prompts,

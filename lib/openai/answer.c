@@ -326,6 +326,17 @@ static int feed_choices(struct answer *a, const struct event *e, int64_t first, 
     return error == E_NOT_FOUND ? 0 : E_PROTOCOL;
 }
 
+static int feed_vectors(struct answer *a, struct span data, struct api_fault *fault)
+{
+    const int error = embeddings_feed(a, data);
+
+    if (error != E_INVALID)
+        return error;
+    api_fault_text(fault, &ERR_UNSUPPORTED_VALUE, "dimensions",
+                   "This model does not support specifying dimensions.");
+    return E_UNAVAILABLE;
+}
+
 static int feed_event(struct answer *a, struct span text, int64_t first, struct buf *out,
                       struct api_fault *fault)
 {
@@ -337,7 +348,7 @@ static int feed_event(struct answer *a, struct span text, int64_t first, struct 
     if (e.usage.data)
         TRY(usage_take(&a->streams[first], e.usage));
     if (a->o.endpoint == EP_EMBEDDINGS)
-        return e.data.data ? embeddings_feed(a, e.data) : E_PROTOCOL;
+        return e.data.data ? feed_vectors(a, e.data, fault) : E_PROTOCOL;
     const int error = e.choices.data ? feed_choices(a, &e, first, out) : 0;
     if (error == E_UNAVAILABLE)
         api_fault_set(fault, &ERR_WORKER_ERROR, NULL, NULL);

@@ -19,6 +19,7 @@ struct answer_options {
     bool stream;              /* client bytes are SSE; else one JSON body at the end */
     bool include_usage;       /* cocoon-include-usage */
     bool base64;              /* embeddings */
+    int64_t dimensions;       /* of each vector; 0: as the engine gives them */
     enum answer_padding padding;
     int64_t choices;          /* choices expected in all (prompts × n); embeddings: vectors */
     int64_t prompts;          /* choices / prompts share one prompt's tokens; 0: 1 */
@@ -38,9 +39,9 @@ AUTO_FREE(struct answer, answer_free)
  * "[DONE]" is taken as such. Texts and numbers are copied as the engine wrote them, but bytes that
  * are not UTF-8 and escaped halves of surrogate pairs become U+FFFD. After an error the answer is
  * over, and out is as it was. E_PROTOCOL: not what an engine may send; E_UNAVAILABLE: the event is
- * an error, or a finish_reason that says the engine gave up: *fault is set (map it to an HTTP
- * answer while nothing was sent, else to an event); E_TOO_LARGE: an event above 8 MiB, or more than
- * 64 MiB collected. */
+ * an error, a finish_reason that says the engine gave up, or vectors of other dimensions than
+ * asked: *fault is set (map it to an HTTP answer while nothing was sent, else to an event);
+ * E_TOO_LARGE: an event above 8 MiB, or more than 64 MiB collected. */
 MUST_CHECK int answer_feed(struct answer *a, struct span event, int64_t first_choice,
                            struct buf *out, struct api_fault *fault);
 /* One engine stream ended cleanly (its [DONE] was seen or its connection closed). Fan-out: call for

@@ -10,13 +10,13 @@
 
 enum { FLOAT_LEN = 4 };
 
-static int check_numbers(struct span array)
+static int check_numbers(struct span array, int64_t *count)
 {
     struct span number;
     size_t at = 0;
     int error;
 
-    while ((error = json_element_next(array, &at, &number)) == 0)
+    for (*count = 0; (error = json_element_next(array, &at, &number)) == 0; ++*count)
         if (!number_sound(number))
             return E_PROTOCOL;
     return error == E_NOT_FOUND ? 0 : E_PROTOCOL;
@@ -37,7 +37,7 @@ static int append_float(struct buf *raw, struct span number)
     return 0;
 }
 
-static int floats_to_base64(struct span array, struct buf *out)
+static int floats_to_base64(struct span array, struct buf *out, int64_t *count)
 {
     AUTO(buf_wipe) struct buf raw = {0};
     struct span number;
@@ -48,6 +48,7 @@ static int floats_to_base64(struct span array, struct buf *out)
         TRY(append_float(&raw, number));
     if (error != E_NOT_FOUND)
         return E_PROTOCOL;
+    *count = (int64_t)(raw.len / FLOAT_LEN);
     buf_byte(out, '"');
     base64_encode(out, buf_span(&raw));
     buf_byte(out, '"');
@@ -60,11 +61,12 @@ static int decode_floats(struct span string, struct buf *raw)
     return raw->len % FLOAT_LEN == 0 ? 0 : E_PROTOCOL;
 }
 
-static int base64_to_floats(struct span string, struct buf *out)
+static int base64_to_floats(struct span string, struct buf *out, int64_t *count)
 {
     AUTO(buf_wipe) struct buf raw = {0};
 
     TRY(decode_floats(string, &raw) < 0 ? E_PROTOCOL : 0);
+    *count = (int64_t)(raw.len / FLOAT_LEN);
     buf_byte(out, '[');
     for (size_t i = 0; i < raw.len; i += FLOAT_LEN) {
         uint32_t bits = 0;
@@ -80,22 +82,33 @@ static int base64_to_floats(struct span string, struct buf *out)
     return 0;
 }
 
-static int check_base64(struct span string)
+static int check_base64(struct span string, int64_t *count)
 {
     AUTO(buf_wipe) struct buf raw = {0};
 
-    return decode_floats(string, &raw) < 0 ? E_PROTOCOL : 0;
+    TRY(decode_floats(string, &raw) < 0 ? E_PROTOCOL : 0);
+    *count = (int64_t)(raw.len / FLOAT_LEN);
+    return 0;
 }
 
-static int append_vector(const struct answer *a, struct span vector, struct buf *out)
+static int append_form(const struct answer *a, struct span vector, struct buf *out, int64_t *count)
 {
     if (is_string(vector) && !a->o.base64)
-        return base64_to_floats(vector, out);
+        return base64_to_floats(vector, out, count);
     if (!is_string(vector) && a->o.base64)
-        return floats_to_base64(vector, out);
-    TRY(is_string(vector) ? check_base64(vector) : check_numbers(vector));
+        return floats_to_base64(vector, out, count);
+    TRY(is_string(vector) ? check_base64(vector, count) : check_numbers(vector, count));
     buf_append(out, vector);
     return 0;
+}
+
+/* An engine that does not know `dimensions` ignores it: its vector would pass for a short one. */
+static int append_vector(const struct answer *a, struct span vector, struct buf *out)
+{
+    int64_t count;
+
+    TRY(append_form(a, vector, out, &count));
+    return a->o.dimensions == 0 || count == a->o.dimensions ? 0 : E_INVALID;
 }
 
 static int append_element(struct answer *a, struct span element, int64_t position)

@@ -80,7 +80,8 @@ MUST_CHECK int completions_feed(struct answer *a, int64_t index, struct stream *
                                 struct span element, struct buf *out);
 void chat_body(const struct answer *a, int64_t index, struct buf *out);
 void completions_body(const struct answer *a, int64_t index, struct buf *out);
-/* The whole `data` of an embeddings answer into a->data. */
+/* The whole `data` of an embeddings answer into a->data. E_INVALID: vectors of other dimensions
+ * than were asked for; E_PROTOCOL. */
 MUST_CHECK int embeddings_feed(struct answer *a, struct span data);
 
 /* A tool_calls array into the choice's tools; a stream's pending ones written as a delta's member

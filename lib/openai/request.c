@@ -115,6 +115,7 @@ static void take_options(struct request *rq, json_t *doc)
     rq->include_obfuscation =
         rq->stream && json_is_true(json_object_get(options, "include_obfuscation"));
     rq->base64 = span_is(string_of(json_object_get(doc, "encoding_format")), "base64");
+    rq->dimensions = json_integer_value(json_object_get(doc, "dimensions"));
     rq->timeout_ms = milliseconds(json_object_get(doc, "timeout"));
     rq->max_coefficient = integer_or(doc, "max_coefficient", -1);
 }

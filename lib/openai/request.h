@@ -27,13 +27,14 @@ struct request {
     bool stream;
     bool include_usage;       /* stream_options.include_usage */
     bool include_obfuscation; /* stream_options.include_obfuscation: true */
-    int64_t choices;   /* n; for completions max(n, best_of) counts towards tokens, `choices` are
-                          those answered */
-    int64_t sequences; /* prompts × max(n, best_of): what multiplies the cap */
-    int64_t prompts;   /* completions: number of prompts; embeddings: of inputs; chat: 1 */
-    int64_t cap;       /* completion tokens per choice that the body asks for; -1: none given
-                          (completions: 16) */
-    bool base64;       /* embeddings: encoding_format */
+    int64_t choices;    /* n; for completions max(n, best_of) counts towards tokens, `choices` are
+                           those answered */
+    int64_t sequences;  /* prompts × max(n, best_of): what multiplies the cap */
+    int64_t prompts;    /* completions: number of prompts; embeddings: of inputs; chat: 1 */
+    int64_t cap;        /* completion tokens per choice that the body asks for; -1: none given
+                           (completions: 16) */
+    bool base64;        /* embeddings: encoding_format */
+    int64_t dimensions; /* embeddings; 0: the model's own */
     bool logprobs;
     bool has_tools;
     uint64_t timeout_ms;     /* `timeout` (ours); 0: none */

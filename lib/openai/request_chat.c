@@ -542,6 +542,41 @@ static int refuse_alone(struct check *c, const char *name, const char *needs)
                           needs);
 }
 
+/* Whether one of the list has that name: of `tools` in the member of its type. */
+static bool is_offered(json_t *list, const char *type, json_t *name)
+{
+    json_t *element;
+    size_t i;
+
+    json_array_foreach(list, i, element) {
+        json_t *one = type ? json_object_get(element, type) : element;
+        if (json_equal(json_object_get(one, "name"), name))
+            return true;
+    }
+    return false;
+}
+
+static int refuse_unoffered(struct check *c, const char *name, const char *list)
+{
+    return api_fault_text(c->fault, &ERR_INVALID_VALUE, name,
+                          "Invalid value for '%s': it names none of '%s'.", name, list);
+}
+
+/* A choice by name of a tool that is there. */
+static int check_chosen(struct check *c)
+{
+    json_t *choice = present(c->doc, "tool_choice"), *call = present(c->doc, "function_call");
+    const char *type = json_string_value(json_object_get(choice, "type"));
+    json_t *tool = type ? json_object_get(json_object_get(choice, type), "name") : NULL;
+    json_t *function = json_object_get(call, "name");
+
+    if (tool && !is_offered(json_object_get(c->doc, "tools"), type, tool))
+        return refuse_unoffered(c, "tool_choice", "tools");
+    if (function && !is_offered(json_object_get(c->doc, "functions"), NULL, function))
+        return refuse_unoffered(c, "function_call", "functions");
+    return 0;
+}
+
 int check_chat_combination(struct check *c)
 {
     if (present(c->doc, "max_tokens") && present(c->doc, "max_completion_tokens"))
@@ -552,5 +587,5 @@ int check_chat_combination(struct check *c)
         return refuse_alone(c, "tool_choice", "tools");
     if (present(c->doc, "function_call") && !present(c->doc, "functions"))
         return refuse_alone(c, "function_call", "functions");
-    return 0;
+    return check_chosen(c);
 }

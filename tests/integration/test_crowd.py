@@ -24,9 +24,22 @@ def open_streams(stack, count):
     raws = [stack.raw() for _ in range(count)]
     for raw in raws:
         raw.request("POST", CHAT, chat(script("stall", events=1), stream=True))
-    for raw in raws:
+    begun, late = time.monotonic(), []
+    for i, raw in enumerate(raws):
+        since = time.monotonic()
         assert raw.head().status == 200
+        if time.monotonic() - since > 1:
+            late.append((i, round(since - begun, 1), round(time.monotonic() - begun, 1), raw.answer.header("cocoon-call")))
+    assert time.monotonic() - begun < 15 * SLOW, late_ones(stack, late)
     return raws
+
+
+def late_ones(stack, late):
+    """Who waited, from when to when, and what gateway and worker say of it; when the engine heard of each of the crowd."""
+    logs = [line for _, _, _, call in late for p in (*stack.gateways, *stack.workers) for line in p.log_text.splitlines() if call in line]
+    first = stack.engines[0].requests[0].arrived_at
+    arrived = [round(r.arrived_at - first, 1) for r in stack.engines[0].requests]
+    return "\n".join(map(str, [late, arrived, *logs]))
 
 
 def running(stack):

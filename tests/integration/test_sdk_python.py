@@ -115,6 +115,21 @@ def test_embeddings(client):
     assert len(as_floats.data[0].embedding) == 8
 
 
+def test_embeddings_have_the_dimensions_asked_for_or_there_are_none(client):
+    assert len(client.embeddings.create(model=MODEL, input="a", dimensions=8).data[0].embedding) == 8
+    with pytest.raises(openai.BadRequestError) as e:  # the engine knows no others, and says nothing
+        client.embeddings.create(model=MODEL, input="a", dimensions=4)
+    assert e.value.code == "unsupported_value" and e.value.param == "dimensions"
+
+
+def test_the_tier_that_was_used_is_told_to_who_names_one(client):
+    def ask(**more):
+        return client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}], **more)
+    assert ask(service_tier="auto").service_tier == "default"
+    assert {c.service_tier for c in ask(service_tier="flex", stream=True)} == {"default"}
+    assert ask().service_tier is None
+
+
 def test_models(client):
     assert {m.id for m in client.models.list()} == {MODEL, "org/model:tag-v1"}
     assert client.models.retrieve("org/model:tag-v1").id == "org/model:tag-v1"

@@ -704,6 +704,32 @@ static void vectors_are_given_in_the_form_asked_for(void **state)
     done(&m);
 }
 
+static void vectors_of_other_dimensions_than_asked_for_are_the_requests_fault(void **state)
+{
+    static const char *const short_ones[] = {
+        "{\"data\":[{\"embedding\":[1,2,3],\"index\":0}]}",
+        "{\"data\":[{\"embedding\":\"AACAPwAAIMAAAIA/\",\"index\":0}]}",
+    };
+    struct made m;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct answer_options o = embeddings(i > 1, 1);
+        o.dimensions = 3;
+        begin(&m, o);
+        feed(&m, short_ones[i % 2]);
+        finish(&m);
+        done(&m);
+        o.dimensions = 2;
+        begin(&m, o);
+        assert_int_equal(feed_at(&m, short_ones[i % 2], 0), E_UNAVAILABLE);
+        assert_ptr_equal(m.fault.error, &ERR_UNSUPPORTED_VALUE);
+        assert_string_equal(m.fault.param, "dimensions");
+        assert_false(answer_complete(m.a));
+        done(&m);
+    }
+}
+
 static void vectors_that_are_none_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -899,6 +925,7 @@ int main(void)
         cmocka_unit_test(legacy_logprobs_stay_legacy),
         cmocka_unit_test(vectors_are_copied_as_written),
         cmocka_unit_test(vectors_are_given_in_the_form_asked_for),
+        cmocka_unit_test(vectors_of_other_dimensions_than_asked_for_are_the_requests_fault),
         cmocka_unit_test(vectors_that_are_none_are_refused),
         cmocka_unit_test(broken_events_are_protocol_errors),
         cmocka_unit_test(text_is_always_well_formed),

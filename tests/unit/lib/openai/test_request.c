@@ -311,6 +311,12 @@ static void tools_are_checked(void **state)
          &ERR_INVALID_VALUE, "tools[0].custom.format.grammar.syntax", NULL},
         {CHAT(",\"tool_choice\":\"auto\""), &ERR_INVALID_VALUE, "tool_choice", "'tools'"},
         {CHAT("," TOOLS ",\"tool_choice\":\"any\""), &ERR_INVALID_VALUE, "tool_choice", NULL},
+        {CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"g\"}}"),
+         &ERR_INVALID_VALUE, "tool_choice", "none of 'tools'"},
+        {CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}"),
+         &ERR_INVALID_VALUE, "tool_choice", "none of 'tools'"},
+        {CHAT(",\"functions\":[{\"name\":\"f\"}],\"function_call\":{\"name\":\"g\"}"),
+         &ERR_INVALID_VALUE, "function_call", "none of 'functions'"},
         {CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"function\"}"), &ERR_MISSING_PARAMETER,
          "tool_choice.function", NULL},
         {CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":"
