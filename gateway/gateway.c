@@ -384,6 +384,7 @@ static void stop_writers(struct gateway *g)
     g->projection = NULL; /* Redis may come up in this very turn */
     if (g->counters) {
         counters_flush(g->counters);
+        loop_turn(g->loop, TURN_MS); /* sends it, and that this instance is no more */
         turn_until(g, flushed, FLUSH_MS);
     }
     auth_free(g->auth);
