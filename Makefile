@@ -105,6 +105,9 @@ FORCE:
 $(BUILD)/lib/base/version.o: $(BUILD)/commit
 $(BUILD)/lib/base/version.o: CPPFLAGS += $(VERSION_FLAGS)
 
+# Their texts are inside of it.
+$(BUILD)/billing/scripts.o: $(wildcard billing/lua/*.lua)
+
 define layer_rules
 $(call archive,$(1)): $(call objects,$(1))
 	@mkdir -p $$(@D)

@@ -193,6 +193,20 @@ static void on_changed(void *arg, struct span channel, struct span payload)
     }
 }
 
+void auth_forget(struct auth *a, struct span credential)
+{
+    char lookup[2 * KEY_LOOKUP_LEN + 1];
+    struct api_key key;
+
+    if (api_key_parse(&key, credential) < 0)
+        return;
+    api_key_lookup(&key, lookup);
+    explicit_bzero(&key, sizeof(key));
+    struct auth_entry *e = cache_get(a, lookup);
+    if (e)
+        e->changed_seq = ++a->seq;
+}
+
 // Messages are lost while the subscription is down: what was known before its return is old.
 static void watch_subscription(void *arg)
 {

@@ -95,6 +95,8 @@ struct auth_wait;
 struct auth_wait *auth_check(struct auth *a, struct span credential, struct span peer,
                              auth_done_fn *done, void *arg);
 void auth_cancel(struct auth_wait *w);
+/* What is known of this key is old: the next check asks Redis. */
+void auth_forget(struct auth *a, struct span credential);
 /* The record still holds: false once it was revoked or expired meanwhile (cheap, no I/O): a
  * revocation that is published is noticed within a round trip also for records that calls hold. */
 bool auth_still_valid(const struct auth *a, const struct key_record *r);

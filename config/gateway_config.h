@@ -37,6 +37,10 @@ struct gateway_config {
     int64_t attempts;       /* most workers tried for one call */
     int64_t default_output; /* completion tokens per choice where neither request nor key says */
     int64_t template_allowance; /* prompt tokens added to bytes for Cocoon-Max-Input */
+    const char *journal;        /* "": metered keys are refused */
+    bool billing_required;      /* keys that are not metered are refused */
+    int64_t top_speed;          /* tokens a second of one sequence that are believed; 0: any */
+    int64_t hold_grace_ms;      /* of a hold, beyond the call's deadline */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
     int64_t attest_every_ms; /* re-verification */
 };

@@ -1,6 +1,5 @@
 /* Acknowledging usage records to the worker that signed them, in batches (wire.md §9), and the
- * latest verdicts. Until there is a journal a verified record is settled at once, with no pay:
- * acks_add is the one place where the journal takes over. */
+ * latest verdicts. Whoever settles money says when: not before its bill is on disk. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,12 +25,13 @@ static void verdict_free(struct verdict *v)
 }
 
 void verdict_note(struct pool *p, struct span call, uint32_t attempt, const char *result,
-                  uint64_t told)
+                  uint64_t told, int64_t pay_nano)
 {
     struct verdict *v = mem_zero(sizeof(*v));
 
     v->result = result;
     v->told = told;
+    v->pay_nano = pay_nano;
     v->told_ms = loop_now(p->loop);
     verdict_free(map_put(&p->verdicts, attempt_key(v->key, call, attempt), v));
     list_push(&p->verdict_order, &v->link);
@@ -80,15 +80,22 @@ static void flush_later(void *arg)
     acks_flush(arg);
 }
 
-void acks_add(struct pool_worker *w, struct span call, uint32_t attempt, const char *result)
+void acks_add(struct pool_worker *w, struct span call, uint32_t attempt, const char *result,
+              int64_t pay_nano)
 {
-    verdict_note(w->pool, call, attempt, result, w->tunnel ? w->serial : 0);
+    verdict_note(w->pool, call, attempt, result, w->tunnel ? w->serial : 0, pay_nano);
     if (!w->tunnel)
         return; /* its record is fetched after it has come back */
-    buf_printf(&w->acks, "%s{\"call\":\"%.*s\",\"attempt\":%u,\"result\":\"%s\",\"pay\":\"0\"}",
-               w->ack_count ? "," : "", SPAN_FMT(call), attempt, result);
+    buf_printf(&w->acks, "%s{\"call\":\"%.*s\",\"attempt\":%u,\"result\":\"%s\",\"pay\":\"%lld\"}",
+               w->ack_count ? "," : "", SPAN_FMT(call), attempt, result, (long long)pay_nano);
     if (++w->ack_count >= ACK_BATCH)
         acks_flush(w);
     else if (!loop_timer_is_set(&w->ack_timer))
         loop_timer_set(w->pool->loop, &w->ack_timer, ACK_MS, flush_later, w);
+}
+
+void pool_acknowledge(struct pool_worker *w, struct span call, uint32_t attempt, const char *result,
+                      int64_t pay_nano)
+{
+    acks_add(w, call, attempt, result, pay_nano);
 }

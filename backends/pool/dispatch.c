@@ -58,7 +58,7 @@ struct dispatch {
     bool read_out, ended; /* the stream came to its end; so did the sealed answer in it */
     bool broken, cancelled, abandoned, recordless;
     unsigned status; /* of the answer's head */
-    uint64_t sent_us, first_us, ended_ms;
+    uint64_t sent_us, first_us, ended_ms, over_us, answer_bytes;
     struct loop_timer timer;
 
     struct buf jws;
@@ -213,17 +213,26 @@ static void acknowledge(struct dispatch *d, bool matches)
     struct span call = span_str(d->call);
 
     if (usage_is_ours(d))
-        acks_add(d->worker, call, d->attempt, result);
+        acks_add(d->worker, call, d->attempt, result, 0);
     else if (d->abandoned && d->sent && !d->refused)
-        verdict_note(d->worker->pool, call, d->attempt, result, 0);
+        verdict_note(d->worker->pool, call, d->attempt, result, 0, 0);
 }
 
 static void usage_done(struct offload_job *job)
 {
     struct dispatch *d = CONTAINER(job, struct dispatch, job);
     bool matches = usage_matches(d);
-    struct dispatch_report report = {d->worker, d->attempt, matches ? &d->usage : NULL,
-                                     buf_span(&d->jws), d->abandoned};
+    bool defer = false;
+    struct dispatch_report report = {
+        .worker = d->worker,
+        .attempt = d->attempt,
+        .usage = matches ? &d->usage : NULL,
+        .jws = buf_span(&d->jws),
+        .abandoned = d->abandoned,
+        .ran_ms = d->over_us > d->sent_us ? (d->over_us - d->sent_us) / 1000 : 0,
+        .answer_bytes = d->answer_bytes,
+        .defer = &defer,
+    };
 
     if (d->jws.len > 0 && !matches)
         log_event(LOG_WARN, "usage_refused", "call=%s attempt=%u worker=%s valid=%d", d->call,
@@ -233,8 +242,9 @@ static void usage_done(struct offload_job *job)
         mark_served(d);
     if (!matches && !d->abandoned && d->ended)
         chooser_failed(&d->slot, now_ms(d));
-    acknowledge(d, matches);
     d->over(d->charge, &report);
+    if (!defer)
+        acknowledge(d, matches);
     dispatch_free(d);
 }
 
@@ -354,8 +364,10 @@ static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
     struct dispatch *d = arg;
 
     d->unconsumed += bytes.len;
-    if (d->state != DISPATCH_PROBLEM)
+    if (d->state != DISPATCH_PROBLEM) {
         sha256_update(d->resp_hash, bytes);
+        d->answer_bytes += bytes.len;
+    }
     if (d->state == DISPATCH_OPEN && d->relayed) {
         d->passed = true;
         if (d->events)
@@ -449,6 +461,7 @@ static void stream_closed(void *arg, struct tunnel_stream *s, int error)
 
     (void)s;
     d->stream = NULL;
+    d->over_us = clock_mono_us();
     if (error == E_BUSY) { /* the worker never looked at it */
         d->refused = true;
         turned_away(d);

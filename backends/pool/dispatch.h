@@ -40,6 +40,8 @@ struct dispatch_report {
         *usage;      /* verified and matching what passed through; NULL: no valid record */
     struct span jws; /* of usage */
     bool abandoned;  /* it failed, never ran, or was given up for another: nothing is owed */
+    uint64_t ran_ms, answer_bytes; /* from its sending to its end; of sealed answer */
+    bool *defer; /* set to true: the record is acknowledged later, with pool_acknowledge */
 };
 /* Exactly once for each started dispatch, when its stream is over and its record judged; then the
  * dispatch is gone. */

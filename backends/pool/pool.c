@@ -309,6 +309,17 @@ bool pool_model_known(const struct pool *p, struct span name)
 
 /* ---- One worker's life ---- */
 
+const char *pool_worker_payout(const struct pool_worker *w)
+{
+    return w->keyset.payout;
+}
+
+void pool_on_record(struct pool *p, pool_record_fn *fn, void *arg)
+{
+    p->record_fn = fn;
+    p->record_arg = arg;
+}
+
 struct pool_worker *pool_worker_ref(struct pool_worker *w)
 {
     w->refs++;

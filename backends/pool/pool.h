@@ -11,6 +11,7 @@
 #include "net/tunnel.h"
 #include "ohttp/key_config.h"
 #include "openai/request.h"
+#include "receipt/usage_record.h"
 
 struct pool;
 struct pool_worker;
@@ -157,6 +158,7 @@ int64_t pool_worker_ask(const struct pool_worker *w);
 struct pool_worker *pool_worker_ref(struct pool_worker *w);
 void pool_worker_unref(struct pool_worker *w);
 const char *pool_worker_iid(const struct pool_worker *w);
+const char *pool_worker_payout(const struct pool_worker *w); /* 0: or -1: and 64 hex */
 enum attest_env pool_worker_env(const struct pool_worker *w);
 /* The model as this worker serves it; NULL when it no longer does. */
 const struct pool_model *pool_worker_model(const struct pool_worker *w, struct span name);
@@ -207,5 +209,18 @@ typedef void pool_kept_fn(void *arg, struct span bytes);
 typedef int pool_look_fn(void *look_arg, const uint8_t sha256[static SHA256_LEN], pool_kept_fn *fn,
                          void *arg);
 void pool_on_missing(struct pool *p, pool_look_fn *look, void *look_arg);
+
+/* ---- Usage records and pay (wire.md §9) ---- */
+
+/* A record that w has kept and that no attempt of this process waits for: another instance's, or of
+ * before a restart; verified, of w's owner. True: it is taken over, and acknowledged later with
+ * pool_acknowledge, or given again after the next connect. u and jws are borrowed. */
+typedef bool pool_record_fn(void *arg, struct pool_worker *w, const struct usage_record *u,
+                            struct span jws);
+void pool_on_record(struct pool *p, pool_record_fn *fn, void *arg);
+/* Ends the matter of a record for w: settled, late_settled, abandoned or refused (a constant), and
+ * its share. */
+void pool_acknowledge(struct pool_worker *w, struct span call, uint32_t attempt, const char *result,
+                      int64_t pay_nano);
 
 #endif

@@ -31,6 +31,8 @@ struct pool {
     void *evidence_arg;
     pool_look_fn *look_fn;
     void *look_arg;
+    pool_record_fn *record_fn;
+    void *record_arg;
     struct pool_trust trust;
     unsigned trust_version; /* what was judged before it changed is judged again */
     struct attest_floor floor;
@@ -224,8 +226,9 @@ void worker_changed(struct pool_worker *w);
 void worker_offers(struct pool_worker *w);
 
 /* Acknowledges a usage record in the next batch, and remembers the verdict. result (a constant):
- * settled, abandoned, refused. This is where the journal takes over. */
-void acks_add(struct pool_worker *w, struct span call, uint32_t attempt, const char *result);
+ * settled, late_settled, abandoned, refused; pay_nano: the worker's share. */
+void acks_add(struct pool_worker *w, struct span call, uint32_t attempt, const char *result,
+              int64_t pay_nano);
 void acks_flush(struct pool_worker *w);
 
 enum { ATTEMPT_KEY_LEN = 48 };
@@ -237,9 +240,10 @@ struct verdict {
     const char *result;
     uint64_t told; /* pool_worker.serial that it was acknowledged to; 0: nobody yet */
     uint64_t told_ms;
+    int64_t pay_nano;
 };
 void verdict_note(struct pool *p, struct span call, uint32_t attempt, const char *result,
-                  uint64_t told);
+                  uint64_t told, int64_t pay_nano);
 void verdicts_fini(struct pool *p);
 
 /* Fetches what was not acknowledged: after each connect, and when a stream ended without its

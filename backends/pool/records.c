@@ -43,6 +43,7 @@ struct page_job {
         char call[33];
         uint32_t attempt;
         struct span jws;
+        struct usage_record usage;
     } records[PAGE_RECORDS];
     size_t count;
     int64_t last; /* seq */
@@ -97,7 +98,7 @@ static void record_read(struct page_job *j, struct ed25519 *const *keys, const j
     memcpy(r->call, u.call, sizeof(r->call));
     r->attempt = u.attempt;
     r->jws = jws;
-    usage_record_fini(&u);
+    r->usage = u;
 }
 
 /* A keyset that was found: its own, of the same owner. Only what was accepted is kept. */
@@ -147,8 +148,10 @@ static void record_settle(struct pool_worker *w, const struct page_record *r)
         dispatch_judge(d, r->jws);
     else if (d || (v && v->told == w->serial && loop_now(w->pool->loop) - v->told_ms < TOLD_MS))
         return; /* its own stream brings the record; or it was acknowledged just now */
-    else
-        acks_add(w, call, r->attempt, v ? v->result : "settled");
+    else if (v)
+        acks_add(w, call, r->attempt, v->result, v->pay_nano);
+    else if (!w->pool->record_fn || !w->pool->record_fn(w->pool->record_arg, w, &r->usage, r->jws))
+        acks_add(w, call, r->attempt, "settled", 0);
 }
 
 /* What was asked for and not found is judged without a record. */
@@ -165,8 +168,10 @@ static void page_end(struct page_job *j)
 {
     struct pool_worker *w = j->worker;
 
-    for (size_t i = 0; i < j->count; i++)
+    for (size_t i = 0; i < j->count; i++) {
         record_settle(w, &j->records[i]);
+        usage_record_fini(&j->records[i].usage);
+    }
     if (j->more && ++w->fetch_pages < PAGES_MAX)
         records_ask(w, j->last);
     else

@@ -13,12 +13,15 @@ enum { COEFFICIENT_MAX = 999999999 };
 
 static bool worker_good(struct span worker)
 {
-    if (worker.len != BILL_WORKER_LEN || !span_starts(worker, SPAN("0:")))
+    struct span hex = span_from(worker, span_starts(worker, SPAN("-1:")) ? 3 : 2);
+
+    if (!span_starts(worker, SPAN("-1:")) && !span_starts(worker, SPAN("0:")))
         return false;
-    for (size_t i = 2; i < worker.len; i++)
-        if (!strchr("0123456789abcdef", worker.data[i]))
+    for (size_t i = 0; i < hex.len; i++)
+        if (!(hex.data[i] >= '0' && hex.data[i] <= '9') &&
+            !(hex.data[i] >= 'a' && hex.data[i] <= 'f'))
             return false;
-    return true;
+    return hex.len == 64;
 }
 
 static bool bill_good(const struct bill *b)

@@ -9,13 +9,13 @@
 
 #define BILL_TYP "cgw-bill+jwt"
 
-enum { BILL_ACCOUNT_MAX = 64, BILL_WORKER_LEN = 66 };
+enum { BILL_ACCOUNT_MAX = 64, BILL_WORKER_MAX = 67 };
 
 struct bill {
     char call[33]; /* 32 lower-case hex */
     uint32_t attempt;
     char account[BILL_ACCOUNT_MAX + 1];
-    char worker[BILL_WORKER_LEN + 1]; /* payout address: 0: and 64 hex */
+    char worker[BILL_WORKER_MAX + 1]; /* payout address: 0: or -1: and 64 hex */
     struct span model;                /* borrowed by makers, parsed bills own it in `storage` */
     int64_t price;                    /* version of the price book */
     uint8_t price_sha256[SHA256_LEN];

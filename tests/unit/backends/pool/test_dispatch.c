@@ -600,7 +600,7 @@ static void acknowledgements_go_in_batches(void **state)
     (void)state;
     for (unsigned i = 0; i < 600; i++) {
         snprintf(call, sizeof(call), "%032x", i);
-        acks_add(w, span_str(call), 0, i % 2 ? "settled" : "abandoned");
+        acks_add(w, span_str(call), 0, i % 2 ? "settled" : "abandoned", 0);
     }
     TURN_UNTIL(r->loop, f->acks == 1, WAIT_MS);
     TURN_UNTIL(r->loop, f->acks == 2, WAIT_MS);
@@ -651,7 +651,7 @@ static void a_pool_closes_with_everything_in_flight(void **state)
     fake_more(fake_running(f), true);
     large_start(&p[3], r, w);
     probe_start(&p[4], r, w);
-    acks_add(w, SPAN("00000000000000000000000000000000"), 0, "settled");
+    acks_add(w, SPAN("00000000000000000000000000000000"), 0, "settled", 0);
     records_fetch(w);
     link_attest(w);
     rig_free(r);

@@ -226,7 +226,7 @@ static void a_worker_that_dies_is_forgotten(void **state)
     /* Whoever still names it may do so, and ask it in vain. */
     records_fetch(w);
     link_attest(w);
-    acks_add(w, SPAN("00000000000000000000000000000000"), 0, "settled");
+    acks_add(w, SPAN("00000000000000000000000000000000"), 0, "settled", 0);
     turn_for(r->loop, 20);
     pool_worker_unref(w);
     assert_true(pool_idle(r->pool));

@@ -1,0 +1,205 @@
+/* Go-back-N over a Redis stream: rows are read from the journal behind `sent`; one that could not
+ * be added, or that the books do not confirm in time, is sent again with all that follow. */
+#include "billing/feed.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/encode.h"
+#include "billing/nano.h"
+#include "crypto/jws.h"
+
+enum { BATCH = 200, LOOK_MS = 1000, SOON_MS = 5, STILL_MS = 5000, NUMBER_LEN = 24 };
+
+struct feed {
+    struct loop *loop;
+    struct redis *redis;
+    struct journal *journal;
+    char instance[LAYOUT_NAME_MAX + 1], stream[LAYOUT_KEY_LEN];
+    char kid[JWS_KID_LEN + 1], key[2 * ED25519_KEY_LEN + 1];
+    struct loop_timer look, soon;
+    int64_t sent;      /* the last row given to Redis */
+    int64_t confirmed; /* that Redis has taken */
+    uint64_t moved_ms; /* when the books' mark last moved, or there was nothing to wait for */
+    unsigned flying;   /* XADDs without an answer */
+    bool reading, failed, named, stopped;
+};
+
+static void nothing(void *arg, int error, const struct redisReply *reply)
+{
+    (void)arg;
+    (void)error;
+    (void)reply;
+}
+
+static void send_more(void *arg);
+
+static void send_soon(struct feed *f)
+{
+    if (!f->stopped && !loop_timer_is_set(&f->soon))
+        loop_timer_set(f->loop, &f->soon, SOON_MS, send_more, f);
+}
+
+/* Every row of a batch has its answer. */
+static void batch_over(struct feed *f)
+{
+    if (f->failed)
+        f->sent = f->confirmed;
+    f->failed = false;
+    if (f->sent < journal_last(f->journal))
+        send_soon(f);
+}
+
+static void added(void *arg, int error, const struct redisReply *reply)
+{
+    struct feed *f = arg;
+
+    f->flying--;
+    if (error < 0 || redis_reply_type(reply) != REDIS_BULK)
+        f->failed = true;
+    else if (!f->failed)
+        f->confirmed++;
+    if (f->flying == 0 && !f->reading)
+        batch_over(f);
+}
+
+/* The books find instances and their keys by these. */
+static void name_instance(struct feed *f)
+{
+    const struct span key[] = {SPAN("HSET"), SPAN(LAYOUT_KEYS), span_str(f->kid), span_str(f->key)};
+    const struct span add[] = {SPAN("SADD"), SPAN(LAYOUT_INSTANCES), span_str(f->instance)};
+
+    f->named = redis_command(f->redis, key[1], key, 4, nothing, NULL) == 0 &&
+               redis_command(f->redis, add[1], add, 3, nothing, NULL) == 0;
+}
+
+static void row_add(void *arg, const struct journal_row *r)
+{
+    struct feed *f = arg;
+    char n[NUMBER_LEN], attempt[NUMBER_LEN];
+
+    if (!r) {
+        f->reading = false;
+        if (f->flying == 0)
+            batch_over(f);
+        return;
+    }
+    if (f->failed || f->stopped || r->n != f->sent + 1) {
+        f->failed = true; /* sent moved back meanwhile: read again */
+        return;
+    }
+    snprintf(n, sizeof(n), "%lld", (long long)r->n);
+    snprintf(attempt, sizeof(attempt), "%u", r->attempt);
+    const struct span argv[] = {SPAN("XADD"),      span_str(f->stream), SPAN("*"),  SPAN("n"),
+                                span_str(n),       SPAN("call"),        r->call,    SPAN("attempt"),
+                                span_str(attempt), SPAN("bill"),        r->bill,    SPAN("usage"),
+                                r->usage,          SPAN("account"),     r->account, SPAN("project"),
+                                r->project,        SPAN("key"),         r->key,     SPAN("kind"),
+                                r->kind,           SPAN("endpoint"),    r->endpoint};
+    if (redis_command(f->redis, argv[1], argv, sizeof(argv) / sizeof(*argv), added, f) < 0) {
+        f->failed = true;
+        return;
+    }
+    f->flying++;
+    f->sent = r->n;
+}
+
+static void send_more(void *arg)
+{
+    struct feed *f = arg;
+
+    if (f->stopped || f->reading || f->flying > 0 || !redis_up(f->redis) ||
+        f->sent >= journal_last(f->journal))
+        return;
+    if (!f->named)
+        name_instance(f);
+    f->reading = true;
+    f->confirmed = f->sent;
+    journal_read(f->journal, f->sent, BATCH, row_add, f);
+}
+
+void feed_wake(struct feed *f)
+{
+    send_soon(f);
+}
+
+void feed_again(struct feed *f)
+{
+    f->named = false;
+    if (f->reading || f->flying > 0)
+        f->failed = true;
+    f->sent = f->confirmed = journal_acked_to(f->journal);
+    f->moved_ms = loop_now(f->loop);
+    send_soon(f);
+}
+
+/* ---- The books' mark ---- */
+
+static void mark_told(void *arg, int error, const struct redisReply *reply)
+{
+    struct feed *f = arg;
+    int64_t n;
+
+    if (f->stopped || error < 0 || nano_parse(redis_reply_text(reply), &n) < 0)
+        return;
+    if (n > journal_acked_to(f->journal) && n <= journal_last(f->journal)) {
+        journal_acked(f->journal, n);
+        f->moved_ms = loop_now(f->loop);
+    }
+}
+
+static void look(void *arg)
+{
+    struct feed *f = arg;
+    const struct span argv[] = {SPAN("HGET"), SPAN(LAYOUT_ACKED), span_str(f->instance)};
+    uint64_t now = loop_now(f->loop);
+
+    loop_timer_set(f->loop, &f->look, LOOK_MS, look, f);
+    if (redis_up(f->redis) && redis_command(f->redis, argv[1], argv, 3, mark_told, f) < 0)
+        return;
+    if (feed_lag(f) == 0)
+        f->moved_ms = now;
+    else if (now - f->moved_ms > STILL_MS && feed_idle(f))
+        feed_again(f);
+    else
+        send_soon(f);
+}
+
+struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j, const char *instance,
+                      const uint8_t key[static ED25519_KEY_LEN])
+{
+    struct feed *f = mem_zero(sizeof(*f));
+
+    f->loop = l;
+    f->redis = r;
+    f->journal = j;
+    snprintf(f->instance, sizeof(f->instance), "%s", instance);
+    snprintf(f->stream, sizeof(f->stream), LAYOUT_BILLS, f->instance);
+    jws_kid(f->kid, key);
+    hex_encode(f->key, span_of(key, ED25519_KEY_LEN));
+    f->sent = f->confirmed = journal_acked_to(j);
+    look(f);
+    return f;
+}
+
+void feed_stop(struct feed *f)
+{
+    f->stopped = true;
+    loop_timer_cancel(f->loop, &f->look);
+    loop_timer_cancel(f->loop, &f->soon);
+}
+
+void feed_free(struct feed *f)
+{
+    free(f);
+}
+
+bool feed_idle(const struct feed *f)
+{
+    return !f->reading && f->flying == 0 && f->sent >= journal_last(f->journal) && f->named;
+}
+
+int64_t feed_lag(const struct feed *f)
+{
+    return journal_last(f->journal) - journal_acked_to(f->journal);
+}

@@ -1,0 +1,49 @@
+/* Where money is in Redis: keys, hashes and streams, shared by gateways and the ledger. Everything
+ * of one account is in one slot, by the literal braces around its name. The scripts of billing/lua
+ * say what the fields hold.
+ *
+ *   m1:acct:{A}         hash: available, granted, charged (nano), version, epoch, cfg, kv:<key>
+ * (version of a key), p:<project>, m:<model> (limits), v:<field> (versions), and what admission
+ * counts: r:, t: (GCRA, us), s: (streams), w:, b: (window and nano of a budget) cfg and p:
+ * state|requests|tokens|streams|day|month|total    m:  requests|tokens|streams m1:hold:{A}:<call>
+ * string: the row of a hold (common.lua) m1:holds:{A}        sorted set: open calls by the ms
+ * (Redis' clock) in which they expire m1:call:<call>      string: the account, so that any instance
+ * can settle a record m1:accounts         set: accounts that ever had a hold m1:sweeper string:
+ * which instance sweeps m1:epoch            hash: n, run_id, state (open, recovering); the ledger's
+ *   m1:epoch:said       hash: instance → n for which it has put everything back
+ *   prices:current      string: version; prices:book:<version>: its bytes; channel prices:changed
+ *   bills:{I}           stream of instance I: n, call, attempt, bill, usage, account, project, key,
+ * kind, endpoint books:acked         hash: instance → n that the books have bills:keys hash: kid →
+ * 64 hex; bills:instances: set of instances */
+#ifndef BILLING_LAYOUT_H
+#define BILLING_LAYOUT_H
+
+#define LAYOUT_ACCOUNT   "m1:acct:{%s}"
+#define LAYOUT_HOLD      "m1:hold:{%s}:%s"
+#define LAYOUT_HOLDS     "m1:holds:{%s}"
+#define LAYOUT_CALL      "m1:call:%s"
+#define LAYOUT_ACCOUNTS  "m1:accounts"
+#define LAYOUT_SWEEPER   "m1:sweeper"
+#define LAYOUT_EPOCH     "m1:epoch"
+#define LAYOUT_SAID      "m1:epoch:said"
+#define LAYOUT_CURRENT   "prices:current"
+#define LAYOUT_BOOK      "prices:book:%lld"
+#define LAYOUT_CHANGED   "prices:changed"
+#define LAYOUT_BILLS     "bills:{%s}"
+#define LAYOUT_ACKED     "books:acked"
+#define LAYOUT_KEYS      "bills:keys"
+#define LAYOUT_INSTANCES "bills:instances"
+
+/* Names of accounts, projects and instances are [A-Za-z0-9._-]{1,64}; the longest key with its NUL.
+ */
+enum { LAYOUT_NAME_MAX = 64, LAYOUT_KEY_LEN = 160 };
+
+/* Lives of rows, ms: a record may come so long after its hold's end; after its bill is in the
+ * journal; and a tombstone. */
+enum {
+    LAYOUT_LATE_MS = 24 * 3600 * 1000,
+    LAYOUT_SETTLED_MS = 26 * 3600 * 1000,
+    LAYOUT_DONE_MS = 3600 * 1000
+};
+
+#endif

@@ -1,0 +1,39 @@
+/* The texts of billing/lua inside of the program: common.lua in front of each. */
+#include "billing/scripts.h"
+
+/* Built from the project's root, as every path here. */
+#define LUA(name)                                                                                  \
+    __asm__(".pushsection .rodata\n"                                                               \
+            "lua_" #name ":\n"                                                                     \
+            ".incbin \"billing/lua/common.lua\"\n"                                                 \
+            ".incbin \"billing/lua/" #name ".lua\"\n"                                              \
+            ".byte 0\n"                                                                            \
+            ".popsection\n");                                                                      \
+    extern const char lua_##name[] __attribute__((visibility("hidden")))
+
+LUA(admit);
+LUA(settle);
+LUA(release);
+LUA(expire);
+LUA(attempt);
+LUA(assert);
+LUA(account);
+LUA(field);
+LUA(restore);
+
+void billing_scripts_init(struct billing_scripts *s)
+{
+    redis_script_init(&s->admit, "admit", lua_admit, 3);
+    redis_script_init(&s->settle, "settle", lua_settle, 3);
+    redis_script_init(&s->release, "release", lua_release, 3);
+    redis_script_init(&s->expire, "expire", lua_expire, 3);
+    redis_script_init(&s->attempt, "attempt", lua_attempt, 1);
+    redis_script_init(&s->assert, "assert", lua_assert, 2);
+    redis_script_init(&s->account, "account", lua_account, 1);
+    redis_script_init(&s->field, "field", lua_field, 1);
+}
+
+void billing_restore_init(struct redis_script *s, unsigned numkeys)
+{
+    redis_script_init(s, "restore", lua_restore, numkeys);
+}
