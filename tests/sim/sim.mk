@@ -16,6 +16,15 @@ $(SIM_PROGRAMS):
 $(SIM)/test_model: $(call sim_objects,test_model forecast model prefix) $(call linkorder,lib/base)
 	$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+SCENARIO ?=
+REPEAT   ?= 5
+
+sim: ## Scenarios of the pool with what their figures must be (SCENARIO=a,b REPEAT=5 PLOT=folder)
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all sim-programs
+	@exec .cache/test/bin/python tests/sim/sim.py --bin $(BIN) --programs $(SIM) --scenario "$(SCENARIO)" --repeat $(REPEAT) \
+	  $(if $(PLOT),--plot $(PLOT))
+
 sim-programs: $(SIM_PROGRAMS)
 
-.PHONY: sim-programs
+.PHONY: sim sim-programs

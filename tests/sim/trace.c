@@ -16,7 +16,7 @@ struct reader {
     struct trace *t;
     size_t cap, block_cap;
     uint32_t accounts;
-    double skew;
+    double skew, hog;
     uint64_t seed;
 };
 
@@ -46,9 +46,12 @@ static void append_block(struct reader *r, uint64_t hash)
 static uint32_t account_of(const struct reader *r, uint64_t conversation)
 {
     struct rng rng = {r->seed ^ rng_mix(conversation + 1)};
+    const double hog = r->hog > 1 ? r->hog / (r->hog + r->accounts - 1) : 0;
     const double u = rng_unit(&rng);
 
-    return (uint32_t)(pow(u, r->skew) * r->accounts);
+    if (u < hog)
+        return 0;
+    return (uint32_t)(pow((u - hog) / (1 - hog), r->skew) * r->accounts);
 }
 
 /* Pointers into t->blocks, which has moved while it grew: block_count was summed up in order. */
@@ -241,7 +244,8 @@ static int read_file(struct reader *r, const char *name)
 
 int trace_read(struct trace *t, const char *name, const struct trace_options *o)
 {
-    struct reader r = {.t = t, .accounts = o->accounts, .skew = o->skew, .seed = o->seed};
+    struct reader r = {
+        .t = t, .accounts = o->accounts, .skew = o->skew, .hog = o->hog, .seed = o->seed};
     const char *base = strrchr(name, '/');
 
     *t = (struct trace){0};

@@ -30,6 +30,7 @@ struct trace {
 struct trace_options {
     uint32_t accounts; /* ≥ 1; one is drawn for each conversation */
     double skew;       /* 1: each as often; 2: the first ones more often, as a square is small */
+    double hog;        /* the first one asks for so many times as much as another would; 0: 1 */
     uint64_t seed;     /* the same gives the same trace */
 };
 

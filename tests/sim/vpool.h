@@ -55,7 +55,7 @@ struct vfigures {
     uint64_t served, refused, moves, turns; /* turns: of a conversation, after its first; moves:
                                                those that another worker took than the one before */
     int64_t tokens, prompt, cached;
-    uint64_t choices, choice_ns; /* wall time */
+    uint64_t choices, choice_ns; /* CPU time */
     double s;                    /* virtual, of the time measured */
 };
 
