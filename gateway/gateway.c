@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "gateway/counters.h"
+#include "gateway/decisions.h"
+#include "gateway/peers.h"
 #include "gateway/projection.h"
 #include "gateway/receipts.h"
 #include "gateway/trust.h"
@@ -48,6 +50,8 @@ static void redis_state(void *arg, bool up, const char *run_id)
               up && run_id ? run_id : "-");
     if (up && g->projection)
         projection_write(g->projection);
+    if (up && g->decisions)
+        decisions_read(g->decisions);
 }
 
 static int start_redis(struct gateway *g, const struct gateway_config *s)
@@ -118,7 +122,7 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     const struct pool_options o = {
         .tunnel_chain = s->tunnel_chain,
         .tunnel_key = s->tunnel_key,
-        .tunnel_public = s->tunnel_public[0] ? s->tunnel_public : s->tunnel_listen,
+        .tunnel_public = peers_own_address(s),
         .attest_every_ms = (uint64_t)s->attest_every_ms,
         .collateral_url = s->collateral_url,
         .root_crl_url = s->root_crl_url,
@@ -136,6 +140,8 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     loop_hook_add(g->loop, &g->wake);
     g->projection =
         projection_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public, s->connections);
+    g->peers = peers_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public);
+    TRY(decisions_new(&g->decisions, g->loop, g->redis, g->pool));
     return pool_listen(g->pool, &at);
 }
 
@@ -294,48 +300,7 @@ void gateway_ready(struct gateway *g)
         watchdog(g);
 }
 
-/* ---- Drain and stop ---- */
-
-static void drain_look(void *arg);
-
-static void drain_again(struct gateway *g)
-{
-    loop_timer_set(g->loop, &g->drain_timer, TURN_MS, drain_look, g);
-}
-
-/* What has reached the caller is settled by its record; who got nothing owes nothing. */
-static void break_off(struct call *c)
-{
-    call_stop_attempt(c, c->event_sent ? CANCEL_CLIENT_GONE : CANCEL_FAILED);
-    call_fail(c, &ERR_OVERLOADED);
-}
-
-static void drain_look(void *arg)
-{
-    struct gateway *g = arg;
-    bool late = clock_mono_ms() >= g->drain_until_ms;
-
-    if (late)
-        LIST_FOREACH_SAFE(it, &g->calls)
-            break_off(CONTAINER(it, struct call, link));
-    if (g->call_count == 0 || late)
-        loop_stop(g->loop);
-    else
-        drain_again(g);
-}
-
-void gateway_drain(struct gateway *g)
-{
-    if (g->draining)
-        return;
-    g->draining = true;
-    log_event(LOG_INFO, "draining", "calls=%zu", g->call_count);
-    manager_told(notify_send("STOPPING=1"));
-    loop_timer_cancel(g->loop, &g->hold_timer);
-    http_server_quiesce(g->api);
-    g->drain_until_ms = clock_mono_ms() + (uint64_t)gateway_settings(g)->drain_ms;
-    drain_look(g);
-}
+/* ---- Stop ---- */
 
 static bool settled(const struct gateway *g)
 {
@@ -362,6 +327,17 @@ static void turn_until(struct gateway *g, bool (*done)(const struct gateway *g),
         loop_turn(g->loop, TURN_MS);
 }
 
+/* What reads of the pool, or tells it what Redis says. */
+static void forget_pool(struct gateway *g)
+{
+    if (g->projection)
+        projection_stop(g->projection);
+    if (g->peers)
+        peers_stop(g->peers);
+    if (g->decisions)
+        decisions_stop(g->decisions);
+}
+
 /* Attempts first get the time to bring their records (wire.md §9); then the tunnels end, and with
  * the threads the last that was theirs to judge. */
 static void stop_pool(struct gateway *g)
@@ -374,6 +350,7 @@ static void stop_pool(struct gateway *g)
     offload_stop(g->offload);
     turn_until(g, idle, CLOSE_MS);
     loop_hook_del(g->loop, &g->wake);
+    forget_pool(g);
     pool_free(g->pool);
 }
 
@@ -392,6 +369,8 @@ static void stop_writers(struct gateway *g)
     if (g->loop)
         loop_turn(g->loop, 0); /* Redis gives its last answers */
     counters_free(g->counters);
+    peers_free(g->peers);
+    decisions_free(g->decisions);
 }
 
 void gateway_stop(struct gateway *g)

@@ -12,6 +12,8 @@
 #include "net/http_server.h"
 
 struct counters;
+struct decisions;
+struct peers;
 struct projection;
 struct receipts;
 struct trust;
@@ -27,6 +29,8 @@ struct gateway {
     struct pool *pool;
     struct counters *counters;
     struct projection *projection;
+    struct peers *peers;
+    struct decisions *decisions;
     struct receipts *receipts;
     struct trust *trust;
     struct failures public_calls; /* without a key, by address */

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 
 #include "gateway/projection.h"
+#include "backends/pool/standing.h"
 #include "base/clock.h"
 #include "base/encode.h"
+#include "base/map.h"
 #include "base/version.h"
+#include "net/redis_script.h"
 
 enum {
     WRITE_MS = 5000,
@@ -24,7 +27,11 @@ struct projection {
     char gw_key[160], load_key[160];
     const char *tunnel;
     int64_t capacity;
-    bool soon;
+    bool soon, left, stopped;
+    uint64_t whole_ms; /* when everything is written anew */
+    struct map rows;   /* iid → struct row */
+    unsigned rounds;
+    struct redis_script keep_first;
 };
 
 static void nothing(void *arg, int error, const struct redisReply *reply)
@@ -34,14 +41,19 @@ static void nothing(void *arg, int error, const struct redisReply *reply)
     (void)reply;
 }
 
+/* What is not taken while Redis is away is written by a later round. */
+static void put(struct projection *p, const struct span *argv, size_t argc)
+{
+    if (redis_command(p->redis, argv[1], argv, argc, nothing, NULL) < 0)
+        return;
+}
+
 static void set_with_life(struct projection *p, const char *key, struct span value, int life_s)
 {
     char life[12];
 
     snprintf(life, sizeof(life), "%d", life_s);
-    const struct span argv[] = {SPAN("SET"), span_str(key), value, SPAN("EX"), span_str(life)};
-    if (redis_command(p->redis, span_str(key), argv, 5, nothing, NULL) < 0)
-        return; /* away: the next round writes it */
+    put(p, (struct span[]){SPAN("SET"), span_str(key), value, SPAN("EX"), span_str(life)}, 5);
 }
 
 enum { EVIDENCE_KEY_LEN = sizeof("evidence:") + 2 * SHA256_LEN };
@@ -126,108 +138,261 @@ static void set_worker(struct projection *p, const char *key, struct span json, 
 
     snprintf(now, sizeof(now), "%llu", (unsigned long long)now_s);
     snprintf(life, sizeof(life), "%d", WORKER_LIFE_S);
-    const struct span argv[] = {SPAN("EVAL"), span_str(keep_first), SPAN("1"),     span_str(key),
-                                json,         span_str(now),        span_str(life)};
-    if (redis_command(p->redis, argv[3], argv, 7, nothing, NULL) < 0)
+    const struct span keys[] = {span_str(key)};
+    const struct span args[] = {json, span_str(now), span_str(life)};
+    if (redis_script_run(p->redis, &p->keep_first, keys, args, 3, nothing, NULL) < 0)
         return; /* away: the next round writes it */
 }
 
-static void write_worker(struct projection *p, const struct pool_view *v)
+static void machine_write(const struct pool_view *v, struct buf *j)
 {
-    char key[64], keyset[2 * SHA256_LEN + 1];
-    uint64_t now_s = clock_wall_ms() / 1000;
-    struct buf j = {0};
+    char ppid[2 * SHA256_LEN + 1];
+
+    hex_encode(ppid, SPAN_OF(v->ppid_sha256));
+    if (v->measurement[0])
+        buf_printf(j, "\"ppid\":\"%s\",\"measurement\":\"%s\",", ppid, v->measurement);
+}
+
+/* Without its last two members, which are no change. */
+static void worker_write(const struct pool_view *v, struct buf *j)
+{
+    char keyset[2 * SHA256_LEN + 1];
 
     hex_encode(keyset, SPAN_OF(v->keyset));
-    snprintf(key, sizeof(key), "worker:%s", v->iid);
-    buf_append_str(&j, "{\"format\":\"cgw/worker-entry/v1\",\"label\":\"");
-    buf_json_escape(&j, span_str(v->worker_id));
-    buf_printf(&j,
+    buf_append_str(j, "{\"format\":\"cgw/worker-entry/v1\",\"label\":\"");
+    buf_json_escape(j, span_str(v->worker_id));
+    buf_printf(j,
                "\",\"wid\":\"%s\",\"payout\":\"%s\",\"attestation\":\"%s\",\"keyset\":\"%s\","
                "\"ask\":%lld,\"max\":%lld,",
                v->wid, v->payout, v->attestation, keyset, (long long)v->ask, (long long)v->max);
-    buf_printf(&j, "\"accepting\":%s,\"last_seen\":%llu,\"models\":[",
-               v->accepting ? "true" : "false", (unsigned long long)now_s);
-    models_write(v, &j);
-    buf_append_str(&j, "],");
-    hours_write(v, &j);
-    buf_append_str(&j, ",\"first_seen\":");
-    set_worker(p, key, buf_span(&j), now_s);
-    buf_fini(&j);
+    machine_write(v, j);
+    buf_printf(j, "\"accepting\":%s,\"reason\":\"", v->accepting ? "true" : "false");
+    buf_json_escape(j, span_str(v->reason));
+    buf_append_str(j, "\",\"models\":[");
+    models_write(v, j);
+    buf_append_str(j, "],");
+    hours_write(v, j);
 }
 
-static void write_load(struct projection *p, const struct pool_view *v)
+static void send_worker(struct projection *p, const struct pool_view *v, struct buf *j)
 {
-    struct buf j = {0};
+    const uint64_t now_s = clock_wall_ms() / 1000;
+    char key[64];
 
-    buf_printf(&j,
-               "{\"in_flight\":%lld,\"running\":%lld,\"max\":%lld,\"first_token_ms\":%.1f,\"tokens_"
-               "per_s\":%.1f,",
-               (long long)v->in_flight, (long long)v->running, (long long)v->max, v->first_token_ms,
-               v->tokens_per_s);
-    buf_printf(&j, "\"failures\":%llu,\"served\":%llu,\"rtt_ms\":%llu}",
-               (unsigned long long)v->failures, (unsigned long long)v->served,
-               (unsigned long long)v->rtt_ms);
-    const struct span argv[] = {SPAN("HSET"), span_str(p->load_key), span_str(v->iid),
-                                buf_span(&j)};
-    if (redis_command(p->redis, argv[1], argv, 4, nothing, NULL) < 0)
-        buf_clear(&j);
-    buf_fini(&j);
+    snprintf(key, sizeof(key), "worker:%s", v->iid);
+    buf_printf(j, ",\"last_seen\":%llu,\"first_seen\":", (unsigned long long)now_s);
+    set_worker(p, key, buf_span(j), now_s);
+}
+
+/* ---- First-hand load ---- */
+
+static uint64_t hash_of(struct span s)
+{
+    uint64_t h = 0xcbf29ce484222325; /* FNV-1a */
+
+    for (size_t i = 0; i < s.len; i++)
+        h = (h ^ s.data[i]) * 0x100000001b3;
+    return h;
+}
+
+static void load_write(const struct pool_view *v, struct buf *j)
+{
+    buf_printf(j,
+               "{\"format\":\"cgw/load/v1\",\"state\":\"%s\",\"drained\":%s,\"in_flight\":%lld,"
+               "\"running\":%lld,\"waiting\":%lld,\"max\":%lld,\"kv\":%.3f,",
+               pool_state_name(v->state), v->held_back ? "true" : "false", (long long)v->in_flight,
+               (long long)v->running, (long long)v->waiting, (long long)v->max, v->kv);
+    buf_printf(j,
+               "\"first_token_ms\":%.1f,\"tokens_per_s\":%.1f,\"failures\":%llu,\"served\":%llu,"
+               "\"rtt_ms\":%llu}",
+               v->first_token_ms, v->tokens_per_s, (unsigned long long)v->failures,
+               (unsigned long long)v->served, (unsigned long long)v->rtt_ms);
+}
+
+/* What was written of a worker last. */
+struct row {
+    uint64_t entry, load; /* hashes */
+    unsigned round;
+};
+
+/* One write of all rows that are due. */
+struct round {
+    struct projection *p;
+    bool whole;       /* those that did not change too: Redis may have lost them */
+    struct buf bytes; /* of the rows of load */
+    struct buf ends;  /* size_t behind each name and each value */
+};
+
+static void note_part(struct round *r, struct span part)
+{
+    buf_append(&r->bytes, part);
+    buf_append(&r->ends, span_of(&r->bytes.len, sizeof(r->bytes.len)));
+}
+
+static struct row *row_of(struct projection *p, const char *iid)
+{
+    struct row *row = map_get(&p->rows, span_str(iid));
+
+    if (!row) {
+        row = mem_zero(sizeof(*row));
+        (void)map_put(&p->rows, span_str(iid), row);
+    }
+    return row;
+}
+
+/* True when it is to be written: it changed, or all is. */
+static bool is_due(const struct round *r, uint64_t *hash, const struct buf *text)
+{
+    const uint64_t old = *hash;
+
+    *hash = hash_of(buf_span(text));
+    return r->whole || *hash != old;
 }
 
 static void write_one(void *arg, const struct pool_view *v)
 {
-    if (v->state != POOL_READY)
+    struct round *r = arg;
+    struct buf entry = {0}, load = {0};
+
+    if (!v->iid[0] || v->state == POOL_GONE)
         return;
-    write_worker(arg, v);
-    write_load(arg, v);
+    struct row *row = row_of(r->p, v->iid);
+    row->round = r->p->rounds;
+    load_write(v, &load);
+    if (is_due(r, &row->load, &load)) {
+        note_part(r, span_str(v->iid));
+        note_part(r, buf_span(&load));
+    }
+    worker_write(v, &entry);
+    if (v->state == POOL_READY && is_due(r, &row->entry, &entry))
+        send_worker(r->p, v, &entry);
+    buf_fini(&entry);
+    buf_fini(&load);
 }
 
-static void drop(struct projection *p, const char *key)
+static void send_rows(const struct round *r)
 {
-    const struct span argv[] = {SPAN("DEL"), span_str(key)};
+    const size_t count = r->ends.len / sizeof(size_t);
+    struct span *argv = mem_zero((count + 2) * sizeof(*argv));
+    size_t begin = 0, end;
 
-    if (redis_command(p->redis, argv[1], argv, 2, nothing, NULL) < 0)
-        return; /* its life ends by itself */
+    argv[0] = SPAN("HSET");
+    argv[1] = span_str(r->p->load_key);
+    for (size_t i = 0; i < count; i++, begin = end) {
+        memcpy(&end, r->ends.data + i * sizeof(end), sizeof(end));
+        argv[2 + i] = span_of(r->bytes.data + begin, end - begin);
+    }
+    if (count > 0)
+        put(r->p, argv, count + 2);
+    free(argv);
 }
 
-void projection_write(struct projection *p)
+static void drop_gone(struct projection *p)
+{
+    struct span iid;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(&p->rows, &at, &iid, &value)) {
+        const struct row *row = value;
+        if (row->round == p->rounds)
+            continue;
+        put(p, (struct span[]){SPAN("HDEL"), span_str(p->load_key), iid}, 3);
+        free(map_del(&p->rows, iid));
+    }
+}
+
+static void write_workers(struct projection *p, bool whole)
+{
+    struct round r = {.p = p, .whole = whole};
+
+    p->rounds++;
+    pool_each(p->pool, write_one, &r);
+    send_rows(&r);
+    drop_gone(p);
+    put(p, (struct span[]){SPAN("EXPIRE"), span_str(p->load_key), SPAN("15")}, 3);
+    buf_fini(&r.bytes);
+    buf_fini(&r.ends);
+}
+
+/* ---- Standing ---- */
+
+static void write_standing(void *arg, struct span wid, const uint64_t add[STANDING_EVENTS])
+{
+    struct projection *p = arg;
+    char key[64], number[24];
+
+    snprintf(key, sizeof(key), "standing:%.*s", SPAN_FMT(wid));
+    for (unsigned e = 0; e < STANDING_EVENTS; e++) {
+        if (add[e] == 0)
+            continue;
+        snprintf(number, sizeof(number), "%llu", (unsigned long long)add[e]);
+        put(p,
+            (struct span[]){SPAN("HINCRBY"), span_str(key), span_str(standing_name(e)),
+                            span_str(number)},
+            4);
+    }
+}
+
+/* ---- All of it ---- */
+
+static void write_instance(struct projection *p)
 {
     struct buf j = {0};
 
-    if (!redis_up(p->redis))
-        return;
     buf_printf(&j,
-               "{\"format\":\"cgw/gateway-entry/"
-               "v1\",\"tunnel\":\"%s\",\"version\":\"%s\",\"capacity\":%lld,"
-               "\"seen\":%llu}",
+               "{\"format\":\"cgw/gateway-entry/v1\",\"tunnel\":\"%s\",\"version\":\"%s\","
+               "\"capacity\":%lld,\"seen\":%llu}",
                p->tunnel, cocoon_version, (long long)p->capacity,
                (unsigned long long)(clock_wall_ms() / 1000));
     set_with_life(p, p->gw_key, buf_span(&j), LIFE_S);
     buf_fini(&j);
-    drop(p, p->load_key);
-    pool_each(p->pool, write_one, p);
-    const struct span expire[] = {SPAN("EXPIRE"), span_str(p->load_key), SPAN("15")};
-    if (redis_command(p->redis, expire[1], expire, 3, nothing, NULL) < 0)
+}
+
+static void write_now(struct projection *p, bool whole)
+{
+    if (!redis_up(p->redis) || p->stopped)
         return;
+    if (!p->left && whole)
+        write_instance(p);
+    if (!p->left)
+        write_workers(p, whole);
+    pool_standing_take(p->pool, write_standing, p);
+}
+
+void projection_write(struct projection *p)
+{
+    write_now(p, true);
+}
+
+static void drop(struct projection *p, const char *key)
+{
+    put(p, (struct span[]){SPAN("DEL"), span_str(key)}, 2); /* else its life ends by itself */
 }
 
 static void write_again(void *arg)
 {
     struct projection *p = arg;
+    const uint64_t now = loop_now(p->loop);
+    const bool whole = now >= p->whole_ms;
 
     p->soon = false;
-    projection_write(p);
-    loop_timer_set(p->loop, &p->timer, WRITE_MS, write_again, p);
+    write_now(p, whole);
+    if (whole)
+        p->whole_ms = now + WRITE_MS;
+    loop_timer_set(p->loop, &p->timer, p->whole_ms - now, write_again, p);
 }
 
 /* The timer's next turn comes sooner; what changes meanwhile goes with it. */
 void projection_changed(struct projection *p)
 {
-    if (p->soon)
+    const uint64_t now = loop_now(p->loop);
+
+    if (p->soon || p->stopped)
         return;
     p->soon = true;
-    loop_timer_set(p->loop, &p->timer, CHANGE_MS, write_again, p);
+    if (p->whole_ms > now + CHANGE_MS)
+        loop_timer_set(p->loop, &p->timer, CHANGE_MS, write_again, p);
 }
 
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *pool,
@@ -240,18 +405,43 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
     p->pool = pool;
     p->tunnel = tunnel;
     p->capacity = capacity;
+    redis_script_init(&p->keep_first, "keep_first", keep_first, 1);
     snprintf(p->gw_key, sizeof(p->gw_key), "gw:%s", instance);
     snprintf(p->load_key, sizeof(p->load_key), "load:%s", instance);
     loop_timer_set(l, &p->timer, 0, write_again, p);
     return p;
 }
 
-void projection_free(struct projection *p)
+void projection_leave(struct projection *p, bool successor)
 {
-    if (!p)
+    if (p->left)
         return;
-    loop_timer_cancel(p->loop, &p->timer);
+    p->left = true;
+    if (successor)
+        return;
     drop(p, p->gw_key);
     drop(p, p->load_key);
+}
+
+void projection_stop(struct projection *p)
+{
+    loop_timer_cancel(p->loop, &p->timer);
+    projection_leave(p, false);
+    if (redis_up(p->redis))
+        pool_standing_take(p->pool, write_standing, p);
+    p->stopped = true;
+}
+
+void projection_free(struct projection *p)
+{
+    struct span iid;
+    void *value;
+    size_t at = 0;
+
+    if (!p)
+        return;
+    while (map_next(&p->rows, &at, &iid, &value))
+        free(value);
+    map_fini(&p->rows);
     free(p);
 }

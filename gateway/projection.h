@@ -8,10 +8,9 @@
 
 struct projection;
 
-/* Every 5 s, within 250 ms of a change, and once Redis has come back: gw:{instance}, worker:{iid},
- * load:{instance}, the first and last with a life of 15 s. capacity: clients' connections at a
- * time.
- */
+/* Every 5 s and once Redis has come back: gw:{instance}, worker:{iid}, load:{instance}, the first
+ * and last with a life of 15 s; within 250 ms of a change the rows of load that changed, and
+ * standing:{wid}. capacity: clients' connections at a time. */
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *p,
                                   const char *instance, const char *tunnel, int64_t capacity);
 /* Something changed: written within 250 ms, together with what else changes until then. */
@@ -24,7 +23,11 @@ void projection_evidence(struct projection *p, const uint8_t sha256[static SHA25
  * checks the digest. */
 MUST_CHECK int projection_find(struct projection *p, const uint8_t sha256[static SHA256_LEN],
                                pool_kept_fn *fn, void *arg);
-/* Removes this instance's keys. */
+/* This instance serves nobody new: its keys are removed, or left to the successor of the same name.
+ */
+void projection_leave(struct projection *p, bool successor);
+/* Leaves, hands the last counters of standing over, and looks at the pool no more. */
+void projection_stop(struct projection *p);
 void projection_free(struct projection *p);
 
 #endif

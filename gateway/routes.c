@@ -22,6 +22,7 @@ static const struct route routes[] = {
     {"/confidential/attestation", ROUTE_UNDER, "GET", ROUTE_PUBLIC,
      .serve = confidential_attestation},
     {"/confidential/status", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = confidential_status},
+    {"/gateways", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = peers_list},
     {"/billing/receipts", ROUTE_UNDER, "GET", ROUTE_SERVE, .serve = receipts_get},
     REFUSE("/chat/completions", ROUTE_UNDER, NOT_STORED),
     REFUSE("/responses/compact", ROUTE_EXACT, NOT_STORED_RESPONSES),

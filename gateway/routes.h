@@ -42,6 +42,8 @@ void models_get(struct call *c);
 void confidential_workers(struct call *c);
 void confidential_attestation(struct call *c);
 void confidential_status(struct call *c);
+/* peers.c */
+void peers_list(struct call *c);
 /* receipts.c */
 void receipts_get(struct call *c);
 

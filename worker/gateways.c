@@ -59,7 +59,10 @@ const char *link_operator_name(const struct link *link)
 
 static void link_free(void *arg)
 {
-    free(arg);
+    struct link *link = arg;
+
+    map_fini(&link->told);
+    free(link);
 }
 
 static void link_drop(struct link *link)
@@ -70,6 +73,26 @@ static void link_drop(struct link *link)
 }
 
 static void on_dial(void *arg);
+
+static void told_clear(struct link *link)
+{
+    map_fini(&link->told);
+    link->told = (struct map){0};
+}
+
+/* A gateway that has accepted us says what there is, and this address is not among it. */
+static bool is_given_up(const struct link *link)
+{
+    bool known = false;
+
+    LIST_FOREACH(it, &link->owner->links) {
+        const struct link *other = link_at(it);
+        known = known || other->eligible;
+        if (map_get(&other->told, span_str(link->address)))
+            return false;
+    }
+    return known && !link->configured;
+}
 
 static void dial_later(struct link *link)
 {
@@ -122,10 +145,11 @@ static void on_closed(void *arg, struct tunnel *t, int error)
     if (link->eligible)
         link->failures = 0;
     link->eligible = link->draining = false;
+    told_clear(link);
     log_event(error == E_AUTH ? LOG_ERROR : LOG_INFO, "tunnel_closed",
               "operator=%s gateway=%s error=%s", link->owner->name, link->address,
               error_name(error));
-    if (link->removed)
+    if (link->removed || link->replaced)
         link_drop(link);
     else
         dial_later(link);
@@ -143,7 +167,8 @@ static bool is_double(const struct link *link)
 {
     LIST_FOREACH(it, &link->owner->links) {
         const struct link *other = link_at(it);
-        if (other != link && other->tunnel && strcmp(other->resolved, link->resolved) == 0)
+        if (other != link && other->tunnel && !other->replaced &&
+            strcmp(other->resolved, link->resolved) == 0)
             return true;
     }
     return false;
@@ -191,6 +216,12 @@ static void on_dial(void *arg)
     struct link *link = arg;
     struct net_addr to;
 
+    if (is_given_up(link)) {
+        log_event(LOG_INFO, "gateway_given_up", "operator=%s gateway=%s", link->owner->name,
+                  link->address);
+        link_drop(link);
+        return;
+    }
     const int error = net_addr_parse(&to, link->address);
     if (error == 0) {
         dial(link, &to);
@@ -204,7 +235,8 @@ static void on_dial(void *arg)
 static struct link *link_find(const struct operator_entry *op, struct span address)
 {
     LIST_FOREACH(it, &op->links)
-        if (!link_at(it)->removed && span_is(address, link_at(it)->address))
+        if (!link_at(it)->removed && !link_at(it)->replaced &&
+            span_is(address, link_at(it)->address))
             return link_at(it);
     return NULL;
 }
@@ -342,11 +374,14 @@ void gateways_update(struct gateways *g, const struct worker_config *c)
 
 /* ---- Learnt addresses ---- */
 
-int gateways_read(struct span json, struct arena *arena, struct config_strings *out)
+int gateways_read(struct span json, struct arena *arena, struct config_strings *out, bool *again)
 {
     AUTO_JSON json_t *doc = NULL;
 
+    *again = false;
     TRY(json_read(json, &doc));
+    if (json_obj_bool(doc, "again", again) == E_INVALID)
+        return E_INVALID;
     const json_t *list = json_object_get(doc, "gateways");
     if (!json_is_array(list))
         return E_INVALID;
@@ -364,23 +399,46 @@ int gateways_read(struct span json, struct arena *arena, struct config_strings *
     return 0;
 }
 
+static size_t count_links(const struct operator_entry *op)
+{
+    size_t count = 0;
+
+    LIST_FOREACH(it, &op->links)
+        count++;
+    return count;
+}
+
 void gateways_learn(struct link *from, const struct config_strings *addresses)
 {
     struct operator_entry *op = from->owner;
 
-    LIST_FOREACH(it, &op->links)
-        link_at(it)->learnt = false;
+    told_clear(from);
     for (size_t i = 0; i < addresses->count; i++) {
-        struct link *link = link_get(from->worker, op, addresses->items[i]);
-        if (link)
-            link->learnt = true;
+        const struct span address = span_str(addresses->items[i]);
+        struct link *link = link_find(op, address);
+        if (!link && count_links(op) < OPERATOR_MAX_LEARNT)
+            link = link_get(from->worker, op, addresses->items[i]);
+        if (!link)
+            continue;
+        link->learnt = true;
+        (void)map_put(&from->told, address, link); /* any value: the name is what counts */
     }
-    /* A tunnel that works stays, even if its address has left the list. */
-    LIST_FOREACH_SAFE(it, &op->links) {
-        struct link *link = link_at(it);
-        if (!link->configured && !link->learnt && !link->tunnel)
-            link_remove(link);
-    }
+}
+
+void gateways_again(struct link *link)
+{
+    struct link *next;
+
+    if (link->replaced || link->removed)
+        return;
+    link->replaced = true;
+    next = link_get(link->worker, link->owner, link->address);
+    if (!next)
+        return;
+    next->configured = link->configured;
+    next->learnt = true;
+    log_event(LOG_INFO, "gateway_replaced", "operator=%s gateway=%s", link->owner->name,
+              link->address);
 }
 
 /* ---- All of them ---- */

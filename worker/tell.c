@@ -9,8 +9,9 @@ void tell_gateways(struct exchange *x)
 {
     struct arena arena = {0};
     struct config_strings addresses;
+    bool again;
 
-    if (gateways_read(buf_span(&x->body), &arena, &addresses) < 0) {
+    if (gateways_read(buf_span(&x->body), &arena, &addresses, &again) < 0) {
         exchange_problem(x, &problem_bad_request);
     } else {
         if (!x->link->eligible)
@@ -19,6 +20,8 @@ void tell_gateways(struct exchange *x)
         x->link->eligible = true;
         if (!x->worker->stopping)
             gateways_learn(x->link, &addresses);
+        if (again && !x->worker->stopping)
+            gateways_again(x->link);
         exchange_reply(x, 204, NULL, NULL);
     }
     arena_fini(&arena);

@@ -31,7 +31,7 @@ void worker_changed(struct pool_worker *w)
     struct chooser_worker *e = &w->entry;
 
     e->ready = w->state == POOL_READY && !w->skewed;
-    e->accepting = w->about.accepting && w->tunnel && tunnel_is_open(w->tunnel);
+    e->accepting = w->about.accepting && !w->held_back && w->tunnel && tunnel_is_open(w->tunnel);
     e->full = w->turned_away;
     e->ask = w->about.ask;
     e->refused_coefficient = w->refused_coefficient;

@@ -234,6 +234,16 @@ void chooser_seat_view(const struct chooser_seat *s, uint64_t now_ms, struct cho
     };
 }
 
+void chooser_hint(struct chooser_seat *s, double first_token_ms, double tokens_per_s,
+                  uint64_t now_ms)
+{
+    if (s->tokens_per_s > 0 || !s->model)
+        return;
+    s->tokens_per_s = tokens_per_s > 0 ? tokens_per_s : 0;
+    s->first_token_ms = first_token_ms > 0 ? first_token_ms : 0;
+    seat_refresh(s, now_ms);
+}
+
 /* ---- Workers ---- */
 
 void chooser_join(struct chooser *c, struct chooser_worker *w, uint64_t now_ms)

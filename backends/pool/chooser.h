@@ -138,6 +138,9 @@ struct chooser_seat_view {
 };
 void chooser_seat_view(const struct chooser_seat *s, uint64_t now_ms,
                        struct chooser_seat_view *out);
+/* What somebody else has measured of its worker; taken where nothing is known yet. 0: unknown. */
+void chooser_hint(struct chooser_seat *s, double first_token_ms, double tokens_per_s,
+                  uint64_t now_ms);
 
 /* One attempt on a seat; embedded by whoever makes it. */
 struct chooser_job {

@@ -4,6 +4,7 @@
 
 #include "backends/pool/dispatch.h"
 #include "backends/pool/pool_impl.h"
+#include "backends/pool/standing.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/json.h"
@@ -134,8 +135,12 @@ static void tell_failed(struct dispatch *d, enum dispatch_failure why)
     const struct dispatch_events *ev = d->events;
 
     d->events = NULL;
-    if (ev && is_marked(d, why))
+    if (ev && is_marked(d, why)) {
+        standing_note(d->worker, STANDING_FAILED);
         chooser_failed(&d->slot, now_ms(d));
+    } else if (ev && (why == DISPATCH_BUSY || why == DISPATCH_PRICE)) {
+        standing_note(d->worker, STANDING_REFUSED);
+    }
     d->abandoned = d->abandoned || ev;
     if (ev)
         ev->failed(d->arg, why);
@@ -234,14 +239,20 @@ static void usage_done(struct offload_job *job)
         .defer = &defer,
     };
 
-    if (d->jws.len > 0 && !matches)
+    if (d->jws.len > 0 && !matches) {
+        standing_note(d->worker, STANDING_USAGE_MISMATCH);
         log_event(LOG_WARN, "usage_refused", "call=%s attempt=%u worker=%s valid=%d", d->call,
                   d->attempt, d->worker->iid, d->usage_valid);
+    }
     if (matches && !d->abandoned &&
-        (d->usage.outcome == USAGE_STOP || d->usage.outcome == USAGE_LENGTH))
+        (d->usage.outcome == USAGE_STOP || d->usage.outcome == USAGE_LENGTH)) {
+        standing_note(d->worker, STANDING_COMPLETED);
         mark_served(d);
-    if (!matches && !d->abandoned && d->ended)
+    }
+    if (!matches && !d->abandoned && d->ended) {
+        standing_note(d->worker, STANDING_FAILED);
         chooser_failed(&d->slot, now_ms(d));
+    }
     d->over(d->charge, &report);
     if (!defer)
         acknowledge(d, matches);
@@ -658,6 +669,7 @@ void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why)
     d->cancelled = true;
     if (why != CANCEL_CLIENT_GONE) {
         d->abandoned = true;
+        standing_note(d->worker, STANDING_FAILED);
         chooser_failed(&d->slot, now_ms(d));
     }
     if (!d->stream || d->read_out)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "backends/pool/pool_impl.h"
+#include "backends/pool/standing.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/json.h"
@@ -13,6 +14,7 @@ enum {
     POLL_MS = 1000,
     ATTEST_MIN_MS = 1000, /* between proofs that only the worker's words ask for */
     SKEW_S = 60,
+    BAN_MS = 300, /* from the word to the end of a banned worker's tunnel */
     DESCRIPTION_MAX = 64 * 1024,
     KNOWN_MAX = 1024,
     UNTIL_MARGIN_S = 60 /* verified again so long before a verdict ends */
@@ -26,7 +28,7 @@ static void link_describe(struct pool_worker *w);
 static void refused(struct pool_worker *w, const struct link_answer *a)
 {
     (void)a;
-    if (w->tunnel && w->entry.in_flight > 0)
+    if (w->tunnel && w->entry.in_flight > 0 && !w->banned)
         tunnel_goaway(w->tunnel);
     else if (w->tunnel)
         tunnel_close(w->tunnel);
@@ -58,6 +60,24 @@ static void link_refuse(struct pool_worker *w, const char *code, const char *det
     buf_append_str(&problem, "}");
     link_fetch(w, "POST", "/v1/refused", type, 1, &problem, 1024, refused);
     buf_fini(&problem);
+}
+
+static void close_banned(void *arg)
+{
+    struct pool_worker *w = arg;
+
+    if (w->tunnel)
+        tunnel_close(w->tunnel);
+}
+
+/* One that does not answer is not waited for. */
+void link_ban(struct pool_worker *w)
+{
+    if (w->banned)
+        return;
+    w->banned = true;
+    link_refuse(w, "banned", "");
+    loop_timer_set(w->pool->loop, &w->attest_timer, BAN_MS, close_banned, w);
 }
 
 /* ---- Attestation ---- */
@@ -192,6 +212,11 @@ static void proof_accept(struct pool_worker *w, struct proof_job *j)
         link_refuse(w, "bad_keyset", "");
         return;
     }
+    worker_decide(w);
+    if (worker_is_banned(w)) {
+        link_ban(w);
+        return;
+    }
     if (!j->again)
         attest_later(w);
     if (w->state != POOL_READY)
@@ -207,6 +232,12 @@ static bool is_stale(const struct pool_worker *w, const struct proof_job *j)
            (j->again && memcmp(j->sha256, w->document_sha256, SHA256_LEN) != 0);
 }
 
+static void unproven(struct pool_worker *w, const struct proof_job *j)
+{
+    standing_note(w, STANDING_ATTESTATION_FAILURE);
+    link_refuse(w, attest_reason_name(j->verdict.reason), j->verdict.detail);
+}
+
 static void proof_done(struct offload_job *job)
 {
     struct proof_job *j = CONTAINER(job, struct proof_job, job);
@@ -218,7 +249,7 @@ static void proof_done(struct offload_job *job)
     if (!gone && is_stale(w, j))
         link_attest(w);
     else if (!gone && j->error < 0)
-        link_refuse(w, attest_reason_name(j->verdict.reason), j->verdict.detail);
+        unproven(w, j);
     else if (!gone)
         proof_accept(w, j);
     proof_free(j);
@@ -365,27 +396,16 @@ static void remember_models(struct pool_worker *w)
         remember(&w->pool->known, span_str(w->about.models[i].name))->last_ms = clock_mono_ms();
 }
 
-static void gateways_told(struct pool_worker *w, const struct link_answer *a)
-{
-    if (a->error < 0 || a->status != 204)
-        log_event(LOG_WARN, "gateways_unheard", "worker=%s", w->iid);
-}
-
 static void link_ready(struct pool_worker *w)
 {
-    static const struct tunnel_field type[] = {{SPAN("content-type"), SPAN("application/json")}};
-    struct buf list = {0};
-
     w->state = POOL_READY;
     log_event(LOG_INFO, "worker_ready", "worker=%s models=%zu max=%lld attestation=%s", w->iid,
               w->about.model_count, (long long)w->about.max_requests,
               attest_env_name(w->verdict.env));
-    buf_append_str(&list, "{\"gateways\":[\"");
-    buf_json_escape(&list, span_str(w->pool->options.tunnel_public));
-    buf_append_str(&list, "\"]}");
-    link_fetch(w, "PUT", "/v1/gateways", type, 1, &list, 1024, gateways_told);
-    buf_fini(&list);
+    gateways_tell(w);
     records_fetch(w);
+    if (w->pool->ready_fn)
+        w->pool->ready_fn(w->pool->ready_arg, w->iid);
 }
 
 static void keep_etag(struct pool_worker *w, struct span etag)

@@ -2,8 +2,11 @@
 #include <stdlib.h>
 
 #include "backends/pool/pool_impl.h"
+#include "backends/pool/gateways.h"
+#include "backends/pool/standing.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "crypto/hash.h"
 
 enum { KNOWN_MS = 600000, CHECKED_MAX = 64 };
 
@@ -35,6 +38,7 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     }
     p->checked = collateral_cache_new(CHECKED_MAX);
     p->chooser = choose_new();
+    pool_set_gateways(p, &options->tunnel_public, options->tunnel_public[0] ? 1 : 0);
     tls_server_op(p->tls, p->op);
     *out = p;
     return 0;
@@ -114,6 +118,11 @@ bool pool_idle(const struct pool *p)
     return p->live == 0;
 }
 
+static void forget_standing(void *arg, struct span wid, const uint64_t add[STANDING_EVENTS])
+{
+    (void)arg, (void)wid, (void)add;
+}
+
 void pool_free(struct pool *p)
 {
     struct span name;
@@ -128,6 +137,10 @@ void pool_free(struct pool *p)
         free(value);
     map_fini(&p->known);
     map_fini(&p->running);
+    map_fini(&p->drained);
+    map_fini(&p->banned);
+    pool_standing_take(p, forget_standing, NULL);
+    buf_fini(&p->gateways);
     verdicts_fini(p);
     evidence_fini(p);
     chooser_free(p->chooser);
@@ -136,6 +149,25 @@ void pool_free(struct pool *p)
     attest_policy_unref(p->trust.policy);
     tls_ctx_free(p->tls);
     free(p);
+}
+
+/* ---- What others know ---- */
+
+void pool_on_ready(struct pool *p, void (*fn)(void *arg, const char *iid), void *arg)
+{
+    p->ready_fn = fn;
+    p->ready_arg = arg;
+}
+
+void pool_hint(struct pool *p, const char *iid, double first_token_ms, double tokens_per_s)
+{
+    LIST_FOREACH(it, &p->workers) {
+        struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        if (strcmp(w->iid, iid) != 0)
+            continue;
+        for (size_t i = 0; i < w->entry.seat_count; i++)
+            chooser_hint(w->entry.seats[i], first_token_ms, tokens_per_s, loop_now(p->loop));
+    }
 }
 
 /* ---- Trust ---- */
@@ -214,6 +246,8 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
         .kv = w->load.kv,
         .accepting = w->about.accepting,
         .skewed = w->skewed,
+        .held_back = w->held_back,
+        .measurement = w->verdict.measurement,
         .rtt_ms = w->tunnel ? tunnel_rtt_ms(w->tunnel) : 0,
         .connected_ms = w->connected_ms,
         .failures = w->entry.failures,
@@ -221,6 +255,7 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
     };
     memcpy(v->keyset, w->keyset.digest, SHA256_LEN);
     view_speed(w, v);
+    sha256(v->ppid_sha256, SPAN_OF(w->verdict.ppid));
 }
 
 void pool_each(struct pool *p, pool_view_fn *fn, void *arg)
@@ -234,7 +269,8 @@ void pool_each(struct pool *p, pool_view_fn *fn, void *arg)
 
 static bool takes_new(const struct pool_worker *w)
 {
-    return w->state == POOL_READY && w->about.accepting && !w->skewed && tunnel_is_open(w->tunnel);
+    return w->state == POOL_READY && w->about.accepting && !w->held_back && !w->skewed &&
+           tunnel_is_open(w->tunnel);
 }
 
 static void model_merge(struct pool_model_view *out, const struct pool_worker *w,

@@ -65,6 +65,12 @@ uint64_t pool_collateral_until(const struct pool *p);
  * calls try again. */
 void pool_on_capacity(struct pool *p, void (*fn)(void *arg), void *arg);
 
+/* A worker has become ready of which nothing is known first-hand. */
+void pool_on_ready(struct pool *p, void (*fn)(void *arg, const char *iid), void *arg);
+/* What another instance has measured of that worker: taken as long as this one knows nothing of its
+ * own. 0: unknown. */
+void pool_hint(struct pool *p, const char *iid, double first_token_ms, double tokens_per_s);
+
 /* ---- What is there ---- */
 
 struct pool_model {
@@ -97,8 +103,11 @@ struct pool_view {
     double kv, tokens_per_s, first_token_ms;
     enum breaker_state breaker;
     bool accepting, skewed;
+    bool held_back; /* drained by the operator */
     uint64_t rtt_ms, connected_ms, failures, served;
     uint8_t keyset[SHA256_LEN];
+    const char *measurement;         /* name of the policy's entry; "": no quote */
+    uint8_t ppid_sha256[SHA256_LEN]; /* of the machine, where there is a quote */
 };
 typedef void pool_view_fn(void *arg, const struct pool_view *v);
 void pool_each(struct pool *p, pool_view_fn *fn, void *arg);

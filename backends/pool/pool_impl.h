@@ -38,6 +38,11 @@ struct pool {
     struct attest_floor floor;
     pool_floor_fn *floor_fn;
     void *floor_arg;
+    struct map drained, banned; /* iids; subjects of bans (decisions.h) */
+    struct map standing;        /* wid → counters since they were handed over */
+    struct buf gateways;        /* what workers are told of live gateways */
+    void (*ready_fn)(void *arg, const char *iid);
+    void *ready_arg;
     struct collateral_cache *checked; /* collateral whose signatures were verified */
     struct collaterals *collaterals;
 };
@@ -119,6 +124,8 @@ struct pool_worker {
     struct load load;
     bool skewed;      /* its clock is more than 60 s off */
     bool leaving;     /* it said GOAWAY */
+    bool held_back;   /* the operator wants it drained */
+    bool banned;      /* refused, and what runs on it ends too */
     bool turned_away; /* it took nothing new when last asked: until its next report */
     /* The dearest call that it refused as too cheap, whatever it had said before; 0: none since it
      * was last asked. */
@@ -144,6 +151,13 @@ struct pool_worker {
 
 /* Takes an accepted connection; the worker's journey from TLS to ready is in link.c. */
 void link_accept(struct pool *p, int fd, const struct net_addr *peer);
+/* Tells it so and closes its tunnel, with all that runs. */
+void link_ban(struct pool_worker *w);
+/* PUT /v1/gateways to a worker that has just become eligible. */
+void gateways_tell(struct pool_worker *w);
+/* What the operator has decided about w, whose proof is accepted. */
+bool worker_is_banned(const struct pool_worker *w);
+void worker_decide(struct pool_worker *w);
 /* Asks for a new proof now. */
 void link_attest(struct pool_worker *w);
 /* The same because of what the worker says (another keyset, a key it does not know): a header that

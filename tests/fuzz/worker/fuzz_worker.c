@@ -56,8 +56,9 @@ static void try_gateways(struct span in)
 {
     struct arena arena = {0};
     struct config_strings out = {0};
+    bool again;
 
-    if (gateways_read(in, &arena, &out) == 0)
+    if (gateways_read(in, &arena, &out, &again) == 0)
         CHECK(out.count <= OPERATOR_MAX_LEARNT);
     arena_fini(&arena);
 }

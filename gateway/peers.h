@@ -1,0 +1,29 @@
+/* The operator's other gateways: who lives, where workers dial them, and what they know of a worker
+ * that is new here (pool.md §1). */
+#ifndef GATEWAY_PEERS_H
+#define GATEWAY_PEERS_H
+
+#include "config/gateway_config.h"
+#include "net/redis.h"
+
+struct peers;
+struct pool;
+
+/* What workers are told to dial; "" where no address can be told: a listener on any address without
+ * tunnel.public. */
+const char *peers_own_address(const struct gateway_config *s);
+
+/* From now on this instance is among the live ones (in Redis: `gateways`), and the pool is told of
+ * all of them, at most a second after a change. instance and address live as long as it does. */
+struct peers *peers_new(struct loop *l, struct redis *r, struct pool *p, const char *instance,
+                        const char *address);
+/* This instance is no longer to be dialled, or its successor is, under the same name and address.
+ */
+void peers_leave(struct peers *p, bool successor);
+size_t peers_count(const struct peers *p); /* live ones, this one too */
+/* The pool ends. */
+void peers_stop(struct peers *p);
+/* After Redis' connection, which names it. */
+void peers_free(struct peers *p);
+
+#endif
