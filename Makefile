@@ -9,8 +9,8 @@ BIN     ?= $(if $(filter release,$(VARIANT)),bin,$(BUILD)/bin)
 
 # ---- The map: folders and what each may include ---------------------------------------------------
 
-LAYERS := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config auth billing backends/pool \
-          backends/engine client/core ledger/books
+LAYERS := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest lib/trust config auth billing \
+          backends/pool backends/engine client/core ledger/books
 
 DEPS.lib/base        :=
 DEPS.lib/crypto      := lib/base
@@ -19,12 +19,13 @@ DEPS.lib/openai      := lib/base
 DEPS.lib/ohttp       := lib/base lib/crypto
 DEPS.lib/receipt     := lib/base lib/crypto
 DEPS.lib/attest      := lib/base lib/crypto
+DEPS.lib/trust       := lib/base lib/crypto lib/net lib/attest
 DEPS.config          := lib/base
 DEPS.auth            := lib/base lib/crypto lib/net
 DEPS.billing         := lib/base lib/crypto lib/net lib/openai lib/receipt
-DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/openai lib/receipt
+DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/trust lib/openai lib/receipt
 DEPS.backends/engine := lib/base lib/net lib/openai
-DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest
+DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest lib/trust
 DEPS.ledger/books    := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest config auth billing
 
 PROGRAMS := gateway worker tools devtee client ledger
@@ -43,7 +44,7 @@ DEPS.tools   := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest co
 # Issues dev evidence. Never installed; only tests link its archive (its objects without main).
 DEPS.devtee  := lib/base lib/crypto lib/attest
 INSTALLED    := $(filter-out devtee,$(PROGRAMS))
-DEVTEE_TESTS := lib/attest tools
+DEVTEE_TESTS := lib/attest lib/trust tools
 
 # ---- Flags ----------------------------------------------------------------------------------------
 
@@ -187,7 +188,7 @@ unit: $(UNIT_TESTS) ## Build and run the unit tests
 layers: ## Every include stays inside what DEPS allows, and every test belongs to a folder
 	@fail=0; \
 	$(foreach l,$(LAYERS),bad=$$(grep -nE '^#include "[a-z]' $(wildcard $(l)/*.[ch]) /dev/null | \
-	  sed -E 's@"(base|crypto|net|openai|ohttp|receipt|attest)/@"lib/\1/@' | \
+	  sed -E 's@"(base|crypto|net|openai|ohttp|receipt|attest|trust)/@"lib/\1/@' | \
 	  grep -vE '"($(subst $() ,|,$(strip $(l) $(DEPS.$(l)))))/[^/"]+"' || true); \
 	  [ -z "$$bad" ] || { echo "$(l) may not include:"; echo "$$bad"; fail=1; };) \
 	bad=$$(grep -rnE '#include <(openssl)/' $(LAYERS) $(PROGRAMS) | grep -vE '^(lib/crypto|lib/net|devtee)/' || true); \

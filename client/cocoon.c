@@ -42,6 +42,10 @@ static int start(struct cocoon *c, const struct cocoon_options *o, char why[COCO
     const struct client_options options = {
         .gateway = o->gateway,
         .ca_file = o->ca_file,
+        .collateral = {.url = o->collateral_url,
+                       .root_crl_url = o->root_crl_url,
+                       .cache = o->collateral_cache,
+                       .bundle = o->collateral_bundle},
         .save_receipts = o->save_receipts,
         .policy_file = o->policy_file,
         .release_keys = o->release_keys,

@@ -33,10 +33,14 @@ struct cocoon_options {
     const char *policy_file;         /* signed in policy_file.sig */
     const char *const *release_keys; /* 64 hex digits each */
     size_t release_key_count;
-    const char *key_file;      /* this program's own secret; made when it is not there */
-    const char *ca_file;       /* NULL: the system's CAs */
-    const char *save_receipts; /* a folder for what proves answers; NULL: nothing is kept */
-    bool insecure_dev;         /* accept a policy for development: nothing is confidential then */
+    const char *key_file;          /* this program's own secret; made when it is not there */
+    const char *ca_file;           /* NULL: the system's CAs */
+    const char *collateral_url;    /* certification service; NULL: workers bring their collateral */
+    const char *root_crl_url;      /* the root CA's revocation list; NULL: Intel's */
+    const char *collateral_cache;  /* folder for what was fetched; NULL: in memory only */
+    const char *collateral_bundle; /* file with collateral; NULL: none */
+    const char *save_receipts;     /* a folder for what proves answers; NULL: nothing is kept */
+    bool insecure_dev; /* accept a policy for development: nothing is confidential then */
 };
 
 /* What is known of the worker that serves a model. */

@@ -37,6 +37,10 @@ static int start_client(struct proxy *p, char why[static 300])
         .padding = s->padding,
         .default_output = s->default_output,
         .template_allowance = s->template_allowance,
+        .collateral = {.url = s->collateral_url,
+                       .root_crl_url = s->root_crl_url,
+                       .cache = s->collateral_cache,
+                       .bundle = s->collateral_bundle},
         .save_receipts = s->save_receipts,
     };
 

@@ -10,9 +10,10 @@ struct client_config {
     const char *ca_file;                /* "" = the system's CAs */
     const char *policy;                 /* its signature stands in the same name with .sig */
     struct config_strings release_keys; /* 64 hex */
-    bool insecure_dev;                  /* accept a policy for development */
-    const char *key_file;               /* this client's own secret; made when it is not there */
-    const char *save_receipts;          /* a folder; "" = nothing is kept */
+    const char *collateral_url, *root_crl_url, *collateral_cache, *collateral_bundle;
+    bool insecure_dev;         /* accept a policy for development */
+    const char *key_file;      /* this client's own secret; made when it is not there */
+    const char *save_receipts; /* a folder; "" = nothing is kept */
     const char *log_level;
     struct config_strings cors_origins; /* of web pages that may use it; empty: none */
     const char *padding;                /* none, pow2, 64 */

@@ -124,10 +124,10 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
         .tunnel_key = s->tunnel_key,
         .tunnel_public = peers_own_address(s),
         .attest_every_ms = (uint64_t)s->attest_every_ms,
-        .collateral_url = s->collateral_url,
-        .root_crl_url = s->root_crl_url,
-        .collateral_cache = s->collateral_cache,
-        .collateral_bundle = s->collateral_bundle,
+        .collateral = {.url = s->collateral_url,
+                       .root_crl_url = s->root_crl_url,
+                       .cache = s->collateral_cache,
+                       .bundle = s->collateral_bundle},
     };
 
     TRY(net_addr_parse(&at, s->tunnel_listen));

@@ -246,6 +246,7 @@ static void proof_done(struct offload_job *job)
 
     w->attesting = w->attesting && j->again;
     raise_floor(w->pool, j);
+    collaterals_judged(j->collateral, &j->verdict);
     if (!gone && is_stale(w, j))
         link_attest(w);
     else if (!gone && j->error < 0)

@@ -28,7 +28,7 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     list_init(&p->workers);
     list_init(&p->verdict_order);
     list_init(&p->evidence_order);
-    int error = collaterals_new(&p->collaterals, l, options);
+    int error = collaterals_new(&p->collaterals, l, &options->collateral);
     if (error == 0)
         error = tls_server_new(&p->tls, options->tunnel_chain, options->tunnel_key);
     if (error < 0) {

@@ -12,6 +12,7 @@
 #include "ohttp/key_config.h"
 #include "openai/request.h"
 #include "receipt/usage_record.h"
+#include "trust/collaterals.h"
 
 struct pool;
 struct pool_worker;
@@ -22,11 +23,7 @@ struct pool_options {
     const char *tunnel_chain, *tunnel_key; /* PEM files */
     const char *tunnel_public; /* host:port that workers are told with PUT /v1/gateways */
     uint64_t attest_every_ms;
-    /* Collateral (attestation.md §7); each may be NULL or empty. */
-    const char *collateral_url;    /* certification service, without /tdx/…: asked by platform */
-    const char *root_crl_url;      /* the root CA's revocation list */
-    const char *collateral_cache;  /* folder for what was fetched */
-    const char *collateral_bundle; /* file: one collateral object, or {"bundle":[…]} of them */
+    struct collaterals_options collateral; /* that workers need not bring */
 };
 
 /* What workers are judged by. */

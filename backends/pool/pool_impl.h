@@ -170,30 +170,6 @@ void link_refused_price(struct pool_worker *w, int64_t coefficient);
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s);
 void link_capacity(struct pool *p);
 
-/* ---- Collateral that workers do not bring (collateral.c) ---- */
-
-struct collaterals;
-/* NULL: neither fetched nor imported, workers bring theirs. E_IO, E_INVALID: the bundle cannot be
- * used. */
-MUST_CHECK int collaterals_new(struct collaterals **out, struct loop *l,
-                               const struct pool_options *o);
-/* Ends what is being fetched: whoever waits gets what there is. Nothing is fetched any more. */
-void collaterals_stop(struct collaterals *c);
-void collaterals_free(struct collaterals *c);
-/* Shared by those that verify with it; only the loop's thread counts. */
-struct shared_collateral {
-    unsigned refs;
-    struct collateral parts;
-    bool fetched; /* from the configured service: may raise the floor */
-    uint64_t issued_s, until_s;
-    int64_t evaluation;
-};
-void shared_collateral_unref(struct shared_collateral *c);
-/* fn is called once, now or when it was fetched: with a reference (NULL: there is none here). */
-typedef void collateral_fn(void *arg, struct shared_collateral *c);
-void collaterals_get(struct collaterals *c, const struct attest_platform *platform,
-                     collateral_fn *fn, void *arg);
-
 /* Judges the document that w was accepted with by what is trusted now. */
 void link_judge_again(struct pool_worker *w);
 

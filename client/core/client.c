@@ -103,13 +103,13 @@ static int load_trust(struct client *c, const struct client_options *o, char why
 {
     char state[STATE_LEN];
 
-    if ((size_t)snprintf(state, sizeof(state), "%s.policy", o->key_file) >= sizeof(state)) {
+    if ((size_t)snprintf(state, sizeof(state), "%s.trust", o->key_file) >= sizeof(state)) {
         snprintf(why, 300, "The path of the key file is too long.");
         return E_TOO_LARGE;
     }
     TRY(folder_make(c->save_receipts, why));
     TRY(local_key_load(c->key, o->key_file, why));
-    TRY(trust_load(&c->policy, o, state, why));
+    TRY(trust_load(&c->policy, &c->state, o, state, why));
     if (attest_policy_production(c->policy) || o->insecure_dev)
         return 0;
     snprintf(why, 300,
@@ -154,6 +154,12 @@ int client_new(struct client **out, struct loop *l, struct offload *o,
         client_free(c);
         return error;
     }
+    if ((error = collaterals_new(&c->collaterals, l, &options->collateral)) < 0) {
+        snprintf(why, 300, "The file with collateral cannot be used: %.200s",
+                 options->collateral.bundle ? options->collateral.bundle : "-");
+        client_free(c);
+        return error;
+    }
     c->cache = collateral_cache_new(CACHED_COLLATERALS);
     c->directory = directory_new(c);
     *out = c;
@@ -165,9 +171,11 @@ void client_free(struct client *c)
     if (!c)
         return;
     directory_free(c->directory);
+    collaterals_free(c->collaterals);
     http_client_free(c->http);
     collateral_cache_free(c->cache);
     attest_policy_unref(c->policy);
+    trust_state_fini(&c->state);
     crypto_wipe(c->key, sizeof(c->key));
     free(c->base);
     free(c->unix_socket);

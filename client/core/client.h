@@ -8,6 +8,8 @@
 #include "net/http_whole.h"
 #include "net/offload.h"
 #include "openai/error.h"
+#include "trust/collaterals.h"
+#include "trust/state.h"
 
 struct directory;
 
@@ -23,6 +25,7 @@ struct client_options {
     uint64_t silence_ms, total_ms, ping_ms;
     const char *padding; /* "none", "pow2", "64" */
     int64_t default_output, template_allowance;
+    struct collaterals_options collateral; /* that this client gets by itself */
     const char *save_receipts; /* a folder, for what proves answers; NULL or "": nothing is kept */
 };
 
@@ -31,6 +34,8 @@ struct client {
     struct offload *offload;
     struct http_client *http;
     struct attest_policy *policy;
+    struct trust_state state;        /* in <key_file>.trust */
+    struct collaterals *collaterals; /* NULL: workers bring theirs */
     struct collateral_cache *cache;
     struct directory *directory;
     uint8_t key[CLIENT_KEY_LEN];
@@ -69,10 +74,11 @@ void client_unreachable(struct api_fault *fault, int error);
 
 /* ---- trust.c ---- */
 
-/* Reads policy, signature and dev root; refuses a sequence lower than the one noted in
- * state_file, and notes a higher one there. */
-MUST_CHECK int trust_load(struct attest_policy **out, const struct client_options *o,
-                          const char *state_file, char why[static 300]);
+/* Reads state_file, policy, signature and dev root; refuses a sequence lower than the one noted
+ * there, and notes a higher one. *state is the caller's whatever is returned. */
+MUST_CHECK int trust_load(struct attest_policy **out, struct trust_state *state,
+                          const struct client_options *o, const char *state_file,
+                          char why[static 300]);
 /* Reads the file, or makes it. E_DENIED when others may read it. */
 MUST_CHECK int local_key_load(uint8_t out[static CLIENT_KEY_LEN], const char *file,
                               char why[static 300]);

@@ -17,6 +17,10 @@ struct verify_job {
     uint8_t kfp[KFP_LEN];
     struct buf document;
     struct attest_policy *policy;
+    struct attest_platform platform;
+    bool has_platform;
+    struct shared_collateral *collateral; /* NULL: what the document brings */
+    struct attest_floor floor;
     struct collateral_cache *cache;
     bool insecure_dev;
     uint64_t now_s;
@@ -58,13 +62,22 @@ static const char *judge(struct verify_job *j, struct verified *v)
     return why;
 }
 
-static void job_work(struct offload_job *job)
+static void platform_work(struct offload_job *job)
+{
+    struct verify_job *j = CONTAINER(job, struct verify_job, job);
+
+    j->has_platform = attest_document_platform(buf_span(&j->document), &j->platform) == 0;
+}
+
+static void verify_work(struct offload_job *job)
 {
     struct verify_job *j = CONTAINER(job, struct verify_job, job);
     const struct attest_input in = {
         .document = buf_span(&j->document),
         .now_s = j->now_s,
         .policy = j->policy,
+        .floor = &j->floor,
+        .collateral = j->collateral ? &j->collateral->parts : NULL,
         .cache = j->cache,
     };
     struct verified *v = mem_zero(sizeof(*v));
@@ -127,51 +140,117 @@ static void refuse_verdict(struct key_entry *k, const struct attest_verdict *v)
     refuse(k, text);
 }
 
-static void job_done(struct offload_job *job)
+static void job_free(struct verify_job *j)
 {
-    struct verify_job *j = CONTAINER(job, struct verify_job, job);
-    struct key_entry *k = j->key;
-
-    if (k) {
-        k->job = NULL;
-        if (j->verified && k->directory->client->save_receipts)
-            buf_take(&j->verified->document, &j->document);
-        if (j->verified)
-            accept(k, verified_ref(j->verified));
-        else if (j->refusal)
-            refuse(k, j->refusal);
-        else
-            refuse_verdict(k, &j->verdict);
-        finish(k);
-    }
+    if (j->key)
+        j->key->job = NULL;
     verified_unref(j->verified);
+    shared_collateral_unref(j->collateral);
     buf_fini(&j->document);
     attest_policy_unref(j->policy);
     free(j);
 }
 
-static int verify(struct key_entry *k)
+/* For a proof of later (cocoonctl receipts verify). */
+static void keep_evidence(struct verify_job *j)
+{
+    buf_take(&j->verified->document, &j->document);
+    if (j->collateral)
+        collateral_write(&j->collateral->parts, &j->verified->collateral);
+}
+
+/* Only what was fetched from the configured source raises the floor. */
+static void raise_floor(struct client *c, const struct verify_job *j)
+{
+    struct attest_floor floor = c->state.floor;
+    char why[TRUST_STATE_WHY_LEN];
+
+    if (!j->collateral || !j->collateral->fetched || !attest_floor_raise(&floor, &j->verdict))
+        return;
+    if (trust_state_raise(&c->state, &floor, why) < 0)
+        log_event(LOG_ERROR, "trust_state_unwritten", "why=\"%s\"", why);
+}
+
+static void verified(struct key_entry *k, struct verify_job *j)
+{
+    struct client *c = k->directory->client;
+
+    collaterals_judged(j->collateral, &j->verdict);
+    if (j->verdict.reason == ATTEST_OK)
+        raise_floor(c, j);
+    if (j->verified && c->save_receipts)
+        keep_evidence(j);
+    if (j->verified)
+        accept(k, verified_ref(j->verified));
+    else if (j->refusal)
+        refuse(k, j->refusal);
+    else
+        refuse_verdict(k, &j->verdict);
+}
+
+static void verify_done(struct offload_job *job)
+{
+    struct verify_job *j = CONTAINER(job, struct verify_job, job);
+    struct key_entry *k = j->key;
+
+    if (k)
+        verified(k, j);
+    job_free(j);
+    if (k)
+        finish(k);
+}
+
+/* Too busy, or on the way down. */
+static void give_up(struct verify_job *j)
+{
+    struct key_entry *k = j->key;
+
+    job_free(j);
+    if (!k)
+        return;
+    refuse(k, "Too many workers are being verified.");
+    finish(k);
+}
+
+static void collateral_got(void *arg, struct shared_collateral *shared)
+{
+    struct verify_job *j = arg;
+
+    j->collateral = shared;
+    j->job = (struct offload_job){.work = verify_work, .done = verify_done};
+    j->now_s = clock_wall_ms() / 1000;
+    if (!j->key || offload_submit(j->key->directory->client->offload, &j->job) < 0)
+        give_up(j);
+}
+
+static void platform_done(struct offload_job *job)
+{
+    struct verify_job *j = CONTAINER(job, struct verify_job, job);
+
+    if (j->key && j->has_platform)
+        collaterals_get(j->key->directory->client->collaterals, &j->platform, collateral_got, j);
+    else
+        collateral_got(j, NULL);
+}
+
+static void verify(struct key_entry *k)
 {
     const struct client *c = k->directory->client;
     struct verify_job *j = mem_zero(sizeof(*j));
 
-    j->job = (struct offload_job){.work = job_work, .done = job_done};
+    j->job = (struct offload_job){.work = platform_work, .done = platform_done};
     j->key = k;
     memcpy(j->kfp, k->kfp, KFP_LEN);
     buf_take(&j->document, &k->document.body);
     j->policy = attest_policy_ref(c->policy);
+    j->floor = c->state.floor;
     j->cache = c->cache;
     j->insecure_dev = c->insecure_dev;
-    j->now_s = clock_wall_ms() / 1000;
     k->job = j;
-    const int error = offload_submit(c->offload, &j->job);
-    if (error == 0)
-        return 0;
-    k->job = NULL;
-    buf_fini(&j->document);
-    attest_policy_unref(j->policy);
-    free(j);
-    return error;
+    if (!c->collaterals)
+        collateral_got(j, NULL);
+    else if (offload_submit(c->offload, &j->job) < 0)
+        give_up(j);
 }
 
 /* ---- The document ---- */
@@ -182,12 +261,10 @@ static void document_done(void *arg, struct http_transfer *t, int error)
 
     (void)t;
     if (error == 0 && k->document.status == 200) {
-        if (verify(k) == 0)
-            return;
-        refuse(k, "Too many workers are being verified.");
-    } else {
-        refuse(k, "The gateway did not hand over the worker's attestation document.");
+        verify(k);
+        return;
     }
+    refuse(k, "The gateway did not hand over the worker's attestation document.");
     finish(k);
 }
 

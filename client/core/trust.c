@@ -1,5 +1,5 @@
-/* The files that trust rests on: the policy, the highest sequence of one seen, and this client's
- * own key. */
+/* The files that trust rests on: the policy, what is remembered of policies and collateral, and
+ * this client's own key. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "client/core/client.h"
 
-enum { WHY_LEN = 300, SEQUENCE_LEN = 24, KEY_LINE_LEN = 2 * CLIENT_KEY_LEN + 1 };
+enum { WHY_LEN = 300, KEY_LINE_LEN = 2 * CLIENT_KEY_LEN + 1 };
 
 _Static_assert((int)POLICY_WHY_LEN == (int)WHY_LEN, "handed on");
 
@@ -54,45 +54,21 @@ int local_key_load(uint8_t out[static CLIENT_KEY_LEN], const char *file, char wh
 
 /* ---- The policy ---- */
 
-/* A file that is not there is a first start. */
-static int sequence_read(uint64_t *out, const char *file, char why[static WHY_LEN])
+static int state_take(struct trust_state *state, const char *file, const struct attest_policy *p,
+                      char why[static WHY_LEN])
 {
-    AUTO(buf_fini) struct buf text = {0};
-    const int error = file_read(file, SEQUENCE_LEN, &text);
+    char reason[TRUST_STATE_WHY_LEN];
+    int error = trust_state_open(state, file, reason);
 
-    *out = 0;
-    if (error == E_IO)
-        return errno == ENOENT ? 0 : complain(file, why);
-    struct span rest = buf_span(&text);
-    if (error == 0 && span_u64(span_split(&rest, '\n'), INT64_MAX, out) == 0 && rest.len == 0)
-        return 0;
-    snprintf(why, WHY_LEN, "%.200s: must hold the highest sequence of a policy", file);
-    return E_INVALID;
+    if (error == 0)
+        error = trust_state_take(state, p, reason);
+    if (error < 0)
+        snprintf(why, WHY_LEN, "%.290s", reason);
+    return error;
 }
 
-/* An older policy, though signed, may accept what a newer one has withdrawn. */
-static int sequence_take(const struct attest_policy *p, const char *file, char why[static WHY_LEN])
-{
-    const uint64_t now = attest_policy_sequence(p);
-    char line[SEQUENCE_LEN];
-    uint64_t seen;
-
-    TRY(sequence_read(&seen, file, why));
-    if (now < seen) {
-        snprintf(why, WHY_LEN,
-                 "The policy's sequence is %llu, and %llu was used before: an older "
-                 "policy is not accepted.",
-                 (unsigned long long)now, (unsigned long long)seen);
-        return E_EXPIRED;
-    }
-    if (now == seen)
-        return 0;
-    snprintf(line, sizeof(line), "%llu\n", (unsigned long long)now);
-    return file_replace(file, span_str(line), 0600) < 0 ? complain(file, why) : 0;
-}
-
-int trust_load(struct attest_policy **out, const struct client_options *o, const char *state_file,
-               char why[static WHY_LEN])
+int trust_load(struct attest_policy **out, struct trust_state *state,
+               const struct client_options *o, const char *state_file, char why[static WHY_LEN])
 {
     AUTO(attest_policy_unref) struct attest_policy *p = NULL;
     char reason[POLICY_WHY_LEN];
@@ -103,7 +79,7 @@ int trust_load(struct attest_policy **out, const struct client_options *o, const
         snprintf(why, WHY_LEN, "The policy is refused: %.250s", reason);
         return error;
     }
-    TRY(sequence_take(p, state_file, why));
+    TRY(state_take(state, state_file, p, why));
     *out = p;
     p = NULL;
     return 0;

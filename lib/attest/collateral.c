@@ -49,6 +49,15 @@ static int signature_read(struct buf *out, struct span value)
     return value.len == 2 * P256_SIG_LEN ? hex_read(out, value) : E_INVALID;
 }
 
+static struct span trim(struct span s)
+{
+    while (s.len > 0 && strchr(" \t\r\n", s.data[s.len - 1]))
+        s.len--;
+    while (s.len > 0 && strchr(" \t\r\n", s.data[0]))
+        s = span_from(s, 1);
+    return s;
+}
+
 /* PEM, hex as dcap-qvl has it, or base64: DER begins with 30 in hex, and never so in base64. */
 static int list_read(struct buf *out, struct span value)
 {
@@ -221,6 +230,36 @@ int collateral_set_qe_identity(struct collateral *c, struct span body, struct sp
     buf_take(&c->qe_identity_signature, &a.signature);
     buf_take(&c->qe_identity_chain, &a.chain);
     return collateral_len(c) > COLLATERAL_MAX ? E_TOO_LARGE : 0;
+}
+
+/* DER is binary: its first byte is that of '0', the second is none of text's. */
+static int list_set(const struct collateral *c, struct span body, struct buf *out)
+{
+    AUTO(buf_fini) struct buf list = {0};
+    const struct span text = trim(body);
+
+    if (body.len > JSON_MAX)
+        return E_TOO_LARGE;
+    if (body.len > 2 && body.data[0] == 0x30 && body.data[1] >= 0x80)
+        buf_append(&list, body);
+    else
+        TRY(list_read(&list, text));
+    buf_take(out, &list);
+    return collateral_len(c) > COLLATERAL_MAX ? E_TOO_LARGE : 0;
+}
+
+int collateral_set_pck_crl(struct collateral *c, struct span body, struct span chain)
+{
+    if (chain.len > COLLATERAL_MAX || !span_utf8(chain))
+        return E_INVALID;
+    buf_clear(&c->pck_crl_chain);
+    buf_append(&c->pck_crl_chain, chain);
+    return list_set(c, body, &c->pck_crl);
+}
+
+int collateral_set_root_crl(struct collateral *c, struct span body)
+{
+    return list_set(c, body, &c->root_crl);
 }
 
 /* ---- Digest ---- */

@@ -29,6 +29,10 @@ void collateral_write(const struct collateral *c, struct buf *out);
 MUST_CHECK int collateral_set_tcb_info(struct collateral *c, struct span body, struct span chain);
 MUST_CHECK int collateral_set_qe_identity(struct collateral *c, struct span body,
                                           struct span chain);
+/* The lists as services give them: DER, PEM, or either of them as text (hex, base64). E_INVALID,
+ * E_TOO_LARGE. */
+MUST_CHECK int collateral_set_pck_crl(struct collateral *c, struct span body, struct span chain);
+MUST_CHECK int collateral_set_root_crl(struct collateral *c, struct span body);
 /* SHA-256 over all parts with their lengths. */
 void collateral_digest(const struct collateral *c, uint8_t out[static SHA256_LEN]);
 

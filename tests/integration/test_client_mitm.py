@@ -627,10 +627,13 @@ def test_an_older_policy_than_one_seen_is_refused(place):
     place.gateway()
     c = place.client()
     c.stop()
-    with open(c.key_file + ".policy", "w") as f:
-        f.write("99999999999\n")
-    done = Client(place.folder, place.g.url, place.tee).run()
-    assert done.returncode == 1 and "older policy" in done.stderr
+    with open(c.key_file + ".trust") as f:
+        assert json.load(f) == {"sequence": json.loads(place.tee.read("policy.json"))["sequence"], "floor": {"tcb": {}, "qe": 0}}
+    for text, why in (('{"sequence":99999999999,"floor":{"tcb":{},"qe":0}}', "older policy"), ("", "sequence and floor")):
+        with open(c.key_file + ".trust", "w") as f:
+            f.write(text)
+        done = Client(place.folder, place.g.url, place.tee).run()
+        assert done.returncode == 1 and why in done.stderr
 
 
 def test_a_key_file_that_others_read_is_refused(place):

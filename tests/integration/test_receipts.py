@@ -7,6 +7,7 @@ import stat
 import subprocess
 
 import httpx
+import openai
 import pytest
 
 pytest.importorskip("h2")
@@ -15,6 +16,8 @@ pytest.importorskip("cryptography")
 from client_peer import Client  # noqa: E402
 from stack import BIN, SLOW, script, wait_for  # noqa: E402
 from test_client_e2e import World, user  # noqa: E402
+from test_devtee import DevTee  # noqa: E402
+from test_trust import Service  # noqa: E402
 
 
 class Saving(World):
@@ -125,3 +128,85 @@ def test_nothing_is_kept_unless_asked_for_and_a_folder_that_cannot_be_is_told(wo
     assert set(os.listdir(world.saved)) == before
     done = Client(world.folder, "http://127.0.0.1:1", world.tee, "--save-receipts", world.path("no/such"), name="none").run()
     assert done.returncode == 1 and "no/such" in done.stderr
+
+
+# ---- Collateral of the client's own ------------------------------------------------------------------
+
+class Fetching(Saving):
+    """Workers bring no collateral; gateway and client get it from a service."""
+
+    def begin(self):
+        self.tee = DevTee(self.folder)
+        self.tee.start()
+        self.service = Service(self.tee)
+        self.engine(models=["fake-model"])
+        gateway = self.gateway(**{"attestation.policy": self.tee.path("policy.json"), "attestation.release_keys": [self.tee.read("release.pub").decode().strip()],
+                                  "attestation.collateral_url": self.service.url, "attestation.root_crl_url": self.service.url + "/root.der"})
+        self.worker(quote_provider="socket:" + self.tee.socket, collateral_file="")
+        self.wait_ready()
+        self.saved = os.path.join(self.folder, "saved")
+        self.url, self.clients = f"http://{gateway.listen}", []
+        return self
+
+    def fetched(self, name):
+        """A client that asks the service."""
+        return self.start_client(name, f"collateral_url: {self.service.url}\nroot_crl_url: {self.service.url}/root.der\ncollateral_cache: {self.folder}\n"
+                                 f"save_receipts: {self.saved}\n")
+
+    def start_client(self, name, settings):
+        self.cocoon = Client(self.folder, self.url, self.tee, name=name, settings=settings).start()
+        self.clients.append(self.cocoon)
+        return self.cocoon
+
+    def answer(self, cocoon):
+        return cocoon.sdk(self.key_for_all()).chat.completions.with_raw_response.create(model="fake-model", messages=user("Hi"))
+
+    def end(self):
+        for c in self.clients:
+            c.stop()
+        self.cocoon = None
+        super().end()
+        self.service.stop()
+
+
+@pytest.fixture
+def fetching():
+    w = Fetching("fetching")
+    try:
+        yield w.begin()
+    finally:
+        w.end()
+
+
+def test_a_client_fetches_collateral_keeps_the_floor_and_takes_nothing_older(fetching):
+    world = fetching
+    call = world.answer(world.fetched("one")).headers["cocoon-call"]
+    with open(world.cocoon.key_file + ".trust") as f:
+        assert json.load(f)["floor"] == {"tcb": {"00dec0de0000": 18}, "qe": 18}
+    assert os.path.exists(world.path("00dec0de0000-p.json"))
+    # The document brings none, so what was fetched is saved beside it.
+    files = world.files(call)
+    assert [os.path.basename(f) for f in files] == ["answer.json", "attestation.json", "collateral.json", "receipt.jws", "request.json", "usage.jws"]
+    assert world.verify(*files).returncode == 0
+    without = world.verify(*[f for f in files if not f.endswith("collateral.json")])
+    assert without.returncode == 1 and "COLLATERAL_MISSING" in without.stdout
+    # A newer number seen once is the least from then on, also after a restart.
+    world.cocoon.stop()
+    with open(world.cocoon.key_file + ".trust", "w") as f:
+        json.dump({"sequence": 1, "floor": {"tcb": {"00dec0de0000": 19}, "qe": 18}}, f)
+    with pytest.raises(openai.APIStatusError) as e:
+        world.answer(world.fetched("one"))
+    assert "TCB_EVAL_DATA_NUMBER_TOO_LOW" in str(e.value)
+
+
+def test_a_client_without_a_service_needs_what_is_stapled_or_a_bundle(fetching):
+    world = fetching
+    with pytest.raises(openai.APIStatusError) as e:
+        world.answer(world.start_client("none", "strict: false\n"))
+    assert "COLLATERAL_MISSING" in str(e.value)
+    bundle = world.start_client("bundle", f"collateral_bundle: {world.tee.path('collateral.json')}\n")
+    assert world.answer(bundle).parse().choices
+    with open(bundle.key_file + ".trust") as f:
+        assert json.load(f)["floor"] == {"tcb": {}, "qe": 0}
+    done = Client(world.folder, world.url, world.tee, name="bad", settings="collateral_bundle: /dev/null\n").run()
+    assert done.returncode == 1 and "/dev/null" in done.stderr

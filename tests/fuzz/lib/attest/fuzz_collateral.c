@@ -32,6 +32,8 @@ static void answer(struct span in)
     if (collateral_set_tcb_info(&c, in, SPAN("")) == 0)
         CHECK(c.tcb_info.len > 1 && c.tcb_info_signature.len == 64);
     (void)collateral_set_qe_identity(&c, in, in);
+    (void)collateral_set_pck_crl(&c, in, in);
+    (void)collateral_set_root_crl(&c, in);
 }
 
 static void tcb_info(struct span in)

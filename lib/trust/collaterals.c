@@ -1,16 +1,17 @@
-/* Collateral that the operator gets by himself (attestation.md §7): imported from a file, or
- * fetched by platform from the configured service, one fetch a platform at a time; kept on disk,
- * replaced only by newer, used until its end. Nothing of it is trusted before a verification. */
+/* One fetch a platform at a time; kept on disk, replaced only by newer, used until its end. Nothing
+ * of it is trusted before a verification. */
+#include "trust/collaterals.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "attest/intel_json.h"
-#include "backends/pool/pool_impl.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "net/http_whole.h"
 
 enum {
@@ -24,6 +25,8 @@ enum {
     PLATFORMS_MAX = 256,
     PLATFORM_KEY_LEN = 16
 };
+
+#define INTEL_ROOT_CRL "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 
 enum part { PART_TCB, PART_QE, PART_PCK_CRL, PART_ROOT_CRL, PARTS };
 
@@ -56,12 +59,18 @@ struct platform {
     struct list waiting;
 };
 
+/* Of the bundle. */
+struct imported {
+    struct shared_collateral *shared;
+    struct attest_platform of;
+};
+
 struct collaterals {
     struct loop *loop;
     struct http_client *client;        /* NULL: nothing is fetched */
     char *url, *root_crl_url, *folder; /* folder NULL: nothing is kept on disk */
     struct map platforms;              /* key → struct platform */
-    struct shared_collateral **bundle;
+    struct imported *bundle;
     size_t bundle_count;
     bool stopped;
 };
@@ -98,12 +107,16 @@ static int shared_date(struct shared_collateral *c)
     return 0;
 }
 
-static int shared_fmspc(const struct shared_collateral *c, uint8_t fmspc[static 6])
+/* Which platform it is for, by the TCB Info and the issuer of the PCK certificates' list. */
+static int shared_platform(const struct shared_collateral *c, struct attest_platform *out)
 {
+    AUTO(x509_crl_free) struct x509_crl *list = NULL;
     AUTO_JSON json_t *tcb = NULL;
 
     TRY(json_read(buf_span(&c->parts.tcb_info), &tcb));
-    return intel_hex_read(tcb, "fmspc", fmspc, 6);
+    TRY(x509_crl_read(&list, buf_span(&c->parts.pck_crl)));
+    out->platform_ca = x509_crl_issuer_is(list, "Intel SGX PCK Platform CA");
+    return intel_hex_read(tcb, "fmspc", out->fmspc, sizeof(out->fmspc));
 }
 
 /* NULL when it is none. */
@@ -165,15 +178,18 @@ static void look_on_disk(struct platform *p)
 static int bundle_add(struct collaterals *all, const json_t *object)
 {
     AUTO(collateral_fini) struct collateral c = {0};
+    struct imported item = {.shared = NULL};
 
     TRY(collateral_read(&c, object));
-    struct shared_collateral *shared = shared_of(&c, false);
-    if (!shared)
+    item.shared = shared_of(&c, false);
+    if (!item.shared)
         return E_INVALID;
-    all->bundle =
-        realloc(all->bundle, (all->bundle_count + 1) * sizeof(struct shared_collateral *));
-    CHECK(all->bundle != NULL);
-    all->bundle[all->bundle_count++] = shared;
+    if (shared_platform(item.shared, &item.of) < 0) {
+        shared_collateral_unref(item.shared);
+        return E_INVALID;
+    }
+    all->bundle = mem_grow(all->bundle, (all->bundle_count + 1) * sizeof(item));
+    all->bundle[all->bundle_count++] = item;
     return 0;
 }
 
@@ -194,24 +210,13 @@ static int bundle_read(struct collaterals *all, const char *file)
     return 0;
 }
 
-/* The CA whose revocation list it is stands in it by name; in a PEM one nobody can see it so. */
-static bool is_of_ca(const struct shared_collateral *c, bool platform_ca)
-{
-    const struct span crl = buf_span(&c->parts.pck_crl);
-
-    return span_find(crl, platform_ca ? SPAN("PCK Processor CA") : SPAN("PCK Platform CA")) < 0;
-}
-
 static struct shared_collateral *bundle_find(const struct collaterals *all,
                                              const struct attest_platform *of)
 {
-    uint8_t fmspc[6];
-
     for (size_t i = 0; i < all->bundle_count; i++)
-        if (shared_fmspc(all->bundle[i], fmspc) == 0 &&
-            memcmp(fmspc, of->fmspc, sizeof(fmspc)) == 0 &&
-            is_of_ca(all->bundle[i], of->platform_ca))
-            return all->bundle[i];
+        if (memcmp(all->bundle[i].of.fmspc, of->fmspc, sizeof(of->fmspc)) == 0 &&
+            all->bundle[i].of.platform_ca == of->platform_ca)
+            return all->bundle[i].shared;
     return NULL;
 }
 
@@ -262,21 +267,21 @@ static int assemble(struct platform *p, struct collateral *c)
                                 buf_span(&f[PART_TCB].chain)));
     TRY(collateral_set_qe_identity(c, buf_span(&f[PART_QE].answer.body),
                                    buf_span(&f[PART_QE].chain)));
-    buf_take(&c->pck_crl, &f[PART_PCK_CRL].answer.body);
-    buf_take(&c->pck_crl_chain, &f[PART_PCK_CRL].chain);
-    buf_take(&c->root_crl, &f[PART_ROOT_CRL].answer.body);
-    return 0;
+    TRY(collateral_set_pck_crl(c, buf_span(&f[PART_PCK_CRL].answer.body),
+                               buf_span(&f[PART_PCK_CRL].chain)));
+    return collateral_set_root_crl(c, buf_span(&f[PART_ROOT_CRL].answer.body));
 }
 
 /* Never by something older, which the service may still give while it is being changed. */
 static bool is_newer(const struct shared_collateral *c, const struct shared_collateral *old)
 {
-    return !old || (c->issued_s > old->issued_s && c->evaluation >= old->evaluation);
+    return !old || old->refused ||
+           (c->issued_s > old->issued_s && c->evaluation >= old->evaluation);
 }
 
 static bool is_usable(const struct shared_collateral *c)
 {
-    return c && wall_s() < c->until_s;
+    return c && !c->refused && wall_s() < c->until_s;
 }
 
 /* What has not ended goes first; what has, still says more than nothing. */
@@ -383,7 +388,7 @@ static bool is_due(const struct platform *p)
     if (!p->all->client || p->all->stopped || p->running > 0 ||
         (p->tried_ms > 0 && loop_now(p->all->loop) - p->tried_ms < RETRY_MS))
         return false;
-    return !c || wall_s() > c->issued_s + (c->until_s - c->issued_s) / 2;
+    return !c || c->refused || wall_s() > c->issued_s + (c->until_s - c->issued_s) / 2;
 }
 
 /* ---- Asking ---- */
@@ -428,6 +433,26 @@ void collaterals_get(struct collaterals *c, const struct attest_platform *platfo
         answer_waiting(p);
 }
 
+/* Only what does not depend on the quote that came with it: a worker must not spoil collateral for
+ * the others. */
+void collaterals_judged(struct shared_collateral *c, const struct attest_verdict *v)
+{
+    static const enum attest_reason own[] = {
+        ATTEST_COLLATERAL_INVALID,
+        ATTEST_TCB_INFO_CHAIN_INVALID,
+        ATTEST_TCB_INFO_INVALID,
+        ATTEST_TCB_INFO_SIGNATURE_INVALID,
+        ATTEST_QE_IDENTITY_INVALID,
+        ATTEST_QE_IDENTITY_CHAIN_INVALID,
+        ATTEST_ROOT_CRL_INVALID,
+        ATTEST_QE_IDENTITY_SIGNATURE_INVALID,
+        ATTEST_TCB_EVAL_DATA_NUMBER_TOO_LOW,
+    };
+
+    for (size_t i = 0; c && i < sizeof(own) / sizeof(own[0]); i++)
+        c->refused = c->refused || v->reason == own[i];
+}
+
 /* ---- Life ---- */
 
 static char *copy(const char *text)
@@ -435,10 +460,10 @@ static char *copy(const char *text)
     return text && text[0] ? mem_strdup(text) : NULL;
 }
 
-int collaterals_new(struct collaterals **out, struct loop *l, const struct pool_options *o)
+int collaterals_new(struct collaterals **out, struct loop *l, const struct collaterals_options *o)
 {
-    const bool fetches = o->collateral_url && o->collateral_url[0];
-    const bool imports = o->collateral_bundle && o->collateral_bundle[0];
+    const bool fetches = o->url && o->url[0];
+    const bool imports = o->bundle && o->bundle[0];
     const struct http_client_options options = {.max_connections = CONNECTIONS,
                                                 .connect_ms = FETCH_MS};
     struct collaterals *c;
@@ -449,11 +474,13 @@ int collaterals_new(struct collaterals **out, struct loop *l, const struct pool_
         return 0;
     c = mem_zero(sizeof(*c));
     c->loop = l;
-    c->url = copy(o->collateral_url);
+    c->url = copy(o->url);
     c->root_crl_url = copy(o->root_crl_url);
-    c->folder = copy(o->collateral_cache);
+    if (!c->root_crl_url)
+        c->root_crl_url = mem_strdup(INTEL_ROOT_CRL);
+    c->folder = copy(o->cache);
     if (imports)
-        error = bundle_read(c, o->collateral_bundle);
+        error = bundle_read(c, o->bundle);
     if (error == 0 && fetches)
         error = http_client_new(&c->client, l, &options);
     if (error < 0) {
@@ -507,7 +534,7 @@ void collaterals_free(struct collaterals *c)
         platform_free(value);
     map_fini(&c->platforms);
     for (size_t i = 0; i < c->bundle_count; i++)
-        shared_collateral_unref(c->bundle[i]);
+        shared_collateral_unref(c->bundle[i].shared);
     free(c->bundle);
     free(c->url);
     free(c->root_crl_url);
