@@ -96,9 +96,21 @@ void redis_request_flush(void *redis);
 void redis_sentinel_start(struct redis *r);
 /* The primary was lost, or is none: ask at once. */
 void redis_sentinel_ask(struct redis *r);
+/* The primary is late: look around, without leaving it. */
+void redis_sentinel_doubt(struct redis *r);
+/* A scout has found a replica that is a primary now. */
+void redis_sentinel_promoted(struct redis *r, const char *place);
 /* The place of the primary was confirmed a moment ago, so that it is worth connecting to. */
 bool redis_sentinel_said(const struct redis *r);
 void redis_sentinel_free(struct redis *r);
+
+/* ---- Scouts among the replicas (redis_scout.c) ---- */
+
+struct redis_scouts *redis_scouts_new(struct redis *r);
+/* To the replicas that `SENTINEL REPLICAS` lists, as far as none is there yet. */
+void redis_scouts_send(struct redis_scouts *scouts, const struct redisReply *replicas);
+void redis_scouts_recall(struct redis_scouts *scouts);
+void redis_scouts_free(struct redis_scouts *scouts);
 
 /* ---- Cluster (redis_cluster.c) ---- */
 

@@ -106,6 +106,8 @@ void redis_node_miss(struct redis_node *n)
     n->redis->stats.breaker_opened++;
     log_event(LOG_WARN, "redis_late", "misses=%d", MISSES);
     probe(n);
+    if (n->redis->sentinel)
+        redis_sentinel_doubt(n->redis);
 }
 
 static void breaker_reset(struct redis_node *n)

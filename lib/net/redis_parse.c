@@ -160,3 +160,18 @@ int redis_master_read(char place[static REDIS_PLACE_LEN], const struct redisRepl
     const struct span port = redis_reply_text(redis_reply_at(reply, 1));
     return host.len == 0 || place_of(host, port, "", place) < 0 ? E_PROTOCOL : 0;
 }
+
+int redis_replica_read(char place[static REDIS_PLACE_LEN], const struct redisReply *entry)
+{
+    struct span host = {0}, port = {0};
+
+    for (size_t i = 0; i + 1 < redis_reply_count(entry); i += 2) {
+        const struct span name = redis_reply_text(redis_reply_at(entry, i));
+        const struct span value = redis_reply_text(redis_reply_at(entry, i + 1));
+        if (span_is(name, "ip"))
+            host = value;
+        else if (span_is(name, "port"))
+            port = value;
+    }
+    return host.len == 0 || place_of(host, port, "", place) < 0 ? E_PROTOCOL : 0;
+}

@@ -41,4 +41,8 @@ MUST_CHECK int redis_range_read(struct redis_range *out, const struct redisReply
 MUST_CHECK int redis_master_read(char place[static REDIS_PLACE_LEN],
                                  const struct redisReply *reply);
 
+/* One entry of the reply to `SENTINEL REPLICAS`: names and values in turn. E_PROTOCOL. */
+MUST_CHECK int redis_replica_read(char place[static REDIS_PLACE_LEN],
+                                  const struct redisReply *entry);
+
 #endif

@@ -12,8 +12,9 @@
 enum {
     ASK_MS = 250,
     ASK_DOWN_MS = 50,
-    GOOD_MS = 200, /* an answer is good for connecting for so long, unless the primary is lost */
-    PATIENCE = 3   /* refusals by what this Sentinel calls the primary */
+    GOOD_MS = 200,    /* an answer is good for connecting for so long, unless the primary is lost */
+    PATIENCE = 3,     /* refusals by what this Sentinel calls the primary */
+    BEHIND_MS = 10000 /* a Sentinel may go on naming a primary that a promoted one has replaced */
 };
 
 struct redis_sentinel {
@@ -23,16 +24,16 @@ struct redis_sentinel {
     struct loop_timer ask;
     bool asking;      /* a question is on its way */
     uint64_t said_ms; /* when it last said where the primary is; 0: before its loss */
+    struct redis_scouts *scouts;
+    char left[REDIS_PLACE_LEN]; /* the primary whose successor a scout has found, until left_ms */
+    uint64_t left_ms;
 };
 
 static void ask_now(void *arg);
 
-static void ask_later(struct redis_sentinel *s)
+static void ask_in(struct redis_sentinel *s, uint64_t wait_ms)
 {
-    const bool up = s->redis->only->signed_in;
-    const uint64_t wait = up ? ASK_MS : ASK_DOWN_MS;
-
-    loop_timer_set(s->redis->loop, &s->ask, wait / 2 + random_below(wait), ask_now, s);
+    loop_timer_set(s->redis->loop, &s->ask, wait_ms / 2 + random_below(wait_ms), ask_now, s);
 }
 
 /* This one does not know, or cannot be had: the next one. */
@@ -41,30 +42,58 @@ static void next_sentinel(struct redis_sentinel *s)
     s->at = (s->at + 1) % s->redis->url.place_count;
 }
 
+static void move(struct redis_sentinel *s, const char *place)
+{
+    struct redis *r = s->redis;
+
+    log_event(LOG_INFO, "redis_primary", "moved=%d", r->only->place[0] != 0);
+    snprintf(r->only->place, sizeof(r->only->place), "%s", place);
+    r->stats.maps++;
+    redis_node_start(r->only);
+    if (!r->freed)
+        redis_pubsub_move(r);
+}
+
 /* The line connects by itself where the answer is the old one, after its back-off. */
 static void take_place(struct redis_sentinel *s, const char *place)
 {
     struct redis *r = s->redis;
-    struct redis_node *n = r->only;
+    const uint64_t now = loop_now(r->loop);
 
-    s->said_ms = loop_now(r->loop);
-    if (strcmp(n->place, place) == 0)
+    if (now < s->left_ms && strcmp(place, s->left) == 0)
         return;
-    log_event(LOG_INFO, "redis_primary", "moved=%d", n->place[0] != 0);
-    snprintf(n->place, sizeof(n->place), "%s", place);
-    r->stats.maps++;
-    redis_node_start(n);
-    if (!r->freed)
-        redis_pubsub_move(r);
+    s->said_ms = now;
+    if (strcmp(r->only->place, place) != 0)
+        move(s, place);
+}
+
+void redis_sentinel_promoted(struct redis *r, const char *place)
+{
+    struct redis_sentinel *s = r->sentinel;
+
+    snprintf(s->left, sizeof(s->left), "%s", r->only->place);
+    s->left_ms = loop_now(r->loop) + BEHIND_MS;
+    s->said_ms = loop_now(r->loop);
+    if (strcmp(r->only->place, place) != 0)
+        move(s, place);
+}
+
+static void got_replicas(void *arg, int error, const struct redisReply *reply)
+{
+    struct redis_sentinel *s = arg;
+
+    if (error == 0 && !s->redis->freed && !redis_node_ready(s->redis->only))
+        redis_scouts_send(s->scouts, reply);
 }
 
 static void got_place(void *arg, int error, const struct redisReply *reply)
 {
     struct redis_sentinel *s = arg;
+    struct redis *r = s->redis;
     char place[REDIS_PLACE_LEN];
 
     s->asking = false;
-    if (error < 0)
+    if (error < 0 || r->freed)
         return; /* the line's loss takes care */
     error = redis_master_read(place, reply);
     if (error < 0) {
@@ -74,19 +103,27 @@ static void got_place(void *arg, int error, const struct redisReply *reply)
     }
     redis_line_calm(&s->line);
     take_place(s, place);
-    if (!s->redis->freed)
-        ask_later(s);
+    if (r->freed)
+        return;
+    const bool ready = redis_node_ready(r->only);
+    if (ready)
+        redis_scouts_recall(s->scouts);
+    ask_in(s, ready ? ASK_MS : ASK_DOWN_MS);
 }
 
 static void ask_now(void *arg)
 {
     struct redis_sentinel *s = arg;
-    const struct span argv[] = {SPAN("SENTINEL"), SPAN("get-master-addr-by-name"),
-                                span_str(s->redis->url.master)};
+    const struct span name = span_str(s->redis->url.master);
+    const struct span place[] = {SPAN("SENTINEL"), SPAN("get-master-addr-by-name"), name};
+    const struct span replicas[] = {SPAN("SENTINEL"), SPAN("REPLICAS"), name};
 
     if (!s->line.conn || s->asking)
         return; /* asked when it is there, or when the answer has come */
-    s->asking = redis_conn_command(s->line.conn, argv, 3, got_place, s) == 0;
+    s->asking = redis_conn_command(s->line.conn, place, 3, got_place, s) == 0;
+    if (s->redis->only->place[0] && !redis_node_ready(s->redis->only) &&
+        redis_conn_command(s->line.conn, replicas, 3, got_replicas, s) < 0)
+        log_event(LOG_DEBUG, "redis_sentinel_busy", "step=replicas");
 }
 
 static const char *place(void *arg)
@@ -132,8 +169,14 @@ void redis_sentinel_ask(struct redis *r)
         next_sentinel(s); /* this one may be cut off from the others */
         redis_line_start(&s->line);
     } else if (!s->asking) {
-        loop_timer_set(r->loop, &s->ask, random_below(ASK_DOWN_MS), ask_now, s);
+        ask_in(s, ASK_DOWN_MS / 2);
     }
+}
+
+void redis_sentinel_doubt(struct redis *r)
+{
+    if (!r->sentinel->asking && r->sentinel->line.conn)
+        ask_in(r->sentinel, ASK_DOWN_MS / 2);
 }
 
 void redis_sentinel_start(struct redis *r)
@@ -142,6 +185,7 @@ void redis_sentinel_start(struct redis *r)
 
     s->redis = r;
     s->at = random_below(r->url.place_count);
+    s->scouts = redis_scouts_new(r);
     r->sentinel = s;
     r->only = redis_node_new(r, "");
     r->only->line.backoff_max_ms = ASK_MS;
@@ -162,6 +206,7 @@ void redis_sentinel_free(struct redis *r)
     if (!s)
         return;
     redis_line_stop(&s->line);
+    redis_scouts_free(s->scouts);
     loop_timer_cancel(r->loop, &s->ask);
     loop_defer_free(r->loop, s, free_sentinel);
 }
