@@ -9,7 +9,7 @@
 
 #include "config/config_tree.h"
 
-enum { MAX_PROBLEMS = 20, MAX_FIELDS = 64, MAX_NAME = 192 };
+enum { MAX_PROBLEMS = 20, MAX_FIELDS = 128, MAX_NAME = 192 };
 
 struct load {
     const char *file;

@@ -33,8 +33,16 @@ struct gateway_config {
     int64_t total_ms;   /* whole call: default and most of the caller's `timeout` */
     int64_t stalled_ms; /* a client that does not read */
     int64_t drain_ms;
-    int64_t ping_ms;        /* cocoon-ping-ms given to workers */
-    int64_t attempts;       /* most workers tried for one call */
+    int64_t ping_ms;                    /* cocoon-ping-ms given to workers */
+    int64_t attempts;                   /* most workers tried for one call */
+    int64_t queue_most, queue_ms;       /* calls that wait for a model, and for how long at most */
+    int64_t retry_percent, retry_least; /* of a model's requests of a minute; not fewer than */
+    int64_t slow_start_ms;              /* a new worker's share grows for so long */
+    int64_t affinity_depth; /* requests that a conversation's own worker may be behind the best */
+    int64_t price_percent;  /* how much of a difference in price counts as one in time */
+    int64_t prefill;        /* tokens of input that cost as much as one of output */
+    int64_t reserve_internal_percent, reserve_interactive_percent; /* of a model's slots */
+    int64_t first_token_ms, token_ms; /* no event, whatever pings there are: the first, the next */
     int64_t default_output; /* completion tokens per choice where neither request nor key says */
     int64_t template_allowance; /* prompt tokens added to bytes for Cocoon-Max-Input */
     const char *journal;        /* "": metered keys are refused */

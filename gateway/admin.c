@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "gateway/redis_metrics.h"
+#include "gateway/scheduling.h"
 #include "gateway/trust.h"
 
 /* ---- Pages ---- */
@@ -43,8 +44,10 @@ static void page_metrics(struct gateway *g, struct buf *out)
 {
     trust_metrics(g, out);
     metrics_write(&g->metrics, out);
+    scheduling_metrics(g, out);
     gauge_write("cocoon_calls", "Calls in progress.", (double)g->call_count, out);
-    gauge_write("cocoon_queue", "Calls that wait for a worker.", (double)g->queue_count, out);
+    gauge_write("cocoon_queue", "Calls that wait for a worker.", (double)lanes_waiting(&g->lanes),
+                out);
     gauge_write("cocoon_connections", "Client connections.",
                 (double)http_server_connections(g->api), out);
     counter_write("cocoon_connections_refused_total", "Connections above limits.connections.",
@@ -107,7 +110,7 @@ static void page_status_json(struct gateway *g, struct buf *out)
                "\"environment\":\"%s\",\"redis\":%s,\"calls\":%zu,\"queue\":%zu,"
                "\"connections\":%zu,\"workers\":[",
                trust_is_dev(g) ? "dev" : "production", redis_up(g->redis) ? "true" : "false",
-               g->call_count, g->queue_count, http_server_connections(g->api));
+               g->call_count, lanes_waiting(&g->lanes), http_server_connections(g->api));
     pool_each(g->pool, worker_row, &p);
     buf_printf(out, "],\"workers_ready\":%zu}\n", p.ready);
 }
@@ -137,7 +140,8 @@ static void page_status(struct gateway *g, struct buf *out)
                        "<p><strong>Accepts workers without evidence of hardware: nothing here is "
                        "confidential.</strong></p>\n");
     buf_printf(out, "<p>%zu calls, %zu queued, %zu connections; Redis %s.</p>\n", g->call_count,
-               g->queue_count, http_server_connections(g->api), redis_up(g->redis) ? "up" : "away");
+               lanes_waiting(&g->lanes), http_server_connections(g->api),
+               redis_up(g->redis) ? "up" : "away");
     buf_append_str(out,
                    "<table border=\"1\"><tr><th>worker<th>state<th>attestation<th>running<th>first "
                    "token<th>tokens/s<th>served"

@@ -29,7 +29,7 @@ static int64_t choice_cap(const struct call *c)
 static void call_late(void *arg)
 {
     call_stop_attempt(arg, CANCEL_CLIENT_GONE);
-    call_fail(arg, &ERR_UPSTREAM_TIMEOUT);
+    route_late(arg);
 }
 
 /* The caller's `timeout` caps the whole call. */

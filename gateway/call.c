@@ -76,7 +76,7 @@ void call_fail(struct call *c, const struct api_error *e)
 
 static void call_late(void *arg)
 {
-    call_fail(arg, &ERR_UPSTREAM_TIMEOUT);
+    route_late(arg);
 }
 
 void call_begin(struct gateway *g, struct http_exchange *ex)
@@ -104,7 +104,7 @@ static void call_end(struct call *c)
     struct gateway *g = c->gateway;
 
     call_stop_attempt(c, CANCEL_CLIENT_GONE);
-    route_unqueue(c);
+    route_done(c);
     check_forget(c);
     if (c->auth_wait)
         auth_cancel(c->auth_wait);

@@ -9,8 +9,7 @@
 #include "openai/answer.h"
 #include "openai/request.h"
 
-/* Until there are bids and a price book every call pays the base price. */
-enum { CALL_ID_LEN = 32, CALL_COEFFICIENT = 1000 };
+enum { CALL_ID_LEN = 32, AFFINITY_LEN = 64 };
 
 enum step_result {
     STEP_NEXT, /* on to the next step */
@@ -77,23 +76,25 @@ struct call {
     int64_t cap, max_tokens, max_input;
 
     /* end to end */
-    uint8_t kfp[KFP_LEN]; /* which key the client has encrypted to */
-    bool elsewhere;       /* another worker could take it: the client encrypts again */
-    char *record;         /* the worker's usage record, as its trailer has it; in the arena */
+    uint8_t kfp[KFP_LEN];            /* which key the client has encrypted to */
+    char affinity[AFFINITY_LEN + 1]; /* Cocoon-Affinity */
+    bool elsewhere;                  /* another worker could take it: the client encrypts again */
+    char *record; /* the worker's usage record, as its trailer has it; in the arena */
 
     /* route */
-    struct list queue_link;
-    bool queued;
+    struct queue_item place; /* in its model's lane: waits or runs */
+    bool turn;               /* it is its turn, or nobody waits before it */
     struct loop_timer queue_timer;
     struct pool_query query;
     struct pool_worker *worker;
+    int64_t coefficient; /* 1/1000: what the worker asked for when it was chosen */
 
     /* seal, send, relay */
     struct buf sealed_body;
     uint32_t attempt;
     struct dispatch *dispatch;
     struct loop_timer silence;
-    uint64_t last_byte_ms, last_drain_ms;
+    uint64_t last_byte_ms, last_event_ms, last_drain_ms;
     unsigned inner_status;
     bool inner_json;
     struct buf inner; /* collected: a non-streamed answer, or an inner error */
@@ -161,9 +162,20 @@ enum step_result pass_elsewhere(struct call *c);
 /* Cocoon-Next; NULL: there is none. */
 const char *pass_next(struct call *c);
 /* route.c */
-void route_no_capacity(struct call *c, const struct pool_excluded *why);
-void route_wake(struct gateway *g);
+/* 1/1000 of the price book: what this call pays at most, the request's bid or the key's. */
+int64_t call_bid(const struct call *c);
+/* Says in c->fault why nobody takes it, and when to try again. */
+void route_no_capacity(struct call *c);
+/* Its time is over: answered, as one that has waited or as one that was not done. */
+void route_late(struct call *c);
+bool route_waits(const struct call *c);
 void route_unqueue(struct call *c);
+/* The call is over: its place is free. */
+void route_done(struct call *c);
+/* Somebody may have room. */
+void route_wake(struct gateway *g);
+/* The request may be tried on another worker: counted in its model's budget. */
+bool route_may_retry(struct call *c);
 /* relay.c */
 extern const struct dispatch_events relay_events;
 void relay_drained(struct call *c);

@@ -67,10 +67,8 @@ void confidential_workers(struct call *c)
         refuse(c, &ERR_MODEL_NOT_FOUND, NULL);
         return;
     }
-    const struct pool_query q = {.model = model,
-                                 .end_to_end = true,
-                                 .class = CLASS_INTERACTIVE,
-                                 .coefficient = CALL_COEFFICIENT};
+    const struct pool_query q = {
+        .model = model, .end_to_end = true, .class = CLASS_INTERACTIVE, .coefficient = INT64_MAX};
     size_t count = pool_rank(c->gateway->pool, &q, true, list, LIST_MAX);
     buf_append_str(&body, "{\"model\":\"");
     buf_json_escape(&body, model);

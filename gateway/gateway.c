@@ -16,6 +16,7 @@
 #include "gateway/receipts.h"
 #include "gateway/trust.h"
 #include "gateway/reply.h"
+#include "gateway/scheduling.h"
 #include "net/notify.h"
 
 enum { TURN_MS = 20, RECORDS_MS = 2000, CLOSE_MS = 3000, FLUSH_MS = 1000, HOLD_MS = 10000 };
@@ -132,6 +133,7 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
 
     TRY(net_addr_parse(&at, s->tunnel_listen));
     TRY(pool_new(&g->pool, g->loop, g->offload, &o));
+    scheduling_set(g, s);
     pool_on_capacity(g->pool, capacity_changed, g);
     pool_on_evidence(g->pool, keep_evidence, g);
     pool_on_missing(g->pool, find_evidence, g);
@@ -228,7 +230,7 @@ int gateway_start(struct gateway *g)
 
     g->started = config_ref(g->config);
     list_init(&g->calls);
-    list_init(&g->queue);
+    lanes_init(&g->lanes);
     failures_init(&g->public_calls, (unsigned)s->public_per_minute);
     g->receipts = receipts_new();
     g->started_ms = clock_mono_ms();
@@ -278,6 +280,7 @@ void gateway_reload(struct gateway *g)
     } else {
         config_unref(g->config);
         g->config = next;
+        scheduling_set(g, next->values);
         log_event(LOG_INFO, "reloaded", "note=listeners-certificates-and-redis-need-a-restart");
     }
     buf_fini(&why);
@@ -384,6 +387,7 @@ void gateway_stop(struct gateway *g)
     offload_free(g->offload);
     if (g->loop)
         loop_free(g->loop);
+    lanes_fini(&g->lanes);
     receipts_free(g->receipts);
     trust_free(g->trust);
     failures_fini(&g->public_calls);

@@ -8,6 +8,7 @@
 #include "backends/pool/pool.h"
 #include "base/log.h"
 #include "config/gateway_config.h"
+#include "gateway/lane.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 
@@ -40,10 +41,10 @@ struct gateway {
     char instance[128];
     uint8_t cluster_secret[32];
     struct list calls;     /* struct call.link */
-    struct list queue;     /* struct call.queue_link: no worker had room */
+    struct lanes lanes;    /* by model: who waits for a worker */
     struct loop_hook wake; /* tries the queue again after capacity changed */
     bool capacity, draining;
-    size_t call_count, queue_count;
+    size_t call_count;
     size_t bodies_in_flight; /* bytes of request bodies held by calls */
     uint64_t started_ms, drain_until_ms;
     struct loop_timer drain_timer, watchdog_timer, hold_timer;

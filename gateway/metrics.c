@@ -65,6 +65,11 @@ void metrics_write(const struct metrics *m, struct buf *out)
                    (unsigned long long)m->tokens[i]);
     counter_write("cocoon_attempts_total", "Dispatches to workers.", m->attempts, out);
     counter_write("cocoon_retries_total", "Calls moved to another worker.", m->retries, out);
+    counter_write("cocoon_retries_refused_total", "Retries above the budget.", m->retries_refused,
+                  out);
+    counter_write("cocoon_queue_refused_total", "Calls that found no place in the queue in time.",
+                  m->queue_refused, out);
+    counter_write("cocoon_queue_late_total", "Calls that waited in vain.", m->queue_late, out);
     counter_write("cocoon_client_retries_total", "Requests that an SDK marked as its own retry.",
                   m->sdk_retries, out);
     counter_write("cocoon_broken_streams_total", "Streams ended by an error event.",

@@ -88,6 +88,17 @@ static int read_coefficient(struct call *c)
     return error == E_NOT_FOUND ? 0 : error;
 }
 
+static int read_affinity(struct call *c)
+{
+    struct span text;
+
+    TRY(field(c, "cocoon-affinity", &text));
+    if (text.len == 0)
+        return 0;
+    return span_visible(text, AFFINITY_LEN) ? span_cstr(text, c->affinity, sizeof(c->affinity))
+                                            : E_INVALID;
+}
+
 static const struct {
     const char *name;
     int (*read)(struct call *c);
@@ -99,6 +110,7 @@ static const struct {
     {"Cocoon-Stream", read_stream},
     {"Cocoon-Timeout", read_timeout},
     {"Cocoon-Max-Coefficient", read_coefficient},
+    {"Cocoon-Affinity", read_affinity},
 };
 
 /* Which endpoint it is for is sealed: a key that may not use them all cannot be held to it. */

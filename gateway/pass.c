@@ -32,7 +32,6 @@ const char *pass_next(struct call *c)
 enum step_result pass_elsewhere(struct call *c)
 {
     struct pool_worker *other;
-    struct pool_excluded why;
 
     route_unqueue(c);
     if (c->streaming) {
@@ -44,8 +43,7 @@ enum step_result pass_elsewhere(struct call *c)
         api_fault_set(&c->fault, &ERR_RETRY_OTHER_WORKER, NULL, NULL);
         return STEP_FAIL;
     }
-    pool_explain(c->gateway->pool, &c->query, &why);
-    route_no_capacity(c, &why);
+    route_no_capacity(c);
     return STEP_FAIL;
 }
 
@@ -114,6 +112,12 @@ static const struct api_error *blamed(enum dispatch_failure why, unsigned status
                            : &problem_bad_message;
 }
 
+/* No failure: asking another for it costs the pool nothing. */
+static bool has_turned_away(enum dispatch_failure why)
+{
+    return why == DISPATCH_BUSY || why == DISPATCH_PRICE;
+}
+
 static void pass_failed(void *arg, enum dispatch_failure why)
 {
     struct call *c = arg;
@@ -124,8 +128,10 @@ static void pass_failed(void *arg, enum dispatch_failure why)
     relay_tried(c);
     if (e)
         api_fault_set(&c->fault, e, NULL, NULL);
-    else
+    else if (c->streaming || has_turned_away(why) || route_may_retry(c))
         (void)pass_elsewhere(c);
+    else
+        route_no_capacity(c);
     call_fault(c);
 }
 

@@ -33,7 +33,7 @@ enum step_result relay_retry(struct call *c, const struct api_error *e)
     relay_tried(c);
     if (call_is_end_to_end(c))
         return pass_elsewhere(c);
-    if (c->event_sent || ++c->attempt >= (uint32_t)settings(c)->attempts)
+    if (c->event_sent || ++c->attempt >= (uint32_t)settings(c)->attempts || !route_may_retry(c))
         return STEP_FAIL;
     c->gateway->metrics.retries++;
     c->step = CALL_ROUTE;
@@ -100,29 +100,39 @@ static void watch_again(struct call *c, uint64_t wait)
                    c);
 }
 
-/* Looks again when the nearer of the two limits could be reached. */
+/* Until the worker has said nothing for too long, or nothing but pings; 0: that is now. */
+static uint64_t silence_left(const struct call *c, uint64_t now)
+{
+    const struct gateway_config *s = settings(c);
+    const uint64_t limit = (uint64_t)(c->inner_status ? s->silence_ms : s->head_ms);
+    const uint64_t silent = now - c->last_byte_ms;
+    const uint64_t event_limit = (uint64_t)(c->event_sent ? s->token_ms : s->first_token_ms);
+    const uint64_t idle = call_is_end_to_end(c) ? 0 : now - c->last_event_ms;
+    const uint64_t left = silent < limit ? limit - silent : 0;
+    const uint64_t event_left = idle < event_limit ? event_limit - idle : 0;
+
+    return left < event_left ? left : event_left;
+}
+
+/* Looks again when the nearest of the limits could be reached. */
 static void watch(void *arg)
 {
     struct call *c = arg;
-    uint64_t now = loop_now(c->gateway->loop), silent = now - c->last_byte_ms;
-    uint64_t limit = (uint64_t)(c->inner_status ? settings(c)->silence_ms : settings(c)->head_ms);
-
-    uint64_t wait = stall_left(c, now);
+    const uint64_t now = loop_now(c->gateway->loop);
+    const bool looks = c->rq.stream && !c->answered; /* an answer in one piece may take its time */
+    const uint64_t left = looks ? silence_left(c, now) : UINT64_MAX;
+    const uint64_t wait = stall_left(c, now);
 
     if (wait == 0) {
         http_cut(c->ex);
         return;
     }
-    bool looks = c->rq.stream && !c->answered; /* an answer in one piece may take its time */
-
-    if (looks && silent >= limit && http_stream_queued(c->ex) == 0) {
+    if (left == 0 && http_stream_queued(c->ex) == 0) {
         dispatch_cancel(c->dispatch, CANCEL_TIMEOUT);
         retry_or_fail(c, &ERR_UPSTREAM_TIMEOUT);
         return;
     }
-    if (looks && silent < limit && limit - silent < wait)
-        wait = limit - silent;
-    watch_again(c, wait);
+    watch_again(c, left > 0 && left < wait ? left : wait);
 }
 
 /* An answer in one piece shows no more than its outer head before it is whole: without that the
@@ -228,6 +238,8 @@ static void relay_event(struct call *c, struct span bytes)
     }
     if (!c->event_sent && !only_comments(bytes))
         first_event(c);
+    if (!only_comments(bytes))
+        c->last_event_ms = c->last_byte_ms;
     c->events++;
     c->gateway->metrics.events++;
     write_stream(c, bytes);
@@ -317,7 +329,7 @@ enum step_result call_relay(struct call *c)
 {
     if (c->ended)
         return STEP_NEXT;
-    c->last_byte_ms = loop_now(c->gateway->loop);
+    c->last_byte_ms = c->last_event_ms = loop_now(c->gateway->loop);
     if (c->rq.stream)
         relay_watch(c);
     else

@@ -1,101 +1,255 @@
-/* Step route: a worker for this attempt, or a place in the queue until one has room. */
+/* Step route: a worker for this attempt, or a place in its model's queue until one has room. */
 #include "gateway/call.h"
 #include "base/clock.h"
+#include "crypto/hash.h"
+#include "gateway/lane.h"
 #include "gateway/problem.h"
 
-enum { QUEUE_MS = 20000, QUEUE_MAX = 1000, RETRY_AFTER_MS = 2000, EXPECTED_MAX = 512 };
+enum {
+    RETRY_USUAL_MS = 2000, /* where nothing is known of the wait */
+    RETRY_LEAST_MS = 250,
+    RETRY_MOST_MS = 60000,
+    BYTES_PER_TOKEN = 4, /* of input: a guess */
+    TRIES_MAX = 64       /* of those who wait, when somebody may have room */
+};
 
-void route_unqueue(struct call *c)
+static const struct gateway_config *settings(const struct call *c)
 {
-    if (!c->queued)
-        return;
-    c->queued = false;
-    list_del(&c->queue_link);
-    c->gateway->queue_count--;
-    loop_timer_cancel(c->gateway->loop, &c->queue_timer);
+    return c->config->values;
 }
 
-void route_no_capacity(struct call *c, const struct pool_excluded *why)
+static struct lane *lane_here(struct call *c)
 {
-    const struct chooser_excluded *w = &why->by;
-    char ask[80] = "";
-
-    if (w->evidence > 0 && w->draining + w->price + w->tried + w->full == 0) {
-        api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL,
-                       "No worker of this model has the evidence that is asked for: none has the "
-                       "right %s.",
-                       why->unmet);
-        return;
-    }
-    if (w->price > 0 && w->full + w->tried == 0)
-        snprintf(ask, sizeof(ask), " The lowest price asked is %lld/1000.",
-                 (long long)w->lowest_ask);
-    api_fault_text(&c->fault, &ERR_NO_CAPACITY, NULL,
-                   "No worker can take this request now: of %zu, %zu do not serve the model, %zu "
-                   "are full, %zu are draining, %zu lack the evidence asked for, "
-                   "%zu are not ready, %zu ask for more than it pays, %zu failed on this "
-                   "request.%s",
-                   w->total, w->model + w->endpoint, w->full, w->draining, w->evidence,
-                   w->not_ready, w->price, w->tried, ask);
-    c->fault.retry_after_ms = RETRY_AFTER_MS;
+    return lane_of(&c->gateway->lanes, buf_span(&c->rq.model));
 }
 
-static void queue_late(void *arg)
+static uint64_t now_ms(const struct call *c)
 {
-    struct call *c = arg;
-    struct pool_excluded why;
-
-    pool_explain(c->gateway->pool, &c->query, &why);
-    route_no_capacity(c, &why);
-    call_fault(c);
+    return loop_now(c->gateway->loop);
 }
 
-/* A worker that turns the call away after a wait does not start the clock again. */
-static bool may_wait(const struct call *c)
+/* ---- What is asked for ---- */
+
+int64_t call_bid(const struct call *c)
 {
-    return c->gateway->queue_count < QUEUE_MAX && c->queue_us < QUEUE_MS * 1000ull;
+    return c->rq.max_coefficient >= 0 ? c->rq.max_coefficient : c->key->max_coefficient;
 }
 
-static enum step_result wait_for_room(struct call *c)
+/* The conversation's tag (pool.md §3): no account can aim at another's cache with it. What it is
+ * made of is what the client says, where the gateway sees no text. */
+static uint64_t affinity(struct call *c)
 {
-    struct gateway *g = c->gateway;
+    const bool sealed_by_client = call_is_end_to_end(c);
+    const struct span said =
+        sealed_by_client ? span_str(c->affinity) : buf_span(&c->rq.conversation);
+    const struct span parts[] = {SPAN("route"), span_str(c->key->account), SPAN("\0"), said};
+    uint8_t mac[SHA256_LEN];
+    uint64_t tag;
 
-    if (c->queued)
-        return STEP_WAIT;
-    c->queued = true;
-    g->queue_count++;
-    list_push(&g->queue, &c->queue_link);
-    c->routed_us = clock_mono_us();
-    loop_timer_set(g->loop, &c->queue_timer, QUEUE_MS - c->queue_us / 1000, queue_late, c);
-    return STEP_WAIT;
+    if (said.len == 0)
+        return 0;
+    hmac_sha256_parts(mac, SPAN_OF(c->gateway->cluster_secret), parts,
+                      sizeof(parts) / sizeof(*parts));
+    memcpy(&tag, mac, sizeof(tag));
+    return tag;
 }
 
-static void note_queue_time(struct call *c)
+static int64_t least(int64_t a, int64_t b)
 {
-    uint64_t now = clock_mono_us();
-
-    if (c->queued)
-        c->queue_us += now - c->routed_us;
-    c->routed_us = now;
+    return a < b ? a : b;
 }
 
 static void fill_query(struct call *c)
 {
-    c->query.model = buf_span(&c->rq.model);
-    c->query.endpoint = c->rq.endpoint;
-    c->query.end_to_end = call_is_end_to_end(c);
-    c->query.require = &c->require;
-    c->query.coefficient = CALL_COEFFICIENT;
-    c->query.output = c->max_tokens < EXPECTED_MAX ? c->max_tokens : EXPECTED_MAX;
+    struct pool_query *q = &c->query;
+    struct chooser_model_view load;
+
+    if (q->model.data)
+        return;
+    (void)pool_model_load(c->gateway->pool, buf_span(&c->rq.model), &load);
+    q->model = buf_span(&c->rq.model);
+    q->endpoint = c->rq.endpoint;
+    q->end_to_end = call_is_end_to_end(c);
+    q->require = &c->require;
+    q->coefficient = call_bid(c);
+    q->class = service_class_of(span_str(c->key->class));
+    q->input = least((int64_t)c->body_len / BYTES_PER_TOKEN, c->model.model.context);
+    q->output = least(c->max_tokens, (int64_t)load.output);
+    q->affinity = affinity(c);
+}
+
+static struct queue_claim claim(const struct call *c)
+{
+    return (struct queue_claim){.class = c->query.class,
+                                .account = span_str(c->key->account),
+                                .deadline_ms = c->deadline.due_ms};
+}
+
+/* ---- Nobody ---- */
+
+static unsigned retry_after(struct call *c)
+{
+    const struct queue_claim mine = claim(c);
+    const uint64_t wait = queue_wait_ms(lane_here(c)->queue, &mine, now_ms(c));
+
+    if (wait == 0)
+        return RETRY_USUAL_MS;
+    return (unsigned)(wait < RETRY_LEAST_MS  ? RETRY_LEAST_MS
+                      : wait > RETRY_MOST_MS ? RETRY_MOST_MS
+                                             : wait);
+}
+
+/* What the caller can change, or what waits for him. */
+static void hint_write(struct call *c, const struct chooser_excluded *w, char out[static 120])
+{
+    out[0] = 0;
+    if (w->price > 0 && w->full + w->tried + w->failing == 0)
+        snprintf(out, 120, " The lowest price asked is %lld/1000.", (long long)w->lowest_ask);
+    else if (w->full + w->failing > 0 || w->reserved)
+        snprintf(out, 120, " %zu requests wait already.", queue_length(lane_here(c)->queue));
+}
+
+void route_no_capacity(struct call *c)
+{
+    struct pool_excluded why;
+    const struct chooser_excluded *w = &why.by;
+    char hint[120];
+
+    fill_query(c);
+    pool_explain(c->gateway->pool, &c->query, &why);
+    if (w->evidence > 0 && w->draining + w->price + w->tried + w->full + w->failing == 0) {
+        api_fault_text(&c->fault, &ERR_NO_ATTESTED_WORKER, NULL,
+                       "No worker of this model has the evidence that is asked for: none has the "
+                       "right %s.",
+                       why.unmet);
+        return;
+    }
+    hint_write(c, w, hint);
+    api_fault_text(&c->fault, &ERR_NO_CAPACITY, NULL,
+                   "No worker can take this request now: of %zu, %zu do not serve the model, %zu "
+                   "are full, %zu are draining, %zu lack the evidence asked for, "
+                   "%zu are not ready, %zu ask for more than it pays, %zu failed on this "
+                   "request, %zu failed lately.%s",
+                   w->total, w->model + w->endpoint + w->context, w->full, w->draining, w->evidence,
+                   w->not_ready, w->price, w->tried, w->failing, hint);
+    c->fault.retry_after_ms = retry_after(c);
+}
+
+bool route_may_retry(struct call *c)
+{
+    const struct budget_options o = {.percent = (unsigned)settings(c)->retry_percent,
+                                     .least = (unsigned)settings(c)->retry_least};
+
+    const bool may = budget_take(&lane_here(c)->budget, &o, now_ms(c));
+
+    c->gateway->metrics.retries_refused += may ? 0 : 1;
+    return may;
+}
+
+/* ---- Waiting ---- */
+
+bool route_waits(const struct call *c)
+{
+    return c->place.place == QUEUE_WAITING;
+}
+
+static void note_queue_time(struct call *c)
+{
+    const uint64_t now = clock_mono_us();
+
+    if (route_waits(c))
+        c->queue_us += now - c->routed_us;
+    c->routed_us = now;
+}
+
+void route_unqueue(struct call *c)
+{
+    if (!route_waits(c))
+        return;
+    note_queue_time(c);
+    queue_leave(&c->place);
+    loop_timer_cancel(c->gateway->loop, &c->queue_timer);
+}
+
+void route_done(struct call *c)
+{
+    route_unqueue(c);
+    if (c->ended)
+        queue_done(&c->place, now_ms(c));
+    queue_leave(&c->place);
+}
+
+void route_late(struct call *c)
+{
+    c->gateway->metrics.queue_late += route_waits(c) ? 1 : 0;
+    if (route_waits(c))
+        route_no_capacity(c);
+    else
+        api_fault_set(&c->fault, &ERR_UPSTREAM_TIMEOUT, NULL, NULL);
+    call_fault(c);
+}
+
+static void queue_late(void *arg)
+{
+    route_late(arg);
+}
+
+/* A worker that turns the call away after a wait does not start the clock again. */
+static enum step_result wait_for_room(struct call *c)
+{
+    const uint64_t longest = (uint64_t)settings(c)->queue_ms, waited = c->queue_us / 1000;
+    const struct queue_options o = {.most = (size_t)settings(c)->queue_most,
+                                    .longest_ms = longest > waited ? longest - waited : 0};
+    const struct queue_claim mine = claim(c);
+
+    if (route_waits(c))
+        return STEP_WAIT;
+    queue_leave(&c->place); /* it ran, and its worker failed */
+    if (queue_enter(lane_here(c)->queue, &c->place, &mine, &o, now_ms(c)) != QUEUE_TAKEN) {
+        c->gateway->metrics.queue_refused++;
+        route_no_capacity(c);
+        return STEP_FAIL;
+    }
+    c->routed_us = clock_mono_us();
+    const uint64_t until = queue_leaves_ms(&c->place, &o), now = now_ms(c);
+    loop_timer_set(c->gateway->loop, &c->queue_timer, until > now ? until - now : 0, queue_late, c);
+    return STEP_WAIT;
+}
+
+/* Others came before, and it is not its turn. */
+static bool must_line_up(struct call *c)
+{
+    return !c->turn && queue_length(lane_here(c)->queue) > 0;
+}
+
+static enum step_result line_up(struct call *c)
+{
+    const enum step_result r = wait_for_room(c);
+
+    c->gateway->capacity = true; /* a worker that has room may do for this one alone */
+    loop_again(c->gateway->loop);
+    return r;
+}
+
+/* ---- The step ---- */
+
+static void set_worker(struct call *c, struct pool_worker *w)
+{
+    pool_worker_unref(c->worker);
+    c->worker = pool_worker_ref(w);
+    c->coefficient = pool_worker_ask(w);
 }
 
 static enum step_result take(struct call *c, struct pool_worker *w)
 {
+    const struct queue_claim mine = claim(c);
+
     c->fault = (struct api_fault){0};
     note_queue_time(c);
-    route_unqueue(c);
-    pool_worker_unref(c->worker);
-    c->worker = pool_worker_ref(w);
+    loop_timer_cancel(c->gateway->loop, &c->queue_timer);
+    if (c->place.place != QUEUE_RUNNING)
+        queue_start(lane_here(c)->queue, &c->place, &mine, now_ms(c));
+    set_worker(c, w);
     return STEP_NEXT;
 }
 
@@ -115,46 +269,69 @@ static enum step_result route_end_to_end(struct call *c)
     }
     if (state == POOL_KEY_AWAY)
         return pass_elsewhere(c);
+    if (must_line_up(c) && pool_may_wait(p, &c->query))
+        return line_up(c);
     if (pool_worker_eligible(w, &c->query, &why))
         return take(c, w);
-    if (why.by.full > 0 && may_wait(c) && pool_rank(p, &c->query, false, &other, 1) == 0)
+    if (pool_rank(p, &c->query, false, &other, 1) == 0 && pool_may_wait(p, &c->query))
         return wait_for_room(c);
-    (void)take(c, w);
+    set_worker(c, w);
     relay_tried(c);
     return pass_elsewhere(c);
 }
 
-enum step_result call_route(struct call *c)
+static enum step_result route_sealed(struct call *c)
 {
-    struct pool_excluded why;
+    struct pool *p = c->gateway->pool;
+    const bool behind = must_line_up(c);
+    struct pool_worker *w = behind ? NULL : pool_choose(p, &c->query);
 
-    fill_query(c);
-    if (call_is_end_to_end(c))
-        return route_end_to_end(c);
-    struct pool_worker *w = pool_choose(c->gateway->pool, &c->query);
-    if (!w && c->fault.error)
-        return STEP_FAIL; /* the last attempt's own reason says more */
-    if (!w && pool_may_wait(c->gateway->pool, &c->query) && may_wait(c))
-        return wait_for_room(c);
-    if (!w) {
-        pool_explain(c->gateway->pool, &c->query, &why);
-        route_no_capacity(c, &why);
-        return STEP_FAIL;
-    }
-    return take(c, w);
+    if (w)
+        return take(c, w);
+    if (pool_may_wait(p, &c->query))
+        return behind ? line_up(c) : wait_for_room(c);
+    if (!c->fault.error) /* the last attempt's own reason says more */
+        route_no_capacity(c);
+    return STEP_FAIL;
 }
 
-/* First come, first served, as long as there is room. */
+enum step_result call_route(struct call *c)
+{
+    if (route_waits(c) && !c->turn)
+        return STEP_WAIT;
+    fill_query(c);
+    if (!c->routed_us)
+        budget_note(&lane_here(c)->budget, now_ms(c));
+    return call_is_end_to_end(c) ? route_end_to_end(c) : route_sealed(c);
+}
+
+/* ---- Turns ---- */
+
+/* Those whose turn it is, as long as there is room for one of them. */
+static void lane_wake(struct lane *lane)
+{
+    struct queue_item *it;
+    size_t passed = 0;
+
+    queue_round(lane->queue);
+    while (passed < TRIES_MAX && (it = queue_best(lane->queue)) != NULL) {
+        struct call *c = CONTAINER(it, struct call, place);
+        c->turn = true;
+        call_resume(c);
+        c->turn = false;
+        if (route_waits(c)) {
+            queue_pass(it);
+            passed++;
+        }
+    }
+}
+
 void route_wake(struct gateway *g)
 {
-    size_t tries = g->queue_count;
-
-    while (tries-- > 0 && !list_empty(&g->queue)) {
-        struct call *c = CONTAINER(g->queue.next, struct call, queue_link);
-        call_resume(c);
-        if (c->queued) { /* no room for its model: behind the others, whose model may have some */
-            list_del(&c->queue_link);
-            list_push(&g->queue, &c->queue_link);
-        }
+    lanes_sweep(&g->lanes);
+    LIST_FOREACH(it, &g->lanes.all) {
+        struct lane *lane = CONTAINER(it, struct lane, link);
+        if (queue_length(lane->queue) > 0)
+            lane_wake(lane);
     }
 }

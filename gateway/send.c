@@ -38,7 +38,7 @@ static struct span number(struct call *c, int64_t n)
 
 const char *call_price(struct call *c)
 {
-    return arena_printf(&c->arena, "0;%lld", (long long)c->query.coefficient);
+    return arena_printf(&c->arena, "0;%lld", (long long)c->coefficient);
 }
 
 enum step_result call_send(struct call *c)

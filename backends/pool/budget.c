@@ -11,10 +11,8 @@ bool budget_take(struct budget *b, const struct budget_options *o, uint64_t now_
     const uint64_t share = window_count(&b->requests, now_ms) * o->percent / 100;
     const uint64_t most = share > o->least ? share : o->least;
 
-    if (window_count(&b->retries, now_ms) >= most) {
-        b->refused++;
+    if (window_count(&b->retries, now_ms) >= most)
         return false;
-    }
     window_add(&b->retries, now_ms);
     return true;
 }

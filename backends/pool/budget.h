@@ -15,7 +15,6 @@ struct budget_options {
 /* {0} is an unspent one. */
 struct budget {
     struct window requests, retries;
-    uint64_t refused; /* so far */
 };
 
 /* One request has come. */

@@ -181,3 +181,8 @@ bool pool_model_load(struct pool *p, struct span model, struct chooser_model_vie
 {
     return chooser_model(p->chooser, model, loop_now(p->loop), out);
 }
+
+void pool_breakers(struct pool *p, struct span model, size_t out[static BREAKER_STATES])
+{
+    chooser_breakers(p->chooser, model, loop_now(p->loop), out);
+}

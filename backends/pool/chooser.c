@@ -343,7 +343,15 @@ bool chooser_model(struct chooser *c, struct span name, uint64_t now_ms,
     memcpy(out->running, m->running, sizeof(out->running));
     out->tokens_per_s = model_median(m, now_ms);
     out->output = m->output > 0 ? m->output : output_unknown;
-    for (size_t i = 0; i < m->count; i++)
-        out->breakers[breaker_state(&m->seats[i]->breaker, now_ms)]++;
     return true;
+}
+
+void chooser_breakers(struct chooser *c, struct span name, uint64_t now_ms,
+                      size_t out[static BREAKER_STATES])
+{
+    const struct chooser_model *m = map_get(&c->models, name);
+
+    memset(out, 0, BREAKER_STATES * sizeof(*out));
+    for (size_t i = 0; m && i < m->count; i++)
+        out[breaker_state(&m->seats[i]->breaker, now_ms)]++;
 }

@@ -169,15 +169,18 @@ void chooser_finish(struct chooser_job *j, uint64_t now_ms);
 /* One model over its seats, for display. */
 struct chooser_model_view {
     size_t seats, open; /* open: could take something now */
-    size_t breakers[BREAKER_STATES];
     int64_t slots, busy;
     int64_t running[CLASSES]; /* own requests */
     double tokens_per_s;      /* median of the seats; 0: unknown */
-    double output;            /* tokens a request makes, moving average; 0: unknown */
+    double output;            /* tokens that a request makes: moving average, or a guess */
 };
 /* False: nobody serves it. */
 bool chooser_model(struct chooser *c, struct span name, uint64_t now_ms,
                    struct chooser_model_view *out);
+
+/* How many of its breakers are in each state: looks at every seat. */
+void chooser_breakers(struct chooser *c, struct span name, uint64_t now_ms,
+                      size_t out[static BREAKER_STATES]);
 
 /* How choices were made, so far. */
 struct chooser_counts {

@@ -25,6 +25,12 @@ static bool is_too_dear(const struct chooser_worker *w, const struct chooser_que
     return w->ask > q->coefficient || w->refused_coefficient >= q->coefficient;
 }
 
+/* It has refused what it said that it asks for: until it was asked again nobody knows. */
+static bool is_unpriced(const struct chooser_worker *w)
+{
+    return w->refused_coefficient > 0 && w->refused_coefficient >= w->ask;
+}
+
 /* Its context is too short, and another's is not; where all are, an engine tells the caller so. */
 static bool is_too_short(const struct chooser_seat *s, const struct chooser_query *q)
 {
@@ -67,7 +73,7 @@ static enum exclusion exclusion_of(const struct chooser_seat *s, const struct ch
         return EX_PRICE;
     if (was_tried(q, w))
         return EX_TRIED;
-    if (fit == CHOOSER_FULL || !worker_has_room(w))
+    if (fit == CHOOSER_FULL || !worker_has_room(w) || is_unpriced(w))
         return EX_FULL;
     return breaker_allows(&s->breaker, now_ms) ? NOT_EXCLUDED : EX_FAILING;
 }

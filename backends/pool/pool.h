@@ -159,6 +159,7 @@ void pool_explain(struct pool *p, const struct pool_query *q, struct pool_exclud
 /* How choices were made so far; and one model over its workers, false: nobody serves it. */
 const struct chooser_counts *pool_choices(const struct pool *p);
 bool pool_model_load(struct pool *p, struct span model, struct chooser_model_view *out);
+void pool_breakers(struct pool *p, struct span model, size_t out[static BREAKER_STATES]);
 /* What it asks for now, 1/1000. */
 int64_t pool_worker_ask(const struct pool_worker *w);
 struct pool_worker *pool_worker_ref(struct pool_worker *w);

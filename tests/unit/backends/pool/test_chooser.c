@@ -81,7 +81,12 @@ static void a_bid_below_the_ask_is_told_the_lowest_that_would_do(void **state)
     chooser_explain(p->chooser, &q, p->now_ms, &why);
     assert_int_equal(why.price, 3);
     assert_int_equal(why.lowest_ask, 1701);
-    q.coefficient = 1701;
+    q.coefficient = 1701; /* may do: to be known when it was asked again */
+    assert_null(virtual_pick(p, &q));
+    assert_true(chooser_may_wait(p->chooser, &q, p->now_ms));
+    p->w[2].ask = 1701;
+    p->w[2].refused_coefficient = 0;
+    chooser_update(&p->w[2], p->now_ms);
     assert_ptr_equal(virtual_pick(p, &q), &p->w[2]);
     virtual_free(p);
 }
