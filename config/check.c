@@ -328,6 +328,22 @@ const char *setting_label(const char *text)
     return is_name(span_str(text), 64) ? NULL : "must be 1 to 64 letters, digits, '.', '_' or '-'";
 }
 
+const char *setting_books(const char *text)
+{
+    const struct span s = span_str(text);
+
+    return (*text == '/' && s.len < 4000) || span_starts(s, SPAN("postgresql://"))
+               ? NULL
+               : "must be an absolute path, or postgresql://...";
+}
+
+const char *setting_role(const char *text)
+{
+    return ONE_OF(text, "viewer", "support", "treasurer", "admin")
+               ? NULL
+               : "must be viewer, support, treasurer or admin";
+}
+
 const char *setting_model(const char *text)
 {
     return span_visible(span_str(text), 256) ? NULL : "must be 1 to 256 visible ASCII characters";

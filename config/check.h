@@ -40,6 +40,10 @@ const char *setting_proxy(const char *text);
 const char *setting_origin(const char *text);
 /* 1 … 64 letters, digits, '.', '_', '-'. */
 const char *setting_label(const char *text);
+/* An absolute path, or postgresql://… */
+const char *setting_books(const char *text);
+/* viewer, support, treasurer, admin. */
+const char *setting_role(const char *text);
 /* 1 … 256 visible characters: the name of a model. */
 const char *setting_model(const char *text);
 

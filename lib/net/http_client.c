@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "net/public.h"
 
 enum {
     HEADER_MAX = 64 * 1024,   /* of an answer, trailers included */
@@ -33,6 +34,7 @@ struct http_client {
     size_t idle_len;
     long max_connections;
     long connect_ms;
+    bool public_only;
 };
 
 struct http_transfer {
@@ -265,6 +267,16 @@ static int before_request(void *arg, char *ip, char *local_ip, int port, int loc
     curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &connects);
     t->wants_fresh = connects == 0;
     return t->wants_fresh ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+/* Judged where the socket is opened: no later look-up can lead elsewhere. */
+static curl_socket_t open_public(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
+{
+    (void)arg;
+    (void)purpose;
+    if (!net_address_is_public(&to->addr))
+        return CURL_SOCKET_BAD;
+    return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
 
 /* ---- Delivery, outside of curl ---- */
@@ -563,6 +575,8 @@ static void set_options(struct http_transfer *t, const struct http_fetch *f)
     curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, before_request);
     curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
+    if (t->client->public_only)
+        curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_public);
     curl_easy_setopt(e, CURLOPT_FORBID_REUSE, t->client->max_connections == 0 ? 1L : 0L);
     set_headers(t, f);
     set_method(t, f);
@@ -618,6 +632,7 @@ int http_client_new(struct http_client **out, struct loop *l, const struct http_
     c->loop = l;
     c->max_connections = (long)o->max_connections;
     c->connect_ms = (long)o->connect_ms;
+    c->public_only = o->public_only;
     list_init(&c->watches);
     list_init(&c->transfers);
     list_init(&c->ready);

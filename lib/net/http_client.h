@@ -13,6 +13,8 @@ struct http_transfer;
 struct http_client_options {
     unsigned max_connections; /* more than so many: idle ones are closed; 0: none is kept alive */
     uint64_t connect_ms;
+    bool public_only; /* for URLs of strangers: connections to addresses that are not public fail,
+                         whatever name led there (E_UNAVAILABLE) */
 };
 
 MUST_CHECK int http_client_new(struct http_client **out, struct loop *l,

@@ -414,6 +414,18 @@ const struct net_addr *http_peer(const struct http_exchange *ex)
     return &ex->conn->peer;
 }
 
+int http_peer_uid(const struct http_exchange *ex, uid_t *uid)
+{
+    struct ucred peer = {0};
+    socklen_t len = sizeof(peer);
+
+    if (ex->conn->peer.sa.ss_family != AF_UNIX ||
+        getsockopt(ex->conn->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+        return E_UNSUPPORTED;
+    *uid = peer.uid;
+    return 0;
+}
+
 uint64_t http_started_us(const struct http_exchange *ex)
 {
     return ex->started_us;

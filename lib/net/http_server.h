@@ -97,6 +97,9 @@ size_t http_header_bytes(const struct http_exchange *ex);
  * Transfer-Encoding). */
 int64_t http_content_length(const struct http_exchange *ex);
 const struct net_addr *http_peer(const struct http_exchange *ex);
+/* The user at the other end of a UNIX socket, as the kernel says (SO_PEERCRED). E_UNSUPPORTED for
+ * any other connection. */
+MUST_CHECK int http_peer_uid(const struct http_exchange *ex, uid_t *uid);
 uint64_t http_started_us(const struct http_exchange *ex); /* monotonic µs of the head */
 bool http_is_head_request(const struct http_exchange *ex);
 /* The client speaks HTTP/1.1: a stream is chunked and may have trailers. */

@@ -9,6 +9,7 @@
 #include "config/client_config.h"
 #include "config/config_tree.h"
 #include "config/gateway_config.h"
+#include "config/ledger_config.h"
 #include "config/worker_config.h"
 
 static void read_text(const char *file, struct buf *out)
@@ -93,12 +94,19 @@ static void the_workers_example_is_complete(void **state)
     expect_example(&worker_config_table, "config/worker.example.yaml");
 }
 
+static void the_ledgers_example_is_complete(void **state)
+{
+    (void)state;
+    expect_example(&ledger_config_table, "config/ledger.example.yaml");
+}
+
 static void every_field_has_a_place_of_its_own(void **state)
 {
-    const struct config_table *tables[] = {&gateway_config_table, &worker_config_table};
+    const struct config_table *tables[] = {&gateway_config_table, &worker_config_table,
+                                           &ledger_config_table};
 
     (void)state;
-    for (size_t k = 0; k < 2; k++) {
+    for (size_t k = 0; k < 3; k++) {
         for (size_t i = 0; i < tables[k]->count; i++) {
             for (size_t j = 0; j < i; j++) {
                 assert_int_not_equal(tables[k]->fields[i].offset, tables[k]->fields[j].offset);
@@ -139,6 +147,7 @@ int main(void)
         cmocka_unit_test(the_gateways_example_is_complete),
         cmocka_unit_test(the_workers_example_is_complete),
         cmocka_unit_test(the_clients_example_is_complete),
+        cmocka_unit_test(the_ledgers_example_is_complete),
         cmocka_unit_test(every_field_has_a_place_of_its_own),
         cmocka_unit_test(the_workers_example_gives_its_items),
     };

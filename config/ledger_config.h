@@ -1,0 +1,26 @@
+/* cocoon-ledger's settings. */
+#ifndef CONFIG_LEDGER_CONFIG_H
+#define CONFIG_LEDGER_CONFIG_H
+
+#include "base/redis_url.h"
+#include "config/config.h"
+
+struct ledger_role {
+    const char *user; /* a name or number of this machine */
+    const char *role; /* viewer support treasurer admin */
+};
+
+struct ledger_config {
+    const char *books;        /* path, or postgresql://… */
+    const char *admin;        /* "unix:/path" */
+    struct config_list roles; /* struct ledger_role */
+    struct redis_access redis;
+    const char *log_level;
+    int64_t usage_days;  /* kept in Redis for gateways */
+    bool hooks_insecure; /* http:// and private addresses: for tests */
+    int64_t hooks_timeout_ms;
+};
+
+extern const struct config_table ledger_config_table;
+
+#endif

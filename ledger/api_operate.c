@@ -1,0 +1,185 @@
+/* Running the ledger: audit, verification, webhooks, recovery. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ledger/admin.h"
+#include "ledger/api.h"
+#include "ledger/books/hook.h"
+#include "ledger/books/journal.h"
+#include "ledger/books/verify.h"
+#include "ledger/intake.h"
+#include "ledger/pages.h"
+#include "ledger/recovery.h"
+#include "ledger/redis_verify.h"
+#include "ledger/webhooks.h"
+
+int api_audit(struct request *r)
+{
+    char object[REQUEST_WORD];
+    int64_t before;
+    size_t limit;
+
+    TRY(request_word(r, "object", object));
+    TRY(request_number(r, "before", 0, INT64_MAX, 0, &before));
+    TRY(api_limit(r, &limit));
+    return audit_list(r->ledger->books, object, before, limit, &r->out);
+}
+
+int api_status(struct request *r)
+{
+    r->out = page_status(r->ledger);
+    return 0;
+}
+
+// ---- Verification: everything is read, so a thread does it over a connection of its own ---------
+
+struct verifying {
+    struct offload_job job;
+    struct request *request;
+    const char *where;
+    json_t *lines;
+    bool good;
+    int error;
+};
+
+static void note_line(void *arg, const struct verify_line *line)
+{
+    json_t *it = record_object();
+
+    record_set_text(it, "check", span_str(line->name));
+    record_set_text(it, "what", span_str(line->what));
+    record_set(it, "good", json_boolean(line->good));
+    record_set_int(it, "looked_at", line->looked_at);
+    record_set_int(it, "difference", line->difference);
+    record_set_text(it, "detail", span_str(line->detail));
+    json_array_append_new(arg, it);
+}
+
+static void verify_work(struct offload_job *job)
+{
+    struct verifying *v = CONTAINER(job, struct verifying, job);
+    AUTO(buf_fini) struct buf why = {0};
+    AUTO(books_close) struct books *b = NULL;
+
+    v->error = books_open(&b, v->where, false, &why);
+    if (v->error < 0 || (v->error = books_begin(b)) < 0)
+        return;
+    v->error = books_end(b, books_verify(b, note_line, v->lines, &v->good));
+}
+
+static void verify_done(struct offload_job *job)
+{
+    struct verifying *v = CONTAINER(job, struct verifying, job);
+    struct request *r = v->request;
+    const int error = v->error;
+
+    if (error == 0) {
+        r->out = record_object();
+        record_set(r->out, "good", json_boolean(v->good));
+        record_set(r->out, "checks", json_incref(v->lines));
+    }
+    json_decref(v->lines);
+    free(v);
+    if (error == 0)
+        redis_verify(r->ledger, r); /* what Redis says, then the answer */
+    else
+        admin_answer(r, error);
+}
+
+int api_verify(struct request *r)
+{
+    struct verifying *v = mem_zero(sizeof(*v));
+
+    v->job = (struct offload_job){.work = verify_work, .done = verify_done};
+    v->request = r;
+    v->where = ledger_settings(r->ledger)->books;
+    v->lines = json_array();
+    const int error = offload_submit(r->ledger->offload, &v->job);
+    if (error == 0)
+        return E_AGAIN;
+    json_decref(v->lines);
+    free(v);
+    return error;
+}
+
+// ---- Webhooks -----------------------------------------------------------------------------------
+
+int api_hooks_list(struct request *r)
+{
+    return api_list(r, hooks_list);
+}
+
+int api_hook_create(struct request *r)
+{
+    AUTO(buf_wipe) struct buf secret = {0};
+
+    TRY(api_body(r));
+    TRY(hook_create(r->ledger->books, &r->actor, r->json,
+                    ledger_settings(r->ledger)->hooks_insecure, &secret, &r->out));
+    api_secret(r, "secret", &secret);
+    return 0;
+}
+
+int api_hook_remove(struct request *r)
+{
+    return hook_remove(r->ledger->books, &r->actor, r->params[0], &r->out);
+}
+
+int api_hook_deliveries(struct request *r)
+{
+    size_t limit;
+
+    TRY(api_limit(r, &limit));
+    return hook_deliveries(r->ledger->books, r->params[0], limit, &r->out);
+}
+
+// ---- After a loss -------------------------------------------------------------------------------
+
+// A gateway's journal, read from a path of the ledger's machine.
+int api_intake(struct request *r)
+{
+    struct journal_result result;
+
+    TRY(api_body(r));
+    TRY(journal_take(r->ledger->books, &r->ledger->bill_keys, record_text(r->json, "path", ""),
+                     &result));
+    r->out = record_object();
+    record_set_text(r->out, "instance", span_str(result.instance));
+    record_set_int(r->out, "taken", result.taken);
+    record_set_int(r->out, "known", result.known);
+    record_set_int(r->out, "refused", result.refused);
+    intake_known(r->ledger->intake, result.instance, result.n);
+    if (result.taken > 0)
+        projection_all(r->ledger->projection, false);
+    return audit_note(r->ledger->books, &r->actor, "intake", result.instance, NULL, r->out);
+}
+
+// Goes on without a gateway that will not come back.
+int api_recover(struct request *r)
+{
+    const char *without = record_text(r->json, "without", "");
+    struct books *b = r->ledger->books;
+
+    if (*without && !record_id_valid(span_str(without))) {
+        books_why("without must be an instance's name");
+        return E_INVALID;
+    }
+    r->out = record_object();
+    record_set_text(r->out, "without", span_str(without));
+    TRY(books_begin(b));
+    TRY(books_end(b, audit_note(b, &r->actor, "recover", without, NULL, r->out)));
+    if (*without)
+        recovery_without(r->ledger->recovery, without);
+    else
+        recovery_begin(r->ledger->recovery);
+    return 0;
+}
+
+// Everything is projected anew.
+int api_restore(struct request *r)
+{
+    projection_all(r->ledger->projection, false);
+    r->out = record_object();
+    record_set_int(r->out, "jobs", (int64_t)projection_waiting(r->ledger->projection));
+    return audit_note(r->ledger->books, &r->actor, "restore", "redis", NULL, NULL);
+}

@@ -1,0 +1,401 @@
+/* Streams are read from their beginning: what was taken is trimmed, and an entry that is read again
+ * changes nothing. One transaction a batch. */
+#include "ledger/intake.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/fail_point.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "billing/layout.h"
+#include "ledger/books/record.h"
+#include "ledger/intake_entry.h"
+#include "ledger/projection.h"
+
+enum { LOOK_MS = 50, WHO_MS = 1000, BATCH = 500, LAST_LEN = 48 };
+
+struct source {
+    struct intake *intake;
+    char instance[LAYOUT_NAME_MAX + 1], stream[LAYOUT_KEY_LEN];
+    int64_t n;          /* taken so far */
+    uint64_t oldest_ms; /* of the batch under way, by Redis' clock; 0: none waits */
+    int64_t waiting;
+    bool asking;
+    uint64_t empty_pass; /* the pass in which it was last found empty */
+    struct list link;
+};
+
+struct intake {
+    struct ledger *ledger;
+    struct loop_timer look, who;
+    struct list sources;
+    uint64_t pass, passes;
+    bool stopped, asked_who;
+};
+
+static void look(void *arg);
+
+static int command(struct intake *i, const struct span *argv, size_t argc, redis_reply_fn *fn,
+                   void *arg)
+{
+    if (i->stopped)
+        return E_CLOSED;
+    return redis_command(i->ledger->redis, argv[1], argv, argc, fn, arg);
+}
+
+static void nothing(void *arg, int error, const struct redisReply *reply)
+{
+    (void)arg, (void)error, (void)reply;
+}
+
+/* ---- Who sends ---- */
+
+static struct source *find(const struct intake *i, struct span instance)
+{
+    LIST_FOREACH(it, &i->sources) {
+        struct source *s = CONTAINER(it, struct source, link);
+        if (span_is(instance, s->instance))
+            return s;
+    }
+    return NULL;
+}
+
+static void add(struct intake *i, struct span instance)
+{
+    if (!record_id_valid(instance) || find(i, instance))
+        return;
+    struct source *s = mem_zero(sizeof(*s));
+    s->intake = i;
+    CHECK(span_cstr(instance, s->instance, sizeof(s->instance)) == 0);
+    snprintf(s->stream, sizeof(s->stream), LAYOUT_BILLS, s->instance);
+    list_push(&i->sources, &s->link);
+}
+
+static int add_known(struct intake *i)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+    int row;
+
+    TRY(store_select(&rows, i->ledger->books->store, "SELECT stream, n FROM cursors", NULL, 0));
+    while ((row = rows_next(rows)) > 0) {
+        add(i, rows_bytes(rows, 0));
+        struct source *s = find(i, rows_bytes(rows, 0));
+        if (s)
+            s->n = rows_int(rows, 1);
+    }
+    return row;
+}
+
+static void on_instances(void *arg, int error, const struct redisReply *reply)
+{
+    struct intake *i = arg;
+
+    for (size_t k = 0; error == 0 && k < redis_reply_count(reply); k++)
+        add(i, redis_reply_text(redis_reply_at(reply, k)));
+    i->asked_who = i->asked_who || (error == 0 && redis_reply_type(reply) == REDIS_LIST);
+}
+
+static void on_keys(void *arg, int error, const struct redisReply *reply)
+{
+    struct intake *i = arg;
+    struct ledger *l = i->ledger;
+    bool added = false;
+
+    if (error < 0 || redis_reply_count(reply) == 0 || books_begin(l->books) < 0)
+        return;
+    for (size_t k = 0; k + 1 < redis_reply_count(reply) && error == 0; k += 2) {
+        const struct span kid = redis_reply_text(redis_reply_at(reply, k));
+        error = bill_keys_add(l->books, &l->bill_keys, kid,
+                              redis_reply_text(redis_reply_at(reply, k + 1)), &added);
+        if (error == E_INVALID || error == E_CRYPTO)
+            error = 0; /* no key: bills signed by it are refused */
+        if (added)
+            log_event(LOG_INFO, "bill_key", "kid=%.*s", SPAN_FMT(kid));
+    }
+    (void)!books_end(l->books, error);
+}
+
+static void ask_who(void *arg)
+{
+    static const struct span keys[] = {SPAN("HGETALL"), SPAN(LAYOUT_KEYS)};
+    static const struct span instances[] = {SPAN("SMEMBERS"), SPAN(LAYOUT_INSTANCES)};
+    struct intake *i = arg;
+
+    loop_timer_set(i->ledger->loop, &i->who, WHO_MS, ask_who, i);
+    if (!redis_up(i->ledger->redis))
+        return;
+    (void)!command(i, keys, 2, on_keys, i); /* first: bills that come next are signed by them */
+    (void)!command(i, instances, 2, on_instances, i);
+}
+
+/* ---- Taking ---- */
+
+struct batch {
+    struct source *source;
+    int64_t n;
+    struct span last; /* id of the last entry read */
+    int64_t taken;
+};
+
+static void note_outcome(struct intake *i, const struct bill_entry *e,
+                         const struct bill_outcome *out)
+{
+    struct ledger_counters *c = &i->ledger->counters;
+
+    c->bills += out->result == BILL_TAKEN;
+    c->known += out->result == BILL_KNOWN;
+    c->conflicts += out->result == BILL_REFUSED;
+    if (out->result == BILL_TAKEN)
+        projection_usage(i->ledger->projection, out->account, out->hour / 24);
+    if (out->result == BILL_REFUSED)
+        log_event(LOG_ERROR, "bill_refused", "instance=%.*s n=%" PRId64 " reason=%s",
+                  SPAN_FMT(e->instance), e->n, out->reason);
+}
+
+/* What is behind a gap is read again when its gateway sends it again. */
+static int take_entry(struct batch *b, const struct redisReply *reply)
+{
+    struct intake *i = b->source->intake;
+    struct bill_entry e = {.instance = span_str(b->source->instance)};
+    struct bill_outcome out;
+
+    b->last = redis_reply_text(redis_reply_at(reply, 0));
+    if (redis_reply_count(reply) != 2 || intake_entry_read(redis_reply_at(reply, 1), &e) < 0) {
+        log_event(LOG_ERROR, "bill_refused", "instance=%s reason=entry", b->source->instance);
+        return 0;
+    }
+    if (e.n > b->n + 1)
+        return 0;
+    TRY(bill_take(i->ledger->books, &i->ledger->bill_keys, &e, &out));
+    b->n = e.n > b->n ? e.n : b->n;
+    b->taken++;
+    note_outcome(i, &e, &out);
+    return 0;
+}
+
+static int take_entries(struct batch *b, const struct redisReply *entries)
+{
+    struct books *books = b->source->intake->ledger->books;
+
+    for (size_t k = 0; k < redis_reply_count(entries); k++)
+        TRY(take_entry(b, redis_reply_at(entries, k)));
+    return bill_cursor_set(books, span_str(b->source->instance), b->n, "0-0");
+}
+
+static void acknowledge(struct source *s, struct span last)
+{
+    char n[24], minid[LAST_LEN];
+    struct span rest = last;
+    const struct span ms = span_split(&rest, '-');
+    uint64_t seq = 0;
+
+    snprintf(n, sizeof(n), "%" PRId64, s->n);
+    const struct span acked[] = {SPAN("HSET"), SPAN(LAYOUT_ACKED), span_str(s->instance),
+                                 span_str(n)};
+    (void)!command(s->intake, acked, 4, nothing, NULL);
+    if (span_u64(rest, INT64_MAX, &seq) < 0 || ms.len > 20)
+        return;
+    snprintf(minid, sizeof(minid), "%.*s-%" PRIu64, SPAN_FMT(ms), seq + 1);
+    const struct span trim[] = {SPAN("XTRIM"), span_str(s->stream), SPAN("MINID"), span_str(minid)};
+    (void)!command(s->intake, trim, 4, nothing, NULL);
+}
+
+static uint64_t id_ms(struct span id)
+{
+    uint64_t ms = 0;
+
+    (void)span_u64(span_split(&id, '-'), INT64_MAX, &ms);
+    return ms;
+}
+
+static void take_batch(struct source *s, const struct redisReply *entries)
+{
+    struct books *books = s->intake->ledger->books;
+    struct batch b = {.source = s, .n = s->n};
+    char last[LAST_LEN] = "";
+
+    s->waiting = (int64_t)redis_reply_count(entries);
+    s->oldest_ms = id_ms(redis_reply_text(redis_reply_at(redis_reply_at(entries, 0), 0)));
+    int error = books_begin(books);
+    if (error == 0) {
+        error = take_entries(&b, entries);
+        fail_point("books.bills.before");
+        error = books_end(books, error);
+        fail_point("books.bills.after");
+    }
+    if (error < 0) {
+        log_event(LOG_ERROR, "intake", "instance=%s error=%s", s->instance, error_name(error));
+        return;
+    }
+    s->n = b.n;
+    if (span_cstr(b.last, last, sizeof(last)) == 0)
+        acknowledge(s, span_str(last));
+}
+
+static void found_empty(struct source *s)
+{
+    struct intake *i = s->intake;
+
+    s->waiting = 0;
+    s->oldest_ms = 0;
+    s->empty_pass = i->pass;
+    LIST_FOREACH(it, &i->sources)
+        if (CONTAINER(it, struct source, link)->empty_pass != i->pass)
+            return;
+    i->passes++;
+    i->pass++;
+}
+
+static void on_entries(void *arg, int error, const struct redisReply *reply)
+{
+    struct source *s = arg;
+    struct intake *i = s->intake;
+
+    s->asking = false;
+    if (error < 0 || i->stopped)
+        return;
+    /* [[stream, entries]], or nothing */
+    const struct redisReply *stream =
+        redis_reply_count(reply) == 1 ? redis_reply_at(reply, 0) : NULL;
+    const struct redisReply *entries =
+        stream && redis_reply_count(stream) == 2 ? redis_reply_at(stream, 1) : NULL;
+    if (entries && redis_reply_count(entries) > 0) {
+        take_batch(s, entries);
+        if (redis_reply_count(entries) == BATCH)
+            loop_timer_set(i->ledger->loop, &i->look, 0, look, i);
+    } else if (redis_reply_type(reply) == REDIS_NULL) {
+        found_empty(s);
+    }
+}
+
+static void look(void *arg)
+{
+    struct intake *i = arg;
+
+    loop_timer_set(i->ledger->loop, &i->look, LOOK_MS, look, i);
+    if (!redis_up(i->ledger->redis))
+        return;
+    if (list_empty(&i->sources) && i->asked_who)
+        i->passes++;
+    LIST_FOREACH(it, &i->sources) {
+        struct source *s = CONTAINER(it, struct source, link);
+        const struct span argv[] = {SPAN("XREAD"),   SPAN("COUNT"),       SPAN("500"),
+                                    SPAN("STREAMS"), span_str(s->stream), SPAN("0-0")};
+        if (!s->asking && !i->stopped)
+            s->asking = redis_command(i->ledger->redis, argv[4], argv, 6, on_entries, s) == 0;
+    }
+}
+
+/* ---- What others see ---- */
+
+uint64_t intake_passes(const struct intake *i)
+{
+    return i->passes;
+}
+
+void intake_each(const struct intake *i, intake_instance_fn *fn, void *arg)
+{
+    LIST_FOREACH(it, &i->sources)
+        fn(arg, span_str(CONTAINER(it, struct source, link)->instance));
+}
+
+static int forget_cursor(struct books *b, const char *instance)
+{
+    TRY(books_begin(b));
+    return books_end(
+        b, STORE_RUN(b->store, NULL, "DELETE FROM cursors WHERE stream = $1", value_str(instance)));
+}
+
+static void free_source(void *source)
+{
+    free(source);
+}
+
+void intake_drop(struct intake *i, const char *instance)
+{
+    struct source *s = find(i, span_str(instance));
+
+    if (!s || s->asking || forget_cursor(i->ledger->books, instance) < 0)
+        return;
+    list_del(&s->link);
+    loop_defer_free(i->ledger->loop, s, free_source);
+}
+
+void intake_forget(struct intake *i)
+{
+    i->asked_who = false;
+    i->pass++;
+    loop_timer_set(i->ledger->loop, &i->who, 0, ask_who, i);
+}
+
+void intake_known(struct intake *i, const char *instance, int64_t n)
+{
+    add(i, span_str(instance));
+    struct source *s = find(i, span_str(instance));
+
+    if (s && n > s->n)
+        s->n = n;
+}
+
+uint64_t intake_lag_ms(const struct intake *i)
+{
+    const uint64_t now = clock_wall_ms();
+    uint64_t lag = 0;
+
+    LIST_FOREACH(it, &i->sources) {
+        const struct source *s = CONTAINER(it, struct source, link);
+        if (s->oldest_ms > 0 && s->oldest_ms < now && now - s->oldest_ms > lag)
+            lag = now - s->oldest_ms;
+    }
+    return lag;
+}
+
+json_t *intake_status(const struct intake *i)
+{
+    json_t *list = json_array();
+
+    LIST_FOREACH(it, &i->sources) {
+        const struct source *s = CONTAINER(it, struct source, link);
+        json_t *row = record_object();
+        record_set_text(row, "instance", span_str(s->instance));
+        record_set_int(row, "n", s->n);
+        record_set_int(row, "waiting", s->waiting);
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
+int intake_new(struct intake **out, struct ledger *l)
+{
+    struct intake *i = mem_zero(sizeof(*i));
+
+    i->ledger = l;
+    i->pass = 1;
+    list_init(&i->sources);
+    *out = i;
+    TRY(add_known(i));
+    loop_timer_set(l->loop, &i->look, 0, look, i);
+    loop_timer_set(l->loop, &i->who, 0, ask_who, i);
+    return 0;
+}
+
+void intake_stop(struct intake *i)
+{
+    i->stopped = true;
+    loop_timer_cancel(i->ledger->loop, &i->look);
+    loop_timer_cancel(i->ledger->loop, &i->who);
+}
+
+void intake_free(struct intake *i)
+{
+    if (!i)
+        return;
+    LIST_FOREACH_SAFE(it, &i->sources) {
+        list_del(it);
+        free(CONTAINER(it, struct source, link));
+    }
+    free(i);
+}

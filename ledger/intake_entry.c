@@ -1,0 +1,35 @@
+/* What the bill itself says is judged later, by its signature (books/bills.c). */
+#include "ledger/intake_entry.h"
+
+static struct span *place(struct bill_entry *e, struct span *n, struct span field)
+{
+    const struct {
+        const char *name;
+        struct span *at;
+    } places[] = {
+        {"n", n},         {"bill", &e->bill}, {"usage", &e->usage},      {"project", &e->project},
+        {"key", &e->key}, {"kind", &e->kind}, {"endpoint", &e->endpoint}};
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        if (span_is(field, places[i].name))
+            return places[i].at;
+    return NULL;
+}
+
+int intake_entry_read(const struct redisReply *fields, struct bill_entry *e)
+{
+    struct span n = {NULL, 0};
+    uint64_t number = 0;
+
+    for (size_t i = 0; i + 1 < redis_reply_count(fields); i += 2) {
+        struct span *at = place(e, &n, redis_reply_text(redis_reply_at(fields, i)));
+        const struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
+        if (at && (at->data || !value.data))
+            return E_INVALID;
+        if (at)
+            *at = value;
+    }
+    TRY(span_u64(n, INT64_MAX - 1, &number));
+    e->n = (int64_t)number;
+    return e->bill.data && e->usage.data && e->kind.data ? 0 : E_INVALID;
+}

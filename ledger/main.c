@@ -1,0 +1,300 @@
+/* cocoon-ledger: the system of record of accounts, keys, prices and bills, with the operator's
+ * admin API. Options, start-up and the way down. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "ledger/admin.h"
+#include "ledger/intake.h"
+#include "ledger/projection.h"
+#include "ledger/recovery.h"
+#include "ledger/redis_verify.h"
+#include "ledger/webhooks.h"
+#include "net/notify.h"
+#include "net/socket.h"
+
+enum { EXIT_USAGE = 2, HOUSE_MS = 10000, COMMAND_MS = 2000, DEAD_MS = 5000 };
+
+static const char usage_text[] =
+    "usage: cocoon-ledger --config FILE [--check]\n"
+    "\n"
+    "  --config FILE  settings (YAML), see below\n"
+    "  --check        read the settings, say what is wrong with them, and leave\n"
+    "  --help         this text\n"
+    "  --version      version and commit\n"
+    "\n"
+    "Signals: SIGTERM ends it; whatever it was at is done again after the next start.\n";
+
+struct options {
+    const char *config;
+    bool check;
+};
+
+/* Returns the exit status, or -1 to go on. */
+static int read_options(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == 'c') {
+            o->config = optarg;
+        } else if (c == 'k') {
+            o->check = true;
+        } else if (c == 'h') {
+            printf("%s\n", usage_text);
+            config_help(&ledger_config_table, stdout);
+            return EXIT_SUCCESS;
+        } else if (c == 'v') {
+            printf("cocoon-ledger %s (commit %s)\n", cocoon_version, cocoon_commit);
+            return EXIT_SUCCESS;
+        } else {
+            fputs("try: cocoon-ledger --help\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (o->config && optind == argc)
+        return -1;
+    fputs(o->config ? "cocoon-ledger: too many arguments\n"
+                    : "cocoon-ledger: --config FILE is missing; an example is "
+                      "config/ledger.example.yaml\n",
+          stderr);
+    return EXIT_USAGE;
+}
+
+/* ---- Start ---- */
+
+static enum log_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+
+    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum log_level)i;
+    return LOG_INFO;
+}
+
+/* Secrets of keys and webhooks pass through: no core, no debugger. */
+static void guard_memory(void)
+{
+    const struct rlimit none = {0, 0};
+
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
+static void on_signal(void *arg, int signo)
+{
+    struct ledger *l = arg;
+
+    (void)signo;
+    loop_stop(l->loop);
+}
+
+static void on_watchdog(void *arg)
+{
+    struct ledger *l = arg;
+
+    (void)!notify_send("WATCHDOG=1");
+    loop_timer_set(l->loop, &l->watchdog, notify_watchdog_ms(), on_watchdog, l);
+}
+
+/* Closes the days that are over. */
+static void on_housekeeping(void *arg)
+{
+    struct ledger *l = arg;
+    size_t closed = 0;
+
+    loop_timer_set(l->loop, &l->housekeeping, HOUSE_MS, on_housekeeping, l);
+    int error = books_begin(l->books);
+    if (error == 0)
+        error = books_end(l->books, bill_days_close(l->books, &closed));
+    if (closed > 0)
+        log_event(LOG_INFO, "day_closed", "days=%zu", closed);
+    if (error < 0)
+        log_event(LOG_ERROR, "housekeeping", "error=%s", error_name(error));
+}
+
+static void on_redis(void *arg, bool up, const char *run_id)
+{
+    (void)arg, (void)run_id;
+    log_event(up ? LOG_INFO : LOG_WARN, "redis", "up=%s", up ? "yes" : "no");
+}
+
+static int start_loop(struct ledger *l)
+{
+    static const int signals[] = {SIGTERM, SIGINT};
+
+    TRY(loop_new(&l->loop));
+    TRY(loop_signals(l->loop, signals, 2, on_signal,
+                     l)); /* before threads: they inherit the mask */
+    return offload_new(&l->offload, l->loop, 2);
+}
+
+static int start_books(struct ledger *l)
+{
+    AUTO(buf_fini) struct buf why = {0};
+    const int error = books_open(&l->books, ledger_settings(l)->books, true, &why);
+
+    if (error < 0) {
+        fprintf(stderr, "cocoon-ledger: %s\n", buf_cstr(&why));
+        return error;
+    }
+    return bill_keys_read(l->books, &l->bill_keys);
+}
+
+static int start_redis(struct ledger *l)
+{
+    const struct redis_options o = {.at = ledger_settings(l)->redis,
+                                    .offload = l->offload,
+                                    .command_ms = COMMAND_MS,
+                                    .dead_ms = DEAD_MS,
+                                    .queue_max = 100000};
+
+    return redis_new(&l->redis, l->loop, &o, on_redis, l);
+}
+
+static int start_http(struct ledger *l)
+{
+    const struct http_client_options o = {.connect_ms = 5000,
+                                          .public_only = !ledger_settings(l)->hooks_insecure};
+
+    return http_client_new(&l->http, l->loop, &o);
+}
+
+static int start_projection(struct ledger *l)
+{
+    return projection_new(&l->projection, l);
+}
+
+static int start_intake(struct ledger *l)
+{
+    return intake_new(&l->intake, l);
+}
+
+static int start_recovery(struct ledger *l)
+{
+    return recovery_new(&l->recovery, l);
+}
+
+static int start_webhooks(struct ledger *l)
+{
+    return webhooks_new(&l->webhooks, l);
+}
+
+static int start_admin(struct ledger *l)
+{
+    return admin_new(&l->admin, l);
+}
+
+static const struct part {
+    const char *name;
+    int (*start)(struct ledger *l);
+} parts[] = {
+    {"loop", start_loop},         {"books", start_books},           {"redis", start_redis},
+    {"http", start_http},         {"projection", start_projection}, {"intake", start_intake},
+    {"recovery", start_recovery}, {"webhooks", start_webhooks},     {"admin", start_admin},
+};
+
+static int start(struct ledger *l)
+{
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const int error = parts[i].start(l);
+        if (error < 0) {
+            log_event(LOG_ERROR, "start", "part=%s error=%s errno=%m", parts[i].name,
+                      error_name(error));
+            return error;
+        }
+    }
+    return 0;
+}
+
+/* ---- The way down: who waits is told, Redis ends, then what its answers may still name ---- */
+
+static void finish(struct ledger *l)
+{
+    webhooks_free(l->webhooks);
+    if (l->recovery)
+        recovery_stop(l->recovery);
+    if (l->intake)
+        intake_stop(l->intake);
+    redis_verify_stop(l);
+    if (l->projection)
+        projection_stop(l->projection);
+    if (l->offload)
+        offload_stop(l->offload); /* a verification that runs is answered */
+    if (l->redis)
+        redis_free(l->redis);
+    if (l->loop)
+        loop_turn(l->loop, 0);
+    admin_free(l->admin);
+    recovery_free(l->recovery);
+    intake_free(l->intake);
+    projection_free(l->projection);
+    http_client_free(l->http);
+    offload_free(l->offload);
+    bill_keys_fini(&l->bill_keys);
+    books_close(l->books);
+    if (l->loop) {
+        loop_timer_cancel(l->loop, &l->watchdog);
+        loop_timer_cancel(l->loop, &l->housekeeping);
+        loop_free(l->loop);
+    }
+    config_unref(l->config);
+}
+
+static int run(struct ledger *l)
+{
+    if (start(l) < 0) {
+        finish(l);
+        return EXIT_FAILURE;
+    }
+    log_event(LOG_INFO, "started", "version=%s commit=%s books=%s files=%llu", cocoon_version,
+              cocoon_commit, store_is_postgres(l->books->store) ? "postgresql" : "sqlite",
+              (unsigned long long)net_raise_nofile());
+    on_housekeeping(l);
+    if (notify_watchdog_ms() > 0)
+        on_watchdog(l);
+    (void)!notify_send("READY=1");
+    loop_run(l->loop);
+    finish(l);
+    log_event(LOG_INFO, "stopped", "clean=yes");
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    AUTO(buf_fini) struct buf why = {0};
+    struct options options = {0};
+    struct ledger l = {.started_ms = clock_mono_ms()};
+
+    const int status = read_options(argc, argv, &options);
+    if (status >= 0)
+        return status;
+    if (config_load(&l.config, &ledger_config_table, options.config, &why) < 0) {
+        fprintf(stderr, "cocoon-ledger: the settings are wrong:\n%s\n", buf_cstr(&why));
+        return EXIT_USAGE;
+    }
+    if (options.check) {
+        config_unref(l.config);
+        puts("ok");
+        return EXIT_SUCCESS;
+    }
+    l.config_file = options.config;
+    log_init("ledger", level_of(ledger_settings(&l)->log_level));
+    guard_memory();
+    signal(SIGPIPE, SIG_IGN);
+    return run(&l);
+}
