@@ -84,6 +84,7 @@ struct call {
     /* route */
     struct queue_item place; /* in its model's lane: waits or runs */
     bool turn;               /* it is its turn, or nobody waits before it */
+    bool priced_out;         /* only what workers ask for kept it from running */
     struct loop_timer queue_timer;
     struct pool_query query;
     struct pool_worker *worker;

@@ -8,11 +8,21 @@
 #include "base/clock.h"
 #include "base/map.h"
 
-enum { FLUSH_MS = 250, ROWS_MAX = 50000, FIELDS = 6, DAY_S = 86400 };
+enum { FLUSH_MS = 250, ROWS_MAX = 50000, FIELDS = 8, DAY_S = 86400 };
 
-static const char *const field_names[FIELDS] = {"requests",   "prompt",    "cached",
-                                                "completion", "reasoning", "refused"};
-enum { F_REQUESTS, F_PROMPT, F_CACHED, F_COMPLETION, F_REASONING, F_REFUSED };
+static const char *const field_names[FIELDS] = {"requests",         "prompt",     "cached",
+                                                "completion",       "reasoning",  "refused",
+                                                "refused_capacity", "refused_bid"};
+enum {
+    F_REQUESTS,
+    F_PROMPT,
+    F_CACHED,
+    F_COMPLETION,
+    F_REASONING,
+    F_REFUSED,
+    F_REFUSED_CAPACITY,
+    F_REFUSED_BID
+};
 
 struct row {
     int64_t add[FIELDS];
@@ -22,7 +32,8 @@ struct row {
 struct counters {
     struct loop *loop;
     struct redis *redis;
-    struct map rows; /* Redis key → struct row */
+    struct map rows;   /* Redis key → struct row */
+    struct map models; /* that Redis was told of: `demand:models` */
     struct loop_timer timer;
     size_t unanswered; /* commands */
 };
@@ -89,6 +100,12 @@ struct counters *counters_new(struct loop *l, struct redis *r)
     return c;
 }
 
+void counters_redis_back(struct counters *c)
+{
+    map_fini(&c->models);
+    c->models = (struct map){0};
+}
+
 void counters_flush(struct counters *c)
 {
     flush(c);
@@ -112,6 +129,7 @@ void counters_free(struct counters *c)
     while (map_next(&c->rows, &at, &key, &value))
         free(value);
     map_fini(&c->rows);
+    map_fini(&c->models);
     free(c);
 }
 
@@ -154,18 +172,33 @@ void counters_usage(struct counters *c, const char *key, const char *model,
     row_add(row_of(c, "demand", model, true, 35 * DAY_S), u);
 }
 
-void counters_request(struct counters *c, const char *key, const char *model, unsigned status)
+/* So that whoever shows demand knows the names. */
+static void note_model(struct counters *c, struct span model)
+{
+    const struct span argv[] = {SPAN("SADD"), SPAN("demand:models"), model};
+
+    if (!map_get(&c->models, model) && command(c, argv[1], argv, 3) == 0)
+        (void)map_put(&c->models, model, c);
+}
+
+void counters_request(struct counters *c, const char *key, const char *model,
+                      enum refused_for refused)
 {
     struct row *r;
 
+    if (!c)
+        return;
     r = row_of(c, "usage", key, false, 400 * DAY_S);
     if (r)
         r->add[F_REQUESTS]++;
     if (!model[0])
         return;
+    note_model(c, span_str(model));
     r = row_of(c, "demand", model, true, 35 * DAY_S);
     if (!r)
         return;
     r->add[F_REQUESTS]++;
-    r->add[F_REFUSED] += status == 503 ? 1 : 0;
+    r->add[F_REFUSED] += refused != REFUSED_NOT ? 1 : 0;
+    r->add[F_REFUSED_CAPACITY] += refused == REFUSED_FOR_CAPACITY ? 1 : 0;
+    r->add[F_REFUSED_BID] += refused == REFUSED_FOR_BID ? 1 : 0;
 }

@@ -10,7 +10,8 @@ struct counters;
 
 /* Writes every 250 ms while there is something: HINCRBY on `usage:{key}:{YYYYMMDD}` (requests,
  * prompt, cached, completion, reasoning; kept 400 days) and `demand:{model}:{YYYYMMDDHH}`
- * (requests, tokens, refused; kept 35 days). */
+ * (requests, tokens, refused,
+ * refused_capacity, refused_bid; kept 35 days), SADD on `demand:models`. */
 struct counters *counters_new(struct loop *l, struct redis *r);
 /* Writes now what there is; Redis has it all once counters_flushed, or it is away. */
 void counters_flush(struct counters *c);
@@ -19,7 +20,11 @@ bool counters_flushed(const struct counters *c);
 void counters_free(struct counters *c);
 void counters_usage(struct counters *c, const char *key, const char *model,
                     const struct usage_record *u);
-/* A call that was admitted and is over. status 503: refused for want of capacity. */
-void counters_request(struct counters *c, const char *key, const char *model, unsigned status);
+enum refused_for { REFUSED_NOT, REFUSED_FOR_CAPACITY, REFUSED_FOR_BID };
+/* A call that was admitted and is over. */
+void counters_request(struct counters *c, const char *key, const char *model,
+                      enum refused_for refused);
+/* Redis may have lost which models there were. */
+void counters_redis_back(struct counters *c);
 
 #endif

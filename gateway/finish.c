@@ -17,6 +17,13 @@ static const char *outcome(const struct call *c)
     return c->status == 499 ? "CLIENT_GONE" : "OK";
 }
 
+static enum refused_for refused_for(const struct call *c)
+{
+    if (c->status != 503 || c->fault.error != &ERR_NO_CAPACITY)
+        return REFUSED_NOT;
+    return c->priced_out ? REFUSED_FOR_BID : REFUSED_FOR_CAPACITY;
+}
+
 enum step_result call_finish(struct call *c)
 {
     struct gateway *g = c->gateway;
@@ -28,7 +35,7 @@ enum step_result call_finish(struct call *c)
         g->metrics.answers[c->status]++;
     histogram_add(&g->metrics.total, now - c->begun_us);
     if (c->charge)
-        counters_request(g->counters, c->key->id, c->model.model.name, c->status);
+        counters_request(g->counters, c->key->id, c->model.model.name, refused_for(c));
     log_event(LOG_INFO, "request",
               "call=%s key=%s path=%s model=%s worker=%s status=%u outcome=%s attempts=%u "
               "events=%llu body=%zu ms=%llu "

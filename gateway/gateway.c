@@ -53,6 +53,8 @@ static void redis_state(void *arg, bool up, const char *run_id)
         projection_write(g->projection);
     if (up && g->decisions)
         decisions_read(g->decisions);
+    if (up && g->counters)
+        counters_redis_back(g->counters);
 }
 
 static int start_redis(struct gateway *g, const struct gateway_config *s)

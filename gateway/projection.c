@@ -198,10 +198,11 @@ static uint64_t hash_of(struct span s)
 static void load_write(const struct pool_view *v, struct buf *j)
 {
     buf_printf(j,
-               "{\"format\":\"cgw/load/v1\",\"state\":\"%s\",\"drained\":%s,\"in_flight\":%lld,"
-               "\"running\":%lld,\"waiting\":%lld,\"max\":%lld,\"kv\":%.3f,",
-               pool_state_name(v->state), v->held_back ? "true" : "false", (long long)v->in_flight,
-               (long long)v->running, (long long)v->waiting, (long long)v->max, v->kv);
+               "{\"format\":\"cgw/load/v1\",\"state\":\"%s\",\"drained\":%s,\"breaker\":\"%s\","
+               "\"in_flight\":%lld,\"running\":%lld,\"waiting\":%lld,\"max\":%lld,\"kv\":%.3f,",
+               pool_state_name(v->state), v->held_back ? "true" : "false",
+               breaker_state_name(v->breaker), (long long)v->in_flight, (long long)v->running,
+               (long long)v->waiting, (long long)v->max, v->kv);
     buf_printf(j,
                "\"first_token_ms\":%.1f,\"tokens_per_s\":%.1f,\"failures\":%llu,\"served\":%llu,"
                "\"rtt_ms\":%llu}",

@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 
-enum { TABLE_COLUMNS = 12 };
+enum { TABLE_COLUMNS = 16 };
 
 /* A copy of somebody else's text for the terminal, with NUL: control characters are '?'. */
 char *text_shown(struct span text);

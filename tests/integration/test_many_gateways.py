@@ -1,13 +1,15 @@
 """Several gateways and workers as one pool: who finds whom, what one knows of another, and what the operator decides for all."""
 
 import json
+import os
+import re
+import subprocess
 import time
 
 import httpx
 import pytest
 
-from raw import Ended
-from stack import SLOW, chat, script, wait_for
+from stack import BIN, SLOW, chat, script, wait_for
 
 CHAT = "/v1/chat/completions"
 
@@ -18,18 +20,6 @@ def gateways_of(worker):
 
 def listed(gateway):
     return httpx.get(gateway.base_url + "/gateways").json()["gateways"]
-
-
-def decide(stack, kind, name, why="a test"):
-    """What `cocoonctl drain` and `cocoonctl ban` write."""
-    redis = stack.redis.client
-    redis.hset(kind, mapping={"epoch": "1", name: json.dumps({"format": "cgw/decision/v1", "why": why, "at": int(time.time())})})
-    redis.publish("pool:changed", name)
-
-
-def undo(stack, kind, name):
-    stack.redis.client.hdel(kind, name)
-    stack.redis.client.publish("pool:changed", name)
 
 
 @pytest.fixture
@@ -98,12 +88,15 @@ def test_a_drained_worker_gets_nothing_new_from_any_gateway(pool):
         raw.head()
         raw.until(b"t0")
         busy = next(w for w in pool.workers if w.status["running"])
-        decide(pool, "drain", busy.status["iid"])
+        pool.ctl("drain", busy.status["iid"][:10], "--why", "too warm")
         for gateway in pool.gateways:
             wait_for(lambda: {w["iid"]: w["drained"] for w in gateway.status["workers"]}[busy.status["iid"]], "it is obeyed", 1)
         assert raw.rest().ending == "complete"  # what runs finishes
-    undo(pool, "drain", busy.status["iid"])
-    decide(pool, "drain", iid)
+    row = next(line for line in pool.ctl("workers").stdout.splitlines() if line.startswith(busy.status["iid"][:12]))
+    assert row.split()[2] == "drained"
+    assert re.search(rf"^drain +{busy.status['iid']} .*too warm$", pool.ctl("decisions").stdout, re.M)
+    pool.ctl("enable", busy.settings["worker_id"])
+    pool.ctl("drain", iid)
     wait_for(lambda: all(g.accepting == 2 and sum(w["drained"] for w in g.status["workers"]) == 1 for g in pool.gateways), "the other", 2)
     before = first.status["calls"]
     for gateway in pool.gateways:
@@ -115,7 +108,7 @@ def test_a_drained_worker_gets_nothing_new_from_any_gateway(pool):
     pool.key_for_all()
     wait_for(lambda: pool.redis.client.hexists("drain", iid), "it is written again", 12)
     assert all({w["iid"]: w["drained"] for w in g.status["workers"]}[iid] for g in pool.gateways)
-    undo(pool, "drain", iid)
+    pool.ctl("enable", iid)
     wait_for(lambda: not any(w["drained"] for g in pool.gateways for w in g.status["workers"]), "it is enabled", 1)
 
 
@@ -131,7 +124,7 @@ def test_a_banned_machine_is_cut_off_everywhere_within_a_second(stack):
         raw.head()
         raw.until(b"word1")
         began = time.monotonic()
-        decide(stack, "ban", "wid:" + wid)
+        assert stack.ctl("ban", worker.status["iid"]).stdout == f"wid:{wid} banned.\n"
         answer = raw.rest()
         assert time.monotonic() - began < 1 * SLOW
         assert answer.ending != "complete" and b'"error"' in answer.events[-1]
@@ -139,7 +132,10 @@ def test_a_banned_machine_is_cut_off_everywhere_within_a_second(stack):
     assert time.monotonic() - began < 1.2 * SLOW
     worker.wait_log("event=refused .* code=banned", 3)
     wait_for(lambda: worker.log_text.count("code=banned") >= 4, "it is refused again when it comes back", 10)
-    undo(stack, "ban", "wid:" + wid)
+    assert "1 banned" in stack.ctl("workers").stdout
+    assert list(json.loads(stack.ctl("decisions", "--json").stdout)["ban"]) == ["wid:" + wid]
+    stack.ctl("enable", worker.status["iid"])  # it is not here, but known
+    assert json.loads(stack.ctl("decisions", "--json").stdout) == {"drain": {}, "ban": {}}
     wait_for(lambda: one.accepting == 1, "it is let in again", 30)
 
 
@@ -151,7 +147,7 @@ def test_a_ban_of_a_machine_or_an_image(stack, what):
     stack.wait_ready()
     key = "worker:" + stack.workers[0].status["iid"]
     entry = json.loads(wait_for(lambda: stack.redis.client.get(key), "its entry", 3))
-    decide(stack, "ban", f"{what}:{entry[what]}")
+    stack.ctl("ban", f"{what}:{entry[what]}")
     wait_for(lambda: not gateway.status["workers"], "its tunnel is closed", 1)
 
 
@@ -182,11 +178,11 @@ def test_a_newcomer_takes_over_what_others_have_measured(stack):
         with stack.raw(one) as raw:
             raw.ask("POST", CHAT, chat(stream=True))
     iid = worker.status["iid"]
-    known = wait_for(lambda: (r := stack.redis.client.hget("load:one", iid)) and json.loads(r)["first_token_ms"] > 0 and json.loads(r),
-                     "what was measured is in Redis", 3)
+    known = lambda: json.loads(stack.redis.client.hget("load:one", iid) or "{}")
+    wait_for(lambda: known().get("served") == 3, "what was measured is in Redis", 3)
     two = stack.gateway("two")
     wait_for(lambda: two.accepting == 1, "the newcomer has the worker", 5)
-    wait_for(lambda: two.status["workers"][0]["first_token_ms"] == known["first_token_ms"], "it knows its speed", 2)
+    wait_for(lambda: two.status["workers"][0]["first_token_ms"] == known()["first_token_ms"], "it knows its speed", 2)
 
 
 def test_a_gateway_that_listens_on_any_address_names_none(stack):
@@ -198,3 +194,59 @@ def test_a_gateway_that_listens_on_any_address_names_none(stack):
     wait_for(lambda: gateway.accepting == 1, "the worker", 5)
     assert listed(gateway) == []
     assert "event=tunnel_unannounced" in gateway.log_text
+
+
+def test_the_operator_sees_all_workers_over_all_gateways(pool):
+    for gateway in pool.gateways:
+        with pool.raw(gateway) as raw:
+            for _ in range(4):
+                assert raw.ask("POST", CHAT, chat(stream=True)).status == 200
+    served = lambda: sum(w["served"] for w in json.loads(pool.ctl("workers", "--json").stdout))
+    wait_for(lambda: served() == 12, "what all gateways have served", 3)
+    for w in json.loads(pool.ctl("workers", "--json").stdout):
+        assert w["state"] == "ready" and w["gateways"] == ["one", "three", "two"] and w["max"] == 8 and w["ask"] == 1000
+        assert w["models"] == ["fake-model"] and w["first_token_ms"] > 0 and w["hours"]["mon"] == "always" and not w["drained"]
+    lines = pool.ctl("workers").stdout.splitlines()
+    assert len(lines) == 3 and lines[0].split() == ["iid", "label", "state", "models", "attestation", "load", "waiting", "kv", "first_ms",
+                                                    "tokens_per_s", "served", "errors", "ask", "hours", "gateways"]
+    standing = wait_for(lambda: (s := json.loads(pool.ctl("standing", "--json").stdout)) and
+                        sum(r["completed"] for r in s.values()) == 12 and s, "it is counted for good", 3)
+    assert all(r["failed"] == 0 for r in standing.values())
+    for words, says in ((("drain", "nobody"), "no worker here"), (("drain", "worker"), ""), (("ban", "wid:xyz"), "32 hexadecimal"),
+                        (("enable", "ffff"), "nothing is decided"), (("workers", "--redis", "redis://127.0.0.1:1"), "does not answer")):
+        done = pool.ctl(*words, check=False)
+        assert says in done.stderr and (done.returncode == 0) == (says == ""), done.stderr
+
+
+def test_watching_the_pool_goes_on(chain):
+    watch = subprocess.Popen([os.path.join(BIN, "cocoonctl"), "workers", "--watch", "--json"], stdout=subprocess.PIPE, text=True,
+                             env={**os.environ, "REDIS_URL": chain.redis.url})
+    try:
+        for _ in range(2):
+            assert json.loads(watch.stdout.readline())[0]["state"] == "ready"
+    finally:
+        watch.kill()
+        watch.wait()
+
+
+def test_demand_tells_what_was_asked_for_and_what_was_refused(stack):
+    stack.engine(models=["cheap", "dear"])
+    gateway = stack.gateway()
+    stack.worker(models=["cheap"])
+    stack.worker(models=["dear"], ask=3000)
+    stack.wait_ready()
+    with stack.raw() as raw:
+        assert raw.ask("POST", CHAT, {**chat(), "model": "cheap"}).status == 200
+    with stack.raw() as raw:
+        assert raw.ask("POST", CHAT, {**chat(), "model": "dear"}).error["code"] == "no_capacity"
+    stack.ctl("drain", next(w["iid"] for w in gateway.status["workers"] if w["models"] == ["cheap"]))
+    wait_for(lambda: any(w["drained"] for w in gateway.status["workers"]), "the drain", 2)
+    with stack.raw() as raw:
+        assert raw.ask("POST", CHAT, {**chat(), "model": "cheap"}).error["code"] == "no_capacity"
+    read = lambda *words: {r["model"]: r for r in json.loads(stack.ctl("demand", "--json", *words).stdout)}
+    demand = wait_for(lambda: (d := read()).get("cheap", {}).get("requests") == 2 and "dear" in d and d, "it is counted", 3)
+    cheap, dear = demand["cheap"], demand["dear"]
+    assert cheap["prompt"] > 0 and cheap["completion"] > 0 and (cheap["refused_capacity"], cheap["refused_bid"]) == (1, 0)
+    assert dear["requests"] == 1 and (dear["refused_capacity"], dear["refused_bid"]) == (0, 1)
+    assert len(read("--by-hour", "--model", "dear")["dear"]["hour"]) == 10
+    assert re.search(r"^dear +all +1 ", stack.ctl("demand", "--hours", "2").stdout, re.M)

@@ -1,0 +1,343 @@
+/* cocoonctl drain, ban, enable and decisions: what the operator wants of workers, written to Redis,
+ * which all gateways obey within a second. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/random.h"
+#include "tools/output.h"
+#include "tools/registry.h"
+
+enum { HEX_ID = 32, PREFIX_MIN = 4, MR_LEN = 48 };
+
+/* ---- Whom a decision is about ---- */
+
+static bool is_hex(const char *text, size_t min, size_t max)
+{
+    const size_t n = strlen(text);
+
+    return n >= min && n <= max && strspn(text, "0123456789abcdef") == n;
+}
+
+static bool is_prefix(const char *which, const char *whole)
+{
+    return is_hex(which, PREFIX_MIN, 2 * HEX_ID) && strncmp(which, whole, strlen(which)) == 0;
+}
+
+/* The one worker that is here under this iid, its beginning, or this label; NULL with the reason
+ * said. */
+static const json_t *find_worker(const struct command *c, const json_t *registry, const char *which)
+{
+    const json_t *list = json_object_get(registry, "workers"), *found = NULL;
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *w = json_array_get(list, i);
+        if (!is_prefix(which, shown_text(w, "iid")) && strcmp(which, shown_text(w, "label")) != 0)
+            continue;
+        if (found) {
+            failure(c, "several workers answer to \"%s\": give more of the iid", which);
+            return NULL;
+        }
+        found = w;
+    }
+    if (!found)
+        failure(c, "no worker here has the iid or label \"%s\" (cocoonctl workers)", which);
+    return found;
+}
+
+static const char *bad_subject(const char *subject)
+{
+    if (strncmp(subject, "wid:", 4) == 0)
+        return is_hex(subject + 4, HEX_ID, HEX_ID) ? NULL : "wid: takes 32 hexadecimal digits";
+    if (strncmp(subject, "ppid:", 5) == 0)
+        return is_hex(subject + 5, 64, 64) ? NULL
+                                           : "ppid: takes the SHA-256, 64 hexadecimal digits";
+    const size_t n = strlen(subject + strlen("measurement:"));
+    return n > 0 && n <= 2 * MR_LEN ? NULL
+                                    : "measurement: takes an MRTD or the name of a policy's entry";
+}
+
+static bool is_subject(const char *which)
+{
+    return strncmp(which, "wid:", 4) == 0 || strncmp(which, "ppid:", 5) == 0 ||
+           strncmp(which, "measurement:", 12) == 0;
+}
+
+/* The one name in `map` that is `which`, or begins with it (behind its kind); NULL. */
+static const char *find_decided(json_t *map, const char *which)
+{
+    const char *name, *found = NULL;
+    json_t *value;
+
+    json_object_foreach(map, name, value) {
+        const char *bare = strchr(name, ':') ? strchr(name, ':') + 1 : name;
+        if (strcmp(name, which) == 0 || strcmp(bare, which) == 0)
+            return name;
+        if (is_prefix(which, bare))
+            found = found ? "" : name;
+    }
+    return found && *found ? found : NULL;
+}
+
+/* ---- Deciding ---- */
+
+struct decided {
+    const struct command *command;
+    struct redis_flags redis;
+    const char *why;
+    bool json;
+    struct operands operands;
+    struct store *store;
+    json_t *registry;
+};
+
+static void decided_fini(struct decided *d)
+{
+    json_decref(d->registry);
+    store_close(d->store);
+    redis_flags_fini(&d->redis);
+}
+AUTO_FINI(struct decided, decided_fini)
+
+/* Reads options and registry; -1: go on. */
+static int begin(struct decided *d, const struct command *c, int argc, char **argv)
+{
+    d->command = c;
+    d->redis = redis_flags_default();
+    d->why = "";
+    const struct option options[] = {
+        REDIS_FLAGS(d->redis){"why", OPTION_TEXT, &d->why, "a note for people"},
+        {"json", OPTION_FLAG, &d->json, "print JSON"}};
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &d->operands);
+
+    if (code < 0)
+        code = store_begin(c, &d->redis, &d->store);
+    if (code >= 0)
+        return code;
+    const int error = registry_read(d->store, &d->registry);
+    return error < 0 ? store_failure(c, error) : -1;
+}
+
+static const char *who(void)
+{
+    const char *sudo = getenv("SUDO_USER"), *user = getenv("USER");
+
+    return sudo && *sudo ? sudo : user ? user : "";
+}
+
+/* The mark by which a gateway tells an emptied hash from a lost one. */
+static void send_epoch(struct store *s, const char *key)
+{
+    uint8_t drawn[8];
+    char epoch[2 * sizeof(drawn) + 1];
+
+    random_bytes(drawn, sizeof(drawn));
+    hex_encode(epoch, SPAN_OF(drawn));
+    store_send(s, (struct span[]){SPAN("HSETNX"), span_str(key), SPAN("epoch"), span_str(epoch)}, 4,
+               NULL, NULL);
+}
+
+static int publish(struct decided *d)
+{
+    TRY(store_settle(d->store, 0));
+    store_send(d->store, (struct span[]){SPAN("PUBLISH"), SPAN("pool:changed"), SPAN("decided")}, 3,
+               NULL, NULL);
+    return store_settle(d->store, 0);
+}
+
+static int write_decision(struct decided *d, const char *key, const char *subject)
+{
+    AUTO_JSON json_t *value =
+        json_pack("{s:s, s:s, s:s, s:I}", "format", "cgw/decision/v1", "why", d->why, "by", who(),
+                  "at", (json_int_t)(clock_wall_ms() / 1000));
+    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+
+    if (!text)
+        return E_INVALID; /* the note is no UTF-8 */
+    send_epoch(d->store, key);
+    store_send(d->store,
+               (struct span[]){SPAN("HSET"), span_str(key), span_str(subject), span_str(text)}, 4,
+               NULL, NULL);
+    free(text);
+    return publish(d);
+}
+
+static int tell(const struct decided *d, int error, const char *done, const char *subject)
+{
+    if (error < 0)
+        return store_failure(d->command, error);
+    if (d->json)
+        printf("{\"%s\":\"%s\"}\n", done, subject);
+    else
+        printf("%s %s.\n", subject, done);
+    return EXIT_DONE;
+}
+
+static int decide_drain(const struct command *c, int argc, char **argv)
+{
+    AUTO(decided_fini) struct decided d = {0};
+    const int code = begin(&d, c, argc, argv);
+    const char *iid;
+
+    if (code >= 0)
+        return code;
+    iid = d.operands.items[0];
+    if (!is_hex(iid, HEX_ID, HEX_ID)) {
+        const json_t *w = find_worker(c, d.registry, iid);
+        if (!w)
+            return EXIT_FAILED;
+        iid = shown_text(w, "iid");
+    }
+    return tell(&d, write_decision(&d, "drain", iid), "drained", iid);
+}
+
+/* wid:… of a worker; NULL with the reason said. */
+static const char *wid_subject(struct decided *d, const char *which, char out[static HEX_ID + 5])
+{
+    AUTO_JSON json_t *known = NULL;
+    const json_t *w = NULL;
+
+    if (is_hex(which, HEX_ID, HEX_ID) && registry_worker(d->store, which, &known) == 0)
+        w = known; /* it may have left */
+    if (!w)
+        w = find_worker(d->command, d->registry, which);
+    if (!w)
+        return NULL;
+    snprintf(out, HEX_ID + 5, "wid:%.32s", shown_text(w, "wid"));
+    return out;
+}
+
+static int decide_ban(const struct command *c, int argc, char **argv)
+{
+    AUTO(decided_fini) struct decided d = {0};
+    const int code = begin(&d, c, argc, argv);
+    char wid[HEX_ID + 5];
+    const char *subject;
+
+    if (code >= 0)
+        return code;
+    subject = d.operands.items[0];
+    if (!is_subject(subject))
+        subject = wid_subject(&d, subject, wid);
+    else if (bad_subject(subject))
+        return usage_error(c, "%s", bad_subject(subject));
+    if (!subject)
+        return EXIT_FAILED;
+    return tell(&d, write_decision(&d, "ban", subject), "banned", subject);
+}
+
+static int take_back(struct decided *d, const char *key, const char *name)
+{
+    if (!name)
+        return 0;
+    send_epoch(d->store, key);
+    store_send(d->store, (struct span[]){SPAN("HDEL"), span_str(key), span_str(name)}, 3, NULL,
+               NULL);
+    return publish(d);
+}
+
+/* The decisions about a worker that is here, or was: drained by its iid, banned by its wid. */
+static void find_by_worker(struct decided *d, const char *which, const char **drained,
+                           const char **banned)
+{
+    const json_t *list = json_object_get(d->registry, "workers");
+    char wid[HEX_ID + 5];
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *w = json_array_get(list, i);
+        if (!is_prefix(which, shown_text(w, "iid")) && strcmp(which, shown_text(w, "label")) != 0)
+            continue;
+        snprintf(wid, sizeof(wid), "wid:%.32s", shown_text(w, "wid"));
+        if (!*drained)
+            *drained = find_decided(json_object_get(d->registry, "drain"), shown_text(w, "iid"));
+        if (!*banned)
+            *banned = find_decided(json_object_get(d->registry, "ban"), wid);
+    }
+}
+
+static int decide_enable(const struct command *c, int argc, char **argv)
+{
+    AUTO(decided_fini) struct decided d = {0};
+    AUTO_JSON json_t *known = NULL;
+    const int code = begin(&d, c, argc, argv);
+    char wid[HEX_ID + 5];
+
+    if (code >= 0)
+        return code;
+    const char *which = d.operands.items[0];
+    const char *drained = find_decided(json_object_get(d.registry, "drain"), which);
+    const char *banned = find_decided(json_object_get(d.registry, "ban"), which);
+    find_by_worker(&d, which, &drained, &banned);
+    if (!banned && is_hex(which, HEX_ID, HEX_ID) && registry_worker(d.store, which, &known) == 0 &&
+        known) {
+        snprintf(wid, sizeof(wid), "wid:%.32s", shown_text(known, "wid"));
+        banned = find_decided(json_object_get(d.registry, "ban"), wid);
+    }
+    if (!drained && !banned)
+        return failure(c, "nothing is decided about \"%s\" (cocoonctl decisions)", which);
+    int error = take_back(&d, "drain", drained);
+    if (error == 0)
+        error = take_back(&d, "ban", banned);
+    return tell(&d, error, "enabled", banned ? banned : drained);
+}
+
+/* ---- decisions ---- */
+
+static void decision_rows(struct table *t, const char *what, json_t *map)
+{
+    char at[TIME_TEXT_LEN];
+    const char *name;
+    json_t *said;
+
+    json_object_foreach(map, name, said) {
+        time_text(at, (uint64_t)shown_number(said, "at"));
+        table_row(
+            t, 5,
+            (const char *const[]){what, name, at, shown_text(said, "by"), shown_text(said, "why")});
+    }
+}
+
+static int decide_list(const struct command *c, int argc, char **argv)
+{
+    AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
+    AUTO(store_close) struct store *s = NULL;
+    AUTO_JSON json_t *registry = NULL;
+    bool json = false;
+    const struct option options[] = {REDIS_FLAGS(flags){"json", OPTION_FLAG, &json, "print JSON"}};
+    struct operands operands;
+    struct table t = {0};
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    if (code < 0)
+        code = store_begin(c, &flags, &s);
+    if (code >= 0)
+        return code;
+    const int error = registry_read(s, &registry);
+    if (error < 0)
+        return store_failure(c, error);
+    if (json) {
+        AUTO_JSON json_t *both =
+            json_pack("{s:O, s:O}", "drain", json_object_get(registry, "drain"), "ban",
+                      json_object_get(registry, "ban"));
+        json_print(both);
+        return EXIT_DONE;
+    }
+    table_row(&t, 5, (const char *const[]){"decision", "subject", "since", "by", "why"});
+    decision_rows(&t, "drain", json_object_get(registry, "drain"));
+    decision_rows(&t, "ban", json_object_get(registry, "ban"));
+    table_print(&t);
+    table_free(&t);
+    return EXIT_DONE;
+}
+
+const struct command decide_commands[] = {
+    {"drain", "", "WORKER", "Give a worker nothing new, at every gateway; what runs is finished.",
+     decide_drain},
+    {"ban", "", "WORKER|SUBJECT",
+     "Cut a machine (wid:, ppid:) or an image (measurement:) off, at once.", decide_ban},
+    {"enable", "", "WORKER|SUBJECT", "Take a drain or a ban back.", decide_enable},
+    {"decisions", "", "", "Drains and bans in force.", decide_list},
+    {NULL, NULL, NULL, NULL, NULL},
+};
