@@ -28,7 +28,10 @@ def parse():
 ARGS = parse()
 os.environ["BIN"] = ARGS.bin
 
-import faulty  # noqa: E402  (the stack reads BIN)
+import crowd  # noqa: E402  (the stack reads BIN)
+import faulty  # noqa: E402
+import shared  # noqa: E402
+import soak  # noqa: E402
 import virtual  # noqa: E402
 
 SCENARIOS = [
@@ -36,6 +39,7 @@ SCENARIOS = [
     virtual.five_hundred,
     faulty.worker_killed, faulty.worker_stalled, faulty.engine_stalled, faulty.engine_slowed, faulty.engine_errors, faulty.engine_dies,
     faulty.worker_rejoins, faulty.gateway_killed,
+    shared.redis_stopped, shared.sentinel_failover, crowd.five_hundred_tunnels, soak.soak,
 ]
 
 
