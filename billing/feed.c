@@ -22,7 +22,7 @@ struct feed {
     int64_t confirmed; /* that Redis has taken */
     uint64_t moved_ms; /* when the books' mark last moved, or there was nothing to wait for */
     unsigned flying;   /* XADDs without an answer */
-    bool reading, failed, named, stopped;
+    bool reading, failed, named, ready, stopped;
 };
 
 static void nothing(void *arg, int error, const struct redisReply *reply)
@@ -108,7 +108,7 @@ static void send_more(void *arg)
 {
     struct feed *f = arg;
 
-    if (f->stopped || f->reading || f->flying > 0 || !redis_up(f->redis) ||
+    if (f->stopped || !f->ready || f->reading || f->flying > 0 || !redis_up(f->redis) ||
         f->sent >= journal_last(f->journal))
         return;
     if (!f->named)
@@ -116,11 +116,6 @@ static void send_more(void *arg)
     f->reading = true;
     f->confirmed = f->sent;
     journal_read(f->journal, f->sent, BATCH, row_add, f);
-}
-
-void feed_wake(struct feed *f)
-{
-    send_soon(f);
 }
 
 void feed_again(struct feed *f)
@@ -135,34 +130,55 @@ void feed_again(struct feed *f)
 
 /* ---- The books' mark ---- */
 
+/* A mark above all rows, at the start: the file is a new one, and its numbers would be taken for
+ * old rows. */
 static void mark_told(void *arg, int error, const struct redisReply *reply)
 {
     struct feed *f = arg;
-    int64_t n;
+    int64_t n = 0;
 
-    if (f->stopped || error < 0 || nano_parse(redis_reply_text(reply), &n) < 0)
+    if (f->stopped || error < 0 ||
+        (redis_reply_type(reply) != REDIS_NULL && nano_parse(redis_reply_text(reply), &n) < 0))
         return;
+    if (!f->ready)
+        journal_raise(f->journal, n);
+    f->ready = true;
     if (n > journal_acked_to(f->journal) && n <= journal_last(f->journal)) {
         journal_acked(f->journal, n);
         f->moved_ms = loop_now(f->loop);
     }
+    if (f->sent < journal_acked_to(f->journal))
+        f->sent = f->confirmed = journal_acked_to(f->journal);
+}
+
+static void ask_mark(struct feed *f)
+{
+    const struct span argv[] = {SPAN("HGET"), SPAN(LAYOUT_ACKED), span_str(f->instance)};
+
+    if (redis_up(f->redis) && redis_command(f->redis, argv[1], argv, 3, mark_told, f) < 0)
+        return; /* asked again in a second */
 }
 
 static void look(void *arg)
 {
     struct feed *f = arg;
-    const struct span argv[] = {SPAN("HGET"), SPAN(LAYOUT_ACKED), span_str(f->instance)};
     uint64_t now = loop_now(f->loop);
 
     loop_timer_set(f->loop, &f->look, LOOK_MS, look, f);
-    if (redis_up(f->redis) && redis_command(f->redis, argv[1], argv, 3, mark_told, f) < 0)
-        return;
+    ask_mark(f);
     if (feed_lag(f) == 0)
         f->moved_ms = now;
     else if (now - f->moved_ms > STILL_MS && feed_idle(f))
         feed_again(f);
     else
         send_soon(f);
+}
+
+void feed_wake(struct feed *f)
+{
+    if (!f->ready)
+        ask_mark(f);
+    send_soon(f);
 }
 
 struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j, const char *instance,
@@ -197,6 +213,11 @@ void feed_free(struct feed *f)
 bool feed_idle(const struct feed *f)
 {
     return !f->reading && f->flying == 0 && f->sent >= journal_last(f->journal) && f->named;
+}
+
+bool feed_ready(const struct feed *f)
+{
+    return f->ready;
 }
 
 int64_t feed_lag(const struct feed *f)

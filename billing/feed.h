@@ -20,6 +20,8 @@ void feed_free(struct feed *f);
 void feed_wake(struct feed *f);
 /* This Redis may not have what was sent before: from the books' own mark on, once more. */
 void feed_again(struct feed *f);
+/* The books' mark was read once: rows have their numbers. */
+bool feed_ready(const struct feed *f);
 /* Everything in the journal stands in the stream, or in the books. */
 bool feed_idle(const struct feed *f);
 /* Rows that the books have not confirmed. */

@@ -504,6 +504,11 @@ void holds_stop(struct holds *h)
 {
     h->stopped = true;
     loop_timer_cancel(h->loop, &h->retry);
+    LIST_FOREACH_SAFE(it, &h->all) {
+        struct hold *o = CONTAINER(it, struct hold, link);
+        if (loop_timer_is_set(&o->soon))
+            place_refused(o);
+    }
 }
 
 void holds_free(struct holds *h)

@@ -384,6 +384,15 @@ void journal_find(struct journal *j, struct span account, struct span call, jour
     task_add(j, t);
 }
 
+void journal_raise(struct journal *j, int64_t n)
+{
+    if (n <= j->last)
+        return;
+    log_event(LOG_WARN, "journal_renumbered", "from=%lld to=%lld", (long long)j->last,
+              (long long)n);
+    j->last = n;
+}
+
 void journal_acked(struct journal *j, int64_t n)
 {
     if (n <= j->acked)

@@ -42,6 +42,8 @@ static const struct config_field fields[] = {
     PATH("tunnel.chain", tunnel_chain, NULL, "PEM: certificate and CA (cocoonctl operator init)"),
     PATH("tunnel.key", tunnel_key, NULL, "PEM: key of the certificate"),
     CONFIG_REDIS_FIELDS(struct gateway_config, redis),
+    NUMBER("redis.command_ms", redis_command_ms, "50", 1, 10000,
+           "a command unanswered for so long is abandoned"),
     PATH("cluster_secret_file", cluster_secret_file, NULL,
          "64 hex digits shared by the operator's gateways"),
     TEXT("instance", instance, "", setting_label, "name of this instance; empty: host and port"),

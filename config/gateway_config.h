@@ -13,6 +13,7 @@ struct gateway_config {
     const char *tunnel_chain;  /* PEM: leaf and CA */
     const char *tunnel_key;
     struct redis_access redis;
+    int64_t redis_command_ms;
     const char
         *cluster_secret_file; /* 32 bytes as 64 hex digits, shared by the operator's gateways */
     const char *instance;     /* name of this instance; "" = host name and port */

@@ -1,6 +1,6 @@
-/* Step admit: how much this call may use at most, and the charge that settle ends. Rate limits,
- * idempotency and the hold go here. */
-#include "gateway/call.h"
+/* Step admit: how much this call may use at most, and the charge that settle ends; of metered keys
+ * the rates and the hold (admission.c). */
+#include "gateway/money.h"
 #include "base/clock.h"
 
 static const struct gateway_config *settings(const struct call *c)
@@ -50,16 +50,35 @@ static void set_ceilings(struct call *c)
     c->max_input = (int64_t)c->body.len + settings(c)->template_allowance;
 }
 
-enum step_result call_admit(struct call *c)
+static void begin(struct call *c)
 {
-    if (!auth_still_valid(c->gateway->auth, c->key)) { /* revoked while the body came in */
-        api_fault_set(&c->fault, &ERR_INVALID_KEY, NULL, NULL);
-        return STEP_FAIL;
-    }
     if (!call_is_end_to_end(c)) /* there the client says it */
         set_ceilings(c);
     c->charge = charge_new(c);
     shorten_deadline(c);
+}
+
+/* A key is metered if its record says so, and then nothing but its account lets it in. */
+static enum step_result admit(struct call *c)
+{
+    if (c->key->metered)
+        return money_admit(c);
+    if (!settings(c)->billing_required)
+        return STEP_NEXT;
+    api_fault_text(&c->fault, &ERR_FORBIDDEN, NULL, "This API key has no account to pay from.");
+    return STEP_FAIL;
+}
+
+enum step_result call_admit(struct call *c)
+{
+    if (!c->charge &&
+        !auth_still_valid(c->gateway->auth, c->key)) { /* revoked while the body came in */
+        api_fault_set(&c->fault, &ERR_INVALID_KEY, NULL, NULL);
+        return STEP_FAIL;
+    }
+    if (!c->charge)
+        begin(c);
+    enum step_result r = admit(c);
     c->admitted_us = clock_mono_us();
-    return STEP_NEXT;
+    return r;
 }

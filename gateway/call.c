@@ -110,9 +110,10 @@ static void call_end(struct call *c)
         auth_cancel(c->auth_wait);
     recv_forget(c);
     call_finish(c);
-    charge_unref(c->charge);
+    charge_leave(c->charge);
     loop_timer_cancel(g->loop, &c->deadline);
     loop_timer_cancel(g->loop, &c->slow);
+    loop_timer_cancel(g->loop, &c->cost_timer);
     list_del(&c->link);
     g->call_count--;
     key_record_unref(c->key);

@@ -35,6 +35,7 @@ enum call_step {
 
 struct check_job;
 struct charge;
+struct hold_answer;
 
 struct call {
     struct gateway *gateway;
@@ -74,6 +75,11 @@ struct call {
     /* admit */
     struct charge *charge;
     int64_t cap, max_tokens, max_input;
+    int64_t price_version;               /* pinned; 0: not metered */
+    const struct hold_answer *admission; /* in the arena; NULL: not asked, or not answered yet */
+    bool rekeyed;                        /* the key's record was read again */
+    struct loop_timer cost_timer;
+    bool cost_late; /* the answer does not wait for its cost any more */
 
     /* end to end */
     uint8_t kfp[KFP_LEN];            /* which key the client has encrypted to */
@@ -193,6 +199,10 @@ enum step_result relay_retry(struct call *c, const struct api_error *e);
 struct charge *charge_new(struct call *c);
 struct charge *charge_ref(struct charge *ch);
 void charge_unref(struct charge *ch);
+/* The same of the call itself, which does not wait for anything of it any more. */
+void charge_leave(struct charge *ch);
+/* So many attempts have been made before the one that begins. */
+void charge_attempt(struct charge *ch, uint32_t attempt);
 dispatch_over_fn settle_attempt;
 
 #endif

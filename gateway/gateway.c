@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "gateway/counters.h"
+#include "gateway/money.h"
 #include "gateway/decisions.h"
 #include "gateway/peers.h"
 #include "gateway/projection.h"
@@ -49,6 +50,8 @@ static void redis_state(void *arg, bool up, const char *run_id)
 
     log_event(up ? LOG_INFO : LOG_WARN, up ? "redis_up" : "redis_away", "run_id=%s",
               up && run_id ? run_id : "-");
+    if (g->money)
+        money_connected(g->money, up ? run_id : NULL);
     if (up && g->projection)
         projection_write(g->projection);
     if (up && g->decisions)
@@ -70,8 +73,12 @@ static int start_redis(struct gateway *g, const struct gateway_config *s)
 
     o.at = s->redis;
     o.offload = g->offload;
+    o.command_ms = (uint64_t)s->redis_command_ms;
+    if (o.dead_ms < 2 * o.command_ms)
+        o.dead_ms = 2 * o.command_ms;
     TRY(redis_new(&g->redis, g->loop, &o, redis_state, g));
     g->counters = counters_new(g->loop, g->redis);
+    TRY(money_start(g));
     return auth_new(&g->auth, g->loop, g->redis, &a);
 }
 
@@ -138,6 +145,7 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     scheduling_set(g, s);
     pool_on_capacity(g->pool, capacity_changed, g);
     pool_on_evidence(g->pool, keep_evidence, g);
+    pool_on_record(g->pool, stray_record, g->money);
     pool_on_missing(g->pool, find_evidence, g);
     TRY(start_trust(g, s));
     g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
@@ -309,7 +317,7 @@ void gateway_ready(struct gateway *g)
 
 static bool settled(const struct gateway *g)
 {
-    return pool_settle(g->pool);
+    return money_idle(g->money) && pool_settle(g->pool);
 }
 
 static bool idle(const struct gateway *g)
@@ -350,6 +358,7 @@ static void stop_pool(struct gateway *g)
     pool_drain(g->pool);
     loop_turn(g->loop, TURN_MS);
     turn_until(g, settled, RECORDS_MS);
+    money_leave(g->money);
     pool_close(g->pool);
     turn_until(g, idle, CLOSE_MS);
     offload_stop(g->offload);
@@ -370,10 +379,13 @@ static void stop_writers(struct gateway *g)
         turn_until(g, flushed, FLUSH_MS);
     }
     auth_free(g->auth);
+    money_stop(g->money);
     redis_free(g->redis);
     if (g->loop)
         loop_turn(g->loop, 0); /* Redis gives its last answers */
     counters_free(g->counters);
+    g->counters = NULL; /* what money releases at its end counts nothing */
+    money_free(g->money);
     peers_free(g->peers);
     decisions_free(g->decisions);
 }

@@ -15,6 +15,7 @@
 struct counters;
 struct decisions;
 struct peers;
+struct money;
 struct projection;
 struct receipts;
 struct trust;
@@ -29,6 +30,7 @@ struct gateway {
     struct auth *auth;
     struct pool *pool;
     struct counters *counters;
+    struct money *money;
     struct projection *projection;
     struct peers *peers;
     struct decisions *decisions;

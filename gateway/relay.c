@@ -2,6 +2,7 @@
  * when they stop coming. */
 #include "gateway/call.h"
 #include "base/clock.h"
+#include "gateway/cost.h"
 #include "gateway/reply.h"
 
 enum {
@@ -353,6 +354,9 @@ enum step_result call_settle(struct call *c)
     recv_forget(c);
     if (call_is_end_to_end(c))
         return pass_settle(c);
+    if ((collects(c) || c->rq.include_usage) && cost_is_awaited(c))
+        return STEP_WAIT;
+    cost_splice(c);
     if (collects(c)) {
         reply_whole(c, 200, "application/json", &c->inner);
         return STEP_OVER;

@@ -5,6 +5,8 @@
 #include "gateway/reply.h"
 #include "base/clock.h"
 #include "base/encode.h"
+#include "gateway/cost.h"
+#include "gateway/money.h"
 #include "gateway/problem.h"
 
 #define JSON_TYPE   "application/json"
@@ -155,6 +157,7 @@ static void add_end_to_end(struct call *c, struct reply_headers *h)
     reply_add(h, "cocoon-privacy", "end-to-end");
     reply_add(h, "server-timing", server_timing(c));
     add_attestation(c, h);
+    money_headers(c, h);
     if (next)
         reply_add(h, "cocoon-next", next);
     if (refused)
@@ -166,7 +169,7 @@ static void add_end_to_end(struct call *c, struct reply_headers *h)
     reply_add(h, "cocoon-price", call_price(c));
 }
 
-static void add_inference(struct call *c, struct reply_headers *h)
+static void add_inference(struct call *c, struct reply_headers *h, bool stream)
 {
     c->head_us = clock_mono_us();
     reply_add(h, "openai-version", "2020-10-01");
@@ -176,6 +179,9 @@ static void add_inference(struct call *c, struct reply_headers *h)
     reply_add(h, "cocoon-privacy", "sealed");
     reply_add(h, "server-timing", server_timing(c));
     add_attestation(c, h);
+    money_headers(c, h);
+    if (!stream && cost_header(c))
+        reply_add(h, "cocoon-cost-nano", cost_header(c));
     if (c->parsed && c->rq.ignored.len > 0)
         reply_add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&c->rq.ignored)));
 }
@@ -195,7 +201,7 @@ void reply_headers_make(struct call *c, const char *content_type, struct reply_h
     add_origin(c, h, NULL);
     reply_add(h, "access-control-expose-headers", EXPOSED);
     if (c->route && c->route->kind == ROUTE_INFERENCE)
-        add_inference(c, h);
+        add_inference(c, h, stream);
     if (call_is_end_to_end(c))
         add_end_to_end(c, h);
 }

@@ -38,7 +38,8 @@ static struct span number(struct call *c, int64_t n)
 
 const char *call_price(struct call *c)
 {
-    return arena_printf(&c->arena, "0;%lld", (long long)c->coefficient);
+    return arena_printf(&c->arena, "%lld;%lld", (long long)c->price_version,
+                        (long long)c->coefficient);
 }
 
 enum step_result call_send(struct call *c)
@@ -81,6 +82,7 @@ enum step_result call_send(struct call *c)
     };
     c->sent_us = clock_mono_us();
     c->gateway->metrics.attempts++;
+    charge_attempt(c->charge, c->attempt);
     int error = dispatch_start(&c->dispatch, c->worker, &m, &relay_events, c, settle_attempt,
                                charge_ref(c->charge));
     if (error == 0)

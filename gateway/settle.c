@@ -3,17 +3,10 @@
  * of the account is settled or released in the same place. */
 #include <stdlib.h>
 
-#include "gateway/call.h"
+#include "gateway/money.h"
 #include "base/clock.h"
 #include "gateway/counters.h"
 #include "gateway/receipts.h"
-
-struct charge {
-    unsigned refs;
-    struct gateway *gateway;
-    char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1], model[POOL_NAME_LEN + 1];
-    bool settled, end_to_end;
-};
 
 struct charge *charge_new(struct call *c)
 {
@@ -56,7 +49,26 @@ void charge_unref(struct charge *ch)
     if (!ch || --ch->refs > 0)
         return;
     settle(ch, NULL);
+    if (ch->hold)
+        hold_release(ch->hold);
+    price_book_unref(ch->book);
     free(ch);
+}
+
+void charge_tell(struct charge *ch)
+{
+    struct call *c = ch->waiting;
+
+    ch->waiting = NULL;
+    if (c)
+        call_resume(c);
+}
+
+void charge_leave(struct charge *ch)
+{
+    if (ch)
+        ch->waiting = NULL;
+    charge_unref(ch);
 }
 
 /* A failed or abandoned attempt owes nothing and settles nothing: another may still answer. */
@@ -70,5 +82,16 @@ void settle_attempt(void *charge, const struct dispatch_report *r)
         settle(ch, r->usage);
     else if (!r->abandoned)
         ch->gateway->metrics.usage_missing++;
+    if (!r->abandoned && ch->book) {
+        ch->judged = true;
+        *r->defer = r->usage && money_settle(ch, r);
+        charge_tell(ch);
+    }
     charge_unref(ch);
+}
+
+void charge_attempt(struct charge *ch, uint32_t attempt)
+{
+    if (ch->hold && attempt > 0)
+        hold_attempt(ch->hold, attempt);
 }

@@ -1,0 +1,39 @@
+/* A charge: made at admission, settled exactly once (settle.c); where the account is metered it
+ * owns the hold of its money (money.c). Outlives its call: the record may come later. */
+#ifndef GATEWAY_CHARGE_H
+#define GATEWAY_CHARGE_H
+
+#include "billing/hold.h"
+#include "billing/price_book.h"
+#include "gateway/call.h"
+
+enum charge_cost {
+    COST_NONE,    /* not metered, or nothing is owed */
+    COST_OPEN,    /* the record is still to come */
+    COST_PENDING, /* known, but Redis has not confirmed it: `charged` is what it will be */
+    COST_SETTLED
+};
+
+struct charge {
+    unsigned refs;
+    struct gateway *gateway;
+    char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1], model[POOL_NAME_LEN + 1];
+    bool settled, end_to_end;
+    struct call *waiting; /* its answer waits for the cost */
+
+    /* Metered. */
+    struct hold *hold;       /* NULL: none, or given away */
+    struct price_book *book; /* pinned at admission; NULL: not metered */
+    char account[LAYOUT_NAME_MAX + 1], project[LAYOUT_NAME_MAX + 1];
+    const char *endpoint;
+    int64_t bid, max_input, max_tokens, sequences;
+    bool generates; /* no token, no price; of what is sealed: whether it may make any */
+    bool judged;    /* the record of the attempt that answered came, or none will */
+    enum charge_cost cost;
+    int64_t charged; /* nano */
+};
+
+/* The cost has changed: the answer that waits for it looks again. */
+void charge_tell(struct charge *ch);
+
+#endif

@@ -1,0 +1,191 @@
+/* The parts of money brought up, woken by Redis and epochs, and taken down. */
+#include "gateway/money.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/encode.h"
+#include "base/file.h"
+#include "base/random.h"
+
+enum { SAY_MS = 100, NUMBER_LEN = 24, KEY_TEXT_MAX = 256, KEY_MODE = 0600 };
+
+/* ---- The key of the bills: beside the journal, made with it ---- */
+
+static int key_make(const char *path)
+{
+    uint8_t seed[ED25519_KEY_LEN];
+    char text[2 * ED25519_KEY_LEN + 1];
+
+    random_bytes(seed, sizeof(seed));
+    hex_encode(text, SPAN_OF(seed));
+    int error = file_replace(path, span_str(text), KEY_MODE);
+    explicit_bzero(seed, sizeof(seed));
+    explicit_bzero(text, sizeof(text));
+    return error;
+}
+
+static int key_load(struct money *m, const char *journal)
+{
+    AUTO(buf_fini) struct buf path = {0};
+    AUTO(buf_wipe) struct buf text = {0};
+    uint8_t seed[ED25519_KEY_LEN];
+
+    buf_printf(&path, "%s.key", journal);
+    if (access(buf_cstr(&path), F_OK) < 0)
+        TRY(key_make(buf_cstr(&path)));
+    TRY(file_read_secret(buf_cstr(&path), KEY_TEXT_MAX, &text));
+    TRY(hex_decode(seed, sizeof(seed), span_trim(buf_span(&text))));
+    int error = ed25519_from_seed(&m->key, SPAN_OF(seed));
+    explicit_bzero(seed, sizeof(seed));
+    TRY(error);
+    ed25519_public(m->key, m->public_key);
+    return 0;
+}
+
+/* ---- Recovery: this instance has put back all it has (money.md §6) ---- */
+
+static void said(void *arg, int error, const struct redisReply *reply)
+{
+    struct money *m = arg;
+
+    if (error < 0 || redis_reply_type(reply) != REDIS_NUMBER)
+        m->said = 0;
+}
+
+/* Holds are in Redis, no settlement is between Redis and the journal, and all bills are sent. */
+static bool is_put_back(const struct money *m, int64_t n)
+{
+    return holds_asserted(m->holds, n) && journal_idle(m->journal) && feed_idle(m->feed);
+}
+
+static void say_when_done(void *arg)
+{
+    struct money *m = arg;
+    int64_t n = epoch_number(m->epoch);
+    char text[NUMBER_LEN];
+
+    if (epoch_state(m->epoch) != EPOCH_RECOVERING || !m->feed)
+        return;
+    loop_timer_set(m->gateway->loop, &m->say, SAY_MS, say_when_done, m);
+    if (m->said == n)
+        return;
+    holds_wake(m->holds);
+    if (!is_put_back(m, n))
+        return;
+    snprintf(text, sizeof(text), "%lld", (long long)n);
+    const struct span argv[] = {SPAN("HSET"), SPAN(LAYOUT_SAID), span_str(m->gateway->instance),
+                                span_str(text)};
+    if (redis_command(m->gateway->redis, argv[1], argv, 4, said, m) == 0)
+        m->said = n;
+}
+
+static void epoch_changed(void *arg)
+{
+    struct money *m = arg;
+
+    if (epoch_state(m->epoch) == EPOCH_RECOVERING && m->feed)
+        feed_again(m->feed);
+    holds_wake(m->holds);
+    say_when_done(m);
+}
+
+void money_connected(struct money *m, const char *run_id)
+{
+    epoch_connected(m->epoch, run_id);
+    if (!run_id)
+        return;
+    prices_read(m->prices);
+    if (m->feed)
+        feed_wake(m->feed);
+}
+
+/* ---- Life ---- */
+
+static int open_journal(struct money *m, const char *path)
+{
+    AUTO(buf_fini) struct buf why = {0};
+    struct gateway *g = m->gateway;
+
+    if (path[0] == 0)
+        return 0;
+    TRY(key_load(m, path));
+    int error = journal_open(&m->journal, g->loop, g->offload, path, g->instance, m->key, &why);
+    if (error < 0) {
+        log_event(LOG_ERROR, "journal_refused", "why=\"%s\"", buf_cstr(&why));
+        return error;
+    }
+    m->feed = feed_new(g->loop, g->redis, m->journal, g->instance, m->public_key);
+    return 0;
+}
+
+int money_start(struct gateway *g)
+{
+    struct money *m = mem_zero(sizeof(*m));
+
+    g->money = m;
+    m->gateway = g;
+    list_init(&m->settlements);
+    billing_scripts_init(&m->scripts);
+    m->epoch = epoch_new(g->loop, g->redis, epoch_changed, m);
+    m->prices = prices_new(g->loop, g->redis);
+    m->holds = holds_new(g->loop, g->redis, m->epoch, &m->scripts, g->instance);
+    m->sweep = sweep_new(g->loop, g->redis, m->epoch, &m->scripts, g->instance);
+    m->strays = strays_new(m);
+    return open_journal(m, gateway_settings(g)->journal);
+}
+
+bool money_knows(const struct money *m, const char *call)
+{
+    LIST_FOREACH(it, &m->settlements)
+        if (settlement_is_of(it, call))
+            return true;
+    return holds_has(m->holds, span_str(call));
+}
+
+bool money_idle(const struct money *m)
+{
+    return m->settling == 0 && holds_idle(m->holds);
+}
+
+void money_leave(struct money *m)
+{
+    if (!m)
+        return;
+    strays_stop(m->strays);
+    LIST_FOREACH(it, &m->settlements)
+        settlement_leave(it);
+}
+
+void money_stop(struct money *m)
+{
+    if (!m)
+        return;
+    loop_timer_cancel(m->gateway->loop, &m->say);
+    holds_stop(m->holds);
+    sweep_stop(m->sweep);
+    prices_stop(m->prices);
+    epoch_stop(m->epoch);
+    if (m->feed)
+        feed_stop(m->feed);
+}
+
+void money_free(struct money *m)
+{
+    if (!m)
+        return;
+    feed_free(m->feed);
+    journal_free(m->journal);
+    holds_free(m->holds);
+    for (struct list *it; !list_empty(&m->settlements);) {
+        it = m->settlements.next;
+        settlement_free(it);
+    }
+    strays_free(m->strays);
+    sweep_free(m->sweep);
+    prices_free(m->prices);
+    epoch_free(m->epoch);
+    ed25519_free(m->key);
+    free(m);
+}

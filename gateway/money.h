@@ -1,0 +1,91 @@
+/* Money in the gateway: admission of metered calls (admission.c), their settlement (settlement.c,
+ * stray.c), and what keeps both true over crashes: journal, feed of the books, sweeper, epochs
+ * (money.md). */
+#ifndef GATEWAY_MONEY_H
+#define GATEWAY_MONEY_H
+
+#include "billing/feed.h"
+#include "billing/plausible.h"
+#include "billing/prices.h"
+#include "billing/sweep.h"
+#include "gateway/charge.h"
+
+struct strays;
+
+struct money {
+    struct gateway *gateway;
+    struct billing_scripts scripts;
+    struct epoch *epoch;
+    struct prices *prices;
+    struct holds *holds;
+    struct journal *journal; /* NULL: metered keys are refused */
+    struct feed *feed;       /* NULL without a journal */
+    struct sweep *sweep;
+    struct strays *strays;
+    struct ed25519 *key; /* signs the bills */
+    uint8_t public_key[ED25519_KEY_LEN];
+    struct list settlements;
+    size_t settling;
+    int64_t said; /* the epoch for whose recovery everything was put back */
+    struct loop_timer say;
+};
+
+/* g's loop, offload pool and Redis are there. E_IO, E_INVALID: the journal or its key is unusable
+ * (logged). */
+MUST_CHECK int money_start(struct gateway *g);
+/* Redis came up, with its run_id, or went away (NULL). */
+void money_connected(struct money *m, const char *run_id);
+/* Every record that came is on disk and acknowledged. */
+bool money_idle(const struct money *m);
+/* In this order: nobody is acknowledged any more (before the pool ends); nothing is sent any more
+ * (before Redis ends); freed (after Redis has given its last answers and the pool's threads have
+ * ended). */
+void money_leave(struct money *m);
+void money_stop(struct money *m);
+void money_free(struct money *m);
+
+/* ---- admission.c ---- */
+
+/* Step admit of a metered call: STEP_WAIT until the account has answered, then NEXT or FAIL. */
+enum step_result money_admit(struct call *c);
+/* x-ratelimit-…; nothing where there is no limit. */
+struct reply_headers;
+void money_headers(struct call *c, struct reply_headers *h);
+
+/* ---- settlement.c ---- */
+
+/* What a record is charged by. */
+struct money_terms {
+    struct price_book *book;
+    int64_t coefficient, ceiling;
+    struct plausible_bounds bounds;
+    bool generates; /* no token, no price */
+};
+/* Whose it is; borrowed. */
+struct money_payer {
+    const char *account, *project, *key, *endpoint;
+};
+/* Charges the hold (given away) by a record that was verified and matches: when Redis has charged
+ * it and the bill is on disk, w is told its share. ch: may be NULL. */
+void settlement_begin(struct money *m, struct charge *ch, struct hold *give,
+                      const struct money_payer *payer, const struct money_terms *t,
+                      struct pool_worker *w, const struct usage_record *u, struct span jws);
+/* The coefficient of "12;1500", if its version is this; E_INVALID. */
+MUST_CHECK int price_coefficient(const char *price, int64_t version, int64_t *coefficient);
+/* By the record of the attempt that answered: true when it is acknowledged later. */
+bool money_settle(struct charge *ch, const struct dispatch_report *r);
+/* One of money.settlements: nobody is told of it any more; freed. */
+void settlement_leave(struct list *link);
+void settlement_free(struct list *link);
+bool settlement_is_of(struct list *link, const char *call);
+/* The call is being settled, or has a hold here. */
+bool money_knows(const struct money *m, const char *call);
+
+/* ---- stray.c: records that no attempt of this process waits for ---- */
+
+struct strays *strays_new(struct money *m);
+void strays_stop(struct strays *s);
+void strays_free(struct strays *s);
+pool_record_fn stray_record; /* arg: struct money */
+
+#endif
