@@ -8,7 +8,7 @@
 #include "net/http_client.h"
 #include "tools/command.h"
 
-enum { ANSWER_MAX = 4 << 20, TOTAL_MS = 10000, CONNECT_MS = 3000 };
+enum { ANSWER_MAX = 32 << 20, TOTAL_MS = 60000, CONNECT_MS = 3000 };
 
 struct asked {
     struct loop *loop;
@@ -85,19 +85,20 @@ static int fetch(struct asked *a, const struct http_fetch *f)
     return error < 0 ? error : a->error;
 }
 
-int admin_request(const char *where, const char *method, const char *path, const char *body,
-                  unsigned *status, struct buf *out)
+int admin_send(const char *where, const char *method, const char *path, const char *type,
+               struct span body, unsigned *status, struct buf *out)
 {
-    static const char *const json_headers[] = {"Content-Type: application/json"};
-    AUTO(buf_fini) struct buf sent = {0};
+    AUTO(buf_wipe) struct buf sent = {0};
     struct asked a = {.out = out};
     struct http_fetch f = {.method = method, .total_ms = TOTAL_MS};
     struct arena arena = {0};
 
-    if (body) {
-        buf_append_str(&sent, body);
+    const char *const headers[] = {
+        arena_printf(&arena, "Content-Type: %s", type ? type : "application/json")};
+    if (body.data) {
+        buf_append(&sent, body);
         f.take_body = &sent;
-        f.headers = json_headers;
+        f.headers = headers;
         f.header_count = 1;
     }
     int error = find_target(&arena, where, path, &f);
@@ -112,6 +113,12 @@ int admin_request(const char *where, const char *method, const char *path, const
     return error;
 }
 
+int admin_request(const char *where, const char *method, const char *path, const char *body,
+                  unsigned *status, struct buf *out)
+{
+    return admin_send(where, method, path, NULL, span_str(body), status, out);
+}
+
 int url_get(const char *url, unsigned *status, struct buf *out)
 {
     const struct http_fetch f = {.method = "GET", .url = url, .total_ms = TOTAL_MS};
@@ -124,7 +131,7 @@ int url_get(const char *url, unsigned *status, struct buf *out)
     return error;
 }
 
-static const char *problem_of(int error)
+const char *admin_problem(int error)
 {
     switch (error) {
     case E_UNAVAILABLE:
@@ -159,7 +166,7 @@ int admin_ask(const struct command *c, const char *where, const char *option, co
     if (error == E_INVALID)
         return usage_error(c, "%s must be unix:/path or http://host:port", option);
     if (error < 0)
-        return failure(c, "%s %s. Does it run? Is %s right?", where, problem_of(error), option);
+        return failure(c, "%s %s. Does it run? Is %s right?", where, admin_problem(error), option);
     if (status / 100 != 2)
         return refused(c, status, &answer);
     if (json_read(buf_span(&answer), doc) < 0)

@@ -5,10 +5,15 @@
 #include "base/json.h"
 
 /* where: unix:/path, /path, http://host:port or host:port. body NULL: none; else JSON. The answer
- * (at most 4 MiB) is appended to out. E_INVALID: where is no address; E_UNAVAILABLE: nobody listens
- * there; E_TIMEOUT; E_TOO_LARGE; E_CLOSED and E_PROTOCOL. */
+ * (at most 32 MiB) is appended to out. E_INVALID: where is no address; E_UNAVAILABLE: nobody
+ * listens there; E_TIMEOUT; E_TOO_LARGE; E_CLOSED and E_PROTOCOL. */
 MUST_CHECK int admin_request(const char *where, const char *method, const char *path,
                              const char *body, unsigned *status, struct buf *out);
+/* The same with a body of another type, such as "application/yaml"; NULL: JSON. */
+MUST_CHECK int admin_send(const char *where, const char *method, const char *path, const char *type,
+                          struct span body, unsigned *status, struct buf *out);
+/* What is wrong when no answer came: "does not listen" and the like. */
+const char *admin_problem(int error);
 
 /* GET of any http:// or https:// URL; E_… as above. */
 MUST_CHECK int url_get(const char *url, unsigned *status, struct buf *out);

@@ -21,13 +21,14 @@ struct command {
 /* Each file's commands; the last entry has run NULL. */
 extern const struct command key_commands[], operator_commands[], worker_commands[],
     gateway_commands[], attest_commands[], receipt_commands[], pool_commands[], decide_commands[],
-    standing_commands[], demand_commands[];
+    standing_commands[], demand_commands[], account_commands[], money_commands[], ledger_commands[];
 
 enum option_type {
     OPTION_FLAG,    /* bool */
     OPTION_TEXT,    /* const char * */
     OPTION_TEXTS,   /* struct option_texts: may be given several times */
     OPTION_NUMBER,  /* int64_t ≥ 0 */
+    OPTION_COINS,   /* int64_t, nano: "1.5" coins, exactly */
     OPTION_TIME,    /* uint64_t, Unix seconds: "90d", "12h", "2027-01-31", "2027-01-31T12:00:00Z" */
     OPTION_DURATION /* uint64_t, seconds: "90d", "12h", "30m", "45s" */
 };

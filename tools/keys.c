@@ -1,4 +1,5 @@
-/* cocoonctl keys: API keys in the keys file and in Redis. */
+/* cocoonctl keys: API keys in the keys file and in Redis; or, where $COCOON_LEDGER names one, in
+ * the ledger (ledger_keys.c). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,6 +7,8 @@
 #include "attest/require.h"
 #include "auth/cidr.h"
 #include "tools/command.h"
+#include "tools/ledger.h"
+#include "tools/ledger_keys.h"
 #include "tools/output.h"
 #include "tools/project.h"
 #include "tools/redis_flags.h"
@@ -160,7 +163,7 @@ static void print_list_json(const struct keys_file *f)
     json_print(out);
 }
 
-static int keys_list(const struct command *c, int argc, char **argv)
+static int file_list(const struct command *c, int argc, char **argv)
 {
     struct common o = common_defaults();
     const struct option options[] = {COMMON_OPTIONS(o)};
@@ -179,7 +182,7 @@ static int keys_list(const struct command *c, int argc, char **argv)
     return EXIT_DONE;
 }
 
-static int keys_show(const struct command *c, int argc, char **argv)
+static int file_show(const struct command *c, int argc, char **argv)
 {
     struct common o = common_defaults();
     const struct option options[] = {COMMON_OPTIONS(o)};
@@ -266,7 +269,7 @@ static int create(const struct command *c, const struct common *o, const struct 
     return commit(c, o, f, key);
 }
 
-static int keys_create(const struct command *c, int argc, char **argv)
+static int file_create(const struct command *c, int argc, char **argv)
 {
     struct common o = common_defaults();
     struct key_spec s = {
@@ -301,7 +304,7 @@ static int keys_create(const struct command *c, int argc, char **argv)
     return create(c, &o, &s, quiet);
 }
 
-static int keys_revoke(const struct command *c, int argc, char **argv)
+static int file_revoke(const struct command *c, int argc, char **argv)
 {
     struct common o = common_defaults();
     const struct option options[] = {COMMON_OPTIONS(o)};
@@ -326,7 +329,7 @@ static int keys_revoke(const struct command *c, int argc, char **argv)
     return code;
 }
 
-static int keys_rotate(const struct command *c, int argc, char **argv)
+static int file_rotate(const struct command *c, int argc, char **argv)
 {
     struct common o = common_defaults();
     AUTO(buf_wipe) struct buf text = {0};
@@ -353,7 +356,7 @@ static int keys_rotate(const struct command *c, int argc, char **argv)
     return commit(c, &o, f, key);
 }
 
-static int keys_restore(const struct command *c, int argc, char **argv)
+static int file_restore(const struct command *c, int argc, char **argv)
 {
     struct common o = common_defaults();
     const struct option options[] = {COMMON_OPTIONS(o)};
@@ -379,13 +382,29 @@ static int keys_restore(const struct command *c, int argc, char **argv)
     return EXIT_DONE;
 }
 
+// ---- One of the two records ---------------------------------------------------------------------
+
+#define BY_RECORD(name)                                                                            \
+    static int keys_##name(const struct command *c, int argc, char **argv)                         \
+    {                                                                                              \
+        return ledger_is_named() ? ledger_keys_##name(c, argc, argv) : file_##name(c, argc, argv); \
+    }
+
+BY_RECORD(create)
+BY_RECORD(list)
+BY_RECORD(show)
+BY_RECORD(revoke)
+BY_RECORD(rotate)
+BY_RECORD(restore)
+
 const struct command key_commands[] = {
     {"keys", "create", "", "Make a key; its secret is printed once.", keys_create},
     {"keys", "list", "", "All keys.", keys_list},
     {"keys", "show", "KEY", "One key, by id or name.", keys_show},
+    {"keys", "set", "KEY", "Change what a key may do (ledger only).", ledger_keys_set},
     {"keys", "revoke", "KEY", "End a key for good, at once.", keys_revoke},
     {"keys", "rotate", "KEY", "Give a key a new secret; the present one stays good for the grace.",
      keys_rotate},
-    {"keys", "restore", "", "Bring the whole keys file to Redis.", keys_restore},
+    {"keys", "restore", "", "Bring all keys to Redis anew.", keys_restore},
     {NULL, NULL, NULL, NULL, NULL},
 };

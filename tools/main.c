@@ -1,6 +1,5 @@
-/* cocoonctl: keys, operator's files, workers, gateways, evidence and receipts from the command
- * line.
- */
+/* cocoonctl: accounts, keys, money, operator's files, workers, gateways, evidence and receipts from
+ * the command line. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +8,8 @@
 
 static const struct command *const tables[] = {
     key_commands,     operator_commands, worker_commands, gateway_commands,  attest_commands,
-    receipt_commands, pool_commands,     decide_commands, standing_commands, demand_commands};
+    receipt_commands, pool_commands,     decide_commands, standing_commands, demand_commands,
+    account_commands, money_commands,    ledger_commands};
 enum { TABLES = sizeof(tables) / sizeof(tables[0]) };
 
 static void print_commands(const char *group, FILE *out)

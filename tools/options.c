@@ -55,6 +55,7 @@ static const char *value_word(enum option_type type)
         [OPTION_TEXT] = " TEXT",
         [OPTION_TEXTS] = " TEXT ...",
         [OPTION_NUMBER] = " NUMBER",
+        [OPTION_COINS] = " TON",
         [OPTION_TIME] = " DATE|DURATION",
         [OPTION_DURATION] = " DURATION",
     };
@@ -84,6 +85,28 @@ static int print_help(const struct command *c, const struct option *options, siz
     printf(
         "\nDurations are 45s, 30m, 12h or 90d; dates 2027-01-31 or 2027-01-31T12:00:00Z (UTC).\n");
     return EXIT_DONE;
+}
+
+// At most nine decimals: no rounding, ever.
+static bool read_coins(const char *text, int64_t *nano)
+{
+    struct span decimals = span_str(text);
+    const struct span whole = span_split(&decimals, '.');
+    char padded[10] = "000000000";
+    uint64_t coins, part = 0;
+
+    if (decimals.len > 9 || (strchr(text, '.') && decimals.len == 0) ||
+        span_u64(whole, 9007199, &coins) < 0)
+        return false;
+    for (size_t i = 0; i < decimals.len; i++) {
+        if (decimals.data[i] < '0' || decimals.data[i] > '9')
+            return false;
+        padded[i] = (char)decimals.data[i];
+    }
+    for (size_t i = 0; i < 9; i++)
+        part = part * 10 + (uint64_t)(padded[i] - '0');
+    *nano = (int64_t)(coins * 1000000000 + part);
+    return true;
 }
 
 static bool read_duration(const char *text, uint64_t *out)
@@ -152,6 +175,8 @@ static const char *set_option(const struct option *o, const char *value)
             return "a whole number";
         *(int64_t *)o->target = (int64_t)number;
         return NULL;
+    case OPTION_COINS:
+        return read_coins(value, o->target) ? NULL : "an amount such as 5 or 0.25";
     case OPTION_TIME:
         return read_time(value, o->target) ? NULL : "a date (2027-01-31) or a duration (90d)";
     case OPTION_DURATION:

@@ -60,6 +60,62 @@ void table_free(struct table *t)
     *t = (struct table){0};
 }
 
+// A member as a cell: texts as they are, lists joined by commas.
+static void append_cell(struct buf *out, const json_t *value)
+{
+    if (json_is_string(value)) {
+        buf_append_str(out, json_string_value(value));
+    } else if (json_is_array(value)) {
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            buf_append_str(out, i ? "," : "");
+            append_cell(out, json_array_get(value, i));
+        }
+    } else if (value && !json_is_object(value)) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY);
+        buf_append_str(out, text ? text : "");
+        free(text);
+    }
+}
+
+// The member of a dotted name.
+static const json_t *member_at(const json_t *object, const char *name)
+{
+    struct span rest = span_str(name);
+    char part[64];
+
+    while (object && rest.len > 0)
+        object = span_cstr(span_split(&rest, '.'), part, sizeof(part)) == 0
+                     ? json_object_get(object, part)
+                     : NULL;
+    return json_is_null(object) ? NULL : object;
+}
+
+static void add_object(struct table *t, const json_t *row, const char *const *columns, size_t count)
+{
+    struct buf cells[TABLE_COLUMNS] = {0};
+    const char *texts[TABLE_COLUMNS] = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        append_cell(&cells[i], member_at(row, columns[i]));
+        texts[i] = buf_cstr(&cells[i]);
+    }
+    table_row(t, count, texts);
+    for (size_t i = 0; i < count; i++)
+        buf_fini(&cells[i]);
+}
+
+void table_of(const json_t *rows, const char *const *columns, size_t count)
+{
+    struct table t = {0};
+
+    CHECK(count <= TABLE_COLUMNS);
+    table_row(&t, count, columns);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        add_object(&t, json_array_get(rows, i), columns, count);
+    table_print(&t);
+    table_free(&t);
+}
+
 void json_print(const json_t *value)
 {
     json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);

@@ -19,6 +19,8 @@ struct table {
 void table_row(struct table *t, size_t columns, const char *const *cells);
 void table_print(struct table *t);
 void table_free(struct table *t);
+/* A table of objects: one column a (dotted) name, which is its head; lists joined by commas. */
+void table_of(const json_t *rows, const char *const *columns, size_t count);
 
 /* Indented JSON and a line's end. */
 void json_print(const json_t *value);

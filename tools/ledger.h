@@ -1,0 +1,51 @@
+/* The ledger's admin API, as commands use it. */
+#ifndef TOOLS_LEDGER_H
+#define TOOLS_LEDGER_H
+
+#include "base/arena.h"
+#include "base/json.h"
+#include "tools/command.h"
+
+struct ledger_flags {
+    const char *where; /* unix:/path; "": none was named */
+    bool json;
+};
+
+/* $COCOON_LEDGER, else the packaged ledger's socket. */
+struct ledger_flags ledger_flags_default(void);
+/* Whether $COCOON_LEDGER says that a ledger keeps the keys. */
+bool ledger_is_named(void);
+
+#define LEDGER_FLAGS(f)                                                                            \
+    {"ledger", OPTION_TEXT, &(f).where, "the ledger's admin socket ($COCOON_LEDGER)"},             \
+    {                                                                                              \
+        "json", OPTION_FLAG, &(f).json, "print JSON"                                               \
+    }
+
+/* One request; body (may be NULL) is borrowed. -1 and *doc when it was answered with 2xx; else what
+ * is wrong was printed, and the exit code. */
+MUST_CHECK int ledger_ask(const struct command *c, const struct ledger_flags *f, const char *method,
+                          const char *path, const json_t *body, json_t **doc);
+/* The same with bytes both ways: `type` of the body, the answer appended to out. */
+MUST_CHECK int ledger_send(const struct command *c, const struct ledger_flags *f,
+                           const char *method, const char *path, const char *type, struct span body,
+                           struct buf *out);
+/* Every page of a list: path with its query but limit and after; the ids' member is `id`. */
+MUST_CHECK int ledger_list(const struct command *c, const struct ledger_flags *f, const char *path,
+                           const char *id, json_t **rows);
+
+/* A path with parameters put in, percent-encoded: "/v1/keys/%s". Owned by the arena. */
+const char *ledger_path(struct arena *a, const char *fmt, ...);
+/* Appends "name=value" to a query when value is not empty. */
+void ledger_query(struct buf *path, const char *name, const char *value);
+
+/* Prints rows as JSON, or as a table of these columns. */
+int ledger_print_rows(const struct ledger_flags *f, const json_t *rows, const char *const *columns,
+                      size_t count);
+/* Prints one object as JSON, or flat. */
+int ledger_print(const struct ledger_flags *f, json_t *doc);
+/* One object with a secret, which is shown this once; quiet: the secret alone. */
+int ledger_print_secret(const struct ledger_flags *f, json_t *doc, const char *member,
+                        const char *what, bool quiet);
+
+#endif

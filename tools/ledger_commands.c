@@ -1,0 +1,171 @@
+/* cocoonctl ledger and audit: how the books are, and what to do after a loss. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ledger/books/verify.h"
+#include "tools/ledger.h"
+#include "tools/output.h"
+
+static int status(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    if (code < 0)
+        code = ledger_ask(c, &f, "GET", "/v1/status", NULL, &doc);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
+// ---- Verify -------------------------------------------------------------------------------------
+
+static void add_line(void *arg, const struct verify_line *line)
+{
+    json_array_append_new(arg, json_pack("{s:s, s:s, s:b, s:I, s:I, s:s}", "check", line->name,
+                                         "what", line->what, "good", line->good, "looked_at",
+                                         (json_int_t)line->looked_at, "difference",
+                                         (json_int_t)line->difference, "detail", line->detail));
+}
+
+// A copy of the books, which nobody writes: without Redis, so without I11.
+static int verify_copy(const struct command *c, const char *where, json_t **doc)
+{
+    AUTO(buf_fini) struct buf why = {0};
+    AUTO(books_close) struct books *b = NULL;
+    AUTO_JSON json_t *lines = json_array();
+    bool good = false;
+
+    if (books_open(&b, where, false, &why) < 0)
+        return failure(c, "%s", buf_cstr(&why));
+    int error = books_begin(b);
+    if (error == 0)
+        error = books_end(b, books_verify(b, add_line, lines, &good));
+    if (error < 0)
+        return failure(c, "%s cannot be read: %s", where, error_name(error));
+    *doc = json_pack("{s:b, s:O}", "good", good, "checks", lines);
+    return -1;
+}
+
+static void print_check(const json_t *line)
+{
+    const char *detail = json_string_value(json_object_get(line, "detail"));
+
+    printf("%-4s %-4s %8lld  %s", json_is_true(json_object_get(line, "good")) ? "ok" : "BAD",
+           json_string_value(json_object_get(line, "check")),
+           (long long)json_integer_value(json_object_get(line, "looked_at")),
+           json_string_value(json_object_get(line, "what")));
+    if (!json_is_true(json_object_get(line, "good")))
+        printf(": difference %lld",
+               (long long)json_integer_value(json_object_get(line, "difference")));
+    printf("%s%s\n", detail && *detail ? ": " : "", detail ? detail : "");
+}
+
+static int verify(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const char *books = "";
+    const struct option options[] = {
+        {"books", OPTION_TEXT, &books, "a copy of the books, in place of the running ledger"},
+        LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    if (code < 0)
+        code = *books ? verify_copy(c, books, &doc)
+                      : ledger_ask(c, &f, "GET", "/v1/verify", NULL, &doc);
+    if (code >= 0)
+        return code;
+    const json_t *checks = json_object_get(doc, "checks");
+    if (f.json)
+        json_print(doc);
+    for (size_t i = 0; !f.json && i < json_array_size(checks); i++)
+        print_check(json_array_get(checks, i));
+    return json_is_true(json_object_get(doc, "good")) ? EXIT_DONE : EXIT_FAILED;
+}
+
+// ---- After a loss -------------------------------------------------------------------------------
+
+static int recover(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const char *without = "";
+    const struct option options[] = {{"without", OPTION_TEXT, &without,
+                                      "do not wait for this gateway, which will not come back"},
+                                     LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *body = NULL;
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    body = *without ? json_pack("{s:s}", "without", without) : NULL;
+    if (code < 0)
+        code = ledger_ask(c, &f, "POST", "/v1/recover", body, &doc);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
+static int restore(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    if (code < 0)
+        code = ledger_ask(c, &f, "POST", "/v1/restore", NULL, &doc);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
+static int intake(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *body = NULL;
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+
+    if (code >= 0)
+        return code;
+    AUTO(buf_fini) struct buf path = {0};
+    char *full = realpath(operands.items[0], NULL);
+    buf_append_str(&path, full ? full : operands.items[0]);
+    free(full);
+    body = json_pack("{s:s}", "path", buf_cstr(&path));
+    code = ledger_ask(c, &f, "POST", "/v1/intake", body, &doc);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
+static int audit(const struct command *c, int argc, char **argv)
+{
+    static const char *const columns[] = {"seq", "time", "who", "role", "action", "object"};
+    struct ledger_flags f = ledger_flags_default();
+    const char *object = "";
+    const struct option options[] = {
+        {"object", OPTION_TEXT, &object, "only of this account, key, project …"}, LEDGER_FLAGS(f)};
+    AUTO(buf_fini) struct buf path = {0};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    buf_append_str(&path, "/v1/audit?limit=100");
+    ledger_query(&path, "object", object);
+    if (code < 0)
+        code = ledger_ask(c, &f, "GET", buf_cstr(&path), NULL, &doc);
+    return code >= 0 ? code
+                     : ledger_print_rows(&f, json_object_get(doc, "data"), columns, COUNT(columns));
+}
+
+const struct command ledger_commands[] = {
+    {"ledger", "status", "", "What the ledger does, and what it waits for.", status},
+    {"ledger", "verify", "", "Check every invariant of the books and of Redis.", verify},
+    {"ledger", "restore", "", "Bring everything to Redis anew.", restore},
+    {"ledger", "recover", "", "Write balances anew once all gateways have put back theirs.",
+     recover},
+    {"ledger", "intake", "JOURNAL", "Take a gateway's journal into the books.", intake},
+    {"audit", "", "", "Who changed what.", audit},
+    {NULL, NULL, NULL, NULL, NULL},
+};

@@ -1,0 +1,199 @@
+/* What a key may do is judged by the ledger, which says what is wrong. */
+#include "tools/ledger_keys.h"
+
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "tools/ledger.h"
+#include "tools/output.h"
+#include "tools/settings.h"
+
+static const char *const columns[] = {"id",    "name",         "account", "project", "class",
+                                      "state", "live_secrets", "created", "expires"};
+
+struct key_flags {
+    struct settings settings;
+    const char *account, *project, *class, *require;
+    struct option_texts endpoints, ranges;
+    uint64_t expires;
+    bool strict, end_to_end;
+};
+
+#define KEY_OPTIONS(k)                                                                             \
+    SETTINGS_OPTIONS((k).settings),                                                                \
+        {"endpoint", OPTION_TEXTS, &(k).endpoints,                                                 \
+         "only chat, completions, embeddings, models (all)"},                                      \
+        {"range", OPTION_TEXTS, &(k).ranges, "only from these addresses (any)"},                   \
+        {"expires", OPTION_TIME, &(k).expires, "good until then (for ever)"},                      \
+        {"strict", OPTION_FLAG, &(k).strict, "refuse parameters that are not known"},              \
+        {"end-to-end-only", OPTION_FLAG, &(k).end_to_end, "refuse what the gateway could read"},   \
+        {"require", OPTION_TEXT, &(k).require,                                                     \
+         "evidence that workers must have, as Cocoon-Require"},                                    \
+    {                                                                                              \
+        "class", OPTION_TEXT, &(k).class, "interactive, batch or internal (interactive)"           \
+    }
+
+static void put_text(json_t *body, const char *name, const char *value)
+{
+    if (value)
+        json_object_set_new(body, name, json_string(value));
+}
+
+static void put_list(json_t *scopes, const char *name, const struct option_texts *texts)
+{
+    if (texts->count > 0)
+        json_object_set_new(scopes, name, settings_list(texts));
+}
+
+static json_t *body_of(const struct key_flags *k)
+{
+    json_t *body = json_object(), *scopes = json_object();
+
+    settings_put(&k->settings, body, true);
+    put_text(body, "class", k->class);
+    put_text(body, "require", k->require);
+    put_list(scopes, "models", &k->settings.models);
+    put_list(scopes, "endpoints", &k->endpoints);
+    put_list(scopes, "ranges", &k->ranges);
+    if (json_object_size(scopes) > 0)
+        json_object_set(body, "scopes", scopes);
+    json_decref(scopes);
+    if (k->expires > 0)
+        json_object_set_new(body, "expires", json_integer((json_int_t)k->expires));
+    if (k->strict)
+        json_object_set_new(body, "strict", json_true());
+    if (k->end_to_end)
+        json_object_set_new(body, "privacy", json_string("end-to-end"));
+    return body;
+}
+
+int ledger_keys_create(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    struct key_flags k = {.settings = SETTINGS_NONE, .account = "default", .project = ""};
+    bool quiet = false;
+    const struct option options[] = {{"account", OPTION_TEXT, &k.account, "who pays (default)"},
+                                     {"project", OPTION_TEXT, &k.project, "a part of the account"},
+                                     KEY_OPTIONS(k),
+                                     {"quiet", OPTION_FLAG, &quiet, "print only the key"},
+                                     LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+
+    k.settings.name = "key";
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    if (code >= 0)
+        return code;
+    AUTO_JSON json_t *body = body_of(&k);
+    put_text(body, "account", k.account);
+    put_text(body, "project", k.project);
+    code = ledger_ask(c, &f, "POST", "/v1/keys", body, &doc);
+    return code >= 0 ? code : ledger_print_secret(&f, doc, "key", "Key", quiet);
+}
+
+int ledger_keys_set(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    struct key_flags k = {.settings = SETTINGS_NONE};
+    const struct option options[] = {KEY_OPTIONS(k), LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct arena arena = {0};
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+
+    if (code >= 0)
+        return code;
+    AUTO_JSON json_t *body = body_of(&k);
+    code = ledger_ask(c, &f, "PATCH", ledger_path(&arena, "/v1/keys/%s", operands.items[0]), body,
+                      &doc);
+    arena_fini(&arena);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
+int ledger_keys_list(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const char *account = "";
+    const struct option options[] = {{"account", OPTION_TEXT, &account, "only of this account"},
+                                     LEDGER_FLAGS(f)};
+    AUTO(buf_fini) struct buf path = {0};
+    AUTO_JSON json_t *rows = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    buf_append_str(&path, "/v1/keys");
+    ledger_query(&path, "account", account);
+    if (code < 0)
+        code = ledger_list(c, &f, buf_cstr(&path), "id", &rows);
+    return code >= 0 ? code : ledger_print_rows(&f, rows, columns, COUNT(columns));
+}
+
+// A request about the key that the operand names, by id or name.
+static int about(const struct command *c, const struct ledger_flags *f, const char *method,
+                 const char *fmt, const char *which, const json_t *body, json_t **doc)
+{
+    struct arena arena = {0};
+    const int code = ledger_ask(c, f, method, ledger_path(&arena, fmt, which), body, doc);
+
+    arena_fini(&arena);
+    return code;
+}
+
+int ledger_keys_show(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+
+    if (code < 0)
+        code = about(c, &f, "GET", "/v1/keys/%s", operands.items[0], NULL, &doc);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
+int ledger_keys_revoke(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+
+    if (code < 0)
+        code = about(c, &f, "POST", "/v1/keys/%s/revoke", operands.items[0], NULL, &doc);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
+int ledger_keys_rotate(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    uint64_t grace = 3600;
+    bool quiet = false;
+    const struct option options[] = {
+        {"grace", OPTION_DURATION, &grace, "how long the present secret stays good (1h)"},
+        {"quiet", OPTION_FLAG, &quiet, "print only the key"},
+        LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *body = NULL;
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+
+    body = json_pack("{s:I}", "grace_s", (json_int_t)grace);
+    if (code < 0)
+        code = about(c, &f, "POST", "/v1/keys/%s/rotate", operands.items[0], body, &doc);
+    return code >= 0 ? code : ledger_print_secret(&f, doc, "key", "Key", quiet);
+}
+
+int ledger_keys_restore(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    if (code < 0)
+        code = ledger_ask(c, &f, "POST", "/v1/restore", NULL, &doc);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
