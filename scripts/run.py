@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`make run`: a whole stack on this machine: Redis, a real engine with a real model, workers, the gateway and the client.
+"""`make run`: a whole stack on this machine: Redis, a real engine with a real model, workers, gateways behind one port, the client.
 
 Everything listens on loopback and keeps its state below .run/. Stays in the foreground; Ctrl-C, SIGTERM or the death of any part
 stops every process it started. A guard process does the same should this one be killed.
@@ -27,6 +27,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODEL = "smollm2-135m-instruct"
 CONTEXT = 2048  # tokens a slot of the engine
 SLOTS = 4
+GATEWAYS_MAX = 16
 READY_S = 120  # the whole start may take so long
 GRACE_S = 5  # from SIGTERM to SIGKILL
 QUESTION = "What is the capital of France?"
@@ -137,23 +138,44 @@ class Part:
 
 def say(name, state, detail="", seconds=None):
     took = f"  ({seconds:.1f} s)" if seconds is not None else ""
-    print(f"{name:<9} {state:<10} {detail}{took}".rstrip(), flush=True)
+    print(f"{name:<10} {state:<10} {detail}{took}".rstrip(), flush=True)
 
 
-def free_port(preferred, held):
-    """The preferred port of 127.0.0.1, or a free one when it is taken; the socket is held until all are chosen."""
-    for port in (preferred, 0):
-        s = socket.socket()
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+class Ports:
+    """Ports of 127.0.0.1 for the whole life of this process. Nobody can bind a port for another process without a moment in which
+    a third may take it, and gateways share theirs (SO_REUSEPORT) even with strangers: so a locked file stands for each port, and
+    whoever starts our programs on this machine, the tests too, takes the lock first."""
+
+    folder = os.path.join(tempfile.gettempdir(), f"cocoon-ports-{os.getuid()}")
+
+    def __init__(self):
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self.locks = []
+
+    def lock(self, port):
+        fd = os.open(os.path.join(self.folder, str(port)), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            s.bind(("127.0.0.1", port))
-            s.listen(1)  # a listener of someone else on all addresses shows here
-        except OSError:
-            s.close()
-            continue
-        held.append(s)
-        return s.getsockname()[1]
-    raise Failure("no free port on 127.0.0.1")
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self.locks.append(fd)
+        return True
+
+    def take(self, preferred):
+        """The preferred port, or a free one when it is taken."""
+        for port in (preferred, *[0] * 50):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    s.bind(("127.0.0.1", port))
+                    s.listen(1)  # a listener of someone else on all addresses shows here
+                except OSError:
+                    continue
+                port = s.getsockname()[1]
+                if self.lock(port):
+                    return port
+        raise Failure("no free port on 127.0.0.1")
 
 
 class UnixConnection(HTTPConnection):
@@ -167,7 +189,7 @@ class UnixConnection(HTTPConnection):
         self.sock.connect(self.path)
 
 
-def probe(address, path="/readyz"):
+def probe(address, path="/readyz", most=4096):
     """Status and body of a GET on an admin listener, host:port or unix:/path; (None, why) when nobody answers."""
     if address.startswith("unix:"):
         connection = UnixConnection(address[5:], 2)
@@ -176,7 +198,7 @@ def probe(address, path="/readyz"):
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        return answer.status, answer.read(4096).decode(errors="replace").strip()
+        return answer.status, answer.read(most).decode(errors="replace").strip()
     except OSError as e:
         return None, str(e)
     except Exception as e:  # what is no HTTP
@@ -277,7 +299,7 @@ class Stack:
             self.sockets = tempfile.mkdtemp(prefix="cocoon-")
 
     def worker_socket(self, i):
-        return os.path.join(self.sockets or self.state, f"{worker_name(i)}.sock")
+        return os.path.join(self.sockets or self.state, f"{part_name('worker', i)}.sock")
 
     def tee_socket(self):
         return os.path.join(self.sockets or self.state, "tee.sock")
@@ -303,17 +325,24 @@ class Stack:
         return part
 
     def choose_ports(self):
-        held = []
-        wanted = {"redis": 6379, "engine": 8081, "api": 8080, "admin": 9090, "tunnel": 8443, "client": 10000}
-        self.port = {name: free_port(port, held) for name, port in wanted.items()}
+        ports = Ports()
+        wanted = {"redis": 6379, "engine": 8081, "api": 8080, "client": 10000}
+        for i in range(self.args.gateways):
+            wanted |= {f"admin{i}": 9090 + i, f"tunnel{i}": 8443 + i}
+        self.ports = ports  # locked as long as this lives
+        self.port = {name: ports.take(port) for name, port in wanted.items()}
         busy = [str(wanted[n]) for n in wanted if self.port[n] != wanted[n]]
-        for s in held:
-            s.close()
         if busy:
             say("ports", "busy", ", ".join(busy) + ": free ones are taken instead")
         self.redis_url = f"redis://127.0.0.1:{self.port['redis']}"
         self.base_url = f"http://127.0.0.1:{self.port['api']}/v1"
         self.client_url = f"http://127.0.0.1:{self.port['client']}/v1"
+
+    def admin(self, i):
+        return f"127.0.0.1:{self.port[f'admin{i}']}"
+
+    def tunnel(self, i):
+        return f"127.0.0.1:{self.port[f'tunnel{i}']}"
 
     def start_redis(self):
         return self.start("redis", ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port["redis"]), "--save", "",
@@ -330,13 +359,16 @@ class Stack:
         say("engine", "loading …", f"{MODEL} on 127.0.0.1:{self.port['engine']}")
         return part
 
-    def start_gateway(self):
-        config = self.write("gateway.yaml", f"""\
+    def start_gateway(self, i):
+        """All listen on the same port: the kernel spreads connections over them."""
+        name = part_name("gateway", i)
+        config = self.write(f"{name}.yaml", f"""\
 # Written by scripts/run.py at each start.
+instance: {name}
 listen: 127.0.0.1:{self.port['api']}
-admin: 127.0.0.1:{self.port['admin']}
+admin: {self.admin(i)}
 tunnel:
-  listen: 127.0.0.1:{self.port['tunnel']}
+  listen: {self.tunnel(i)}
   chain: operator/tunnel.pem
   key: operator/tunnel.key
 redis:
@@ -344,21 +376,23 @@ redis:
 cluster_secret_file: operator/cluster.secret
 attestation:
   policy: tee/policy.json
+  state: {name}.state
   release_keys: ["{self.release_key}"]
 timeouts:
   drain_ms: 2000
 """)
-        return self.start("gateway", [os.path.join(self.args.bin, "cocoon-gateway"), "--config", config])
+        return self.start(name, [os.path.join(self.args.bin, "cocoon-gateway"), "--config", config])
 
     def start_worker(self, i):
-        config = self.write(f"{worker_name(i)}.yaml", f"""\
+        tunnels = json.dumps([self.tunnel(g) for g in range(self.args.gateways)])
+        config = self.write(f"{part_name('worker', i)}.yaml", f"""\
 # Written by scripts/run.py at each start.
-worker_id: {worker_name(i)}
+worker_id: {part_name('worker', i)}
 payout: "0:{'0' * 64}"
 admin: {json.dumps('unix:' + self.worker_socket(i))}
 operators:
   - name: local
-    gateways: ["127.0.0.1:{self.port['tunnel']}"]
+    gateways: {tunnels}
     pins: ["{self.pin}"]
 models:
   - name: {MODEL}
@@ -374,7 +408,7 @@ event_log_file: tee/event_log.bin
 max_requests: {max(1, SLOTS // self.args.workers)}
 drain_ms: 2000
 """)
-        return self.start(worker_name(i), [os.path.join(self.args.bin, "cocoon-worker"), "--config", config])
+        return self.start(part_name('worker', i), [os.path.join(self.args.bin, "cocoon-worker"), "--config", config])
 
     def make_evidence(self):
         """The root, collateral and signed policy of development's evidence; its seed is made once, kept."""
@@ -429,18 +463,29 @@ key_file: client.key
         say("redis", "ready", f"127.0.0.1:{self.port['redis']}", redis.seconds)
         self.make_key()
         self.until(tee, "ready", lambda: None if os.path.exists(self.tee_socket()) else "no socket", deadline)
-        gateway = self.start_gateway()
+        gateways = [self.start_gateway(i) for i in range(self.args.gateways)]
         workers = [self.start_worker(i) for i in range(self.args.workers)]
         self.until(engine, "ready", self.engine_missing, deadline)
         say("engine", "ready", f"127.0.0.1:{self.port['engine']}", engine.seconds)
         for i, worker in enumerate(workers):
             self.until(worker, "connected", lambda: readiness("unix:" + self.worker_socket(i)), deadline)
-            say(worker.name, "connected", f"gateway 127.0.0.1:{self.port['tunnel']}, attestation insecure-dev", worker.seconds)
-        self.until(gateway, "ready", lambda: readiness(f"127.0.0.1:{self.port['admin']}"), deadline)
-        say("gateway", "ready", self.base_url, gateway.seconds)
+            tunnels = ", ".join(self.tunnel(g) for g in range(self.args.gateways))
+            say(worker.name, "connected", f"gateway {tunnels}, attestation insecure-dev", worker.seconds)
+        for i, gateway in enumerate(gateways):
+            self.until(gateway, "ready", lambda: self.gateway_missing(i), deadline)
+            say(gateway.name, "ready", self.base_url, gateway.seconds)
         client = self.start_client()
         self.until(client, "ready", self.client_missing, deadline)
         say("client", "ready", self.client_url, client.seconds)
+
+    def gateway_missing(self, i):
+        """Behind one port any of them may be asked first: each waits for all workers."""
+        missing = readiness(self.admin(i))
+        if missing is None:
+            status, text = probe(self.admin(i), "/status.json", 1 << 20)
+            ready = json.loads(text)["workers_ready"] if status == 200 else 0
+            missing = None if ready == self.args.workers else f"{ready} of {self.args.workers} workers"
+        return missing
 
     def client_missing(self):
         status, text = probe(f"127.0.0.1:{self.port['client']}", "/v1/nothing")
@@ -481,7 +526,7 @@ key_file: client.key
 
     def write_env(self):
         values = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.key, "REDIS_URL": self.redis_url,
-                  "GATEWAY_ADMIN_URL": f"http://127.0.0.1:{self.port['admin']}", "COCOON_KEYS_FILE": self.path("keys.json"),
+                  "GATEWAY_ADMIN_URL": f"http://{self.admin(0)}", "COCOON_KEYS_FILE": self.path("keys.json"),
                   "COCOON_WORKER_ADMIN": "unix:" + self.worker_socket(0),
                   "COCOON_CLIENT_BASE_URL": self.client_url}
         self.write("env", "".join(f"{k}={shlex.quote(v)}\n" for k, v in values.items()))
@@ -496,7 +541,7 @@ key_file: client.key
     -d '{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
 
 All of it as variables: set -a; . {os.path.relpath(self.path('env'))}   Logs: {os.path.relpath(self.path('log'))}/   \
-Status: http://127.0.0.1:{self.port['admin']}/status
+Status: http://{self.admin(0)}/status
 Ctrl-C stops everything.""", flush=True)
 
     # -- the life of the stack --
@@ -552,8 +597,8 @@ def readiness(address):
     return None if status == 200 else text or f"status {status}"
 
 
-def worker_name(i):
-    return "worker" if i == 0 else f"worker-{i + 1}"
+def part_name(kind, i):
+    return kind if i == 0 else f"{kind}-{i + 1}"
 
 
 def complete(base_url, key):
@@ -571,11 +616,14 @@ def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("--bin", default=os.path.join(ROOT, "bin"), help="folder of the programs")
     a.add_argument("--state", default=os.path.join(ROOT, ".run"), help="folder of what a run keeps and writes")
+    a.add_argument("--gateways", type=int, default=1, help="how many share the public port (1 to 16)")
     a.add_argument("--workers", type=int, default=1, help="how many share the engine (1 to 4)")
     args = a.parse_args()
     args.bin = os.path.abspath(args.bin)
     if not 1 <= args.workers <= SLOTS:
         a.error(f"--workers is 1 to {SLOTS}")
+    if not 1 <= args.gateways <= GATEWAYS_MAX:
+        a.error(f"--gateways is 1 to {GATEWAYS_MAX}")
     for tool in ("cocoon-gateway", "cocoon-worker", "cocoon-client", "cocoon-devtee", "cocoonctl"):
         if not os.access(os.path.join(args.bin, tool), os.X_OK):
             sys.exit(f"run: {os.path.join(args.bin, tool)} is not built; run: make")

@@ -1,11 +1,12 @@
 # What runs and tests the programs; included by the Makefile. Each target first installs what it needs (scripts/setup.sh).
 #
-#   make run WORKERS=2
+#   make run GATEWAYS=3 WORKERS=4
 #   make test TESTS=tests/integration/test_smoke.py PYTEST_ARGS="-k stream -x"
 #   make test TESTS=tests/integration/test_smoke.py PYTEST_ARGS="-n 0 -s"         in one process
 
 # Debian's interpreter where there is one: it needs no environment of its own.
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
+GATEWAYS      ?= 1
 WORKERS       ?= 1
 TESTS         ?= tests/integration tests/bench
 PYTEST_ARGS   ?=
@@ -16,11 +17,11 @@ PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 # Makes something of another variant, in that variant's own folder whatever BUILD is here.
 variant = $(MAKE) --no-print-directory --quiet $(PARALLEL) VARIANT=$(1) BUILD=build/$(1) BIN=build/$(1)/bin
 
-run: ## Run a whole stack here: Redis, a real engine, a worker, the gateway and the client (WORKERS=1)
+run: ## Run a whole stack here: Redis, a real engine, workers, gateways and the client (GATEWAYS=1 WORKERS=1)
 	@scripts/setup.sh build run
 	@$(MAKE) --question all >/dev/null 2>&1 || echo "build     compiling …"
 	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all
-	@exec $(SYSTEM_PYTHON) scripts/run.py --bin $(BIN) --workers $(WORKERS)
+	@exec $(SYSTEM_PYTHON) scripts/run.py --bin $(BIN) --gateways $(GATEWAYS) --workers $(WORKERS)
 
 test: ## Run every test: unit, integration, short cases of the long suites
 	@scripts/setup.sh test

@@ -14,7 +14,9 @@ free ports or on UNIX sockets in stack.folder, where the logs are too (gateway.l
 """
 
 import atexit
+import collections
 import ctypes
+import fcntl
 import json
 import os
 import random
@@ -57,12 +59,31 @@ def ports():
 
 
 PORTS = ports()
+LOCKS = collections.deque()  # of the ports given last; the oldest ones have been let go by their tests
+
+
+def lock_port(port):
+    """As scripts/run.py does: tests of another checkout may run on this machine."""
+    folder = os.path.join(tempfile.gettempdir(), f"cocoon-ports-{os.getuid()}")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    fd = os.open(os.path.join(folder, str(port)), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return False
+    LOCKS.append(fd)
+    if len(LOCKS) > 200:
+        os.close(LOCKS.popleft())
+    return True
 
 
 def free_port():
     """A free port on 127.0.0.1 that no test beside this one takes before it is listened on."""
     while True:
         port = next(PORTS)
+        if not lock_port(port):
+            continue
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))

@@ -202,7 +202,7 @@ def test_the_operator_sees_all_workers_over_all_gateways(pool):
             for _ in range(4):
                 assert raw.ask("POST", CHAT, chat(stream=True)).status == 200
     served = lambda: sum(w["served"] for w in json.loads(pool.ctl("workers", "--json").stdout))
-    wait_for(lambda: served() == 12, "what all gateways have served", 3)
+    wait_for(lambda: served() == 12, "what all gateways have served", 10)
     for w in json.loads(pool.ctl("workers", "--json").stdout):
         assert w["state"] == "ready" and w["gateways"] == ["one", "three", "two"] and w["max"] == 8 and w["ask"] == 1000
         assert w["models"] == ["fake-model"] and w["hours"]["mon"] == "always" and not w["drained"]
@@ -211,7 +211,7 @@ def test_the_operator_sees_all_workers_over_all_gateways(pool):
     assert len(lines) == 3 and lines[0].split() == ["iid", "label", "state", "models", "attestation", "load", "waiting", "kv", "first_ms",
                                                     "tokens_per_s", "served", "errors", "ask", "hours", "gateways"]
     standing = wait_for(lambda: (s := json.loads(pool.ctl("standing", "--json").stdout)) and
-                        sum(r["completed"] for r in s.values()) == 12 and s, "it is counted for good", 3)
+                        sum(r["completed"] for r in s.values()) == 12 and s, "it is counted for good", 10)
     assert all(r["failed"] == 0 for r in standing.values())
     for words, says in ((("drain", "nobody"), "no worker here"), (("drain", "worker"), ""), (("ban", "wid:xyz"), "32 hexadecimal"),
                         (("enable", "ffff"), "nothing is decided"), (("workers", "--redis", "redis://127.0.0.1:1"), "does not answer")):

@@ -1,5 +1,6 @@
 """`make run` itself: what it prints and writes, and that nothing of it stays behind however it ends."""
 
+import json
 import os
 import re
 import signal
@@ -45,10 +46,10 @@ def below(pid):
 
 
 class Run:
-    def __init__(self, folder, argv=None):
+    def __init__(self, folder, argv=None, more=()):
         self.state = os.path.join(folder, "run")
         self.output = os.path.join(folder, "output")
-        self.argv = argv or [sys.executable, os.path.join(ROOT, "scripts/run.py"), "--bin", BIN, "--state", self.state]
+        self.argv = argv or [sys.executable, os.path.join(ROOT, "scripts/run.py"), "--bin", BIN, "--state", self.state, *more]
 
     def start(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
@@ -143,6 +144,37 @@ def test_it_serves_and_stops_and_starts_again_with_the_same_key(run):
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(20) == 0
     run.check_gone()
+
+
+def test_several_gateways_stand_behind_one_port_and_two_stacks_beside_each_other(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    many = Run(str(tmp_path / "a"), more=("--gateways", "3", "--workers", "4")).start()
+    one = Run(str(tmp_path / "b")).start()  # in the same second
+    try:
+        many.ready(), one.ready()
+        assert not {v for v in many.env.values() if ":" in v} & {v for v in one.env.values() if ":" in v}
+        assert sum("cocoon-gateway" in c for c in many.below.values()) == 3 and sum("cocoon-worker" in c for c in many.below.values()) == 4
+        for line in (r"gateway +ready", r"gateway-3 +ready", r"worker-4 +connected", r"answer +sealed .*Paris", r"answer +end to end .*Paris"):
+            assert re.search(line, many.text), many.text
+        ctl = lambda *words: subprocess.run([os.path.join(BIN, "cocoonctl"), *words], env={**os.environ, **many.env}, check=True,
+                                            capture_output=True, text=True).stdout
+        assert [len(w["gateways"]) for w in json.loads(ctl("workers", "--json"))] == [3] * 4
+        asked = set()
+        for _ in range(12):  # each on a connection of its own
+            client = openai.OpenAI(base_url=many.env["OPENAI_BASE_URL"], api_key=many.env["OPENAI_API_KEY"], max_retries=0)
+            assert client.models.list().data[0].id == "smollm2-135m-instruct"
+            client.close()
+        for name in ("gateway", "gateway-2", "gateway-3"):
+            with open(many.path(f"log/{name}.log")) as f:
+                asked |= {name} if "event=request " in f.read() else set()
+        assert len(asked) > 1, "the kernel spreads connections"
+        for run in (many, one):
+            run.process.send_signal(signal.SIGTERM)
+        for run in (many, one):
+            assert run.process.wait(30) == 0
+            run.check_gone()
+    finally:
+        many.end(), one.end()
 
 
 def test_busy_ports_make_it_take_others(run):
