@@ -89,14 +89,14 @@ struct decided {
     const char *why;
     bool json;
     struct operands operands;
-    struct store *store;
+    struct pool_store *store;
     json_t *registry;
 };
 
 static void decided_fini(struct decided *d)
 {
     json_decref(d->registry);
-    store_close(d->store);
+    pool_store_close(d->store);
     redis_flags_fini(&d->redis);
 }
 AUTO_FINI(struct decided, decided_fini)
@@ -113,11 +113,11 @@ static int begin(struct decided *d, const struct command *c, int argc, char **ar
     int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &d->operands);
 
     if (code < 0)
-        code = store_begin(c, &d->redis, &d->store);
+        code = pool_store_begin(c, &d->redis, &d->store);
     if (code >= 0)
         return code;
     const int error = registry_read(d->store, &d->registry);
-    return error < 0 ? store_failure(c, error) : -1;
+    return error < 0 ? pool_store_failure(c, error) : -1;
 }
 
 static const char *who(void)
@@ -128,23 +128,25 @@ static const char *who(void)
 }
 
 /* The mark by which a gateway tells an emptied hash from a lost one. */
-static void send_epoch(struct store *s, const char *key)
+static void send_epoch(struct pool_store *s, const char *key)
 {
     uint8_t drawn[8];
     char epoch[2 * sizeof(drawn) + 1];
 
     random_bytes(drawn, sizeof(drawn));
     hex_encode(epoch, SPAN_OF(drawn));
-    store_send(s, (struct span[]){SPAN("HSETNX"), span_str(key), SPAN("epoch"), span_str(epoch)}, 4,
-               NULL, NULL);
+    pool_store_send(s,
+                    (struct span[]){SPAN("HSETNX"), span_str(key), SPAN("epoch"), span_str(epoch)},
+                    4, NULL, NULL);
 }
 
 static int publish(struct decided *d)
 {
-    TRY(store_settle(d->store, 0));
-    store_send(d->store, (struct span[]){SPAN("PUBLISH"), SPAN("pool:changed"), SPAN("decided")}, 3,
-               NULL, NULL);
-    return store_settle(d->store, 0);
+    TRY(pool_store_settle(d->store, 0));
+    pool_store_send(d->store,
+                    (struct span[]){SPAN("PUBLISH"), SPAN("pool:changed"), SPAN("decided")}, 3,
+                    NULL, NULL);
+    return pool_store_settle(d->store, 0);
 }
 
 static int write_decision(struct decided *d, const char *key, const char *subject)
@@ -157,9 +159,9 @@ static int write_decision(struct decided *d, const char *key, const char *subjec
     if (!text)
         return E_INVALID; /* the note is no UTF-8 */
     send_epoch(d->store, key);
-    store_send(d->store,
-               (struct span[]){SPAN("HSET"), span_str(key), span_str(subject), span_str(text)}, 4,
-               NULL, NULL);
+    pool_store_send(d->store,
+                    (struct span[]){SPAN("HSET"), span_str(key), span_str(subject), span_str(text)},
+                    4, NULL, NULL);
     free(text);
     return publish(d);
 }
@@ -167,7 +169,7 @@ static int write_decision(struct decided *d, const char *key, const char *subjec
 static int tell(const struct decided *d, int error, const char *done, const char *subject)
 {
     if (error < 0)
-        return store_failure(d->command, error);
+        return pool_store_failure(d->command, error);
     if (d->json)
         printf("{\"%s\":\"%s\"}\n", done, subject);
     else
@@ -233,8 +235,8 @@ static int take_back(struct decided *d, const char *key, const char *name)
     if (!name)
         return 0;
     send_epoch(d->store, key);
-    store_send(d->store, (struct span[]){SPAN("HDEL"), span_str(key), span_str(name)}, 3, NULL,
-               NULL);
+    pool_store_send(d->store, (struct span[]){SPAN("HDEL"), span_str(key), span_str(name)}, 3, NULL,
+                    NULL);
     return publish(d);
 }
 
@@ -302,7 +304,7 @@ static void decision_rows(struct table *t, const char *what, json_t *map)
 static int decide_list(const struct command *c, int argc, char **argv)
 {
     AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
-    AUTO(store_close) struct store *s = NULL;
+    AUTO(pool_store_close) struct pool_store *s = NULL;
     AUTO_JSON json_t *registry = NULL;
     bool json = false;
     const struct option options[] = {REDIS_FLAGS(flags){"json", OPTION_FLAG, &json, "print JSON"}};
@@ -311,12 +313,12 @@ static int decide_list(const struct command *c, int argc, char **argv)
     int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
 
     if (code < 0)
-        code = store_begin(c, &flags, &s);
+        code = pool_store_begin(c, &flags, &s);
     if (code >= 0)
         return code;
     const int error = registry_read(s, &registry);
     if (error < 0)
-        return store_failure(c, error);
+        return pool_store_failure(c, error);
     if (json) {
         AUTO_JSON json_t *both =
             json_pack("{s:O, s:O}", "drain", json_object_get(registry, "drain"), "ban",

@@ -24,7 +24,7 @@ struct row {
 };
 
 struct demand {
-    struct store *store;
+    struct pool_store *store;
     struct arena arena;
     const char *model; /* the only one; NULL: all */
     int64_t hours;
@@ -70,7 +70,7 @@ static void ask_model(struct demand *d, const char *model)
         strftime(hour, sizeof(hour), "%Y%m%d%H", &tm);
         snprintf(key, sizeof(key), "demand:%s:%s", model, hour);
         argv[1] = span_str(key);
-        store_send(d->store, argv, COUNT(argv), on_row, sum ? sum : row_new(d, model, hour));
+        pool_store_send(d->store, argv, COUNT(argv), on_row, sum ? sum : row_new(d, model, hour));
     }
 }
 
@@ -91,13 +91,13 @@ static int read_demand(struct demand *d)
     const char *name;
     json_t *value;
 
-    store_send(d->store, (struct span[]){SPAN("SMEMBERS"), SPAN("demand:models")}, 2, on_models,
-               names);
-    TRY(store_settle(d->store, 0));
+    pool_store_send(d->store, (struct span[]){SPAN("SMEMBERS"), SPAN("demand:models")}, 2,
+                    on_models, names);
+    TRY(pool_store_settle(d->store, 0));
     json_object_foreach(names, name, value)
         if (!d->model || strcmp(d->model, name) == 0)
             ask_model(d, name);
-    return store_settle(d->store, 0);
+    return pool_store_settle(d->store, 0);
 }
 
 static json_t *row_json(const struct row *r)
@@ -147,13 +147,13 @@ static void print_table(const struct demand *d)
 
 static int show(const struct command *c, struct demand *d, struct redis_flags *flags, bool json)
 {
-    const int code = store_begin(c, flags, &d->store);
+    const int code = pool_store_begin(c, flags, &d->store);
 
     if (code >= 0)
         return code;
     const int error = read_demand(d);
     if (error < 0)
-        return store_failure(c, error);
+        return pool_store_failure(c, error);
     if (json)
         print_json(d);
     else
@@ -179,7 +179,7 @@ static int demand(const struct command *c, int argc, char **argv)
     if (d.hours < 1 || d.hours > HOURS_MAX)
         return usage_error(c, "--hours must be from 1 to %d", HOURS_MAX);
     code = show(c, &d, &flags, json);
-    store_close(d.store);
+    pool_store_close(d.store);
     free(d.rows);
     arena_fini(&d.arena);
     return code;

@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 
-#include "tools/store.h"
+#include "tools/pool_store.h"
 
 struct projection {
-    struct store *store;
+    struct pool_store *store;
     size_t written;
     char marker[KEYS_MARKER_LEN]; /* that Redis had */
 };
@@ -26,14 +26,15 @@ static void put_record(void *arg, const char *lookup, struct span record)
     char key[sizeof("key:{}") + 2 * KEY_LOOKUP_LEN];
 
     snprintf(key, sizeof(key), "key:{%s}", lookup);
-    store_send(p->store, (struct span[]){SPAN("SET"), span_str(key), record}, 3, NULL, NULL);
+    pool_store_send(p->store, (struct span[]){SPAN("SET"), span_str(key), record}, 3, NULL, NULL);
     p->written++;
 }
 
 static void publish(struct projection *p, const char *what)
 {
-    store_send(p->store, (struct span[]){SPAN("PUBLISH"), SPAN("keys:changed"), span_str(what)}, 3,
-               NULL, NULL);
+    pool_store_send(p->store,
+                    (struct span[]){SPAN("PUBLISH"), SPAN("keys:changed"), span_str(what)}, 3, NULL,
+                    NULL);
 }
 
 static void publish_one(void *arg, const char *lookup, struct span record)
@@ -44,8 +45,8 @@ static void publish_one(void *arg, const char *lookup, struct span record)
 
 static int read_marker(struct projection *p)
 {
-    store_send(p->store, (struct span[]){SPAN("GET"), SPAN("keys:epoch")}, 2, got_marker, p);
-    return store_settle(p->store, 0);
+    pool_store_send(p->store, (struct span[]){SPAN("GET"), SPAN("keys:epoch")}, 2, got_marker, p);
+    return pool_store_settle(p->store, 0);
 }
 
 static int write_marker(struct projection *p, const struct keys_file *f)
@@ -53,9 +54,9 @@ static int write_marker(struct projection *p, const struct keys_file *f)
     char marker[KEYS_MARKER_LEN];
 
     keys_file_marker(f, marker);
-    store_send(p->store, (struct span[]){SPAN("SET"), SPAN("keys:epoch"), span_str(marker)}, 3,
-               NULL, NULL);
-    return store_settle(p->store, 0);
+    pool_store_send(p->store, (struct span[]){SPAN("SET"), SPAN("keys:epoch"), span_str(marker)}, 3,
+                    NULL, NULL);
+    return pool_store_settle(p->store, 0);
 }
 
 static int write_records(struct projection *p, const struct keys_file *f, json_t *key)
@@ -66,7 +67,7 @@ static int write_records(struct projection *p, const struct keys_file *f, json_t
         keys_file_project(json_array_get(all, i), put_record, p);
     if (key)
         keys_file_project(key, put_record, p);
-    return store_settle(p->store, 0);
+    return pool_store_settle(p->store, 0);
 }
 
 static int write_all(struct projection *p, const struct keys_file *f, json_t *key)
@@ -83,20 +84,20 @@ static int write_all(struct projection *p, const struct keys_file *f, json_t *ke
         keys_file_project(key, publish_one, p);
     else
         publish(p, "*");
-    return store_settle(p->store, 0);
+    return pool_store_settle(p->store, 0);
 }
 
 int project_keys(struct keys_file *f, json_t *key, const struct redis_access *at, size_t *written,
                  struct buf *why)
 {
     struct projection p = {0};
-    int error = store_open(&p.store, at);
+    int error = pool_store_open(&p.store, at);
 
     if (error == 0)
         error = write_all(&p, f, key);
-    store_close(p.store);
+    pool_store_close(p.store);
     *written = p.written;
     if (error < 0)
-        store_explain(error, why);
+        pool_store_explain(error, why);
     return error;
 }

@@ -8,7 +8,7 @@
 enum { NAME_LEN = 160 };
 
 struct reading {
-    struct store *store;
+    struct pool_store *store;
     json_t *out, *gateways, *workers; /* workers: an object by iid until the end */
     struct arena arena;
 };
@@ -20,7 +20,7 @@ struct named {
 };
 
 static void ask(struct reading *r, const char *command, const char *prefix, const char *name,
-                store_reply_fn *fn)
+                pool_store_reply_fn *fn)
 {
     struct named *n = arena_zero(&r->arena, sizeof(*n));
     char key[2 * NAME_LEN];
@@ -28,7 +28,7 @@ static void ask(struct reading *r, const char *command, const char *prefix, cons
     n->reading = r;
     snprintf(n->name, sizeof(n->name), "%s", name);
     snprintf(key, sizeof(key), "%s%s", prefix, name);
-    store_send(r->store, (struct span[]){span_str(command), span_str(key)}, 2, fn, n);
+    pool_store_send(r->store, (struct span[]){span_str(command), span_str(key)}, 2, fn, n);
 }
 
 /* An object of that format; NULL: another one, or none. */
@@ -208,16 +208,17 @@ static int read_all(struct reading *r)
     const char *iid;
     json_t *w;
 
-    store_send(r->store, (struct span[]){SPAN("ZRANGE"), SPAN("gateways"), SPAN("0"), SPAN("-1")},
-               4, on_gateways, r);
+    pool_store_send(r->store,
+                    (struct span[]){SPAN("ZRANGE"), SPAN("gateways"), SPAN("0"), SPAN("-1")}, 4,
+                    on_gateways, r);
     ask(r, "HGETALL", "", "drain", on_decisions);
     ask(r, "HGETALL", "", "ban", on_decisions);
-    TRY(store_settle(r->store, 0));
+    TRY(pool_store_settle(r->store, 0));
     ask_instances(r);
-    TRY(store_settle(r->store, 0));
+    TRY(pool_store_settle(r->store, 0));
     json_object_foreach(r->workers, iid, w)
         ask(r, "GET", "worker:", iid, on_worker);
-    return store_settle(r->store, 0);
+    return pool_store_settle(r->store, 0);
 }
 
 static void finish(struct reading *r)
@@ -233,7 +234,7 @@ static void finish(struct reading *r)
     json_object_set_new(r->out, "workers", list);
 }
 
-int registry_read(struct store *s, json_t **out)
+int registry_read(struct pool_store *s, json_t **out)
 {
     AUTO_JSON json_t *workers = json_object();
     struct reading r = {
@@ -256,12 +257,12 @@ static void on_one(void *arg, const struct redisReply *reply)
     *(json_t **)arg = entry_read(reply, "cgw/worker-entry/v1");
 }
 
-int registry_worker(struct store *s, const char *iid, json_t **out)
+int registry_worker(struct pool_store *s, const char *iid, json_t **out)
 {
     char key[NAME_LEN];
 
     *out = NULL;
     snprintf(key, sizeof(key), "worker:%.100s", iid);
-    store_send(s, (struct span[]){SPAN("GET"), span_str(key)}, 2, on_one, out);
-    return store_settle(s, 0);
+    pool_store_send(s, (struct span[]){SPAN("GET"), span_str(key)}, 2, on_one, out);
+    return pool_store_settle(s, 0);
 }

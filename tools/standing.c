@@ -18,7 +18,7 @@ static void on_standing(void *arg, const struct redisReply *reply)
             json_object_set_new(row, standing_fields[i], json_integer((json_int_t)count));
 }
 
-static void ask_standing(struct store *s, json_t *rows, const json_t *worker)
+static void ask_standing(struct pool_store *s, json_t *rows, const json_t *worker)
 {
     struct span argv[2 + COUNT(standing_fields)] = {SPAN("HMGET")};
     const char *wid = shown_text(worker, "wid");
@@ -34,7 +34,7 @@ static void ask_standing(struct store *s, json_t *rows, const json_t *worker)
     json_object_set_new(rows, wid, row);
     snprintf(key, sizeof(key), "standing:%.32s", wid);
     argv[1] = span_str(key);
-    store_send(s, argv, COUNT(argv), on_standing, row);
+    pool_store_send(s, argv, COUNT(argv), on_standing, row);
 }
 
 static void print_standing(json_t *rows)
@@ -62,7 +62,7 @@ static void print_standing(json_t *rows)
 static int standing(const struct command *c, int argc, char **argv)
 {
     AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
-    AUTO(store_close) struct store *s = NULL;
+    AUTO(pool_store_close) struct pool_store *s = NULL;
     AUTO_JSON json_t *registry = NULL;
     AUTO_JSON json_t *rows = json_object();
     bool json = false;
@@ -71,7 +71,7 @@ static int standing(const struct command *c, int argc, char **argv)
     int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
 
     if (code < 0)
-        code = store_begin(c, &flags, &s);
+        code = pool_store_begin(c, &flags, &s);
     if (code >= 0)
         return code;
     int error = registry_read(s, &registry);
@@ -79,9 +79,9 @@ static int standing(const struct command *c, int argc, char **argv)
     for (size_t i = 0; i < json_array_size(list); i++)
         ask_standing(s, rows, json_array_get(list, i));
     if (error == 0)
-        error = store_settle(s, 0);
+        error = pool_store_settle(s, 0);
     if (error < 0)
-        return store_failure(c, error);
+        return pool_store_failure(c, error);
     if (json)
         json_print(rows);
     else

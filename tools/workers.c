@@ -159,13 +159,13 @@ static void print_heading(const json_t *registry)
 }
 
 /* Until it is interrupted, also while Redis is away. */
-static int watch(const struct command *c, struct store *s, bool json, unsigned every_s)
+static int watch(const struct command *c, struct pool_store *s, bool json, unsigned every_s)
 {
     for (;;) {
         AUTO_JSON json_t *registry = NULL;
         const int error = registry_read(s, &registry);
         if (error < 0)
-            return store_failure(c, error);
+            return pool_store_failure(c, error);
         if (json) {
             json_dumpf(json_object_get(registry, "workers"), stdout, JSON_COMPACT);
             putchar('\n');
@@ -199,7 +199,7 @@ static int workers_of(const struct command *c, const char *admin, bool json)
 static int workers(const struct command *c, int argc, char **argv)
 {
     AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
-    AUTO(store_close) struct store *s = NULL;
+    AUTO(pool_store_close) struct pool_store *s = NULL;
     AUTO_JSON json_t *registry = NULL;
     const char *admin = NULL;
     bool json = false, live = false;
@@ -219,13 +219,13 @@ static int workers(const struct command *c, int argc, char **argv)
         return usage_error(c, "--every must be 1 or more");
     if (admin)
         return workers_of(c, admin, json);
-    if ((code = store_begin(c, &flags, &s)) >= 0)
+    if ((code = pool_store_begin(c, &flags, &s)) >= 0)
         return code;
     if (live)
         return watch(c, s, json, (unsigned)every_s);
     const int error = registry_read(s, &registry);
     if (error < 0)
-        return store_failure(c, error);
+        return pool_store_failure(c, error);
     if (json)
         json_print(json_object_get(registry, "workers"));
     else

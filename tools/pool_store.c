@@ -1,5 +1,5 @@
 /* One connection in a loop of its own. */
-#include "tools/store.h"
+#include "tools/pool_store.h"
 
 #include <stdlib.h>
 
@@ -8,7 +8,7 @@
 
 enum { UP_MS = 3000, STEP_MS = 10000, FLIGHT_MAX = 1000 };
 
-struct store {
+struct pool_store {
     struct loop *loop;
     struct offload *offload;
     struct redis *redis;
@@ -17,8 +17,8 @@ struct store {
 };
 
 struct sent {
-    struct store *store;
-    store_reply_fn *fn;
+    struct pool_store *store;
+    pool_store_reply_fn *fn;
     void *arg;
 };
 
@@ -27,7 +27,7 @@ static void ignore_state(void *arg, bool up, const char *run_id)
     (void)arg, (void)up, (void)run_id;
 }
 
-static int await_up(const struct store *s)
+static int await_up(const struct pool_store *s)
 {
     const uint64_t end = clock_mono_ms() + UP_MS;
 
@@ -36,7 +36,7 @@ static int await_up(const struct store *s)
     return redis_up(s->redis) ? 0 : E_UNAVAILABLE;
 }
 
-static int connect_to(struct store *s, const struct redis_access *at)
+static int connect_to(struct pool_store *s, const struct redis_access *at)
 {
     const struct redis_options o = {.at = *at,
                                     .offload = s->offload,
@@ -50,9 +50,9 @@ static int connect_to(struct store *s, const struct redis_access *at)
     return await_up(s);
 }
 
-int store_open(struct store **out, const struct redis_access *at)
+int pool_store_open(struct pool_store **out, const struct redis_access *at)
 {
-    AUTO(store_close) struct store *s = mem_zero(sizeof(*s));
+    AUTO(pool_store_close) struct pool_store *s = mem_zero(sizeof(*s));
 
     TRY(loop_new(&s->loop));
     TRY(offload_new(&s->offload, s->loop, 1));
@@ -62,7 +62,7 @@ int store_open(struct store **out, const struct redis_access *at)
     return 0;
 }
 
-void store_close(struct store *s)
+void pool_store_close(struct pool_store *s)
 {
     if (!s)
         return;
@@ -89,13 +89,13 @@ static void on_reply(void *arg, int error, const struct redisReply *reply)
     free(at);
 }
 
-void store_send(struct store *s, const struct span *argv, size_t argc, store_reply_fn *fn,
-                void *arg)
+void pool_store_send(struct pool_store *s, const struct span *argv, size_t argc,
+                     pool_store_reply_fn *fn, void *arg)
 {
     struct sent *at = mem_zero(sizeof(*at));
 
     *at = (struct sent){s, fn, arg};
-    if (s->pending >= FLIGHT_MAX && store_settle(s, FLIGHT_MAX / 2) < 0 && s->error == 0)
+    if (s->pending >= FLIGHT_MAX && pool_store_settle(s, FLIGHT_MAX / 2) < 0 && s->error == 0)
         s->error = E_TIMEOUT;
     const int error = redis_command(s->redis, argv[1], argv, argc, on_reply, at);
     if (error == 0) {
@@ -107,7 +107,7 @@ void store_send(struct store *s, const struct span *argv, size_t argc, store_rep
         s->error = error;
 }
 
-int store_settle(struct store *s, size_t most)
+int pool_store_settle(struct pool_store *s, size_t most)
 {
     const uint64_t end = clock_mono_ms() + STEP_MS;
 
@@ -118,7 +118,7 @@ int store_settle(struct store *s, size_t most)
     return s->error;
 }
 
-void store_explain(int error, struct buf *why)
+void pool_store_explain(int error, struct buf *why)
 {
     switch (error) {
     case E_INVALID:
@@ -140,22 +140,22 @@ void store_explain(int error, struct buf *why)
     }
 }
 
-int store_failure(const struct command *c, int error)
+int pool_store_failure(const struct command *c, int error)
 {
     AUTO(buf_fini) struct buf why = {0};
 
-    store_explain(error, &why);
+    pool_store_explain(error, &why);
     return failure(c, "%s", buf_cstr(&why));
 }
 
-int store_begin(const struct command *c, struct redis_flags *flags, struct store **out)
+int pool_store_begin(const struct command *c, struct redis_flags *flags, struct pool_store **out)
 {
     AUTO(buf_fini) struct buf why = {0};
 
     if (redis_flags_finish(flags, &why) < 0)
         return failure(c, "%s", buf_cstr(&why));
-    const int error = store_open(out, &flags->at);
-    return error < 0 ? store_failure(c, error) : -1;
+    const int error = pool_store_open(out, &flags->at);
+    return error < 0 ? pool_store_failure(c, error) : -1;
 }
 
 const char *shown_text(const json_t *o, const char *name)
