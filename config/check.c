@@ -193,6 +193,11 @@ const char *setting_pin(const char *text)
     return is_hex64(span_str(text)) ? NULL : "must be 64 lower-case hex digits";
 }
 
+const char *setting_verity(const char *text)
+{
+    return text[0] ? setting_pin(text) : NULL;
+}
+
 const char *setting_payout(const char *text)
 {
     const struct span s = span_str(text);

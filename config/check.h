@@ -24,6 +24,8 @@ const char *setting_service_url(const char *text);
 const char *setting_padding(const char *text);
 /* 64 hex digits. */
 const char *setting_pin(const char *text);
+/* The same, or nothing. */
+const char *setting_verity(const char *text);
 /* A raw TON address: workchain 0 or -1, ':', 64 hex digits. */
 const char *setting_payout(const char *text);
 /* Hours of one day: "always", "" (never), or "HH:MM-HH:MM,…" up to 24:00. */

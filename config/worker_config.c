@@ -98,6 +98,9 @@ static const struct config_field fields[] = {
          "the image's settings, whose SHA-256 the keyset names"),
     PATH(worker_config, "model_dir", model_dir, "",
          "the model's folder, whose digest the keyset names; every byte is read at start"),
+    TEXT(worker_config, "model_verity", model_verity, "", setting_verity,
+         "root hash of the dm-verity image that model_dir lies on: the keyset names it, no file is "
+         "read; empty: files are read"),
     FLAG(worker_config, "extend_rtmr3", extend_rtmr3, "false",
          "extend RTMR3 by both digests at start (Linux 6.16 and later)"),
     NUMBER(worker_config, "max_requests", max_requests, "4", 1, 10000,

@@ -33,6 +33,7 @@ struct worker_config {
     const char *event_log_file;   /* the same */
     const char *measured_config;  /* file whose SHA-256 is the keyset's config_sha256; "": none */
     const char *model_dir;        /* folder of the keyset's model_digest; "": none */
+    const char *model_verity;     /* root hash of the image that it lies on, 64 hex; "": none */
     bool extend_rtmr3;            /* by both digests, once a boot, before a port opens */
     int64_t max_requests;         /* 1 … 10,000 at a time, all gateways together */
     int64_t ask;                  /* 1/1000 */

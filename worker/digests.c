@@ -4,9 +4,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/encode.h"
@@ -179,4 +181,36 @@ int digest_model(const char *folder, const atomic_bool *stop, char out[static MO
     memcpy(out, "sha256:", 8);
     hex_encode(out + 7, SPAN_OF(digest));
     return 0;
+}
+
+/* ---- Where links lead ---- */
+
+static bool is_beneath(int folder, const char *relative)
+{
+    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV};
+    const long fd = syscall(SYS_openat2, folder, relative, &how, sizeof(how));
+
+    if (fd >= 0)
+        close((int)fd);
+    return fd >= 0;
+}
+
+int digest_model_contained(const char *folder, char why[static DIGESTS_WHY_LEN])
+{
+    AUTO(paths_fini) struct paths files = {0};
+    int error = 0;
+
+    TRY(add_folder(&files, folder, 0, why));
+    const int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(why, "cannot be opened", folder);
+    for (size_t i = 0; i < files.count && !error; i++) {
+        if (is_beneath(fd, files.items[i] + strlen(folder) + 1))
+            continue;
+        snprintf(why, DIGESTS_WHY_LEN, "%.300s leads out of the model's folder", files.items[i]);
+        error = E_DENIED;
+    }
+    close(fd);
+    return error;
 }

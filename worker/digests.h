@@ -21,5 +21,9 @@ MUST_CHECK int digest_file(const char *path, char out[static DIGEST_TEXT_LEN],
  * minutes for large models. Blocks. */
 MUST_CHECK int digest_model(const char *folder, const atomic_bool *stop,
                             char out[static MODEL_DIGEST_LEN], char why[static DIGESTS_WHY_LEN]);
+/* Whether every link stays in the folder, on its own file system, each step of the way: only then
+ * is what was read as unchangeable as the folder is. E_DENIED with a sentence in why; E_IO. Blocks.
+ */
+MUST_CHECK int digest_model_contained(const char *folder, char why[static DIGESTS_WHY_LEN]);
 
 #endif

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/random.h"
+
 /* ---- ABI (NVML 12: nvml.h) ---- */
 
-enum { NVML_SUCCESS = 0, CC_FEATURE_ENABLED = 1, DEVTOOLS_OFF = 0 };
+enum { NVML_SUCCESS = 0, CC_FEATURE_ENABLED = 1, DEVTOOLS_OFF = 0, CC_ACCEPTING = 1 };
 enum { CERT_CHAIN_MAX = 0x1000, ATTESTATION_CHAIN_MAX = 0x1400 };
 enum { REPORT_MAX = 0x2000, CEC_REPORT_MAX = 0x1000 };
 
@@ -39,6 +41,7 @@ struct nvml {
     int (*shutdown)(void);
     const char *(*error_string)(int);
     int (*cc_state)(struct nvml_cc_state *);
+    int (*ready)(unsigned);
     int (*count)(unsigned *);
     int (*by_index)(unsigned, struct nvml_device **);
     int (*pci)(struct nvml_device *, struct nvml_pci *);
@@ -54,6 +57,7 @@ static const struct {
     {"nvmlShutdown", offsetof(struct nvml, shutdown)},
     {"nvmlErrorString", offsetof(struct nvml, error_string)},
     {"nvmlSystemGetConfComputeState", offsetof(struct nvml, cc_state)},
+    {"nvmlSystemSetConfComputeGpusReadyState", offsetof(struct nvml, ready)},
     {"nvmlDeviceGetCount_v2", offsetof(struct nvml, count)},
     {"nvmlDeviceGetHandleByIndex_v2", offsetof(struct nvml, by_index)},
     {"nvmlDeviceGetPciInfo_v3", offsetof(struct nvml, pci)},
@@ -246,4 +250,27 @@ int gpu_evidence(struct gpu_reader *g, const uint8_t nonce[static GPU_NONCE_LEN]
     for (unsigned i = 0; i < 2 * GPU_MAX; i++)
         buf_fini(&parts[i]);
     return error;
+}
+
+int gpu_make_ready(struct gpu_reader *g, const struct x509_cert *root, uint64_t now_s,
+                   char why[static GPU_WHY_LEN])
+{
+    AUTO(buf_fini) struct buf evidence = {0};
+    uint8_t nonce[GPU_NONCE_LEN];
+    struct attest_verdict v = {0};
+
+    random_bytes(nonce, sizeof(nonce));
+    TRY(gpu_evidence(g, nonce, &evidence, why));
+    const struct gpu_input in = {.evidence = buf_span(&evidence),
+                                 .nonce = nonce,
+                                 .count = g->count,
+                                 .root = root,
+                                 .now_s = now_s};
+    if (gpu_verify(&in, &v) < 0) {
+        snprintf(why, GPU_WHY_LEN, "the GPUs' own evidence does not verify: %.80s %.100s",
+                 attest_reason_sentence(v.reason), v.detail);
+        return E_DENIED;
+    }
+    const int code = g->nvml.ready(CC_ACCEPTING);
+    return code == NVML_SUCCESS ? 0 : fail(g, code, "letting the GPUs take work", why);
 }

@@ -16,6 +16,10 @@ MUST_CHECK int gpu_open(struct gpu_reader **out, const char *library, char why[s
 void gpu_close(struct gpu_reader *g);
 AUTO_FREE(struct gpu_reader, gpu_close)
 
+/* Verifies evidence of all GPUs for a nonce of its own, to root, and only then lets them take work
+ * (attestation.md §13): before that no program can use them. E_DENIED: they do not verify. */
+MUST_CHECK int gpu_make_ready(struct gpu_reader *g, const struct x509_cert *root, uint64_t now_s,
+                              char why[static GPU_WHY_LEN]);
 uint32_t gpu_count(const struct gpu_reader *g);
 /* Appends the device evidence bytes of all GPUs for this nonce, in PCI order. */
 MUST_CHECK int gpu_evidence(struct gpu_reader *g, const uint8_t nonce[static GPU_NONCE_LEN],

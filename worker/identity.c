@@ -9,6 +9,7 @@
 #include "net/notify.h"
 #include "worker/rtmr.h"
 #include "worker/secrecy.h"
+#include "worker/verity.h"
 
 /* SHA-256 of nothing. */
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -76,7 +77,7 @@ struct model_job {
     struct offload_job job;
     struct identity *id;
     const char *folder;
-    int error;
+    int error, contained;
     bool done;
     char why[DIGESTS_WHY_LEN];
 };
@@ -86,6 +87,8 @@ static void model_work(struct offload_job *job)
     struct model_job *m = CONTAINER(job, struct model_job, job);
 
     m->error = digest_model(m->folder, &m->id->stop, m->id->model_digest, m->why);
+    if (m->error == 0)
+        m->contained = digest_model_contained(m->folder, m->why);
 }
 
 static void model_done(struct offload_job *job)
@@ -96,7 +99,8 @@ static void model_done(struct offload_job *job)
 static int read_model_digest(struct identity *id, const char *folder, struct loop *l,
                              struct offload *o)
 {
-    struct model_job m = {{.work = model_work, .done = model_done}, id, folder, 0, false, ""};
+    struct model_job m = {
+        .job = {.work = model_work, .done = model_done}, .id = id, .folder = folder};
     const uint64_t began = clock_mono_ms();
 
     snprintf(id->model_digest, sizeof(id->model_digest), "sha256:%s", EMPTY_SHA256);
@@ -110,19 +114,34 @@ static int read_model_digest(struct identity *id, const char *folder, struct loo
     }
     if (m.error < 0)
         return id->stop ? E_CLOSED : refuse("model_dir", m.error, m.why);
+    TRY(rule(id, "model_dir", m.contained == 0, m.why));
     log_event(LOG_INFO, "model", "digest=%s ms=%llu", id->model_digest,
               (unsigned long long)(clock_mono_ms() - began));
     return 0;
 }
 
-/* Whether they may take work is for the image's own tool to say (nvidia-smi conf-compute). */
+/* The kernel holds each byte against the image's root hash when it is read. */
+static int read_verity_root(struct identity *id, const struct worker_config *c)
+{
+    char why[VERITY_WHY_LEN] = "no model_dir is named";
+    const int error = *c->model_dir ? verity_check(c->model_dir, c->model_verity, why) : E_INVALID;
+
+    TRY(rule(id, "model_verity", error == 0, why));
+    snprintf(id->model_digest, sizeof(id->model_digest), "verity:%s", c->model_verity);
+    log_event(LOG_INFO, "model", "digest=%s", id->model_digest);
+    return 0;
+}
+
 static int find_gpus(struct identity *id, const char *setting)
 {
+    AUTO(x509_cert_free) struct x509_cert *root = gpu_nvidia_root();
     char why[GPU_WHY_LEN] = "";
 
     if (strcmp(setting, "none") == 0)
         return 0;
-    const int error = gpu_open(&id->gpus, NULL, why);
+    int error = gpu_open(&id->gpus, NULL, why);
+    if (error == 0)
+        error = gpu_make_ready(id->gpus, root, clock_wall_ms() / 1000, why);
     if (error < 0)
         return refuse("gpu", error, why);
     log_event(LOG_INFO, "gpu", "count=%u", (unsigned)gpu_count(id->gpus));
@@ -145,7 +164,10 @@ int identity_read(struct identity *id, const struct worker_config *c, struct loo
     TRY(find_source(id, c));
     TRY(check_rules(id, c));
     TRY(read_config_digest(id, c->measured_config));
-    TRY(read_model_digest(id, c->model_dir, l, o));
+    if (*c->model_verity)
+        TRY(read_verity_root(id, c));
+    else
+        TRY(read_model_digest(id, c->model_dir, l, o));
     TRY(find_gpus(id, c->gpu));
     return c->extend_rtmr3 ? extend_rtmr3(id) : 0;
 }

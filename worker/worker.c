@@ -64,6 +64,7 @@ static bool same_for_life(const struct worker_config *a, const struct worker_con
            strcmp(a->collateral_file, b->collateral_file) == 0 &&
            strcmp(a->event_log_file, b->event_log_file) == 0 &&
            strcmp(a->measured_config, b->measured_config) == 0 &&
+           strcmp(a->model_verity, b->model_verity) == 0 &&
            strcmp(a->model_dir, b->model_dir) == 0 && a->extend_rtmr3 == b->extend_rtmr3;
 }
 

@@ -244,6 +244,25 @@ def test_the_workers_quote_binds_its_keyset_and_the_nonce(world, tee):
     assert s.usage["env"] == "insecure-dev"
 
 
+def test_a_models_image_is_named_by_its_root_hash(world, tee):
+    """No dm-verity device is here: a warning with dev evidence, where a trust domain would refuse to start."""
+    tee.start()
+    worker = world.worker(quote_provider="socket:" + tee.socket, collateral_file=tee.path("collateral.json"), model_dir=world.folder,
+                          model_verity="ab" * 32)
+    keyset = json.loads(base64.b64decode(ask_document(world.peers[0].tunnel())["keyset"]))
+    assert keyset["model_digest"] == "verity:" + "ab" * 32
+    assert "part=model_verity" in worker.text and "event=model reading=" not in worker.text
+
+
+def test_a_link_that_leads_out_of_the_model_is_told(world, tee):
+    tee.start()
+    folder = os.path.join(world.folder, "model")
+    os.makedirs(folder)
+    os.symlink("/etc/hostname", os.path.join(folder, "weights"))
+    worker = world.worker(quote_provider="socket:" + tee.socket, model_dir=folder)
+    wait_for(lambda: "leads out of the model's folder" in worker.text)
+
+
 def test_a_provider_that_is_away_is_told_and_comes_back(world, tee):
     world.worker(quote_provider="socket:" + tee.socket)
     t = world.peers[0].tunnel()

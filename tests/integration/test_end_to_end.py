@@ -316,7 +316,8 @@ def test_an_outer_header_that_is_missing_or_wrong_is_named(outside, header, valu
     assert header in told["detail"]
 
 
-@pytest.mark.parametrize("header, value", [("Cocoon-Timeout", "soon"), ("Cocoon-Timeout", "-1"), ("Cocoon-Max-Coefficient", "1.5")])
+@pytest.mark.parametrize("header, value", [("Cocoon-Timeout", "soon"), ("Cocoon-Timeout", "-1"), ("Cocoon-Max-Coefficient", "1.5"),
+                                           ("Cocoon-Affinity", "two words"), ("Cocoon-Affinity", "x" * 65)])
 def test_an_optional_header_that_is_wrong_is_named(outside, header, value):
     assert header in problem(outside.post(outside.seal(chat()), {header: value}), 400, "invalid_header")["detail"]
 

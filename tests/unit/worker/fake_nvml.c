@@ -46,6 +46,7 @@ int nvmlInit_v2(void);
 int nvmlShutdown(void);
 const char *nvmlErrorString(int code);
 int nvmlSystemGetConfComputeState(nvmlConfComputeSystemState_t *state);
+int nvmlSystemSetConfComputeGpusReadyState(unsigned int accepting);
 int nvmlDeviceGetCount_v2(unsigned int *count);
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device);
 int nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci);
@@ -78,6 +79,13 @@ int nvmlSystemGetConfComputeState(nvmlConfComputeSystemState_t *state)
     return 0;
 }
 
+int nvmlSystemSetConfComputeGpusReadyState(unsigned int accepting)
+{
+    if (!fake_nvml.ready_error && accepting == 1)
+        fake_nvml.ready++;
+    return fake_nvml.ready_error;
+}
+
 int nvmlDeviceGetCount_v2(unsigned int *count)
 {
     *count = fake_nvml.gpus;
@@ -101,6 +109,11 @@ int nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci)
 int nvmlDeviceGetConfComputeGpuCertificate(nvmlDevice_t device,
                                            nvmlConfComputeGpuCertificate_t *certificate)
 {
+    if (fake_nvml.make_chain) {
+        certificate->attestationCertChainSize =
+            fake_nvml.make_chain((int)(uintptr_t)device, certificate->attestationCertChain, 0x1400);
+        return 0;
+    }
     const int n = snprintf((char *)certificate->attestationCertChain, 0x1400, "chain %d",
                            (int)(uintptr_t)device);
 
@@ -112,6 +125,11 @@ int nvmlDeviceGetConfComputeGpuCertificate(nvmlDevice_t device,
 int nvmlDeviceGetConfComputeGpuAttestationReport(nvmlDevice_t device,
                                                  nvmlConfComputeGpuAttestationReport_t *report)
 {
+    if (fake_nvml.make_report) {
+        report->attestationReportSize = fake_nvml.make_report((int)(uintptr_t)device, report->nonce,
+                                                              report->attestationReport, 0x2000);
+        return 0;
+    }
     const int n = snprintf((char *)report->attestationReport, 0x2000, "report %d nonce %02x%02x",
                            (int)(uintptr_t)device, report->nonce[0], report->nonce[31]);
 

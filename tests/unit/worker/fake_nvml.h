@@ -9,6 +9,11 @@ struct fake_nvml {
     unsigned report_size, chain_size; /* 0: what was written */
     int report_error;
     int inits, shutdowns;
+    unsigned ready; /* calls that let the GPUs take work */
+    int ready_error;
+    /* In place of the texts: bytes written at out, at most max. */
+    unsigned (*make_report)(int gpu, const unsigned char *nonce, unsigned char *out, unsigned max);
+    unsigned (*make_chain)(int gpu, unsigned char *out, unsigned max);
 };
 
 #endif

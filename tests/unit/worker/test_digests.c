@@ -167,6 +167,29 @@ static void a_files_digest_is_that_of_its_bytes(void **state)
     assert_non_null(strstr(why, "no.yaml"));
 }
 
+static void links_must_not_leave_the_folder_on_any_step(void **state)
+{
+    char command[300], other[96];
+
+    (void)state;
+    put("a", "1");
+    assert_int_equal(symlink("a", path_of("inside")), 0);
+    assert_int_equal(mkdir(path_of("sub"), 0700), 0);
+    assert_int_equal(symlink("../a", path_of("sub/up")), 0);
+    assert_int_equal(digest_model_contained(folder, why), 0);
+    /* Back in by a link outside, which may be turned elsewhere. */
+    snprintf(other, sizeof(other), "%s.link", folder);
+    snprintf(command, sizeof(command), "%s/a", folder);
+    assert_int_equal(symlink(command, other), 0);
+    assert_int_equal(symlink(other, path_of("back")), 0);
+    assert_int_equal(digest_model_contained(folder, why), E_DENIED);
+    assert_non_null(strstr(why, "/back leads out"));
+    assert_int_equal(unlink(path_of("back")), 0);
+    assert_int_equal(symlink("/etc/hostname", path_of("out")), 0);
+    assert_int_equal(digest_model_contained(folder, why), E_DENIED);
+    assert_int_equal(unlink(other), 0);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
 int main(void)
@@ -178,6 +201,7 @@ int main(void)
         IN_FOLDER(what_is_no_file_is_refused),
         IN_FOLDER(names_that_could_be_taken_for_lines_are_refused),
         IN_FOLDER(it_can_be_stopped),
+        IN_FOLDER(links_must_not_leave_the_folder_on_any_step),
         IN_FOLDER(a_files_digest_is_that_of_its_bytes),
     };
 

@@ -1,10 +1,5 @@
 /* GPU evidence through a library that plays NVML (fake_nvml.c, built beside this program). */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
+#include "tests/unit/lib/attest/dev_gpu.h"
 
 #include <dlfcn.h>
 #include <unistd.h>
@@ -149,6 +144,122 @@ static void a_missing_library_is_told(void **state)
     assert_null(g);
 }
 
+/* ---- Letting them take work ---- */
+
+static struct dev_gpu gpus[2];
+static bool stale; /* reports for another nonce */
+
+static unsigned put(const struct buf *made, unsigned char *out, unsigned max)
+{
+    assert_true(made->len <= max);
+    memcpy(out, made->data, made->len);
+    return (unsigned)made->len;
+}
+
+static unsigned make_report(int gpu, const unsigned char *nonce, unsigned char *out, unsigned max)
+{
+    AUTO(buf_fini) struct buf made = {0};
+    uint8_t used[GPU_NONCE_LEN];
+
+    memcpy(used, nonce, sizeof(used));
+    used[3] ^= stale;
+    dev_gpu_report(&gpus[gpu - 100], used, 1, &made);
+    return put(&made, out, max);
+}
+
+static unsigned make_chain(int gpu, unsigned char *out, unsigned max)
+{
+    AUTO(buf_fini) struct buf made = {0};
+
+    dev_gpu_chain(&gpus[gpu - 100], &made);
+    return put(&made, out, max);
+}
+
+/* NVIDIA's root is not the one of these GPUs: they are judged by theirs. */
+static struct x509_cert *root_of(const struct dev_gpu *g)
+{
+    struct x509_cert *root = NULL;
+    unsigned char *der = NULL;
+    const int len = i2d_X509(g->certs[DEV_GPU_CERTS - 1], &der);
+
+    assert_true(len > 0);
+    assert_int_equal(x509_cert_read(&root, span_of(der, (size_t)len)), 0);
+    OPENSSL_free(der);
+    return root;
+}
+
+static int begin_ready(void **state)
+{
+    const int error = begin(state);
+
+    dev_gpu_make(&gpus[0], NULL, 0);
+    dev_gpu_make(&gpus[1], &gpus[0], 2);
+    stale = false;
+    fake->gpus = 2;
+    fake->make_report = make_report;
+    fake->make_chain = make_chain;
+    return error;
+}
+
+static int end_ready(void **state)
+{
+    (void)state;
+    dev_gpu_fini(&gpus[0]);
+    dev_gpu_fini(&gpus[1]);
+    return 0;
+}
+
+static int make_ready(const struct x509_cert *root)
+{
+    AUTO(gpu_close) struct gpu_reader *g = NULL;
+
+    assert_int_equal(gpu_open(&g, library, why), 0);
+    assert_int_equal(fake->ready, 0);
+    return gpu_make_ready(g, root, 1750000000, why);
+}
+
+static void gpus_that_verify_may_take_work(void **state)
+{
+    AUTO(x509_cert_free) struct x509_cert *root = root_of(&gpus[0]);
+
+    (void)state;
+    assert_int_equal(make_ready(root), 0);
+    assert_int_equal(fake->ready, 1);
+}
+
+static void gpus_of_another_root_or_an_old_report_may_not(void **state)
+{
+    AUTO(x509_cert_free) struct x509_cert *root = root_of(&gpus[0]), *nvidia = gpu_nvidia_root();
+
+    (void)state;
+    assert_int_equal(make_ready(nvidia), E_DENIED);
+    assert_non_null(strstr(why, "does not verify"));
+    stale = true;
+    assert_int_equal(make_ready(root), E_DENIED);
+    assert_int_equal(fake->ready, 0);
+}
+
+static void one_gpu_shown_twice_may_not(void **state)
+{
+    AUTO(x509_cert_free) struct x509_cert *root = root_of(&gpus[0]);
+
+    (void)state;
+    dev_gpu_fini(&gpus[1]);
+    dev_gpu_make(&gpus[1], &gpus[0], DEV_GPU_CERTS);
+    assert_int_equal(make_ready(root), E_DENIED);
+    assert_int_equal(fake->ready, 0);
+}
+
+static void a_driver_that_refuses_is_told(void **state)
+{
+    AUTO(x509_cert_free) struct x509_cert *root = root_of(&gpus[0]);
+
+    (void)state;
+    fake->ready_error = 999;
+    assert_int_equal(make_ready(root), E_UNSUPPORTED);
+    assert_non_null(strstr(why, "Unknown Error"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +270,11 @@ int main(void)
         cmocka_unit_test_setup(an_error_of_the_library_is_told_in_its_words, begin),
         cmocka_unit_test_setup(no_gpu_and_too_many_are_refused, begin),
         cmocka_unit_test(a_missing_library_is_told),
+        cmocka_unit_test_setup_teardown(gpus_that_verify_may_take_work, begin_ready, end_ready),
+        cmocka_unit_test_setup_teardown(gpus_of_another_root_or_an_old_report_may_not, begin_ready,
+                                        end_ready),
+        cmocka_unit_test_setup_teardown(one_gpu_shown_twice_may_not, begin_ready, end_ready),
+        cmocka_unit_test_setup_teardown(a_driver_that_refuses_is_told, begin_ready, end_ready),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
