@@ -79,7 +79,7 @@ static int add_known(struct intake *i)
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
-    TRY(store_select(&rows, i->ledger->books->store, "SELECT stream, n FROM cursors", NULL, 0));
+    TRY(db_select(&rows, i->ledger->books->db, "SELECT stream, n FROM cursors", NULL, 0));
     while ((row = rows_next(rows)) > 0) {
         add(i, rows_bytes(rows, 0));
         struct source *s = find(i, rows_bytes(rows, 0));
@@ -306,7 +306,7 @@ static int forget_cursor(struct books *b, const char *instance)
 {
     TRY(books_begin(b));
     return books_end(
-        b, STORE_RUN(b->store, NULL, "DELETE FROM cursors WHERE stream = $1", value_str(instance)));
+        b, DB_RUN(b->db, NULL, "DELETE FROM cursors WHERE stream = $1", value_str(instance)));
 }
 
 static void free_source(void *source)

@@ -262,7 +262,7 @@ static int run(struct ledger *l)
         return EXIT_FAILURE;
     }
     log_event(LOG_INFO, "started", "version=%s commit=%s books=%s files=%llu", cocoon_version,
-              cocoon_commit, store_is_postgres(l->books->store) ? "postgresql" : "sqlite",
+              cocoon_commit, db_is_postgres(l->books->db) ? "postgresql" : "sqlite",
               (unsigned long long)net_raise_nofile());
     on_housekeeping(l);
     if (notify_watchdog_ms() > 0)

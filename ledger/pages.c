@@ -36,8 +36,7 @@ json_t *page_status(struct ledger *l)
     record_set(it, "version", json_string(cocoon_version));
     record_set(it, "commit", json_string(cocoon_commit));
     record_set_int(it, "uptime_s", (int64_t)((clock_mono_ms() - l->started_ms) / 1000));
-    record_set(it, "books",
-               json_string(store_is_postgres(l->books->store) ? "postgresql" : "sqlite"));
+    record_set(it, "books", json_string(db_is_postgres(l->books->db) ? "postgresql" : "sqlite"));
     record_set(it, "ready", json_boolean(!page_missing(l)));
     record_set_text(it, "epoch_state", span_str(states[recovery_state(l->recovery)]));
     record_set_int(it, "epoch", recovery_number(l->recovery));
@@ -80,7 +79,7 @@ static unsigned write_status(struct ledger *l, struct buf *out)
 
     recovery_missing(l->recovery, &missing);
     buf_printf(out, "ledger      %s\nbooks       %s\nepoch       %" PRId64 ", %s%s%s\n",
-               cocoon_version, store_is_postgres(l->books->store) ? "postgresql" : "sqlite",
+               cocoon_version, db_is_postgres(l->books->db) ? "postgresql" : "sqlite",
                recovery_number(l->recovery), states[recovery_state(l->recovery)],
                missing.len ? ", waits for " : "", buf_cstr(&missing));
     buf_printf(out,

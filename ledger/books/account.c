@@ -122,7 +122,7 @@ int account_find(struct books *b, const char *id, json_t **out)
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store, SELECT_ACCOUNTS "WHERE a.id = $1", value_str(id)));
+    TRY(DB_SELECT(&rows, b->db, SELECT_ACCOUNTS "WHERE a.id = $1", value_str(id)));
     return one(rows, account_json, out);
 }
 
@@ -131,8 +131,8 @@ int accounts_list(struct books *b, const char *after, size_t limit, json_t **out
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store, SELECT_ACCOUNTS "WHERE a.id > $1 ORDER BY a.id LIMIT $2",
-                     value_str(after), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db, SELECT_ACCOUNTS "WHERE a.id > $1 ORDER BY a.id LIMIT $2",
+                  value_str(after), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, account_json, out);
 }
 
@@ -141,8 +141,8 @@ int project_find(struct books *b, const char *account, const char *id, json_t **
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store, SELECT_PROJECTS "WHERE account = $1 AND id = $2",
-                     value_str(account), value_str(id)));
+    TRY(DB_SELECT(&rows, b->db, SELECT_PROJECTS "WHERE account = $1 AND id = $2",
+                  value_str(account), value_str(id)));
     return one(rows, project_json, out);
 }
 
@@ -152,11 +152,11 @@ int projects_list(struct books *b, const char *account, const char *after, size_
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     SELECT_PROJECTS "WHERE ($1 = '' OR account = $1) AND "
-                                     "account || '/' || id > $2 ORDER BY account || '/' || id "
-                                     "LIMIT $3",
-                     value_str(account), value_str(after), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  SELECT_PROJECTS "WHERE ($1 = '' OR account = $1) AND "
+                                  "account || '/' || id > $2 ORDER BY account || '/' || id "
+                                  "LIMIT $3",
+                  value_str(account), value_str(after), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, project_json, out);
 }
 
@@ -211,11 +211,11 @@ static int insert_account(struct books *b, const char *id, const char *state,
     chain_begin(head, id);
     record_write(&text, settings);
     int64_t added;
-    TRY(STORE_RUN(b->store, &added,
-                  "INSERT INTO accounts (id, version, state, created, settings, chain_seq, "
-                  "chain_head) VALUES ($1, 1, $2, $3, $4, 0, $5) ON CONFLICT DO NOTHING",
-                  value_str(id), value_str(state), value_int((int64_t)b->now_s),
-                  value_text(buf_span(&text)), value_blob(SPAN_OF(head))));
+    TRY(DB_RUN(b->db, &added,
+               "INSERT INTO accounts (id, version, state, created, settings, chain_seq, "
+               "chain_head) VALUES ($1, 1, $2, $3, $4, 0, $5) ON CONFLICT DO NOTHING",
+               value_str(id), value_str(state), value_int((int64_t)b->now_s),
+               value_text(buf_span(&text)), value_blob(SPAN_OF(head))));
     return added > 0 ? 0 : exists(E_EXISTS, "an account");
 }
 
@@ -268,8 +268,8 @@ static int update(struct books *b, const struct kind *k, const char *account, co
 
     TRY(take_settings(k, body, settings, state));
     record_write(&text, settings);
-    return STORE_RUN(b->store, NULL, k->update, value_str(id), value_str(state),
-                     value_text(buf_span(&text)), value_str(account));
+    return DB_RUN(b->db, NULL, k->update, value_str(id), value_str(state),
+                  value_text(buf_span(&text)), value_str(account));
 }
 
 int account_change(struct books *b, const struct actor *a, const char *id, const json_t *body,
@@ -298,11 +298,11 @@ static int insert_project(struct books *b, const char *account, const char *id, 
     int64_t added;
 
     record_write(&text, settings);
-    TRY(STORE_RUN(b->store, &added,
-                  "INSERT INTO projects (account, id, version, state, created, settings) VALUES "
-                  "($1, $2, 1, $3, $4, $5) ON CONFLICT DO NOTHING",
-                  value_str(account), value_str(id), value_str(state), value_int((int64_t)b->now_s),
-                  value_text(buf_span(&text))));
+    TRY(DB_RUN(b->db, &added,
+               "INSERT INTO projects (account, id, version, state, created, settings) VALUES "
+               "($1, $2, 1, $3, $4, $5) ON CONFLICT DO NOTHING",
+               value_str(account), value_str(id), value_str(state), value_int((int64_t)b->now_s),
+               value_text(buf_span(&text))));
     return added > 0 ? 0 : exists(E_EXISTS, "a project");
 }
 
@@ -399,8 +399,8 @@ int account_credit(struct books *b, const struct actor *a, const char *account, 
     TRY(transfer_post(b, &t, fresh));
     if (*fresh) { /* the same credit told again is no further one */
         TRY(allowed);
-        TRY(STORE_RUN(b->store, NULL, "UPDATE accounts SET version = version + 1 WHERE id = $1",
-                      value_str(account)));
+        TRY(DB_RUN(b->db, NULL, "UPDATE accounts SET version = version + 1 WHERE id = $1",
+                   value_str(account)));
     }
     json_t *made = transfer_shown(&t);
     const int error = *fresh ? audit_note(b, a, "credit", account, NULL, made) : 0;

@@ -35,12 +35,12 @@ int audit_note(struct books *b, const struct actor *a, const char *action, const
 
     text_of(&had, before);
     text_of(&has, after);
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO audit (seq, time, who, role, action, object, before, after) "
-                     "SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 FROM audit",
-                     value_int((int64_t)b->now_s), value_str(a->who), value_str(names[a->role]),
-                     value_str(action), value_str(object), value_text(buf_span(&had)),
-                     value_text(buf_span(&has)));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO audit (seq, time, who, role, action, object, before, after) "
+                  "SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4, $5, $6, $7 FROM audit",
+                  value_int((int64_t)b->now_s), value_str(a->who), value_str(names[a->role]),
+                  value_str(action), value_str(object), value_text(buf_span(&had)),
+                  value_text(buf_span(&has)));
 }
 
 static json_t *json_or_null(struct span text)
@@ -70,10 +70,10 @@ int audit_list(struct books *b, const char *object, int64_t before, size_t limit
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT seq, time, who, role, action, object, before, after FROM audit WHERE "
-                     "($1 = '' OR object = $1) AND (CAST($2 AS BIGINT) = 0 OR seq < $2) ORDER BY "
-                     "seq DESC LIMIT $3",
-                     value_str(object), value_int(before), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT seq, time, who, role, action, object, before, after FROM audit WHERE "
+                  "($1 = '' OR object = $1) AND (CAST($2 AS BIGINT) = 0 OR seq < $2) ORDER BY "
+                  "seq DESC LIMIT $3",
+                  value_str(object), value_int(before), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, audit_json, out);
 }

@@ -49,7 +49,7 @@ int bill_keys_read(struct books *b, struct bill_keys *out)
     int row;
 
     *out = (struct bill_keys){0};
-    TRY(store_select(&rows, b->store, "SELECT kid, public_key FROM bill_keys", NULL, 0));
+    TRY(db_select(&rows, b->db, "SELECT kid, public_key FROM bill_keys", NULL, 0));
     while ((row = rows_next(rows)) > 0)
         TRY(add_key(out, rows_bytes(rows, 0), rows_bytes(rows, 1)));
     return row;
@@ -64,10 +64,10 @@ int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct 
             return 0;
     TRY(add_key(k, kid, hex));
     *added = true;
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO bill_keys (kid, public_key, since) VALUES ($1, $2, $3) "
-                     "ON CONFLICT DO NOTHING",
-                     value_text(kid), value_text(hex), value_int((int64_t)b->now_s));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO bill_keys (kid, public_key, since) VALUES ($1, $2, $3) "
+                  "ON CONFLICT DO NOTHING",
+                  value_text(kid), value_text(hex), value_int((int64_t)b->now_s));
 }
 
 // The key of the header is found before any signature is computed: others are refused by their kid.
@@ -103,17 +103,16 @@ static int chain_next(struct books *b, const char *account, struct span bill, st
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(STORE_SELECT(&rows, b->store, "SELECT chain_seq, chain_head FROM accounts WHERE id = $1",
-                     value_str(account)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT chain_seq, chain_head FROM accounts WHERE id = $1",
+                  value_str(account)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row < 0 ? row : E_NOT_FOUND;
     p->seq = rows_int(rows, 0) + 1;
     TRY(read_hash(rows, 1, p->head));
     chain_add(p->head, bill);
-    return STORE_RUN(b->store, NULL,
-                     "UPDATE accounts SET chain_seq = $2, chain_head = $3 WHERE id = $1",
-                     value_str(account), value_int(p->seq), value_blob(SPAN_OF(p->head)));
+    return DB_RUN(b->db, NULL, "UPDATE accounts SET chain_seq = $2, chain_head = $3 WHERE id = $1",
+                  value_str(account), value_int(p->seq), value_blob(SPAN_OF(p->head)));
 }
 
 static void tree_write(struct buf *out, const struct tree *t)
@@ -139,9 +138,8 @@ static int open_day(struct books *b, int64_t *day, struct tree *t)
 
     *day = today;
     *t = (struct tree){0};
-    TRY(store_select(&rows, b->store,
-                     "SELECT day, leaves, tree, closed FROM days ORDER BY day DESC LIMIT 1", NULL,
-                     0));
+    TRY(db_select(&rows, b->db,
+                  "SELECT day, leaves, tree, closed FROM days ORDER BY day DESC LIMIT 1", NULL, 0));
     const int row = rows_next(rows);
     if (row <= 0 || rows_int(rows, 0) < today)
         return row < 0 ? row : 0;
@@ -165,13 +163,12 @@ static int tree_next(struct books *b, struct span bill, struct place *p)
     tree_add(&t, leaf);
     tree_root(&t, root);
     tree_write(&stack, &t);
-    return STORE_RUN(
-        b->store, NULL,
-        "INSERT INTO days (day, leaves, tree, root, closed) VALUES ($1, $2, $3, $4, 0) "
-        "ON CONFLICT (day) DO UPDATE SET leaves = excluded.leaves, tree = "
-        "excluded.tree, root = excluded.root",
-        value_int(p->day), value_int((int64_t)t.leaves), value_blob(buf_span(&stack)),
-        value_blob(SPAN_OF(root)));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO days (day, leaves, tree, root, closed) VALUES ($1, $2, $3, $4, 0) "
+                  "ON CONFLICT (day) DO UPDATE SET leaves = excluded.leaves, tree = "
+                  "excluded.tree, root = excluded.root",
+                  value_int(p->day), value_int((int64_t)t.leaves), value_blob(buf_span(&stack)),
+                  value_blob(SPAN_OF(root)));
 }
 
 // ---- Money --------------------------------------------------------------------------------------
@@ -231,8 +228,8 @@ static int pay(struct books *b, const struct bill *bill)
 static int insert(struct books *b, const struct bill *bill, const struct bill_entry *e,
                   const struct place *p)
 {
-    return STORE_RUN(
-        b->store, NULL,
+    return DB_RUN(
+        b->db, NULL,
         "INSERT INTO bills (call, attempt, account, seq, head, bill, usage, kind, endpoint, "
         "instance, project, key, model, worker, price, coefficient, tokens_in, cached, tokens_out, "
         "reasoning, amount, fee, hour, taken, day, leaf) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, "
@@ -254,9 +251,8 @@ static int known(struct books *b, const struct bill *bill, const struct bill_ent
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT bill, usage FROM bills WHERE call = $1 AND attempt = $2",
-                     value_str(bill->call), value_int(bill->attempt)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT bill, usage FROM bills WHERE call = $1 AND attempt = $2",
+                  value_str(bill->call), value_int(bill->attempt)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row;
@@ -270,10 +266,10 @@ static int charged_before(struct books *b, const struct bill *bill)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT 1 FROM bills WHERE call = $1 AND amount > 0 AND "
-                     "CAST($2 AS BIGINT) > 0",
-                     value_str(bill->call), value_int(bill->amount)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT 1 FROM bills WHERE call = $1 AND amount > 0 AND "
+                  "CAST($2 AS BIGINT) > 0",
+                  value_str(bill->call), value_int(bill->amount)));
     const int row = rows_next(rows);
     return row > 0 ? E_EXISTS : row;
 }
@@ -321,11 +317,11 @@ static int refused(struct books *b, const struct bill_entry *e, struct bill_outc
     base64url_encode(&kept, span_cut(e->bill, 0, ENTRY_KEPT));
     buf_byte(&kept, '.');
     base64url_encode(&kept, span_cut(e->usage, 0, ENTRY_KEPT));
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO conflicts (seq, time, source, reason, entry) "
-                     "SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4 FROM conflicts",
-                     value_int((int64_t)b->now_s), value_str(source), value_str(reason),
-                     value_text(buf_span(&kept)));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO conflicts (seq, time, source, reason, entry) "
+                  "SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4 FROM conflicts",
+                  value_int((int64_t)b->now_s), value_str(source), value_str(reason),
+                  value_text(buf_span(&kept)));
 }
 
 static int take_good(struct books *b, const struct bill *bill, const struct bill_entry *e)
@@ -342,7 +338,7 @@ static int account_exists(struct books *b, const char *account)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(STORE_SELECT(&rows, b->store, "SELECT 1 FROM accounts WHERE id = $1", value_str(account)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT 1 FROM accounts WHERE id = $1", value_str(account)));
     return rows_next(rows);
 }
 
@@ -385,8 +381,8 @@ int bill_cursor(struct books *b, struct span instance, int64_t *n, char last[sta
 
     *n = 0;
     memcpy(last, "0-0", sizeof("0-0"));
-    TRY(STORE_SELECT(&rows, b->store, "SELECT n, last FROM cursors WHERE stream = $1",
-                     value_text(instance)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT n, last FROM cursors WHERE stream = $1",
+                  value_text(instance)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row;
@@ -396,10 +392,10 @@ int bill_cursor(struct books *b, struct span instance, int64_t *n, char last[sta
 
 int bill_cursor_set(struct books *b, struct span instance, int64_t n, const char *last)
 {
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO cursors (stream, last, n) VALUES ($1, $2, $3) "
-                     "ON CONFLICT (stream) DO UPDATE SET last = excluded.last, n = excluded.n",
-                     value_text(instance), value_str(last), value_int(n));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO cursors (stream, last, n) VALUES ($1, $2, $3) "
+                  "ON CONFLICT (stream) DO UPDATE SET last = excluded.last, n = excluded.n",
+                  value_text(instance), value_str(last), value_int(n));
 }
 
 // ---- Days and proofs ----------------------------------------------------------------------------
@@ -408,8 +404,8 @@ int bill_days_close(struct books *b, size_t *closed)
 {
     int64_t changed = 0;
 
-    TRY(STORE_RUN(b->store, &changed, "UPDATE days SET closed = $1 WHERE closed = 0 AND day < $2",
-                  value_int((int64_t)b->now_s), value_int((int64_t)(b->now_s / DAY_S))));
+    TRY(DB_RUN(b->db, &changed, "UPDATE days SET closed = $1 WHERE closed = 0 AND day < $2",
+               value_int((int64_t)b->now_s), value_int((int64_t)(b->now_s / DAY_S))));
     *closed = (size_t)changed;
     return 0;
 }
@@ -450,9 +446,9 @@ int bill_days_list(struct books *b, size_t limit, json_t **out)
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT day, leaves, root, closed FROM days ORDER BY day DESC LIMIT $1",
-                     value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT day, leaves, root, closed FROM days ORDER BY day DESC LIMIT $1",
+                  value_int((int64_t)limit + 1)));
     return record_page(rows, limit, day_json, out);
 }
 
@@ -462,8 +458,8 @@ static int read_leaves(struct books *b, int64_t day, struct buf *leaves)
     uint8_t hash[SHA256_LEN];
     int row;
 
-    TRY(STORE_SELECT(&rows, b->store, "SELECT bill FROM bills WHERE day = $1 ORDER BY leaf",
-                     value_int(day)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT bill FROM bills WHERE day = $1 ORDER BY leaf",
+                  value_int(day)));
     while ((row = rows_next(rows)) > 0) {
         tree_leaf(hash, rows_bytes(rows, 0));
         buf_append(leaves, SPAN_OF(hash));
@@ -478,8 +474,8 @@ static int prove(struct books *b, int64_t day, int64_t leaf, json_t *it)
     AUTO(buf_fini) struct buf path = {0};
 
     record_set(it, "proof", json_null());
-    TRY(STORE_SELECT(&rows, b->store, "SELECT root FROM days WHERE day = $1 AND closed > 0",
-                     value_int(day)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT root FROM days WHERE day = $1 AND closed > 0",
+                  value_int(day)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row;
@@ -531,10 +527,10 @@ int bill_find(struct books *b, const char *account, const char *call, json_t **o
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     SELECT_BILLS "WHERE call = $1 AND ($2 = '' OR account = $2) "
-                                  "ORDER BY amount DESC, attempt DESC LIMIT 1",
-                     value_str(call), value_str(account)));
+    TRY(DB_SELECT(&rows, b->db,
+                  SELECT_BILLS "WHERE call = $1 AND ($2 = '' OR account = $2) "
+                               "ORDER BY amount DESC, attempt DESC LIMIT 1",
+                  value_str(call), value_str(account)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row < 0 ? row : E_NOT_FOUND;
@@ -551,9 +547,9 @@ int bills_list(struct books *b, const char *account, int64_t before, size_t limi
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     SELECT_BILLS "WHERE account = $1 AND (CAST($2 AS BIGINT) = 0 OR seq < $2) "
-                                  "ORDER BY seq DESC LIMIT $3",
-                     value_str(account), value_int(before), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  SELECT_BILLS "WHERE account = $1 AND (CAST($2 AS BIGINT) = 0 OR seq < $2) "
+                               "ORDER BY seq DESC LIMIT $3",
+                  value_str(account), value_int(before), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, bill_json, out);
 }

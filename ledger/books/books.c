@@ -26,12 +26,12 @@ const char *books_reason(void)
 
 static int prepare(struct books *b, bool for_writing, struct buf *why)
 {
-    const int error = for_writing ? schema_migrate(b->store) : schema_check(b->store);
+    const int error = for_writing ? schema_migrate(b->db) : schema_check(b->db);
 
     if (error == E_UNSUPPORTED)
         buf_append_str(why, "these books have the tables of another version of this program");
     else if (error < 0)
-        buf_printf(why, "the books' tables cannot be made (%s)", store_fault(b->store));
+        buf_printf(why, "the books' tables cannot be made (%s)", db_fault(b->db));
     return error;
 }
 
@@ -40,7 +40,7 @@ int books_open(struct books **out, const char *where, bool for_writing, struct b
     AUTO(books_close) struct books *b = mem_zero(sizeof(*b));
 
     *out = NULL;
-    TRY(store_open(&b->store, where, for_writing, why));
+    TRY(db_open(&b->db, where, for_writing, why));
     TRY(prepare(b, for_writing, why));
     *out = b;
     b = NULL;
@@ -51,7 +51,7 @@ void books_close(struct books *b)
 {
     if (!b)
         return;
-    store_close(b->store);
+    db_close(b->db);
     free(b);
 }
 
@@ -60,10 +60,10 @@ int books_begin(struct books *b)
     b->now_ms = b->fixed_ms ? b->fixed_ms : clock_wall_ms();
     b->now_s = b->now_ms / 1000;
     reason[0] = '\0';
-    return store_begin(b->store);
+    return db_begin(b->db);
 }
 
 int books_end(struct books *b, int error)
 {
-    return store_end(b->store, error);
+    return db_end(b->db, error);
 }

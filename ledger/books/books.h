@@ -4,17 +4,17 @@
 #define LEDGER_BOOKS_BOOKS_H
 
 #include "base/json.h"
-#include "ledger/books/store.h"
+#include "ledger/books/db.h"
 
 struct books {
-    struct store *store;
+    struct db *db;
     /* Seconds and milliseconds since 1970 of the present transaction, read at its beginning; tests
      * set fixed_ms instead. */
     uint64_t now_s, now_ms;
     uint64_t fixed_ms;
 };
 
-/* Opens, and brings the schema up to date when for_writing. Errors and `why` of store_open;
+/* Opens, and brings the schema up to date when for_writing. Errors and `why` of db_open;
  * E_UNSUPPORTED: the books were written by a newer version, or (reading) by an older one. */
 MUST_CHECK int books_open(struct books **out, const char *where, bool for_writing, struct buf *why);
 void books_close(struct books *b);

@@ -15,25 +15,25 @@ static int fact_read(struct books *b, const char *name, char *out, size_t size)
     AUTO(rows_free) struct rows *rows = NULL;
 
     out[0] = '\0';
-    TRY(STORE_SELECT(&rows, b->store, "SELECT value FROM facts WHERE name = $1", value_str(name)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT value FROM facts WHERE name = $1", value_str(name)));
     const int row = rows_next(rows);
     return row > 0 ? span_cstr(rows_bytes(rows, 0), out, size) : row;
 }
 
 static int fact_write(struct books *b, const char *name, const char *value)
 {
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE "
-                     "SET value = excluded.value",
-                     value_str(name), value_str(value));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE "
+                  "SET value = excluded.value",
+                  value_str(name), value_str(value));
 }
 
 static int sum_versions(struct books *b, int64_t *sum)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(store_select(&rows, b->store, "SELECT CAST(COALESCE(SUM(version), 0) AS BIGINT) FROM keys",
-                     NULL, 0));
+    TRY(db_select(&rows, b->db, "SELECT CAST(COALESCE(SUM(version), 0) AS BIGINT) FROM keys", NULL,
+                  0));
     const int row = rows_next(rows);
     *sum = row > 0 ? rows_int(rows, 0) : 0;
     return row < 0 ? row : 0;

@@ -40,7 +40,7 @@ static int find(struct books *b, const char *id, json_t **out)
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store, SELECT_HOOKS "WHERE id = $1", value_str(id)));
+    TRY(DB_SELECT(&rows, b->db, SELECT_HOOKS "WHERE id = $1", value_str(id)));
     const int row = rows_next(rows);
     if (row > 0)
         *out = hook_json(rows);
@@ -52,10 +52,9 @@ int hooks_list(struct books *b, const char *account, const char *after, size_t l
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     SELECT_HOOKS
-                     "WHERE ($1 = '' OR account = $1) AND id > $2 ORDER BY id LIMIT $3",
-                     value_str(account), value_str(after), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  SELECT_HOOKS "WHERE ($1 = '' OR account = $1) AND id > $2 ORDER BY id LIMIT $3",
+                  value_str(account), value_str(after), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, hook_json, out);
 }
 
@@ -107,11 +106,11 @@ static int read_url(const json_t *body, bool allow_http, const char **out)
 static int insert(struct books *b, const char *id, const char *account, const char *url,
                   struct span secret, struct span events)
 {
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO hooks (id, account, url, secret, events, state, created) VALUES "
-                     "($1, $2, $3, $4, $5, 'active', $6)",
-                     value_str(id), value_str(account), value_str(url), value_text(secret),
-                     value_text(events), value_int((int64_t)b->now_s));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO hooks (id, account, url, secret, events, state, created) VALUES "
+                  "($1, $2, $3, $4, $5, 'active', $6)",
+                  value_str(id), value_str(account), value_str(url), value_text(secret),
+                  value_text(events), value_int((int64_t)b->now_s));
 }
 
 int hook_create(struct books *b, const struct actor *a, const json_t *body, bool allow_http,
@@ -148,8 +147,7 @@ int hook_remove(struct books *b, const struct actor *a, const char *id, json_t *
 
     *out = NULL;
     TRY(find(b, id, &before));
-    TRY(STORE_RUN(b->store, NULL, "UPDATE hooks SET state = 'removed' WHERE id = $1",
-                  value_str(id)));
+    TRY(DB_RUN(b->db, NULL, "UPDATE hooks SET state = 'removed' WHERE id = $1", value_str(id)));
     TRY(find(b, id, out));
     return audit_note(b, a, "webhook.remove", id, before, *out);
 }
@@ -197,13 +195,13 @@ int hook_tell(struct books *b, const char *account, const char *type, const char
     snprintf(wanted, sizeof(wanted), "%% %s %%", type);
     delivery_id(id, account, type, what);
     write_payload(&payload, b, account, type, data);
-    TRY(STORE_RUN(b->store, &added,
-                  "INSERT INTO deliveries (id, hook, type, payload, created, due, tries, status, "
-                  "state) SELECT $1, h.id, $2, $3, $4, $4, 0, 0, 'waiting' FROM hooks h WHERE "
-                  "h.account = $5 AND h.state = 'active' AND ' ' || h.events || ' ' LIKE $6 "
-                  "ON CONFLICT DO NOTHING",
-                  value_str(id), value_str(type), value_text(buf_span(&payload)),
-                  value_int((int64_t)b->now_s), value_str(account), value_str(wanted)));
+    TRY(DB_RUN(b->db, &added,
+               "INSERT INTO deliveries (id, hook, type, payload, created, due, tries, status, "
+               "state) SELECT $1, h.id, $2, $3, $4, $4, 0, 0, 'waiting' FROM hooks h WHERE "
+               "h.account = $5 AND h.state = 'active' AND ' ' || h.events || ' ' LIKE $6 "
+               "ON CONFLICT DO NOTHING",
+               value_str(id), value_str(type), value_text(buf_span(&payload)),
+               value_int((int64_t)b->now_s), value_str(account), value_str(wanted)));
     *queued = (size_t)added;
     return 0;
 }
@@ -229,11 +227,11 @@ static int read_due(struct books *b, struct hook_due *out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT d.id, d.hook, d.tries, d.payload, h.url, h.secret FROM deliveries d "
-                     "JOIN hooks h ON h.id = d.hook WHERE d.state = 'waiting' AND d.due <= $1 AND "
-                     "h.state = 'active' ORDER BY d.due LIMIT 1",
-                     value_int((int64_t)b->now_s)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT d.id, d.hook, d.tries, d.payload, h.url, h.secret FROM deliveries d "
+                  "JOIN hooks h ON h.id = d.hook WHERE d.state = 'waiting' AND d.due <= $1 AND "
+                  "h.state = 'active' ORDER BY d.due LIMIT 1",
+                  value_int((int64_t)b->now_s)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row < 0 ? row : E_NOT_FOUND;
@@ -255,10 +253,10 @@ int hook_take_due(struct books *b, struct hook_due *out)
         return error;
     }
     out->tries++;
-    return STORE_RUN(b->store, NULL,
-                     "UPDATE deliveries SET tries = $3, due = $4 WHERE id = $1 AND hook = $2",
-                     value_str(out->id), value_str(out->hook), value_int(out->tries),
-                     value_int((int64_t)b->now_s + pause_s(out->tries - 1)));
+    return DB_RUN(b->db, NULL,
+                  "UPDATE deliveries SET tries = $3, due = $4 WHERE id = $1 AND hook = $2",
+                  value_str(out->id), value_str(out->hook), value_int(out->tries),
+                  value_int((int64_t)b->now_s + pause_s(out->tries - 1)));
 }
 
 int hook_told(struct books *b, const struct hook_due *d, int64_t status)
@@ -268,11 +266,11 @@ int hook_told(struct books *b, const struct hook_due *d, int64_t status)
                                                                       : "waiting";
 
     if (status == 410)
-        TRY(STORE_RUN(b->store, NULL, "UPDATE hooks SET state = 'gone' WHERE id = $1",
-                      value_str(d->hook)));
-    return STORE_RUN(b->store, NULL,
-                     "UPDATE deliveries SET status = $3, state = $4 WHERE id = $1 AND hook = $2",
-                     value_str(d->id), value_str(d->hook), value_int(status), value_str(state));
+        TRY(DB_RUN(b->db, NULL, "UPDATE hooks SET state = 'gone' WHERE id = $1",
+                   value_str(d->hook)));
+    return DB_RUN(b->db, NULL,
+                  "UPDATE deliveries SET status = $3, state = $4 WHERE id = $1 AND hook = $2",
+                  value_str(d->id), value_str(d->hook), value_int(status), value_str(state));
 }
 
 static json_t *delivery_json(const struct rows *rows)
@@ -293,10 +291,10 @@ int hook_deliveries(struct books *b, const char *hook, size_t limit, json_t **ou
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT id, hook, type, state, created, due, tries, status FROM deliveries "
-                     "WHERE hook = $1 ORDER BY created DESC, id LIMIT $2",
-                     value_str(hook), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT id, hook, type, state, created, due, tries, status FROM deliveries "
+                  "WHERE hook = $1 ORDER BY created DESC, id LIMIT $2",
+                  value_str(hook), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, delivery_json, out);
 }
 

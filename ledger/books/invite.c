@@ -41,7 +41,7 @@ static int find(struct books *b, const char *sql, const char *what, json_t **out
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store, sql, value_str(what)));
+    TRY(DB_SELECT(&rows, b->db, sql, value_str(what)));
     const int row = rows_next(rows);
     if (row > 0)
         *out = invite_json(rows);
@@ -53,8 +53,8 @@ int invites_list(struct books *b, const char *after, size_t limit, json_t **out)
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store, SELECT_INVITES "WHERE id > $1 ORDER BY id LIMIT $2",
-                     value_str(after), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db, SELECT_INVITES "WHERE id > $1 ORDER BY id LIMIT $2",
+                  value_str(after), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, invite_json, out);
 }
 
@@ -85,13 +85,13 @@ static int insert(struct books *b, const char *id, struct span code, const json_
 
     record_write(&text, settings);
     hash_code(hash, code);
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO invites (id, code_sha256, state, created, expires, uses, used, "
-                     "credit, settings) VALUES ($1, $2, 'active', $3, $4, $5, 0, $6, $7)",
-                     value_str(id), value_str(hash), value_int((int64_t)b->now_s),
-                     value_int(record_int(terms, "expires", 0)),
-                     value_int(record_int(terms, "uses", 1)),
-                     value_int(record_money(terms, "credit")), value_text(buf_span(&text)));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO invites (id, code_sha256, state, created, expires, uses, used, "
+                  "credit, settings) VALUES ($1, $2, 'active', $3, $4, $5, 0, $6, $7)",
+                  value_str(id), value_str(hash), value_int((int64_t)b->now_s),
+                  value_int(record_int(terms, "expires", 0)),
+                  value_int(record_int(terms, "uses", 1)), value_int(record_money(terms, "credit")),
+                  value_text(buf_span(&text)));
 }
 
 int invite_create(struct books *b, const struct actor *a, const json_t *body, struct buf *code,
@@ -123,8 +123,7 @@ int invite_revoke(struct books *b, const struct actor *a, const char *id, json_t
 
     *out = NULL;
     TRY(find(b, SELECT_INVITES "WHERE id = $1", id, &before));
-    TRY(STORE_RUN(b->store, NULL, "UPDATE invites SET state = 'revoked' WHERE id = $1",
-                  value_str(id)));
+    TRY(DB_RUN(b->db, NULL, "UPDATE invites SET state = 'revoked' WHERE id = $1", value_str(id)));
     TRY(find(b, SELECT_INVITES "WHERE id = $1", id, out));
     return audit_note(b, a, "invite.revoke", id, before, *out);
 }
@@ -177,7 +176,6 @@ int invite_redeem(struct books *b, const struct actor *a, const json_t *body, js
     TRY(find_usable(b, body, &invite));
     TRY(make_account(b, a, invite, body, out));
     const char *id = record_text(invite, "id", "");
-    TRY(STORE_RUN(b->store, NULL, "UPDATE invites SET used = used + 1 WHERE id = $1",
-                  value_str(id)));
+    TRY(DB_RUN(b->db, NULL, "UPDATE invites SET used = used + 1 WHERE id = $1", value_str(id)));
     return audit_note(b, a, "invite.redeem", id, invite, *out);
 }

@@ -1,14 +1,14 @@
-/* The journal is another SQLite file, read through the same store. */
+/* The journal is another SQLite file, read through the same calls. */
 #include "ledger/books/journal.h"
 
 #include "ledger/books/record.h"
 
-static int read_state(struct store *journal, struct journal_result *out)
+static int read_state(struct db *journal, struct journal_result *out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
     int row, format = 0;
 
-    TRY(store_select(&rows, journal, "SELECT name, value FROM state", NULL, 0));
+    TRY(db_select(&rows, journal, "SELECT name, value FROM state", NULL, 0));
     while ((row = rows_next(rows)) > 0) {
         if (span_is(rows_bytes(rows, 0), "instance"))
             TRY(span_cstr(rows_bytes(rows, 1), out->instance, sizeof(out->instance)));
@@ -19,16 +19,16 @@ static int read_state(struct store *journal, struct journal_result *out)
     return format && record_id_valid(span_str(out->instance)) ? 0 : E_INVALID;
 }
 
-static int take(struct books *b, const struct bill_keys *keys, struct store *journal,
+static int take(struct books *b, const struct bill_keys *keys, struct db *journal,
                 struct journal_result *out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
     struct bill_outcome outcome;
     int row;
 
-    TRY(store_select(&rows, journal,
-                     "SELECT n, bill, usage, project, key, kind, endpoint FROM bills ORDER BY n",
-                     NULL, 0));
+    TRY(db_select(&rows, journal,
+                  "SELECT n, bill, usage, project, key, kind, endpoint FROM bills ORDER BY n", NULL,
+                  0));
     while ((row = rows_next(rows)) > 0) {
         const struct bill_entry e = {.instance = span_str(out->instance),
                                      .n = rows_int(rows, 0),
@@ -59,12 +59,11 @@ static int move_cursor(struct books *b, const struct journal_result *r)
 int journal_take(struct books *b, const struct bill_keys *keys, const char *path,
                  struct journal_result *out)
 {
-    AUTO(store_close) struct store *journal = NULL;
+    AUTO(db_close) struct db *journal = NULL;
     AUTO(buf_fini) struct buf why = {0};
 
     *out = (struct journal_result){0};
-    if (*path != '/' || store_open(&journal, path, false, &why) < 0 ||
-        read_state(journal, out) < 0) {
+    if (*path != '/' || db_open(&journal, path, false, &why) < 0 || read_state(journal, out) < 0) {
         books_why("%s", why.len ? buf_cstr(&why) : "path must be that of a gateway's journal");
         return E_INVALID;
     }

@@ -69,7 +69,7 @@ static int find_by(struct books *b, const char *sql, const char *which, json_t *
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(STORE_SELECT(&rows, b->store, sql, value_int((int64_t)b->now_s), value_str(which)));
+    TRY(DB_SELECT(&rows, b->db, sql, value_int((int64_t)b->now_s), value_str(which)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row < 0 ? row : E_NOT_FOUND;
@@ -98,11 +98,11 @@ int keys_list(struct books *b, const char *account, const char *after, size_t li
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     SELECT_KEYS "WHERE ($2 = '' OR k.account = $2) AND k.id > $3 "
-                                 "ORDER BY k.id LIMIT $4",
-                     value_int((int64_t)b->now_s), value_str(account), value_str(after),
-                     value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  SELECT_KEYS "WHERE ($2 = '' OR k.account = $2) AND k.id > $3 "
+                              "ORDER BY k.id LIMIT $4",
+                  value_int((int64_t)b->now_s), value_str(account), value_str(after),
+                  value_int((int64_t)limit + 1)));
     TRY(record_page(rows, limit, key_json, out));
     const json_t *data = json_object_get(*out, "data");
     for (size_t i = 0; i < json_array_size(data); i++)
@@ -213,9 +213,8 @@ int key_project(struct books *b, const json_t *key, key_projected_fn *fn, void *
     record_set(record, "format", json_string("cgw/key/v1"));
     record_set(record, "metering", json_string("on"));
     TRY(narrow_all(b, key, record));
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT sha256, expires FROM secrets WHERE key = $1 ORDER BY n",
-                     value_str(record_text(key, "id", ""))));
+    TRY(DB_SELECT(&rows, b->db, "SELECT sha256, expires FROM secrets WHERE key = $1 ORDER BY n",
+                  value_str(record_text(key, "id", ""))));
     while ((row = rows_next(rows)) > 0)
         project_secret(record, rows_bytes(rows, 0), rows_int(rows, 1), fn, arg);
     return row;
@@ -230,15 +229,15 @@ static int add_secret(struct books *b, const char *id, const struct api_key *key
 
     sha256(hash, SPAN_OF(key->secret));
     hex_encode(hex, SPAN_OF(hash));
-    TRY(STORE_RUN(b->store, NULL,
-                  "INSERT INTO secrets (key, n, sha256, created, expires) "
-                  "SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3, 0 FROM secrets WHERE key = $1",
-                  value_str(id), value_str(hex), value_int((int64_t)b->now_s)));
+    TRY(DB_RUN(b->db, NULL,
+               "INSERT INTO secrets (key, n, sha256, created, expires) "
+               "SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3, 0 FROM secrets WHERE key = $1",
+               value_str(id), value_str(hex), value_int((int64_t)b->now_s)));
     /* the oldest of too many ended ones is forgotten: its record in Redis has ended too */
-    return STORE_RUN(b->store, NULL,
-                     "DELETE FROM secrets WHERE key = $1 AND n <= (SELECT MAX(n) FROM secrets "
-                     "WHERE key = $1) - $2",
-                     value_str(id), value_int(KEY_NOTED_SECRETS));
+    return DB_RUN(b->db, NULL,
+                  "DELETE FROM secrets WHERE key = $1 AND n <= (SELECT MAX(n) FROM secrets "
+                  "WHERE key = $1) - $2",
+                  value_str(id), value_int(KEY_NOTED_SECRETS));
 }
 
 // Where the key belongs, taken out of the body. E_NOT_FOUND when there is no such account.
@@ -297,12 +296,12 @@ static int insert(struct books *b, const char *id, const char *account, const ch
     AUTO(buf_fini) struct buf text = {0};
 
     record_write(&text, settings);
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO keys (id, account, project, name, version, state, created, "
-                     "settings) VALUES ($1, $2, $3, $4, 1, 'active', $5, $6)",
-                     value_str(id), value_str(account), value_str(project),
-                     value_str(record_text(settings, "name", "")), value_int((int64_t)b->now_s),
-                     value_text(buf_span(&text)));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO keys (id, account, project, name, version, state, created, "
+                  "settings) VALUES ($1, $2, $3, $4, 1, 'active', $5, $6)",
+                  value_str(id), value_str(account), value_str(project),
+                  value_str(record_text(settings, "name", "")), value_int((int64_t)b->now_s),
+                  value_text(buf_span(&text)));
 }
 
 // What the row says now, noted beside what it said before.
@@ -364,11 +363,11 @@ static int update(struct books *b, const char *id, const json_t *settings, const
     AUTO(buf_fini) struct buf text = {0};
 
     record_write(&text, settings);
-    return STORE_RUN(b->store, NULL,
-                     "UPDATE keys SET version = version + 1, name = $2, settings = $3, state = $4 "
-                     "WHERE id = $1",
-                     value_str(id), value_str(record_text(settings, "name", "")),
-                     value_text(buf_span(&text)), value_str(state));
+    return DB_RUN(b->db, NULL,
+                  "UPDATE keys SET version = version + 1, name = $2, settings = $3, state = $4 "
+                  "WHERE id = $1",
+                  value_str(id), value_str(record_text(settings, "name", "")),
+                  value_text(buf_span(&text)), value_str(state));
 }
 
 int key_change(struct books *b, const struct actor *a, const char *id, const json_t *body,
@@ -405,14 +404,14 @@ int key_revoke(struct books *b, const struct actor *a, const char *id, json_t **
 // The newest secret gets the grace; what is older ends now.
 static int end_secrets(struct books *b, const char *id, uint64_t grace_s)
 {
-    return STORE_RUN(b->store, NULL,
-                     "UPDATE secrets SET expires = CASE WHEN n = (SELECT MAX(n) FROM secrets WHERE "
-                     "key = $1) THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END WHERE key = $1 "
-                     "AND (expires = 0 OR expires > "
-                     "CASE WHEN n = (SELECT MAX(n) FROM secrets WHERE key = $1) THEN CAST($2 AS "
-                     "BIGINT) ELSE CAST($3 AS BIGINT) END)",
-                     value_str(id), value_int((int64_t)(b->now_s + grace_s)),
-                     value_int((int64_t)b->now_s));
+    return DB_RUN(b->db, NULL,
+                  "UPDATE secrets SET expires = CASE WHEN n = (SELECT MAX(n) FROM secrets WHERE "
+                  "key = $1) THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END WHERE key = $1 "
+                  "AND (expires = 0 OR expires > "
+                  "CASE WHEN n = (SELECT MAX(n) FROM secrets WHERE key = $1) THEN CAST($2 AS "
+                  "BIGINT) ELSE CAST($3 AS BIGINT) END)",
+                  value_str(id), value_int((int64_t)(b->now_s + grace_s)),
+                  value_int((int64_t)b->now_s));
 }
 
 static int rotate(struct books *b, const char *id, uint64_t grace_s, struct buf *made)
@@ -426,8 +425,8 @@ static int rotate(struct books *b, const char *id, uint64_t grace_s, struct buf 
     const int error = add_secret(b, id, &key);
     crypto_wipe(&key, sizeof(key));
     TRY(error);
-    return STORE_RUN(b->store, NULL, "UPDATE keys SET version = version + 1 WHERE id = $1",
-                     value_str(id));
+    return DB_RUN(b->db, NULL, "UPDATE keys SET version = version + 1 WHERE id = $1",
+                  value_str(id));
 }
 
 int key_rotate(struct books *b, const struct actor *a, const char *id, uint64_t grace_s,

@@ -28,10 +28,10 @@ int prices_find(struct books *b, int64_t version, json_t **out)
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT version, sha256, applied, who, book FROM prices WHERE "
-                     "CAST($1 AS BIGINT) = 0 OR version = $1 ORDER BY version DESC LIMIT 1",
-                     value_int(version)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT version, sha256, applied, who, book FROM prices WHERE "
+                  "CAST($1 AS BIGINT) = 0 OR version = $1 ORDER BY version DESC LIMIT 1",
+                  value_int(version)));
     const int row = rows_next(rows);
     if (row > 0)
         *out = prices_json(rows);
@@ -43,9 +43,9 @@ int prices_list(struct books *b, json_t **out)
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(store_select(&rows, b->store,
-                     "SELECT version, sha256, applied, who, '' FROM prices ORDER BY version DESC",
-                     NULL, 0));
+    TRY(db_select(&rows, b->db,
+                  "SELECT version, sha256, applied, who, '' FROM prices ORDER BY version DESC",
+                  NULL, 0));
     return record_page(rows, SIZE_MAX, prices_json, out);
 }
 
@@ -54,8 +54,7 @@ int prices_each(struct books *b, prices_book_fn *fn, void *arg)
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
-    TRY(store_select(&rows, b->store, "SELECT version, book FROM prices ORDER BY version", NULL,
-                     0));
+    TRY(db_select(&rows, b->db, "SELECT version, book FROM prices ORDER BY version", NULL, 0));
     while ((row = rows_next(rows)) > 0)
         fn(arg, rows_int(rows, 0), rows_bytes(rows, 1));
     return row;
@@ -76,11 +75,11 @@ static json_t *result(const json_t *before, const json_t *book, const char *sha2
 static int insert(struct books *b, const struct actor *a, const json_t *book, const char *sha256,
                   struct span text)
 {
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO prices (version, sha256, book, applied, who) VALUES "
-                     "($1, $2, $3, $4, $5)",
-                     value_int(record_int(book, "version", 0)), value_str(sha256), value_text(text),
-                     value_int((int64_t)b->now_s), value_str(a->who));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO prices (version, sha256, book, applied, who) VALUES "
+                  "($1, $2, $3, $4, $5)",
+                  value_int(record_int(book, "version", 0)), value_str(sha256), value_text(text),
+                  value_int((int64_t)b->now_s), value_str(a->who));
 }
 
 // Whether the book may follow what is there; *fresh false when it is there already.

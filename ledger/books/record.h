@@ -3,7 +3,7 @@
 #define LEDGER_BOOKS_RECORD_H
 
 #include "base/json.h"
-#include "ledger/books/store.h"
+#include "ledger/books/db.h"
 
 json_t *record_object(void);
 void record_set(json_t *object, const char *name, json_t *take);

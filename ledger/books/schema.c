@@ -139,41 +139,41 @@ static void translate(struct buf *out, const char *sql, bool postgres)
     }
 }
 
-static int read_version(struct store *s, int64_t *version)
+static int read_version(struct db *s, int64_t *version)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(store_select(&rows, s, "SELECT version FROM schema_version", NULL, 0));
+    TRY(db_select(&rows, s, "SELECT version FROM schema_version", NULL, 0));
     const int row = rows_next(rows);
     TRY(row);
     *version = row > 0 ? rows_int(rows, 0) : 0;
     return 0;
 }
 
-static int make_version(struct store *s)
+static int make_version(struct db *s)
 {
     AUTO(buf_fini) struct buf sql = {0};
 
     translate(&sql, "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL) STRICT",
-              store_is_postgres(s));
-    return store_script(s, buf_cstr(&sql));
+              db_is_postgres(s));
+    return db_script(s, buf_cstr(&sql));
 }
 
-static int run_step(struct store *s, int64_t number)
+static int run_step(struct db *s, int64_t number)
 {
     const struct step *step = &steps[number];
-    const char *own = store_is_postgres(s) ? step->postgres : step->sqlite;
+    const char *own = db_is_postgres(s) ? step->postgres : step->sqlite;
     AUTO(buf_fini) struct buf sql = {0};
 
-    translate(&sql, step->common, store_is_postgres(s));
-    TRY(store_script(s, buf_cstr(&sql)));
-    TRY(store_script(s, own));
-    TRY(store_run(s, "DELETE FROM schema_version", NULL, 0, NULL));
-    return STORE_RUN(s, NULL, "INSERT INTO schema_version (version) VALUES ($1)",
-                     value_int(number + 1));
+    translate(&sql, step->common, db_is_postgres(s));
+    TRY(db_script(s, buf_cstr(&sql)));
+    TRY(db_script(s, own));
+    TRY(db_run(s, "DELETE FROM schema_version", NULL, 0, NULL));
+    return DB_RUN(s, NULL, "INSERT INTO schema_version (version) VALUES ($1)",
+                  value_int(number + 1));
 }
 
-int schema_migrate(struct store *s)
+int schema_migrate(struct db *s)
 {
     int64_t version = 0;
 
@@ -182,13 +182,13 @@ int schema_migrate(struct store *s)
     if (version > STEPS)
         return E_UNSUPPORTED;
     for (; version < STEPS; version++) {
-        TRY(store_begin(s));
-        TRY(store_end(s, run_step(s, version)));
+        TRY(db_begin(s));
+        TRY(db_end(s, run_step(s, version)));
     }
     return 0;
 }
 
-int schema_check(struct store *s)
+int schema_check(struct db *s)
 {
     int64_t version = 0;
 

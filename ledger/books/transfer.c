@@ -44,9 +44,9 @@ int purse_read(struct books *b, const char *name, const char *currency, struct p
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = (struct purse_sums){0, 0};
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT debits, credits FROM purses WHERE name = $1 AND currency = $2",
-                     value_str(name), value_str(currency)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT debits, credits FROM purses WHERE name = $1 AND currency = $2",
+                  value_str(name), value_str(currency)));
     const int row = rows_next(rows);
     if (row > 0)
         *out = (struct purse_sums){rows_int(rows, 0), rows_int(rows, 1)};
@@ -56,12 +56,12 @@ int purse_read(struct books *b, const char *name, const char *currency, struct p
 static int purse_write(struct books *b, const char *name, const char *currency,
                        const struct purse_sums *sums)
 {
-    return STORE_RUN(b->store, NULL,
-                     "INSERT INTO purses (name, currency, debits, credits) VALUES ($1, $2, $3, $4) "
-                     "ON CONFLICT (name, currency) DO UPDATE SET debits = excluded.debits, "
-                     "credits = excluded.credits",
-                     value_str(name), value_str(currency), value_int(sums->debits),
-                     value_int(sums->credits));
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO purses (name, currency, debits, credits) VALUES ($1, $2, $3, $4) "
+                  "ON CONFLICT (name, currency) DO UPDATE SET debits = excluded.debits, "
+                  "credits = excluded.credits",
+                  value_str(name), value_str(currency), value_int(sums->debits),
+                  value_int(sums->credits));
 }
 
 static int debit(struct books *b, const struct transfer *t)
@@ -93,13 +93,12 @@ static int same(struct books *b, const struct transfer *t)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(STORE_SELECT(
-        &rows, b->store,
-        "SELECT amount FROM transfers WHERE id = $1 AND debit = $2 AND credit = $3 AND "
-        "currency = $4 AND amount = $5 AND code = $6 AND reference = $7",
-        value_blob(SPAN_OF(t->id)), value_str(t->debit), value_str(t->credit),
-        value_str(t->currency), value_int(t->amount), value_str(t->code),
-        value_text(t->reference)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT amount FROM transfers WHERE id = $1 AND debit = $2 AND credit = $3 AND "
+                  "currency = $4 AND amount = $5 AND code = $6 AND reference = $7",
+                  value_blob(SPAN_OF(t->id)), value_str(t->debit), value_str(t->credit),
+                  value_str(t->currency), value_int(t->amount), value_str(t->code),
+                  value_text(t->reference)));
     const int row = rows_next(rows);
     if (row == 0)
         books_why("a transfer of this id says something else");
@@ -108,13 +107,13 @@ static int same(struct books *b, const struct transfer *t)
 
 static int insert(struct books *b, const struct transfer *t, int64_t *added)
 {
-    return STORE_RUN(b->store, added,
-                     "INSERT INTO transfers (id, seq, debit, credit, currency, amount, code, "
-                     "reference, time) SELECT $1, COALESCE(MAX(seq), 0) + 1, $2, $3, $4, $5, $6, "
-                     "$7, $8 FROM transfers WHERE true ON CONFLICT (id) DO NOTHING",
-                     value_blob(SPAN_OF(t->id)), value_str(t->debit), value_str(t->credit),
-                     value_str(t->currency), value_int(t->amount), value_str(t->code),
-                     value_text(t->reference), value_int((int64_t)b->now_s));
+    return DB_RUN(b->db, added,
+                  "INSERT INTO transfers (id, seq, debit, credit, currency, amount, code, "
+                  "reference, time) SELECT $1, COALESCE(MAX(seq), 0) + 1, $2, $3, $4, $5, $6, "
+                  "$7, $8 FROM transfers WHERE true ON CONFLICT (id) DO NOTHING",
+                  value_blob(SPAN_OF(t->id)), value_str(t->debit), value_str(t->credit),
+                  value_str(t->currency), value_int(t->amount), value_str(t->code),
+                  value_text(t->reference), value_int((int64_t)b->now_s));
 }
 
 int transfer_post(struct books *b, const struct transfer *t, bool *fresh)
@@ -140,9 +139,9 @@ int purses_list(struct books *b, json_t **out)
     int row;
 
     *out = json_array();
-    TRY(store_select(&rows, b->store,
-                     "SELECT name, currency, debits, credits FROM purses ORDER BY currency, name",
-                     NULL, 0));
+    TRY(db_select(&rows, b->db,
+                  "SELECT name, currency, debits, credits FROM purses ORDER BY currency, name",
+                  NULL, 0));
     while ((row = rows_next(rows)) > 0) {
         json_t *purse = record_object();
         record_set_text(purse, "name", rows_bytes(rows, 0));
@@ -179,10 +178,10 @@ int transfers_list(struct books *b, const char *purse, int64_t before, size_t li
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT id, seq, debit, credit, currency, amount, code, reference, time FROM "
-                     "transfers WHERE ($1 = '' OR debit = $1 OR credit = $1) AND "
-                     "(CAST($2 AS BIGINT) = 0 OR seq < $2) ORDER BY seq DESC LIMIT $3",
-                     value_str(purse), value_int(before), value_int((int64_t)limit + 1)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT id, seq, debit, credit, currency, amount, code, reference, time FROM "
+                  "transfers WHERE ($1 = '' OR debit = $1 OR credit = $1) AND "
+                  "(CAST($2 AS BIGINT) = 0 OR seq < $2) ORDER BY seq DESC LIMIT $3",
+                  value_str(purse), value_int(before), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, transfer_json, out);
 }

@@ -106,9 +106,9 @@ int usage_read(struct books *b, const struct usage_filter *f, json_t **out)
 
     *out = NULL;
     write_sql(&sql, f->by);
-    TRY(STORE_SELECT(&rows, b->store, buf_cstr(&sql), value_str(f->account), value_str(f->project),
-                     value_str(f->key), value_str(f->model), value_int(f->from_hour),
-                     value_int(f->to_hour)));
+    TRY(DB_SELECT(&rows, b->db, buf_cstr(&sql), value_str(f->account), value_str(f->project),
+                  value_str(f->key), value_str(f->model), value_int(f->from_hour),
+                  value_int(f->to_hour)));
     while ((row = rows_next(rows)) > 0) {
         if (json_array_size(list) == ROWS_MAX)
             return E_TOO_LARGE;
@@ -183,11 +183,11 @@ int usage_day(struct books *b, const char *account, int64_t day, usage_field_fn 
     AUTO(buf_fini) struct buf value = {0};
     int row;
 
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT hour % 24, project, key, model, " SUM_COLUMNS
-                     " FROM bills WHERE account = $1 AND hour >= $2 AND hour < $3 "
-                     "GROUP BY hour % 24, project, key, model",
-                     value_str(account), value_int(day * 24), value_int(day * 24 + 24)));
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT hour % 24, project, key, model, " SUM_COLUMNS
+                  " FROM bills WHERE account = $1 AND hour >= $2 AND hour < $3 "
+                  "GROUP BY hour % 24, project, key, model",
+                  value_str(account), value_int(day * 24), value_int(day * 24 + 24)));
     while ((row = rows_next(rows)) > 0) {
         write_field(rows, &field, &value);
         fn(arg, buf_span(&field), buf_span(&value));
@@ -200,9 +200,8 @@ int usage_days(struct books *b, int64_t from_day, usage_days_fn *fn, void *arg)
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
-    TRY(STORE_SELECT(&rows, b->store,
-                     "SELECT DISTINCT account, hour / 24 FROM bills WHERE hour >= $1",
-                     value_int(from_day * 24)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT DISTINCT account, hour / 24 FROM bills WHERE hour >= $1",
+                  value_int(from_day * 24)));
     while ((row = rows_next(rows)) > 0)
         fn(arg, rows_text(rows, 0), rows_int(rows, 1));
     return row;

@@ -54,10 +54,10 @@ static int check_currencies(struct books *b, struct verify_line *line)
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
-    TRY(store_select(&rows, b->store,
-                     "SELECT currency, CAST(SUM(debits) AS BIGINT), CAST(SUM(credits) AS BIGINT) "
-                     "FROM purses GROUP BY currency",
-                     NULL, 0));
+    TRY(db_select(&rows, b->db,
+                  "SELECT currency, CAST(SUM(debits) AS BIGINT), CAST(SUM(credits) AS BIGINT) "
+                  "FROM purses GROUP BY currency",
+                  NULL, 0));
     while ((row = rows_next(rows)) > 0)
         if (rows_int(rows, 1) != rows_int(rows, 2))
             wrong(line, rows_int(rows, 1) - rows_int(rows, 2), "currency %s", rows_text(rows, 0));
@@ -70,8 +70,8 @@ static int check_purses(struct books *b, struct verify_line *line)
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
-    TRY(store_select(
-        &rows, b->store,
+    TRY(db_select(
+        &rows, b->db,
         "SELECT name, CAST(SUM(d) AS BIGINT), CAST(SUM(c) AS BIGINT), COUNT(*) FROM ("
         " SELECT debit AS name, currency, amount AS d, 0 AS c FROM transfers UNION ALL"
         " SELECT credit, currency, 0, amount FROM transfers UNION ALL"
@@ -105,10 +105,10 @@ static int check_owing(struct run *r)
     struct verify_line line = {"I2", "no account, worker or revenue is below zero", .good = true};
     int row;
 
-    TRY(store_select(&rows, r->books->store,
-                     "SELECT name, debits - credits FROM purses WHERE name <> 'world' AND "
-                     "name NOT LIKE 'asset:%' AND name NOT LIKE 'expense:%'",
-                     NULL, 0));
+    TRY(db_select(&rows, r->books->db,
+                  "SELECT name, debits - credits FROM purses WHERE name <> 'world' AND "
+                  "name NOT LIKE 'asset:%' AND name NOT LIKE 'expense:%'",
+                  NULL, 0));
     while ((row = rows_next(rows)) > 0) {
         line.looked_at++;
         if (rows_int(rows, 1) > 0)
@@ -152,7 +152,7 @@ static int count_wrong(struct books *b, const char *sql, struct verify_line *lin
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
-    TRY(store_select(&rows, b->store, sql, NULL, 0));
+    TRY(db_select(&rows, b->db, sql, NULL, 0));
     while ((row = rows_next(rows)) > 0)
         wrong(line, rows_int(rows, 1), "%s: call %s", what, rows_text(rows, 0));
     return row;
@@ -162,7 +162,7 @@ static int count_rows(struct books *b, const char *sql, int64_t *out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(store_select(&rows, b->store, sql, NULL, 0));
+    TRY(db_select(&rows, b->db, sql, NULL, 0));
     const int row = rows_next(rows);
     *out = row > 0 ? rows_int(rows, 0) : 0;
     return row < 0 ? row : 0;
@@ -276,11 +276,11 @@ static int walk_chains(struct books *b, struct walk *w)
     while (more) {
         AUTO(rows_free) struct rows *rows = NULL;
         int row;
-        TRY(STORE_SELECT(&rows, b->store,
-                         "SELECT account, seq, head, bill, usage, call, amount, fee FROM bills "
-                         "WHERE account > $1 OR (account = $1 AND seq > $2) "
-                         "ORDER BY account, seq LIMIT $3",
-                         value_str(account), value_int(seq), value_int(PAGE)));
+        TRY(DB_SELECT(&rows, b->db,
+                      "SELECT account, seq, head, bill, usage, call, amount, fee FROM bills "
+                      "WHERE account > $1 OR (account = $1 AND seq > $2) "
+                      "ORDER BY account, seq LIMIT $3",
+                      value_str(account), value_int(seq), value_int(PAGE)));
         more = false;
         while ((row = rows_next(rows)) > 0) {
             check_link(w, rows);
@@ -300,12 +300,11 @@ static int check_heads(struct books *b, struct walk *w)
     uint8_t begin[SHA256_LEN];
     int row;
 
-    TRY(store_select(
-        &rows, b->store,
-        "SELECT a.id, a.chain_seq, a.chain_head, COALESCE(b.seq, 0), b.head FROM "
-        "accounts a LEFT JOIN bills b ON b.account = a.id AND b.seq = (SELECT MAX(seq) "
-        "FROM bills WHERE account = a.id)",
-        NULL, 0));
+    TRY(db_select(&rows, b->db,
+                  "SELECT a.id, a.chain_seq, a.chain_head, COALESCE(b.seq, 0), b.head FROM "
+                  "accounts a LEFT JOIN bills b ON b.account = a.id AND b.seq = (SELECT MAX(seq) "
+                  "FROM bills WHERE account = a.id)",
+                  NULL, 0));
     while ((row = rows_next(rows)) > 0) {
         chain_begin(begin, rows_text(rows, 0));
         const struct span last = rows_int(rows, 3) == 0 ? SPAN_OF(begin) : rows_bytes(rows, 4);
@@ -365,8 +364,8 @@ static int check_day(struct books *b, int64_t day, int64_t leaves, struct span r
     uint8_t hash[SHA256_LEN];
     int row;
 
-    TRY(STORE_SELECT(&rows, b->store, "SELECT bill, leaf FROM bills WHERE day = $1 ORDER BY leaf",
-                     value_int(day)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT bill, leaf FROM bills WHERE day = $1 ORDER BY leaf",
+                  value_int(day)));
     while ((row = rows_next(rows)) > 0) {
         if (rows_int(rows, 1) != (int64_t)t.leaves)
             wrong(line, 1, "a leaf is missing on day %" PRId64, day);
@@ -387,8 +386,7 @@ static int check_trees(struct run *r)
     struct verify_line line = {"I10", "the days' trees have the bills' roots", .good = true};
     int row;
 
-    TRY(store_select(&rows, r->books->store, "SELECT day, leaves, root FROM days ORDER BY day",
-                     NULL, 0));
+    TRY(db_select(&rows, r->books->db, "SELECT day, leaves, root FROM days ORDER BY day", NULL, 0));
     while ((row = rows_next(rows)) > 0)
         TRY(check_day(r->books, rows_int(rows, 0), rows_int(rows, 1), rows_bytes(rows, 2), &line));
     TRY(row);

@@ -86,13 +86,13 @@ static inline void start_postgres(struct fixture *f)
 }
 
 /* Tries again while the server is still starting. */
-static inline void open_store(struct fixture *f, struct store **out)
+static inline void open_db(struct fixture *f, struct db **out)
 {
     AUTO(buf_fini) struct buf why = {0};
     int error = E_UNAVAILABLE;
 
     for (int i = 0; i < 200 && error == E_UNAVAILABLE; i++) {
-        error = store_open(out, f->where, true, &why);
+        error = db_open(out, f->where, true, &why);
         if (error == E_UNAVAILABLE)
             usleep(50000);
     }
@@ -195,13 +195,13 @@ static inline void remove_file(const char *path, const char *end)
 static inline int empty_books(void **state)
 {
     struct fixture *f = *state;
-    struct store *store;
+    struct db *db;
 
     if (f->postgres) {
-        open_store(f, &store);
-        assert_int_equal(store_script(store, "DROP SCHEMA public CASCADE"), 0);
-        assert_int_equal(store_script(store, "CREATE SCHEMA public"), 0);
-        store_close(store);
+        open_db(f, &db);
+        assert_int_equal(db_script(db, "DROP SCHEMA public CASCADE"), 0);
+        assert_int_equal(db_script(db, "CREATE SCHEMA public"), 0);
+        db_close(db);
     }
     remove_file(f->where, ""), remove_file(f->where, "-wal"), remove_file(f->where, "-shm");
     open_books(f);

@@ -80,7 +80,7 @@ static void sums_end_before_they_wrap(void **state)
 static void refuse_sql(struct fixture *f, const char *sql)
 {
     assert_int_equal(books_begin(f->books), 0);
-    assert_true(store_run(f->books->store, sql, NULL, 0, NULL) < 0);
+    assert_true(db_run(f->books->db, sql, NULL, 0, NULL) < 0);
     assert_int_equal(books_end(f->books, E_IO), E_IO);
 }
 
@@ -313,7 +313,7 @@ static void unlock_tables(struct fixture *f)
                                   : "DROP TRIGGER bills_stay; DROP TRIGGER transfers_stay;"
                                     "DROP TRIGGER audit_stays;";
 
-    assert_int_equal(store_script(f->books->store, sql), 0);
+    assert_int_equal(db_script(f->books->db, sql), 0);
 }
 
 static void write_cell(struct fixture *f, const char *column, const char *call, struct span text)
@@ -321,8 +321,7 @@ static void write_cell(struct fixture *f, const char *column, const char *call, 
     AUTO(buf_fini) struct buf sql = {0};
 
     buf_printf(&sql, "UPDATE bills SET %s = $1 WHERE call = $2", column);
-    IN_BOOKS(f,
-             STORE_RUN(f->books->store, NULL, buf_cstr(&sql), value_text(text), value_str(call)));
+    IN_BOOKS(f, DB_RUN(f->books->db, NULL, buf_cstr(&sql), value_text(text), value_str(call)));
 }
 
 static void flip(struct fixture *f, const char *column, const char *call, struct span had,
@@ -385,11 +384,11 @@ static void what_is_tampered_with_is_found(void **state)
     assert_int_equal(take(f, &m, 1), BILL_TAKEN);
     unlock_tables(f);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_int_equal(store_script(f->books->store, cases[i].sql), 0);
+        assert_int_equal(db_script(f->books->db, cases[i].sql), 0);
         const struct verified v = verify(f);
         if (v.good || strncmp(v.wrong, cases[i].says, strlen(cases[i].says)) != 0)
             fail_msg("%s: %s", cases[i].sql, v.wrong);
-        assert_int_equal(store_script(f->books->store, cases[i].undo), 0);
+        assert_int_equal(db_script(f->books->db, cases[i].undo), 0);
     }
     ASSERT_VERIFIED(f);
     made_bill_free(&m);
@@ -478,7 +477,7 @@ static void books_that_somebody_writes_are_only_read_by_others(void **state)
     assert_int_equal(books_open(&second, f->where, true, &why), E_BUSY);
     assert_int_equal(books_open(&second, f->where, false, &why), 0);
     assert_int_equal(books_begin(second), 0);
-    assert_true(store_run(second->store, "DELETE FROM purses", NULL, 0, NULL) < 0);
+    assert_true(db_run(second->db, "DELETE FROM purses", NULL, 0, NULL) < 0);
     assert_int_equal(books_end(second, E_IO), E_IO);
     books_close(second);
 }

@@ -9,12 +9,12 @@
 #include <unistd.h>
 
 #include "base/map.h"
-#include "ledger/books/store_impl.h"
+#include "ledger/books/db_impl.h"
 
 enum { BUSY_MS = 5000, CACHE_KIB = 32 * 1024 };
 
-struct sqlite_store {
-    struct store base;
+struct sqlite_db {
+    struct db base;
     sqlite3 *db;
     struct map prepared; /* SQL text -> statement that rests */
     int lock;            /* of "<path>.lock", while we write; -1: none */
@@ -22,17 +22,17 @@ struct sqlite_store {
 
 struct sqlite_rows {
     struct rows base;
-    struct sqlite_store *store;
+    struct sqlite_db *db;
     sqlite3_stmt *statement;
     const char *sql;
 };
 
-static struct sqlite_store *of(struct store *s)
+static struct sqlite_db *of(struct db *s)
 {
-    return (struct sqlite_store *)(void *)s;
+    return (struct sqlite_db *)(void *)s;
 }
 
-static int failed(struct sqlite_store *s)
+static int failed(struct sqlite_db *s)
 {
     const int code = sqlite3_extended_errcode(s->db);
 
@@ -48,9 +48,9 @@ static int failed(struct sqlite_store *s)
     }
 }
 
-static int script(struct store *base, const char *sql)
+static int script(struct db *base, const char *sql)
 {
-    struct sqlite_store *s = of(base);
+    struct sqlite_db *s = of(base);
 
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : failed(s);
 }
@@ -58,7 +58,7 @@ static int script(struct store *base, const char *sql)
 /* ---- Statements ---- */
 
 // A statement of that text that nobody uses; it goes back with put_back.
-static int take(struct sqlite_store *s, const char *sql, sqlite3_stmt **out)
+static int take(struct sqlite_db *s, const char *sql, sqlite3_stmt **out)
 {
     *out = map_del(&s->prepared, span_str(sql));
     if (*out)
@@ -68,7 +68,7 @@ static int take(struct sqlite_store *s, const char *sql, sqlite3_stmt **out)
     return 0;
 }
 
-static void put_back(struct sqlite_store *s, const char *sql, sqlite3_stmt *statement)
+static void put_back(struct sqlite_db *s, const char *sql, sqlite3_stmt *statement)
 {
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
@@ -92,7 +92,7 @@ static int bind_one(sqlite3_stmt *statement, int at, const struct value *v)
 }
 
 // $n is a name for SQLite, which counts names in the order in which they first stand.
-static int bind(struct sqlite_store *s, sqlite3_stmt *statement, const struct value *args,
+static int bind(struct sqlite_db *s, sqlite3_stmt *statement, const struct value *args,
                 size_t count)
 {
     char name[24];
@@ -106,7 +106,7 @@ static int bind(struct sqlite_store *s, sqlite3_stmt *statement, const struct va
     return 0;
 }
 
-static int step_all(struct sqlite_store *s, sqlite3_stmt *statement)
+static int step_all(struct sqlite_db *s, sqlite3_stmt *statement)
 {
     int code = SQLITE_ROW;
 
@@ -115,10 +115,10 @@ static int step_all(struct sqlite_store *s, sqlite3_stmt *statement)
     return code == SQLITE_DONE ? 0 : failed(s);
 }
 
-static int run(struct store *base, const char *sql, const struct value *args, size_t count,
+static int run(struct db *base, const char *sql, const struct value *args, size_t count,
                int64_t *changed)
 {
-    struct sqlite_store *s = of(base);
+    struct sqlite_db *s = of(base);
     sqlite3_stmt *statement;
 
     TRY(take(s, sql, &statement));
@@ -144,7 +144,7 @@ static int next(struct rows *base)
 
     if (code == SQLITE_ROW)
         return 1;
-    return code == SQLITE_DONE ? 0 : failed(r->store);
+    return code == SQLITE_DONE ? 0 : failed(r->db);
 }
 
 static int64_t number(const struct rows *base, size_t column)
@@ -171,16 +171,16 @@ static void free_rows(struct rows *base)
 {
     struct sqlite_rows *r = rows_of(base);
 
-    put_back(r->store, r->sql, r->statement);
+    put_back(r->db, r->sql, r->statement);
     free(r);
 }
 
 static const struct rows_driver rows_driver = {next, number, bytes, is_null, free_rows};
 
-static int select_rows(struct rows **out, struct store *base, const char *sql,
+static int select_rows(struct rows **out, struct db *base, const char *sql,
                        const struct value *args, size_t count)
 {
-    struct sqlite_store *s = of(base);
+    struct sqlite_db *s = of(base);
     sqlite3_stmt *statement;
 
     TRY(take(s, sql, &statement));
@@ -197,9 +197,9 @@ static int select_rows(struct rows **out, struct store *base, const char *sql,
 
 /* ---- Opening ---- */
 
-static void close_store(struct store *base)
+static void close_store(struct db *base)
 {
-    struct sqlite_store *s = of(base);
+    struct sqlite_db *s = of(base);
     size_t at = 0;
     struct span key;
     void *statement;
@@ -213,14 +213,14 @@ static void close_store(struct store *base)
     free(s);
 }
 
-static const struct store_driver driver = {
+static const struct db_driver driver = {
     .script = script,
     .run = run,
     .select = select_rows,
     .close = close_store,
 };
 
-static int take_lock(struct sqlite_store *s, const char *path, struct buf *why)
+static int take_lock(struct sqlite_db *s, const char *path, struct buf *why)
 {
     char *name = NULL;
 
@@ -264,7 +264,7 @@ static const char reader_settings[] = "PRAGMA query_only=ON;"
                                       "PRAGMA trusted_schema=OFF;"
                                       "PRAGMA cell_size_check=ON;";
 
-static int set_up(struct sqlite_store *s, const char *path, bool for_writing)
+static int set_up(struct sqlite_db *s, const char *path, bool for_writing)
 {
     const int flags = for_writing ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
                                   : SQLITE_OPEN_READWRITE; /* the WAL's index must be made */
@@ -279,10 +279,10 @@ static int set_up(struct sqlite_store *s, const char *path, bool for_writing)
     return script(&s->base, for_writing ? writer_settings : reader_settings);
 }
 
-int store_sqlite_open(struct store **out, const char *path, bool for_writing, struct buf *why)
+int db_sqlite_open(struct db **out, const char *path, bool for_writing, struct buf *why)
 {
-    AUTO(store_close) struct store *made = NULL;
-    struct sqlite_store *s = mem_zero(sizeof(*s));
+    AUTO(db_close) struct db *made = NULL;
+    struct sqlite_db *s = mem_zero(sizeof(*s));
 
     made = &s->base;
     s->base.driver = &driver;

@@ -6,12 +6,12 @@
 #include <unistd.h>
 
 #include "base/map.h"
-#include "ledger/books/store_impl.h"
+#include "ledger/books/db_impl.h"
 
 enum { LOCK_TRIES = 20, LOCK_PAUSE_US = 50000, ARGS_MAX = 32, TEXT_FORMAT = 0, BINARY_FORMAT = 1 };
 
-struct pg_store {
-    struct store base;
+struct pg_db {
+    struct db base;
     PGconn *connection;
     struct map prepared; /* SQL text -> 1 + number of the statement "s<n>" */
     size_t count;
@@ -24,12 +24,12 @@ struct pg_rows {
     int at; /* the present row; -1 before the first */
 };
 
-static struct pg_store *of(struct store *s)
+static struct pg_db *of(struct db *s)
 {
-    return (struct pg_store *)(void *)s;
+    return (struct pg_db *)(void *)s;
 }
 
-static void forget_prepared(struct pg_store *s)
+static void forget_prepared(struct pg_db *s)
 {
     map_fini(&s->prepared);
     s->prepared = (struct map){0};
@@ -37,7 +37,7 @@ static void forget_prepared(struct pg_store *s)
 
 // Classes of SQLSTATE: 23 a constraint, 40 a conflict of transactions, 08 and 57 the server is
 // gone.
-static int failed(struct pg_store *s, const PGresult *result)
+static int failed(struct pg_db *s, const PGresult *result)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
@@ -58,7 +58,7 @@ static bool good(const PGresult *result)
     return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
 }
 
-static int simple(struct pg_store *s, const char *sql)
+static int simple(struct pg_db *s, const char *sql)
 {
     PGresult *result = PQexec(s->connection, sql);
     const bool undone = strcmp(sql, "COMMIT") == 0 &&
@@ -71,7 +71,7 @@ static int simple(struct pg_store *s, const char *sql)
 
 /* ---- Opening ---- */
 
-static int try_lock(struct pg_store *s)
+static int try_lock(struct pg_db *s)
 {
     PGresult *result = PQexec(s->connection, "SELECT pg_try_advisory_lock(7161126011)");
     int error = good(result) ? 0 : failed(s, result);
@@ -84,7 +84,7 @@ static int try_lock(struct pg_store *s)
 
 // The lock lives as long as the connection: whoever lost it has lost the books too. The server
 // notices a process that ended a little later.
-static int take_lock(struct pg_store *s)
+static int take_lock(struct pg_db *s)
 {
     int error = try_lock(s);
 
@@ -95,7 +95,7 @@ static int take_lock(struct pg_store *s)
     return error;
 }
 
-static int set_up(struct pg_store *s)
+static int set_up(struct pg_db *s)
 {
     if (PQstatus(s->connection) != CONNECTION_OK)
         return E_UNAVAILABLE;
@@ -108,9 +108,9 @@ static int set_up(struct pg_store *s)
 }
 
 // A connection that was lost comes back between transactions, never inside one.
-static int script(struct store *base, const char *sql)
+static int script(struct db *base, const char *sql)
 {
-    struct pg_store *s = of(base);
+    struct pg_db *s = of(base);
 
     if (PQstatus(s->connection) == CONNECTION_BAD && sql == base->begin) {
         PQreset(s->connection);
@@ -119,9 +119,9 @@ static int script(struct store *base, const char *sql)
     return simple(s, sql);
 }
 
-static void close_store(struct store *base)
+static void close_store(struct db *base)
 {
-    struct pg_store *s = of(base);
+    struct pg_db *s = of(base);
 
     forget_prepared(s);
     PQfinish(s->connection);
@@ -130,7 +130,7 @@ static void close_store(struct store *base)
 
 /* ---- Statements ---- */
 
-static int prepare(struct pg_store *s, const char *sql, char name[static 24])
+static int prepare(struct pg_db *s, const char *sql, char name[static 24])
 {
     uintptr_t number = (uintptr_t)map_get(&s->prepared, span_str(sql));
 
@@ -173,7 +173,7 @@ static void bind_all(struct bound *b, const struct value *args, size_t count)
     }
 }
 
-static int execute(struct pg_store *s, const char *sql, const struct value *args, size_t count,
+static int execute(struct pg_db *s, const char *sql, const struct value *args, size_t count,
                    PGresult **out)
 {
     struct bound b;
@@ -192,7 +192,7 @@ static int execute(struct pg_store *s, const char *sql, const struct value *args
     return error;
 }
 
-static int run(struct store *base, const char *sql, const struct value *args, size_t count,
+static int run(struct db *base, const char *sql, const struct value *args, size_t count,
                int64_t *changed)
 {
     PGresult *result;
@@ -259,7 +259,7 @@ static void free_rows(struct rows *base)
 
 static const struct rows_driver rows_driver = {next, number, bytes, is_null, free_rows};
 
-static int select_rows(struct rows **out, struct store *base, const char *sql,
+static int select_rows(struct rows **out, struct db *base, const char *sql,
                        const struct value *args, size_t count)
 {
     PGresult *result;
@@ -271,17 +271,17 @@ static int select_rows(struct rows **out, struct store *base, const char *sql,
     return 0;
 }
 
-static const struct store_driver driver = {
+static const struct db_driver driver = {
     .script = script,
     .run = run,
     .select = select_rows,
     .close = close_store,
 };
 
-int store_pg_open(struct store **out, const char *url, bool for_writing, struct buf *why)
+int db_pg_open(struct db **out, const char *url, bool for_writing, struct buf *why)
 {
-    AUTO(store_close) struct store *made = NULL;
-    struct pg_store *s = mem_zero(sizeof(*s));
+    AUTO(db_close) struct db *made = NULL;
+    struct pg_db *s = mem_zero(sizeof(*s));
 
     made = &s->base;
     s->base.driver = &driver;
@@ -299,7 +299,7 @@ int store_pg_open(struct store **out, const char *url, bool for_writing, struct 
     return 0;
 }
 
-bool store_is_postgres(const struct store *s)
+bool db_is_postgres(const struct db *s)
 {
     return s->driver == &driver;
 }

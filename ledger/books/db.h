@@ -1,11 +1,11 @@
 /* One connection to the books' database, SQLite or PostgreSQL, behind the same few calls: the only
  * place that knows which. SQL is the part that both understand, with $1 … $n for its arguments. */
-#ifndef LEDGER_BOOKS_STORE_H
-#define LEDGER_BOOKS_STORE_H
+#ifndef LEDGER_BOOKS_DB_H
+#define LEDGER_BOOKS_DB_H
 
 #include "base/buf.h"
 
-struct store;
+struct db;
 struct rows;
 
 enum value_type { VALUE_NULL, VALUE_INT, VALUE_TEXT, VALUE_BLOB };
@@ -39,28 +39,28 @@ static inline struct value value_blob(struct span s)
  * says what to do, without a value of the database. E_BUSY: another process writes these books;
  * E_NOT_FOUND (reading only); E_DENIED: others may read the file; E_UNAVAILABLE, E_IO. One thread
  * at a time. */
-MUST_CHECK int store_open(struct store **out, const char *where, bool for_writing, struct buf *why);
-void store_close(struct store *s);
-AUTO_FREE(struct store, store_close)
-bool store_is_postgres(const struct store *s);
+MUST_CHECK int db_open(struct db **out, const char *where, bool for_writing, struct buf *why);
+void db_close(struct db *s);
+AUTO_FREE(struct db, db_close)
+bool db_is_postgres(const struct db *s);
 /* What the database said of the last failure: a code, for logs. */
-const char *store_fault(const struct store *s);
+const char *db_fault(const struct db *s);
 
-/* Transactions. A commit is on disk when it returns 0. store_end commits when error ≥ 0, else
+/* Transactions. A commit is on disk when it returns 0. db_end commits when error ≥ 0, else
  * undoes everything; it returns the error, or the commit's own. */
-MUST_CHECK int store_begin(struct store *s);
-MUST_CHECK int store_end(struct store *s, int error);
+MUST_CHECK int db_begin(struct db *s);
+MUST_CHECK int db_end(struct db *s, int error);
 
 /* Runs statements without arguments, split by the database. E_IO. */
-MUST_CHECK int store_script(struct store *s, const char *sql);
+MUST_CHECK int db_script(struct db *s, const char *sql);
 /* Runs one statement. *changed (may be NULL): rows inserted, changed or deleted. E_IO; E_EXISTS
  * when a constraint forbids it; E_BUSY. */
-MUST_CHECK int store_run(struct store *s, const char *sql, const struct value *args, size_t count,
-                         int64_t *changed);
+MUST_CHECK int db_run(struct db *s, const char *sql, const struct value *args, size_t count,
+                      int64_t *changed);
 
-/* Asks; rows come one at a time. E_IO. Free the rows before the next store_end. */
-MUST_CHECK int store_select(struct rows **out, struct store *s, const char *sql,
-                            const struct value *args, size_t count);
+/* Asks; rows come one at a time. E_IO. Free the rows before the next db_end. */
+MUST_CHECK int db_select(struct rows **out, struct db *s, const char *sql, const struct value *args,
+                         size_t count);
 /* 1: a row is there; 0: none is left; E_IO. */
 MUST_CHECK int rows_next(struct rows *r);
 /* Cells of the present row, from 0 on; the bytes live until the next call. NULL reads as 0 or
@@ -72,12 +72,12 @@ bool rows_is_null(const struct rows *r, size_t column);
 void rows_free(struct rows *r);
 AUTO_FREE(struct rows, rows_free)
 
-/* Arguments written in place: STORE_RUN(s, &changed, sql, value_int(1), value_str("x")). */
-#define STORE_VALUES(...) ((const struct value[]){__VA_ARGS__})
-#define STORE_COUNT(...)  (sizeof(STORE_VALUES(__VA_ARGS__)) / sizeof(struct value))
-#define STORE_RUN(s, changed, sql, ...)                                                            \
-    store_run(s, sql, STORE_VALUES(__VA_ARGS__), STORE_COUNT(__VA_ARGS__), changed)
-#define STORE_SELECT(out, s, sql, ...)                                                             \
-    store_select(out, s, sql, STORE_VALUES(__VA_ARGS__), STORE_COUNT(__VA_ARGS__))
+/* Arguments written in place: DB_RUN(s, &changed, sql, value_int(1), value_str("x")). */
+#define DB_VALUES(...) ((const struct value[]){__VA_ARGS__})
+#define DB_COUNT(...)  (sizeof(DB_VALUES(__VA_ARGS__)) / sizeof(struct value))
+#define DB_RUN(s, changed, sql, ...)                                                               \
+    db_run(s, sql, DB_VALUES(__VA_ARGS__), DB_COUNT(__VA_ARGS__), changed)
+#define DB_SELECT(out, s, sql, ...)                                                                \
+    db_select(out, s, sql, DB_VALUES(__VA_ARGS__), DB_COUNT(__VA_ARGS__))
 
 #endif

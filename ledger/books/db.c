@@ -1,31 +1,31 @@
 /* Chooses the database by the form of its name, and keeps transactions whole. */
-#include "ledger/books/store.h"
+#include "ledger/books/db.h"
 
 #include "base/log.h"
-#include "ledger/books/store_impl.h"
+#include "ledger/books/db_impl.h"
 
-int store_open(struct store **out, const char *where, bool for_writing, struct buf *why)
+int db_open(struct db **out, const char *where, bool for_writing, struct buf *why)
 {
     const struct span s = span_str(where);
 
     *out = NULL;
     if (span_starts(s, SPAN("postgresql://")) || span_starts(s, SPAN("postgres://")))
-        return store_pg_open(out, where, for_writing, why);
-    return store_sqlite_open(out, where, for_writing, why);
+        return db_pg_open(out, where, for_writing, why);
+    return db_sqlite_open(out, where, for_writing, why);
 }
 
-void store_close(struct store *s)
+void db_close(struct db *s)
 {
     if (s)
         s->driver->close(s);
 }
 
-const char *store_fault(const struct store *s)
+const char *db_fault(const struct db *s)
 {
     return s->fault;
 }
 
-static int noted(const struct store *s, const char *what, int error)
+static int noted(const struct db *s, const char *what, int error)
 {
     if (error == E_IO || error == E_UNAVAILABLE)
         log_event(LOG_ERROR, "books", "what=%s error=%s fault=%s", what, error_name(error),
@@ -33,7 +33,7 @@ static int noted(const struct store *s, const char *what, int error)
     return error;
 }
 
-int store_begin(struct store *s)
+int db_begin(struct db *s)
 {
     CHECK(!s->in_transaction);
     TRY(noted(s, "begin", s->driver->script(s, s->begin)));
@@ -41,7 +41,7 @@ int store_begin(struct store *s)
     return 0;
 }
 
-int store_end(struct store *s, int error)
+int db_end(struct db *s, int error)
 {
     CHECK(s->in_transaction);
     s->in_transaction = false;
@@ -56,21 +56,20 @@ int store_end(struct store *s, int error)
     return error;
 }
 
-int store_script(struct store *s, const char *sql)
+int db_script(struct db *s, const char *sql)
 {
     return noted(s, "script", s->driver->script(s, sql));
 }
 
-int store_run(struct store *s, const char *sql, const struct value *args, size_t count,
-              int64_t *changed)
+int db_run(struct db *s, const char *sql, const struct value *args, size_t count, int64_t *changed)
 {
     int64_t ignored;
 
     return noted(s, "run", s->driver->run(s, sql, args, count, changed ? changed : &ignored));
 }
 
-int store_select(struct rows **out, struct store *s, const char *sql, const struct value *args,
-                 size_t count)
+int db_select(struct rows **out, struct db *s, const char *sql, const struct value *args,
+              size_t count)
 {
     *out = NULL;
     return noted(s, "select", s->driver->select(out, s, sql, args, count));
