@@ -8,7 +8,7 @@
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 GATEWAYS      ?= 1
 WORKERS       ?= 1
-TESTS         ?= tests/integration tests/bench
+TESTS         ?= tests/integration tests/bench tests/sim
 PYTEST_ARGS   ?=
 
 # As many compilers as cores, unless the caller's make already says how many.
@@ -28,7 +28,7 @@ test: ## Run every test: unit, integration, short cases of the long suites
 	@$(MAKE) --no-print-directory --quiet $(PARALLEL) test-here
 
 # With what is installed; used by other variants too.
-test-here: all bench-programs $(UNIT_TESTS)
+test-here: all bench-programs sim-programs $(UNIT_TESTS)
 	@exec $(SYSTEM_PYTHON) scripts/test.py --bin $(BIN) --build $(BUILD) --tests "$(TESTS)" --pytest "$(PYTEST_ARGS)" $(UNIT_TESTS)
 
 unit-here: $(UNIT_TESTS)

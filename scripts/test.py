@@ -118,7 +118,8 @@ def run_marked(args, marks, name, *more):
     if os.path.exists(report):
         os.unlink(report)
     env = {**SANITIZERS, **os.environ, "BIN": os.path.abspath(args.bin), "PYTHONDONTWRITEBYTECODE": "1",
-           "BENCH": os.path.abspath(os.path.join(args.build, "tests/bench"))}
+           "BENCH": os.path.abspath(os.path.join(args.build, "tests/bench")),
+           "SIM": os.path.abspath(os.path.join(args.build, "tests/sim"))}
     argv = [os.path.join(ROOT, ".cache/test/bin/python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
             "-m", marks, *more, *shlex.split(args.tests), *shlex.split(args.pytest)]
     code, _ = run(argv, PYTEST_TIMEOUT_S, env, capture=False)

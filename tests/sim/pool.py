@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests/integration"))
 
-from stack import Process, Stack, free_port, model, wait_for  # noqa: E402
+from stack import BIN, Process, Stack, free_port, model, wait_for  # noqa: E402
 
 TRACES = os.path.join(ROOT, "../shared/vectors/traces")
 STAND_INS = {"azure_conv.csv": "conv", "azure_code.csv": "code", "mooncake_conv.jsonl": "chat"}
@@ -193,4 +193,4 @@ class Pool:
         return ""
 
 
-__all__ = ["Engine", "Pool", "Request", "model", "trace"]
+__all__ = ["BIN", "ROOT", "Engine", "Pool", "Request", "Stack", "free_port", "model", "trace", "wait_for"]

@@ -40,10 +40,10 @@ def lines(report):
     return shown
 
 
-def mixed(args, source, times):
-    """Every request an account of its own: what fairness costs is measured elsewhere."""
+def mixed(args, source, times, count=0):
+    """Every request an account of its own: what fairness costs is measured elsewhere. count: only the trace's first ones."""
     found, shown = run(args, source, ["oracle", "round robin", "random", "chooser"], speeds="1,2,4,8", workers=4, load=0.8,
-                       accounts=1000000, queue_ms=UNBOUNDED_MS)
+                       accounts=1000000, queue_ms=UNBOUNDED_MS, count=count)
     ours, oracle, robin = found["chooser"], found["oracle"], found["round robin"]
     return shown, [
         Check("p99 of the first token beside the oracle's", first(ours, "p99") / first(oracle, "p99"), most=times, unit="×"),
@@ -61,9 +61,9 @@ def mixed_code(args):
     return mixed(args, "azure_code.csv", 1.75)
 
 
-def above_capacity(args):
+def above_capacity(args, count=0):
     """Speeds 1:2:4:8 with a third more than they can do"""
-    found, shown = run(args, "azure_conv.csv", ["chooser"], speeds="1,2,4,8", workers=4, load=1.33, accounts=100)
+    found, shown = run(args, "azure_conv.csv", ["chooser"], speeds="1,2,4,8", workers=4, load=1.33, accounts=100, count=count)
     ours = found["chooser"]
     worst = max(abs(share - 1) for share in ours["share"])
     return shown, [Check("farthest that a worker's tokens a second are from its share", worst, most=0.10)] + lines(ours)
