@@ -361,6 +361,7 @@ enum step_result call_settle(struct call *c)
         reply_whole(c, 200, "application/json", &c->inner);
         return STEP_OVER;
     }
+    http_stream_ending(c->ex);
     if (c->held.len > 0)
         write_stream(c, buf_span(&c->held));
     if (!c->streaming)

@@ -1,6 +1,8 @@
 /* Answers: whole ones, streams of chunks with back-pressure, and what is written past
  * libmicrohttpd. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -65,9 +67,23 @@ void http_reply(struct http_exchange *ex, unsigned status, const struct http_fie
     answer(ex, status, r);
 }
 
+/* MHD writes head, chunks and end one by one. What is there together leaves in as few packets as
+ * it fits: the kernel holds it back until MHD has come to rest. A UNIX socket has no packets. */
+static void gather(struct http_exchange *ex, bool on)
+{
+    const int value = on;
+
+    if (ex->gathering == on || ex->conn->peer.sa.ss_family == AF_UNIX)
+        return;
+    ex->gathering = on;
+    (void)setsockopt(ex->conn->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
+}
+
 enum MHD_Result http_queue(struct http_exchange *ex)
 {
     ex->queued = true;
+    if (!list_empty(&ex->chunks))
+        gather(ex, true);
     return MHD_queue_response(ex->conn->mhd, ex->status, ex->response);
 }
 
@@ -145,6 +161,7 @@ static ssize_t on_read(void *cls, uint64_t pos, char *out, size_t max)
         return MHD_CONTENT_READER_END_OF_STREAM;
     /* 0 without suspending would be a busy loop. */
     ex->suspended = ex->resting = true;
+    gather(ex, false);
     MHD_suspend_connection(ex->conn->mhd);
     return 0;
 }
@@ -278,6 +295,12 @@ void http_stream_end(struct http_exchange *ex, const struct http_field *trailers
     wake_after_rest(ex);
 }
 
+void http_stream_ending(struct http_exchange *ex)
+{
+    if (!ex->gone && ex->queued && ex->stream)
+        gather(ex, true);
+}
+
 void http_stream_abort(struct http_exchange *ex)
 {
     if (ex->gone || ex->ended)
@@ -295,6 +318,7 @@ void http_answer_free(struct http_exchange *ex)
 {
     struct list *link;
 
+    gather(ex, false);
     while ((link = list_pop(&ex->chunks)))
         chunk_free(CONTAINER(link, struct chunk, link));
     if (ex->response)

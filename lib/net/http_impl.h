@@ -85,6 +85,7 @@ struct http_exchange {
     bool stream, ended;
     bool chunked;        /* the client speaks HTTP/1.1: a stream is cut into chunks */
     bool resting;        /* MHD has sent all it was given of the stream and asks for no more */
+    bool gathering;      /* the kernel holds back what does not fill a packet */
     struct list chunks;  /* not given to MHD yet */
     struct buf rest;     /* of a chunk written past MHD: what the socket had no room for */
     size_t queued_bytes; /* of both */

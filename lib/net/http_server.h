@@ -121,6 +121,8 @@ void http_stream_begin(struct http_exchange *ex, unsigned status, const struct h
 void http_stream_write(struct http_exchange *ex, struct span bytes);
 /* Bytes queued and not yet given to the socket. */
 size_t http_stream_queued(const struct http_exchange *ex);
+/* Optional, right before the last write and the end: they leave in as few packets as they fit. */
+void http_stream_ending(struct http_exchange *ex);
 /* Ends the stream properly after what is queued. */
 void http_stream_end(struct http_exchange *ex, const struct http_field *trailers, size_t count);
 /* After what is queued, closes without the last chunk: the client sees a broken answer (api.md §0

@@ -311,7 +311,7 @@ def test_a_client_that_stops_reading_is_let_go(hasty):
 def test_a_client_that_stops_reading_a_whole_answer_is_let_go(hasty):
     gateway = hasty.gateways[0]
     with hasty.raw(receive_buffer=4096) as stalled:
-        stalled.request("POST", CHAT, chat(script("bulk", events=800, size=16384)))
+        stalled.request("POST", CHAT, chat(script("bulk", events=400, size=16384)))
         wait_for(lambda: gateway.status["calls"] == 1, "it is under way", 2)
         began = time.monotonic()
         wait_for(lambda: gateway.status["calls"] == 0, "its connection is closed", 8)

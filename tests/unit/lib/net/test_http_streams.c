@@ -2,6 +2,8 @@
 #include "http_rig.h"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 
 /* ---- Streams ---- */
@@ -45,6 +47,67 @@ static void a_burst_of_writes_stays_separate_chunks(void **state)
     PUMP_UNTIL(r, &c, r->seen[0].dones == 1, WAIT_MS);
     PUMP_UNTIL(r, &c, client_has(&c, "\r\n0\r\n\r\n"), WAIT_MS);
     assert_int_equal(client_count(&c, "9\r\ndata: t\n\n\r\n"), 50);
+    client_close(&c);
+    rig_free(r);
+}
+
+static unsigned packets(const struct client *c)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    assert_int_equal(getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    return info.tcpi_data_segs_in;
+}
+
+/* They would be four, and the client would be woken for each. MHD sets its own options with a
+ * connection's first answer. */
+static void head_first_chunk_and_end_leave_in_one_packet(void **state)
+{
+    static const struct http_field type = {"content-type", "text/event-stream"};
+    struct rig *r = rig_new();
+    struct client c = client_new(r);
+
+    (void)state;
+    client_say(&c, GET("/stream"));
+    PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
+    write_text(r->seen[0].ex, "data: 1\n\n");
+    http_stream_end(r->seen[0].ex, NULL, 0);
+    PUMP_UNTIL(r, &c, client_has(&c, "\r\n0\r\n\r\n"), WAIT_MS);
+    const unsigned before = packets(&c);
+    client_say(&c, GET("/parked"));
+    PUMP_UNTIL(r, &c, r->count == 2, WAIT_MS);
+    http_stream_begin(r->seen[1].ex, 200, &type, 1);
+    write_text(r->seen[1].ex, "data: 22\n\n");
+    http_stream_ending(r->seen[1].ex);
+    write_text(r->seen[1].ex, "data: [DONE]\n\n");
+    http_stream_end(r->seen[1].ex, NULL, 0);
+    PUMP_UNTIL(r, &c, client_has(&c, "data: [DONE]\n\n\r\n0\r\n\r\n"), WAIT_MS);
+    assert_int_equal(packets(&c) - before, 1);
+    client_close(&c);
+    rig_free(r);
+}
+
+/* A stream that goes on does not wait for more. */
+static void the_end_mark_and_the_end_leave_in_one_packet_behind_the_events(void **state)
+{
+    struct rig *r = rig_new();
+    struct client c = client_new(r);
+
+    (void)state;
+    client_say(&c, GET("/stream"));
+    PUMP_UNTIL(r, &c, r->count == 1, WAIT_MS);
+    write_text(r->seen[0].ex, "data: 1\n\n");
+    PUMP_UNTIL(r, &c, client_has(&c, "data: 1\n\n"), WAIT_MS);
+    const unsigned before = packets(&c);
+    write_text(r->seen[0].ex, "data: 22\n\n");
+    PUMP_UNTIL(r, &c, client_has(&c, "data: 22\n\n"), 100);
+    assert_int_equal(packets(&c) - before, 1);
+    http_stream_ending(r->seen[0].ex);
+    write_text(r->seen[0].ex, "data: [DONE]\n\n");
+    http_stream_end(r->seen[0].ex, NULL, 0);
+    PUMP_UNTIL(r, &c, client_has(&c, "\r\n0\r\n\r\n"), WAIT_MS);
+    assert_int_equal(packets(&c) - before, 2);
     client_close(&c);
     rig_free(r);
 }
@@ -320,6 +383,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_write_is_a_chunk_and_trailers_come_last),
         cmocka_unit_test(a_burst_of_writes_stays_separate_chunks),
+        cmocka_unit_test(head_first_chunk_and_end_leave_in_one_packet),
+        cmocka_unit_test(the_end_mark_and_the_end_leave_in_one_packet_behind_the_events),
         cmocka_unit_test(a_large_head_leaves_room_for_a_stream_with_trailers),
         cmocka_unit_test(http_10_gets_its_stream_without_chunks),
         cmocka_unit_test(an_aborted_stream_has_no_last_chunk),
