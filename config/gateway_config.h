@@ -39,9 +39,10 @@ struct gateway_config {
     int64_t queue_most, queue_ms;       /* calls that wait for a model, and for how long at most */
     int64_t retry_percent, retry_least; /* of a model's requests of a minute; not fewer than */
     int64_t slow_start_ms;              /* a new worker's share grows for so long */
-    int64_t affinity_depth; /* requests that a conversation's own worker may be behind the best */
-    int64_t price_percent;  /* how much of a difference in price counts as one in time */
-    int64_t prefill;        /* tokens of input that cost as much as one of output */
+    int64_t affinity_percent; /* of its slots: requests that a conversation's own worker may be
+                                 behind */
+    int64_t price_percent;    /* how much of a difference in price counts as one in time */
+    int64_t prefill;          /* tokens of input that cost as much as one of output */
     int64_t reserve_internal_percent, reserve_interactive_percent; /* of a model's slots */
     int64_t first_token_ms, token_ms; /* no event, whatever pings there are: the first, the next */
     int64_t default_output; /* completion tokens per choice where neither request nor key says */

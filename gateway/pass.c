@@ -156,6 +156,7 @@ enum step_result pass_send(struct call *c)
         .input = c->query.input,
         .output = c->query.output,
         .class = c->query.class,
+        .affinity = c->query.affinity,
         .take_sealed = &c->body,
         .kfp = c->kfp,
     };

@@ -7,7 +7,7 @@ void scheduling_set(struct gateway *g, const struct gateway_config *s)
 
     o.slow_start_ms = (uint64_t)s->slow_start_ms;
     o.failed_ms = (uint64_t)s->head_ms;
-    o.affinity_depth = (unsigned)s->affinity_depth;
+    o.affinity_percent = (unsigned)s->affinity_percent;
     o.price_percent = (unsigned)s->price_percent;
     o.prefill = (unsigned)s->prefill;
     o.reserve_percent[CLASS_INTERNAL] = (unsigned)s->reserve_internal_percent;

@@ -79,6 +79,7 @@ enum step_result call_send(struct call *c)
         .input = c->query.input,
         .output = c->query.output,
         .class = c->query.class,
+        .affinity = c->query.affinity,
     };
     c->sent_us = clock_mono_us();
     c->gateway->metrics.attempts++;

@@ -16,7 +16,7 @@ static const double weight_unit = 256.0;
 const struct chooser_options chooser_defaults = {
     .slow_start_ms = 60000,
     .failed_ms = 60000,
-    .affinity_depth = 2,
+    .affinity_percent = 75,
     .prefill = 8,
     .price_percent = 50,
     .reserve_percent = {[CLASS_INTERNAL] = 5, [CLASS_INTERACTIVE] = 20},
@@ -68,6 +68,7 @@ static struct chooser_model *model_of(struct chooser *c, struct span name)
         return m;
     m = mem_zero(sizeof(*m));
     m->chooser = c;
+    m->warm = 1;
     m->name = mem_alloc(name.len + 1);
     memcpy(m->name, name.data, name.len);
     m->name[name.len] = 0;

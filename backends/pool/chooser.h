@@ -19,12 +19,12 @@ enum {
 };
 
 struct chooser_options {
-    uint64_t slow_start_ms;  /* a newcomer's share grows for so long; 60,000 */
-    uint64_t failed_ms;      /* what an error counts as: the longest a call may be silent */
-    unsigned affinity_depth; /* requests that a conversation's own worker may be behind the best
-                                (bounded load) */
-    unsigned prefill;        /* tokens of input that cost as much as one of output */
-    unsigned price_percent;  /* how much of a difference in price counts as one in time */
+    uint64_t slow_start_ms;    /* a newcomer's share grows for so long; 60,000 */
+    uint64_t failed_ms;        /* what an error counts as: the longest a call may be silent */
+    unsigned affinity_percent; /* of its slots: how many more requests than at the best a
+                                  conversation's own worker may have (bounded load) */
+    unsigned prefill;          /* tokens of input that cost as much as one of output */
+    unsigned price_percent;    /* how much of a difference in price counts as one in time */
     unsigned reserve_percent[CLASSES]; /* of a model's slots, kept free for the class */
 };
 extern const struct chooser_options chooser_defaults;
@@ -147,6 +147,7 @@ struct chooser_job {
     struct chooser_seat *seat; /* NULL: none */
     int64_t work;
     enum service_class class;
+    bool tagged; /* it has an affinity */
     uint64_t started_ms;
     bool holds; /* its slot */
     bool probe, marked;

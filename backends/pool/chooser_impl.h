@@ -28,8 +28,8 @@ struct chooser_model {
     int64_t slots, busy, running[CLASSES];
     double median; /* tokens a second of the seats that are known */
     uint64_t median_due_ms;
-    double output, work, warm; /* moving averages of a request: tokens made; all its work; which
-                                  share of its input was cached */
+    double output, work; /* moving averages of a request: tokens made; all its work */
+    double warm; /* and of those of conversations: the share of input that was cached; 1 at first */
 };
 
 /* A worker for one model. */

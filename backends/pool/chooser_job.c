@@ -13,6 +13,7 @@ void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct c
         .seat = s,
         .work = chooser_work(s->model->chooser, q->input, q->output),
         .class = q->class,
+        .tagged = q->affinity != 0,
         .started_ms = now_ms,
         .holds = true,
         .probe = breaker_start(&s->breaker, now_ms),
@@ -78,7 +79,8 @@ static double speed_seen(const struct chooser_seat *s, const struct chooser_serv
     return r->took_ms > 0 ? (double)work * 1000 / (double)r->took_ms : 0;
 }
 
-static void learn(struct chooser_seat *s, const struct chooser_served *r)
+static void learn(struct chooser_seat *s, const struct chooser_job *j,
+                  const struct chooser_served *r)
 {
     struct chooser_model *m = s->model;
     const double speed = speed_seen(s, r);
@@ -90,8 +92,8 @@ static void learn(struct chooser_seat *s, const struct chooser_served *r)
     m->output = moving_average(m->output, (double)r->output, weight_model);
     m->work = moving_average(m->work, (double)chooser_work(m->chooser, r->input, r->output),
                              weight_model);
-    if (r->input > 0)
-        m->warm = moving_average(m->warm, (double)r->cached / (double)r->input, weight_model);
+    if (j->tagged && r->input > 0)
+        m->warm += weight_model * ((double)r->cached / (double)r->input - m->warm);
 }
 
 void chooser_served(struct chooser_job *j, const struct chooser_served *r, uint64_t now_ms)
@@ -105,7 +107,7 @@ void chooser_served(struct chooser_job *j, const struct chooser_served *r, uint6
     breaker_served(&s->breaker, j->probe);
     if (!s->model)
         return;
-    learn(s, r);
+    learn(s, j, r);
     seat_refresh(s, now_ms);
 }
 

@@ -3,7 +3,9 @@
 
 #include "backends/pool/chooser_impl.h"
 
-enum { DRAWS_MAX = 24, WARM_MAX = 3, NORMAL = 1000 };
+enum { DRAWS_MAX = 24, WARM_MAX = 3, NORMAL = 1000, SLOTS_UNKNOWN = 16 };
+/* Of conversations' input, cached: from then on they stay where they are as long as they may. */
+static const double warm_enough = 0.1;
 /* Of its cache, from where on a worker slows down; and of the work in flight, what is never thought
  * done before it is. */
 static const double kv_crowded = 0.8, least_left = 0.25;
@@ -173,13 +175,13 @@ static double score_of(const struct chooser_seat *s, const struct chooser_query 
            own * crowd * crowd * 2;
 }
 
-/* What a warm cache would save: the input that it need not read again, as often as it did not. */
+/* What a warm cache would save: the input that it need not read again, as much as was cached of
+ * late. */
 static double warm_saving(const struct chooser_seat *s, const struct chooser_query *q,
                           uint64_t now_ms)
 {
-    const double share = s->model->warm > 0 ? s->model->warm : 1;
-
-    return share * (double)q->input / s->model->chooser->options.prefill / seat_speed(s, now_ms);
+    return s->model->warm * (double)q->input / s->model->chooser->options.prefill /
+           seat_speed(s, now_ms);
 }
 
 /* ---- The best of several ---- */
@@ -286,14 +288,24 @@ static size_t find_homes(const struct chooser_model *m, uint64_t tag,
     return count;
 }
 
-/* Its cache is worth waiting for, if it is at most affinity_depth requests behind the best. */
+/* How far behind the best it may be, in seconds: requests, as many as fit into a part of its slots.
+ * Where caches hardly ever help, it is less. */
+static double depth_of(const struct chooser_seat *s, const struct chooser_query *q,
+                       const struct chooser_seat *best, uint64_t now_ms)
+{
+    const int64_t slots = s->worker->max > 0 ? s->worker->max : SLOTS_UNKNOWN;
+    const double requests = (double)slots * s->model->chooser->options.affinity_percent / 100;
+    const double use = s->model->warm / warm_enough;
+
+    return requests * (use < 1 ? use : 1) * usual_work(s->model, q) / seat_speed(best, now_ms);
+}
+
+/* Its cache is worth waiting for. */
 static bool is_worth_it(const struct chooser_seat *s, const struct chooser_query *q,
                         const struct best *b, uint64_t now_ms)
 {
-    const struct chooser_options *o = &s->model->chooser->options;
-    const double depth = o->affinity_depth * usual_work(s->model, q) / seat_speed(b->seat, now_ms);
-
-    return score_of(s, q, now_ms) - warm_saving(s, q, now_ms) <= b->score + depth;
+    return score_of(s, q, now_ms) - warm_saving(s, q, now_ms) <=
+           b->score + depth_of(s, q, b->seat, now_ms);
 }
 
 static struct chooser_seat *find_warm(struct chooser_model *m, const struct chooser_query *q,

@@ -249,7 +249,8 @@ static void usage_done(struct offload_job *job)
         standing_note(d->worker, STANDING_COMPLETED);
         mark_served(d);
     }
-    if (!matches && !d->abandoned && d->ended) {
+    const bool engine_failed = matches && d->usage.outcome == USAGE_ERROR;
+    if (!d->abandoned && (engine_failed || (!matches && d->ended))) {
         standing_note(d->worker, STANDING_FAILED);
         chooser_failed(&d->slot, now_ms(d));
     }
@@ -595,7 +596,8 @@ int dispatch_start(struct dispatch **out, struct pool_worker *w, const struct di
     char key[ATTEMPT_KEY_LEN];
 
     struct chooser_seat *seat = chooser_seat_of(&w->entry, m->model);
-    const struct chooser_query load = {.input = m->input, .output = m->output, .class = m->class};
+    const struct chooser_query load = {
+        .input = m->input, .output = m->output, .class = m->class, .affinity = m->affinity};
 
     CHECK(m->call.len == 32);
     if (w->state != POOL_READY || !seat || (m->take_sealed && !worker_keyset_of(w, m->kfp)))

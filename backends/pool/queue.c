@@ -1,6 +1,6 @@
 /* Accounts with something to do are flows, one list a class. Next is the flow that runs least for
- * its weight; among equals the one with the smallest start tag, which grows with each of its turns
- * (start-time fair queueing: Goyal, Vin, Cheng 1996). */
+ * its weight; among equals the one whose turn would end first in a virtual time that goes on with
+ * each turn (self-clocked fair queueing: Golestani 1994). */
 #include "backends/pool/queue.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ struct queue_flow {
     enum service_class class;
     unsigned weight;
     size_t waiting, running;
-    uint64_t tag; /* when, in virtual time, its next turn is due */
+    uint64_t tag; /* when, in virtual time, its next turn begins */
     uint64_t passed_round;
     char key[KEY_LEN];
 };
@@ -27,7 +27,7 @@ struct queue {
     struct map flows; /* class, account → struct queue_flow */
     struct list busy[CLASSES];
     size_t waiting[CLASSES], running;
-    uint64_t virtual_time; /* the tag of the last turn */
+    uint64_t virtual_time; /* the end of the last turn */
     uint64_t round;
     struct window freed;
     double slot_ms; /* moving average; 0: unknown */
@@ -101,13 +101,17 @@ static struct queue_flow *flow_of(struct queue *q, const struct queue_claim *cla
     return f;
 }
 
-/* Less means sooner. */
+static uint64_t turn_end(const struct queue_flow *f)
+{
+    return f->tag + TAG_UNIT / f->weight;
+}
+
 static bool goes_before(const struct queue_flow *a, const struct queue_flow *b)
 {
     const uint64_t runs_a = (uint64_t)a->running * b->weight,
                    runs_b = (uint64_t)b->running * a->weight;
 
-    return runs_a != runs_b ? runs_a < runs_b : a->tag < b->tag;
+    return runs_a != runs_b ? runs_a < runs_b : turn_end(a) < turn_end(b);
 }
 
 /* ---- Waiting ---- */
@@ -223,8 +227,10 @@ void queue_start(struct queue *q, struct queue_item *it, const struct queue_clai
     CHECK(it->place != QUEUE_RUNNING);
     if (it->place == QUEUE_WAITING)
         flow_remove(f, it);
+    else
+        f->tag = f->tag > q->virtual_time ? f->tag : q->virtual_time;
+    f->tag = turn_end(f);
     q->virtual_time = f->tag > q->virtual_time ? f->tag : q->virtual_time;
-    f->tag = q->virtual_time + TAG_UNIT / f->weight;
     *it = (struct queue_item){.queue = q,
                               .flow = f,
                               .place = QUEUE_RUNNING,

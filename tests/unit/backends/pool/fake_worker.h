@@ -65,11 +65,12 @@ struct fake_script {
     const char *tee;             /* default none: no evidence */
     bool wrong_nonce, wrong_tls_key, low_order_key;
     bool attestation_hangs, refused_hangs, usage_hangs;
-    bool deaf;        /* DELETE is heard and ignored */
-    bool cancel_late; /* DELETE is answered 404 and the answer ends as a whole one */
-    bool no_record;   /* a cancelled stream ends without its record, which is kept */
-    unsigned streams; /* the tunnel's limit of them; default a worker's */
-    bool more;        /* GET /v1/usage gives one record at a time */
+    bool deaf;         /* DELETE is heard and ignored */
+    bool cancel_late;  /* DELETE is answered 404 and the answer ends as a whole one */
+    bool no_record;    /* a cancelled stream ends without its record, which is kept */
+    unsigned streams;  /* the tunnel's limit of them; default a worker's */
+    bool engine_fails; /* its record says so at the end of an answer */
+    bool more;         /* GET /v1/usage gives one record at a time */
 };
 
 enum { FAKE_RECORDS = 1100, FAKE_STREAMS = 256 };
@@ -396,7 +397,7 @@ static inline void fake_whole(struct fake_stream *t, enum fake_answer how)
     if (how == FAKE_FLIP_END)
         out.data[out.len - 1] ^= 1;
     fake_write(t, &out);
-    fake_end(t, USAGE_STOP, how != FAKE_NO_FINAL);
+    fake_end(t, t->worker->script.engine_fails ? USAGE_ERROR : USAGE_STOP, how != FAKE_NO_FINAL);
 }
 
 static inline void fake_bad_inner(struct fake_stream *t)

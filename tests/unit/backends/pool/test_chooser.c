@@ -455,23 +455,56 @@ static void others_keep_their_home_when_a_worker_leaves(void **state)
 
 static void a_loaded_home_is_left_and_come_back_to(void **state)
 {
-    struct virtual_pool *p = virtual_crew(8, 1000);
-    struct chooser_query q = virtual_query(), other = virtual_query();
+    struct virtual_pool *p = virtual_crew(8, 8);
+    struct chooser_query q = virtual_query();
+    const struct chooser_query other = virtual_query();
 
     (void)state;
     for (size_t i = 0; i < 8; i++)
         virtual_serve(p, &p->w[i], 100);
     q.affinity = 42;
     struct chooser_worker *home = virtual_pick(p, &q);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 5; i++)
         virtual_start(p, home, &other);
     assert_ptr_equal(virtual_pick(p, &q), home);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 2; i++)
         virtual_start(p, home, &other);
     assert_ptr_not_equal(virtual_pick(p, &q), home);
     assert_true(chooser_counts(p->chooser)->moved > 0);
     for (size_t i = 0; i < p->job_count; i++)
         chooser_finish(&p->jobs[i], p->now_ms);
+    assert_ptr_equal(virtual_pick(p, &q), home);
+    virtual_free(p);
+}
+
+/* A conversation's request, of 2,000 tokens of input, of which so many were cached. */
+static void converse(struct virtual_pool *p, struct chooser_worker *w, int64_t cached)
+{
+    struct chooser_query q = virtual_query();
+    const struct chooser_served r = {
+        .input = 2000, .cached = cached, .output = 100, .took_ms = 1000};
+    struct chooser_job j;
+
+    q.affinity = 7;
+    chooser_start(&j, virtual_seat(w), &q, p->now_ms);
+    chooser_served(&j, &r, p->now_ms);
+    chooser_finish(&j, p->now_ms);
+}
+
+static void where_caches_never_help_nobody_waits_for_one(void **state)
+{
+    struct virtual_pool *p = virtual_crew(8, 8);
+    struct chooser_query q = virtual_query();
+
+    (void)state;
+    q.affinity = 42;
+    for (int i = 0; i < 400; i++)
+        converse(p, &p->w[i % 8], 0);
+    struct chooser_worker *home = virtual_pick(p, &q);
+    virtual_start(p, home, &q);
+    assert_ptr_not_equal(virtual_pick(p, &q), home);
+    for (int i = 0; i < 100; i++)
+        converse(p, &p->w[i % 8], 1000);
     assert_ptr_equal(virtual_pick(p, &q), home);
     virtual_free(p);
 }
@@ -620,6 +653,7 @@ int main(void)
         cmocka_unit_test(a_conversation_stays_where_its_cache_is),
         cmocka_unit_test(others_keep_their_home_when_a_worker_leaves),
         cmocka_unit_test(a_loaded_home_is_left_and_come_back_to),
+        cmocka_unit_test(where_caches_never_help_nobody_waits_for_one),
         cmocka_unit_test(batch_takes_what_the_reserves_leave),
         cmocka_unit_test(a_class_that_uses_its_reserve_keeps_no_more_free),
         cmocka_unit_test(ranks_are_best_first_and_full_ones_last),

@@ -121,6 +121,23 @@ static void a_broken_answer_fails_and_marks_the_worker(void **state)
     fails_as(&(struct failing){{.answer = FAKE_HUGE_HEAD}, DISPATCH_GONE, 1});
 }
 
+/* The answer is whole, and says that its engine failed in the middle. */
+static void an_engine_that_fails_marks_its_worker(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = serve(r, &(struct fake_script){.engine_fails = true});
+    struct probe p = {0};
+
+    (void)state;
+    probe_start(&p, r, w);
+    probe_finish(&p);
+    assert_int_equal(p.ends, 1);
+    assert_true(p.has_usage && !p.abandoned);
+    assert_int_equal(w->entry.failures, 1);
+    assert_int_equal(w->entry.served, 0);
+    rig_free(r);
+}
+
 static void a_refusal_is_known_by_its_status_and_code(void **state)
 {
     static const struct failing cases[] = {
@@ -668,6 +685,7 @@ int main(void)
         cmocka_unit_test(the_question_arrives_as_it_was_asked),
         cmocka_unit_test(a_slow_reader_holds_its_own_stream_only),
         cmocka_unit_test(a_broken_answer_fails_and_marks_the_worker),
+        cmocka_unit_test(an_engine_that_fails_marks_its_worker),
         cmocka_unit_test(a_refusal_is_known_by_its_status_and_code),
         cmocka_unit_test(a_busy_worker_is_left_alone_until_its_next_report),
         cmocka_unit_test(a_price_refused_is_asked_for_before_it_is_offered_again),

@@ -158,6 +158,31 @@ static void one_slot_goes_round(void **state)
     line_free(l);
 }
 
+/* Newcomers that ask once do not push aside who was served before. */
+static void among_accounts_that_ask_once_it_is_first_come_first_served(void **state)
+{
+    struct line *l = line_new();
+    char names[200][8];
+
+    (void)state;
+    for (size_t i = 0; i < 200; i++)
+        snprintf(names[i], sizeof(names[i]), "a%zu", i);
+    size_t last = enter(l, CLASS_INTERACTIVE, names[0]);
+    enter(l, CLASS_INTERACTIVE, names[1]);
+    for (size_t i = 2; i < 200; i++) { /* two wait all the time */
+        const size_t got = turn(l);
+        assert_int_equal(got, i - 2);
+        queue_done(&l->items[got], l->now_ms);
+        last = enter(l, CLASS_INTERACTIVE, names[i]);
+    }
+    const size_t again = enter(l, CLASS_INTERACTIVE, names[0]); /* it was served long ago */
+    enter(l, CLASS_INTERACTIVE, "new");
+    assert_int_equal(turn(l), last - 1);
+    assert_int_equal(turn(l), last);
+    assert_int_equal(turn(l), again);
+    line_free(l);
+}
+
 static void weights_are_shares(void **state)
 {
     struct line *l = line_new();
@@ -332,6 +357,7 @@ int main(void)
         cmocka_unit_test(an_account_that_asks_for_more_gets_no_more),
         cmocka_unit_test(what_runs_already_counts),
         cmocka_unit_test(one_slot_goes_round),
+        cmocka_unit_test(among_accounts_that_ask_once_it_is_first_come_first_served),
         cmocka_unit_test(weights_are_shares),
         cmocka_unit_test(who_cannot_go_now_lets_others_pass),
         cmocka_unit_test(who_leaves_is_out_at_once),
