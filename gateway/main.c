@@ -68,6 +68,7 @@ static int run(struct gateway *g)
     log_init("cocoon-gateway", level_of(gateway_settings(g)->log_level));
     guard_memory();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a journal that may not grow is refused by write(2) */
     int error = gateway_start(g);
     if (error == 0)
         error = loop_signals(g->loop, signals, sizeof(signals) / sizeof(*signals), on_signal, g);

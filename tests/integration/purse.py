@@ -4,8 +4,11 @@ that come back out of the gateways' streams."""
 import base64
 import hashlib
 import json
+import os
 
 from money_scripts import Scripts
+from stack import SLOW, chat, wait_for
+from worker_peer import WorkerPeer
 
 PRICES = {"prompt": 1_000_000, "cached": 500_000, "completion": 4_000_000, "reasoning": 3_000_000, "per_request": 0, "minimum": 0}
 BPS = 500
@@ -49,6 +52,7 @@ class Purse:
         book = {"commission_bps": BPS, "currency": "TON", "format": "cgw/prices/v1",
                 "models": {m: {k: v if k == "context" else str(v) for k, v in p.items()} for m, p in models.items()},
                 "version": version, **more}
+        self.prices = models
         text = json.dumps(book, sort_keys=True, separators=(",", ":"))
         self.redis.set(f"prices:book:{version}", text)
         self.redis.set("prices:current", version)
@@ -89,10 +93,66 @@ class Purse:
         return self.redis.zcard(f"m1:holds:{{{account}}}")
 
     def bills(self, instance="gateway"):
-        """The stream to the books: a dict an entry, `bill` and `usage` opened too."""
-        entries = [fields for _, fields in self.redis.xrange(f"bills:{{{instance}}}")]
-        return [{**e, "b": payload(e["bill"]), "u": payload(e["usage"])} for e in entries]
+        """The stream to the books, as the books read it: each n once, and the same whenever it comes again. `bill` and `usage` opened
+        too."""
+        entries = {}
+        for _, e in self.redis.xrange(f"bills:{{{instance}}}"):
+            assert entries.setdefault(int(e["n"]), e) == e
+        return [{**e, "b": payload(e["bill"]), "u": payload(e["usage"])} for _, e in sorted(entries.items())]
 
     def acknowledge(self, instance="gateway"):
         bills = self.bills(instance)
         self.redis.hset("books:acked", instance, bills[-1]["n"] if bills else 0)
+
+
+class Till:
+    """A gateway that bills, a worker of our own, and a purse with one account."""
+
+    def __init__(self, stack, worker=True, **overrides):
+        self.stack, self.purse = stack, Purse(stack)
+        self.account = self.purse.account()
+        self.journal = os.path.join(stack.folder, "gateway.journal")
+        self.gateway = stack.gateway(**{"billing.journal": self.journal, "redis.command_ms": 1000 * SLOW, **overrides})
+        self.worker = self.peer() if worker else None
+        self.key = self.purse.key()
+
+    def peer(self, about=None, **more):
+        w = WorkerPeer(self.stack.folder, self.gateway.tunnel, bytes.fromhex(self.stack.operator.pin), **more)
+        w.about = about or {}
+        w.dial()
+        wait_for(lambda: any(v["iid"] == w.iid and v["state"] == "ready" for v in self.gateway.status["workers"]), "the peer is ready", 5)
+        return w
+
+    def raw(self, key=None):
+        return self.stack.raw(key=key or self.key)
+
+    def ask(self, body=None, path="/v1/chat/completions", key=None, **kw):
+        return self.raw(key).ask("POST", path, body or chat(**kw))
+
+    @property
+    def available(self):
+        return self.purse.available(self.account)
+
+    @property
+    def charged(self):
+        return self.purse.charged(self.account)
+
+    @property
+    def open_holds(self):
+        return self.purse.open_holds(self.account)
+
+    @property
+    def bills(self):
+        return [b for b in self.purse.bills() if b["account"] == self.account]
+
+    def settled(self, calls):
+        """So many are billed, nothing is held, and the money adds up."""
+        wait_for(lambda: len(self.bills) == calls and self.open_holds == 0, f"{calls} bills")
+        charged = sum(int(b["b"]["amount"]) for b in self.bills)
+        assert self.charged == charged
+        assert self.available == self.purse.granted[self.account] - charged
+        return self.bills
+
+    def nothing_charged(self):
+        wait_for(lambda: self.open_holds == 0, "no hold is left")
+        assert self.available == self.purse.granted[self.account] and self.charged == 0

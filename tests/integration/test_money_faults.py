@@ -1,0 +1,252 @@
+"""Money while something breaks: no journal, no Redis, a full disk, a gateway killed at every point, an emptied Redis. Nothing is lost,
+and nothing is charged twice."""
+
+import json
+import resource
+import signal
+
+import pytest
+
+from purse import PRICES, Purse, Till, amount
+from stack import chat, wait_for
+from worker_peer import plain_answer
+
+CHAT = "/v1/chat/completions"
+RICH = 10**9
+
+
+@pytest.fixture
+def till(stack):
+    """A gateway that the test may break."""
+    till = Till(stack)
+    yield till
+    till.worker.close()
+
+
+@pytest.mark.parametrize("what", ["epoch", "run_id", "account", "recovering"])
+def test_what_is_not_known_is_closed_and_other_keys_go_on(till, what):
+    purse = till.purse
+    if what == "epoch":
+        purse.redis.delete("m1:epoch")
+    elif what == "run_id":
+        purse.redis.hset("m1:epoch", "run_id", "0" * 40)
+    elif what == "recovering":
+        purse.redis.hset("m1:epoch", mapping={"n": 2, "state": "recovering"})
+    else:
+        purse.redis.delete("m1:acct:{acme}")
+    wait_for(lambda: till.ask().status == 503, "it is closed")
+    a = till.ask()
+    assert a.header("retry-after") and a.error["code"] == "service_unavailable"
+    assert till.ask(key=till.stack.key_for_all()).status == 200
+
+
+def test_without_a_journal_metered_keys_are_refused(stack):
+    till = Till(stack, **{"billing.journal": ""})
+    try:
+        assert till.ask().status == 503
+        assert till.ask(key=stack.key_for_all()).status == 200
+    finally:
+        till.worker.close()
+
+
+def test_keys_without_an_account_can_be_refused(stack):
+    till = Till(stack, **{"billing.required": True})
+    try:
+        assert till.ask(key=stack.key_for_all()).status == 403
+        assert till.ask().status == 200
+    finally:
+        till.worker.close()
+
+
+# ---- Redis and disk ----
+
+def test_while_redis_does_not_answer_nothing_is_admitted_and_nothing_lost(stack):
+    till = Till(stack, **{"redis.command_ms": 100})
+    try:
+        assert till.ask().status == 200
+        till.settled(1)
+        stack.redis.pause()
+        a = till.ask()
+        assert a.status == 503 and a.header("retry-after")
+        stack.redis.resume()
+        wait_for(lambda: till.ask().status == 200, "it goes on")
+        wait_for(lambda: till.open_holds == 0, "what was abandoned is given back")
+        till.settled(2)
+    finally:
+        till.worker.close()
+
+
+def test_an_answer_whose_record_comes_while_redis_is_away_is_charged_after(stack):
+    till = Till(stack, **{"redis.command_ms": 100})
+    try:
+        def answer(call):
+            stack.redis.pause()
+            plain_answer(call)
+        till.worker.answer = answer
+        a = till.ask()
+        assert a.status == 200 and a.json["usage"]["cost_nano"] == amount((9, 0, 2, 0))
+        assert till.worker.acks == []
+        stack.redis.resume()
+        till.settled(1)
+        wait_for(lambda: till.worker.acks, "the worker is told")
+    finally:
+        till.worker.close()
+
+
+def test_a_full_disk_stops_admission_and_loses_nothing(till):
+    pid = till.gateway.pid
+    assert till.ask().status == 200
+    till.settled(1)
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        a = till.ask()
+        assert a.status == 200  # its answer waits for no disk
+        wait_for(lambda: till.ask().status == 503, "it is closed")
+        assert till.ask(key=till.stack.key_for_all()).status == 200
+        wait_for(lambda: till.worker.acks, "the first is acknowledged")
+        assert sum(k["pay"] != "0" for k in till.worker.acks) == 1
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    till.gateway.wait_log("event=journal_works")
+    till.settled(2)
+    wait_for(lambda: sum(k["pay"] != "0" for k in till.worker.acks) == 2, "the worker is told")
+    assert till.ask().status == 200
+
+
+# ---- Crashes ----
+
+POINTS = ["settle.before", "settle.charged", "journal.commit.before", "journal.commit.after", "settle.journaled"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_gateway_killed_at(stack, point):
+    """Whatever was not acknowledged comes again from the worker, and is billed once."""
+    till = Till(stack, worker=False)
+    till.gateway.stop()
+    till.gateway.env = {"COCOON_FAIL_AT": point}
+    till.gateway.start()
+    w = till.worker = till.peer()
+    records = []
+
+    def answer(call):
+        call.head(content_type="application/json")
+        call.write(json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9}}))
+        call.raw(call.seal(b"\0\0", True))
+        records.append(call.worker.sign(call.record()))
+        call.trailers(records[-1])
+    w.answer = answer
+    try:
+        raw = till.raw()
+        raw.request("POST", CHAT, chat())
+        assert till.gateway.wait(10) == -signal.SIGKILL
+        w.close()
+        w.records = records
+        till.gateway.env = {}
+        till.gateway.start()
+        w.dial()
+        bill = till.settled(1)[0]
+        assert bill["b"]["amount"] == str(amount((9, 0, 2, 0)))
+        ack = wait_for(lambda: w.acks, "the worker is told")[-1]
+        assert ack["result"] == "settled" and ack["pay"] == str(amount((9, 0, 2, 0)) * 9500 // 10000)
+        w.records = []
+        assert till.ask().status == 200
+        till.settled(2)
+    finally:
+        w.close()
+
+
+def test_a_replayed_record_is_told_the_same_and_paid_once(till):
+    jws = []
+
+    def answer(call):
+        call.head(content_type="application/json")
+        call.write(json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9}}))
+        call.raw(call.seal(b"\0\0", True))
+        jws.append(call.worker.sign(call.record()))
+        call.trailers(jws[-1])
+    till.worker.answer = answer
+    till.ask()
+    till.settled(1)
+    (first,) = wait_for(lambda: till.worker.acks, "it is told")
+    till.worker.records = jws
+    till.worker.close()
+    till.worker.dial()
+    wait_for(lambda: len(till.worker.acks) >= 2, "it is told again")
+    assert till.worker.acks[-1] == first
+    till.settled(1)
+
+
+def test_the_books_get_every_bill_again_from_where_they_are(till):
+    for _ in range(3):
+        till.ask()
+    till.settled(3)
+    till.purse.redis.hset("books:acked", "gateway", 1)
+    till.purse.redis.delete("bills:{gateway}")
+    wait_for(lambda: [b["n"] for b in till.bills] == ["2", "3"], "they come again", 15)
+
+
+def test_a_new_journal_goes_on_above_the_books(stack):
+    purse = Purse(stack)
+    purse.redis.hset("books:acked", "gateway", 41)
+    till = Till(stack)
+    try:
+        assert till.ask().status == 200
+        assert [b["n"] for b in wait_for(lambda: till.bills, "a bill")] == ["42"]
+    finally:
+        till.worker.close()
+
+
+def test_another_instances_journal_is_refused(till):
+    till.gateway.stop()
+    till.gateway.settings["instance"] = "somebody-else"
+    till.gateway.write_config()
+    till.gateway.process = None
+    with pytest.raises(AssertionError, match="journal_refused"):
+        till.gateway.start()
+
+
+def test_after_redis_was_emptied_the_books_and_the_holds_are_all_there_is(till):
+    """The ledger's part by hand: a new epoch, the bills taken in, every account restored."""
+    assert till.ask().status == 200
+    till.settled(1)
+    spent = till.charged
+    parked = []
+    till.worker.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked and till.open_holds == 1, "one runs")
+    held = RICH - spent - till.available
+    keys = {k: till.purse.redis.get(k) for k in till.purse.redis.keys("key*")}
+    till.purse.redis.flushall()
+    for k, v in keys.items():
+        till.purse.redis.set(k, v)
+    till.purse.set_prices({"fake-model": PRICES})
+    till.purse.open_epoch(2, "recovering")
+    wait_for(lambda: till.purse.redis.hget("m1:epoch:said", "gateway") == "2", "it has put everything back", 10)
+    assert len(till.bills) == 1 and till.open_holds == 1
+    assert till.purse.scripts.restore("acme", 2, RICH, spent, version=99) == "ok"
+    record = next(r for r in (json.loads(v) for k, v in keys.items() if k.startswith("key:")) if r["account"] == "acme")
+    till.purse.scripts.key("acme", record["id"], record["version"])
+    assert till.available == RICH - spent - held
+    till.purse.open_epoch(2)
+    plain_answer(parked[0])
+    raw.head()
+    assert raw.rest().json["usage"]["cost_nano"] == spent
+    wait_for(lambda: till.open_holds == 0 and len(till.bills) == 2, "it is settled")
+    assert till.available == RICH - 2 * spent
+    till.worker.answer = plain_answer
+    wait_for(lambda: till.ask().status == 200, "it admits again")
+
+
+def test_a_stop_settles_what_has_come(stack):
+    till = Till(stack)
+    try:
+        for _ in range(5):
+            assert till.ask().status == 200
+        assert till.gateway.stop() == 0
+        assert till.open_holds == 0 and till.charged == 5 * amount((9, 0, 2, 0))
+        till.gateway.start()
+        till.settled(5)
+    finally:
+        till.worker.close()
