@@ -70,6 +70,11 @@ bool rule_known(struct span name);
 bool list_has(const char *const *list, struct span name);
 extern const char *const extras_allowed[], *const extras_denied[];
 
+/* A tool_choice that is an object, as a word in JSON with its quotes; appends the tools that it
+ * names to *tools. NULL: it is no object, or names none that is there (*tools may hold bytes then).
+ */
+const char *tools_in_words(const struct request *rq, struct buf *tools);
+
 /* Faults; each returns E_INVALID. */
 enum { AT_TEXT_LEN = 160 };
 void at_render(const struct at *at, char out[static AT_TEXT_LEN]);

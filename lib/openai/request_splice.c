@@ -159,6 +159,20 @@ static int write_generation(struct writer *w, const struct request *rq,
     return 0;
 }
 
+/* True: tools and tool_choice have been written, in the words that this engine reads. */
+static bool write_chosen_tools(struct writer *w, const struct request *rq,
+                               const struct engine_ask *ask)
+{
+    AUTO(buf_wipe) struct buf tools = {0};
+    const char *word = ask->kind == ENGINE_LLAMACPP ? tools_in_words(rq, &tools) : NULL;
+
+    if (!word)
+        return false;
+    write_value(w, "tools", buf_span(&tools));
+    write_value(w, "tool_choice", span_str(word));
+    return true;
+}
+
 int request_engine(const struct request *rq, const struct engine_ask *ask, struct buf *out)
 {
     struct writer w = {.out = out};
@@ -168,8 +182,10 @@ int request_engine(const struct request *rq, const struct engine_ask *ask, struc
     if (!span_utf8(ask->model) || !span_utf8(ask->cache_salt) || ask->cap < 0)
         return E_INVALID;
     write_model(&w, rq, ask->model);
+    const bool chosen = write_chosen_tools(&w, rq, ask);
     for (size_t i = 0; (k = kept_at(rq, i)) != NULL; i++) {
-        const bool ours = k->rule && k->rule->use == REWRITE;
+        const bool ours = (k->rule && k->rule->use == REWRITE) ||
+                          (chosen && (is_rule(k, "tools") || is_rule(k, "tool_choice")));
         if (!ours &&
             !span_is(k->member.value, "null")) /* null means absent, but not to every engine */
             write_member(&w, k->member.whole);

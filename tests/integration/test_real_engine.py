@@ -48,6 +48,17 @@ def test_a_tool_is_called(client):
     assert json.loads(arguments) == {"city": "Paris"}
 
 
+def test_a_tool_chosen_by_name_is_called(client):
+    """This engine takes an object for "auto"; the worker says it in words."""
+    other = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
+    for choice in ({"type": "function", "function": {"name": "get_weather"}},
+                   {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "get_weather"}}]}}):
+        answer = client.chat.completions.create(model=MODEL, messages=user(CALL.replace("get_weather", "get_time")), tools=[other, *TOOLS],
+                                                tool_choice=choice, temperature=0, max_tokens=120)
+        (call,) = answer.choices[0].message.tool_calls
+        assert call.function.name == "get_weather" and "city" in json.loads(call.function.arguments)
+
+
 def test_json_follows_its_schema(client):
     schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "large": {"type": "boolean"}},
               "required": ["city", "large"], "additionalProperties": False}

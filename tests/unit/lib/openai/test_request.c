@@ -742,6 +742,37 @@ static void the_engine_gets_our_stream_cap_and_name(void **state)
          "{\"model\":\"m\"," MSG ",\"max_tokens\":9," STREAMED ",\"cache_salt\":\"abc\"}");
 }
 
+#define TOOL(name)  "{\"type\":\"function\",\"function\":{\"name\":\"" name "\",\"parameters\":{}}}"
+#define NAMED(name) "{\"type\":\"function\",\"function\":{\"name\":\"" name "\"}}"
+#define TOOLED(choice)                                                                             \
+    CHAT(",\"tools\":[" TOOL("a") ", " TOOL("b") "," TOOL("c") "],\"tool_choice\":" choice)
+#define TOLD(members) "{\"model\":\"e\"," members MSG ",\"max_tokens\":9," STREAMED "}"
+#define ALLOWED(mode)                                                                              \
+    "{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":\"" mode                              \
+    "\",\"tools\":[" NAMED("c") "," NAMED("\\u0061") "]}}"
+
+/* llama.cpp takes a choice that is an object for "auto". */
+static void a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others(void **state)
+{
+    struct engine_ask ask = {
+        .kind = ENGINE_LLAMACPP, .model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    asks(EP_CHAT, TOOLED(NAMED("b")), ask,
+         TOLD("\"tools\":[" TOOL("b") "],\"tool_choice\":\"required\","));
+    asks(EP_CHAT, TOOLED(ALLOWED("auto")), ask,
+         TOLD("\"tools\":[" TOOL("a") "," TOOL("c") "],\"tool_choice\":\"auto\","));
+    asks(EP_CHAT, TOOLED(ALLOWED("required")), ask,
+         TOLD("\"tools\":[" TOOL("a") "," TOOL("c") "],\"tool_choice\":\"required\","));
+    asks(EP_CHAT, TOOLED("\"auto\""), ask,
+         "{\"model\":\"e\"," MSG ",\"tools\":[" TOOL("a") ", " TOOL("b") "," TOOL(
+             "c") "],\"tool_choice\":\"auto\",\"max_tokens\":9," STREAMED "}");
+    ask.kind = ENGINE_VLLM;
+    asks(EP_CHAT, TOOLED(NAMED("b")), ask,
+         "{\"model\":\"e\"," MSG ",\"tools\":[" TOOL("a") ", " TOOL("b") "," TOOL(
+             "c") "],\"tool_choice\":" NAMED("b") ",\"max_tokens\":9," STREAMED "}");
+}
+
 static void a_choice_can_be_asked_for_alone(void **state)
 {
     const struct engine_ask ask = {.model = SPAN("e"), .cap = 1, .choice = 2, .prompt = 1};
@@ -807,6 +838,7 @@ int main(void)
         cmocka_unit_test(integers_beyond_64_bits_pass_where_nobody_reads_them),
         cmocka_unit_test(extras_follow_the_configured_lists),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
+        cmocka_unit_test(a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others),
         cmocka_unit_test(a_choice_can_be_asked_for_alone),
         cmocka_unit_test(embeddings_are_asked_for_as_they_came),
         cmocka_unit_test(paths_name_endpoints),
