@@ -168,7 +168,7 @@ void admin_answer(struct request *r, int error)
     if (error < 0)
         fill_failure(r, error);
     if (error == 0 && r->route->kind == ROUTE_WRITE)
-        projection_await(l->projection, KNOWN_MS, on_known, r);
+        projection_await(l->projection, page_missing(l) ? 0 : KNOWN_MS, on_known, r);
     else
         reply_now(r, error == 0);
 }

@@ -23,7 +23,7 @@ struct source {
     int64_t n;          /* taken so far */
     uint64_t oldest_ms; /* of the batch under way, by Redis' clock; 0: none waits */
     int64_t waiting;
-    bool asking;
+    bool asking, dropped;
     uint64_t empty_pass; /* the pass in which it was last found empty */
     struct list link;
 };
@@ -249,13 +249,26 @@ static void found_empty(struct source *s)
     i->pass++;
 }
 
+static void free_source(void *source)
+{
+    free(source);
+}
+
+static void source_end(struct source *s)
+{
+    list_del(&s->link);
+    loop_defer_free(s->intake->ledger->loop, s, free_source);
+}
+
 static void on_entries(void *arg, int error, const struct redisReply *reply)
 {
     struct source *s = arg;
     struct intake *i = s->intake;
 
     s->asking = false;
-    if (error < 0 || i->stopped)
+    if (s->dropped)
+        source_end(s);
+    if (error < 0 || i->stopped || s->dropped)
         return;
     /* [[stream, entries]], or nothing */
     const struct redisReply *stream =
@@ -309,19 +322,15 @@ static int forget_cursor(struct books *b, const char *instance)
         b, DB_RUN(b->db, NULL, "DELETE FROM cursors WHERE stream = $1", value_str(instance)));
 }
 
-static void free_source(void *source)
-{
-    free(source);
-}
-
 void intake_drop(struct intake *i, const char *instance)
 {
     struct source *s = find(i, span_str(instance));
 
-    if (!s || s->asking || forget_cursor(i->ledger->books, instance) < 0)
+    if (!s || forget_cursor(i->ledger->books, instance) < 0)
         return;
-    list_del(&s->link);
-    loop_defer_free(i->ledger->loop, s, free_source);
+    s->dropped = true;
+    if (!s->asking)
+        source_end(s);
 }
 
 void intake_forget(struct intake *i)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""`make run`: a whole stack on this machine: Redis, a real engine with a real model, workers, gateways behind one port, the client.
+"""`make run`: a whole stack on this machine: Redis, the ledger, a real engine with a real model, workers, gateways behind one port,
+the client.
 
 Everything listens on loopback and keeps its state below .run/. Stays in the foreground; Ctrl-C, SIGTERM or the death of any part
 stops every process it started. A guard process does the same should this one be killed.
@@ -31,6 +32,8 @@ GATEWAYS_MAX = 16
 READY_S = 120  # the whole start may take so long
 GRACE_S = 5  # from SIGTERM to SIGKILL
 QUESTION = "What is the capital of France?"
+ACCOUNT = "default"
+CREDIT_TON = 1000  # that the account starts with
 
 
 class Failure(Exception):
@@ -284,7 +287,7 @@ class Stack:
         self.lock_file.flush()
 
     def remove_run_files(self):
-        for path in [self.path("env"), self.tee_socket()] + [self.worker_socket(i) for i in range(self.args.workers)]:
+        for path in [self.path("env"), self.tee_socket(), self.ledger_socket()] + [self.worker_socket(i) for i in range(self.args.workers)]:
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -301,13 +304,16 @@ class Stack:
     def worker_socket(self, i):
         return os.path.join(self.sockets or self.state, f"{part_name('worker', i)}.sock")
 
+    def ledger_socket(self):
+        return os.path.join(self.sockets or self.state, "ledger.sock")
+
     def tee_socket(self):
         return os.path.join(self.sockets or self.state, "tee.sock")
 
     # -- starting --
     def once(self, program, *args):
         """Runs one of our programs to its end; its output."""
-        env = {**os.environ, "REDIS_URL": self.redis_url, "COCOON_KEYS_FILE": self.path("keys.json")}
+        env = {**os.environ, "REDIS_URL": self.redis_url, "COCOON_LEDGER": "unix:" + self.ledger_socket()}
         done = subprocess.run([os.path.join(self.args.bin, program), *args], cwd=ROOT, env=env, text=True, timeout=30,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         if self.signal is not None:
@@ -380,6 +386,9 @@ attestation:
   release_keys: ["{self.release_key}"]
 timeouts:
   drain_ms: 2000
+billing:
+  journal: {name}.journal
+  required: true
 """)
         return self.start(name, [os.path.join(self.args.bin, "cocoon-gateway"), "--config", config])
 
@@ -440,14 +449,43 @@ key_file: client.key
             self.ctl("operator", "init", self.path("operator"))
         self.pin = self.ctl("operator", "pin", self.path("operator", "ca.pem")).split()[-1]
 
+    def start_ledger(self):
+        config = self.write("ledger.yaml", f"""\
+# Written by scripts/run.py at each start.
+books: {json.dumps(self.path("books.sqlite"))}
+admin: {json.dumps("unix:" + self.ledger_socket())}
+redis:
+  url: {self.redis_url}
+""")
+        return self.start("ledger", [os.path.join(self.args.bin, "cocoon-ledger"), "--config", config])
+
+    def ledger_missing(self, path="/readyz"):
+        status, text = probe("unix:" + self.ledger_socket(), path)
+        return None if status == 200 else text or f"status {status}"
+
+    def settle_stopped_gateways(self):
+        """Bills of gateways that an earlier run had and this one has not: from their journals; nobody waits for them then."""
+        here = {part_name("gateway", i) for i in range(self.args.gateways)}
+        for status in json.loads(self.ctl("ledger", "status", "--json"))["gateways"]:
+            if status["instance"] in here:
+                continue
+            if os.path.exists(self.path(status["instance"] + ".journal")):
+                self.ctl("ledger", "intake", self.path(status["instance"] + ".journal"))
+            self.ctl("ledger", "recover", "--without", status["instance"])
+
     def make_key(self):
-        """The same key at every start: its record is in the keys file, its secret in a file of ours."""
-        try:
+        """The account with its credit, the price book, and the same key at every start: its record is in the ledger, its secret in
+        a file of ours."""
+        self.ctl("prices", "apply", os.path.join(ROOT, "config", "prices.example.yaml"))
+        if not any(a["id"] == ACCOUNT for a in json.loads(self.ctl("accounts", "list", "--json"))):
+            self.ctl("accounts", "create", ACCOUNT, "--name", "make run")
+        self.ctl("credit", ACCOUNT, "--ton", str(CREDIT_TON), "--id", "make-run", "--reference", "what make run gives")
+        known = any(k["name"] == "make run" and k["state"] == "active" for k in json.loads(self.ctl("keys", "list", "--json")))
+        if known and os.path.exists(self.path("api-key")):
             with open(self.path("api-key")) as f:
                 self.key = f.read().strip()
-            self.ctl("keys", "restore")
-        except FileNotFoundError:
-            self.key = self.ctl("keys", "create", "--quiet").split()[-1]
+        else:
+            self.key = self.ctl("keys", "create", "--account", ACCOUNT, "--name", "make run", "--quiet").split()[-1]
             self.write("api-key", self.key + "\n")
 
     def start_all(self):
@@ -461,6 +499,9 @@ key_file: client.key
         tee = self.start_tee()
         self.until(redis, "ready", self.redis_missing, deadline)
         say("redis", "ready", f"127.0.0.1:{self.port['redis']}", redis.seconds)
+        ledger = self.start_ledger()
+        self.until(ledger, "ready", lambda: self.ledger_missing("/healthz"), deadline)
+        self.settle_stopped_gateways()
         self.make_key()
         self.until(tee, "ready", lambda: None if os.path.exists(self.tee_socket()) else "no socket", deadline)
         gateways = [self.start_gateway(i) for i in range(self.args.gateways)]
@@ -474,6 +515,8 @@ key_file: client.key
         for i, gateway in enumerate(gateways):
             self.until(gateway, "ready", lambda: self.gateway_missing(i), deadline)
             say(gateway.name, "ready", self.base_url, gateway.seconds)
+        self.until(ledger, "ready", self.ledger_missing, deadline)
+        say("ledger", "ready", f"{CREDIT_TON} TON on account {ACCOUNT}", ledger.seconds)
         client = self.start_client()
         self.until(client, "ready", self.client_missing, deadline)
         say("client", "ready", self.client_url, client.seconds)
@@ -526,7 +569,7 @@ key_file: client.key
 
     def write_env(self):
         values = {"OPENAI_BASE_URL": self.base_url, "OPENAI_API_KEY": self.key, "REDIS_URL": self.redis_url,
-                  "GATEWAY_ADMIN_URL": f"http://{self.admin(0)}", "COCOON_KEYS_FILE": self.path("keys.json"),
+                  "GATEWAY_ADMIN_URL": f"http://{self.admin(0)}", "COCOON_LEDGER": "unix:" + self.ledger_socket(),
                   "COCOON_WORKER_ADMIN": "unix:" + self.worker_socket(0),
                   "COCOON_CLIENT_BASE_URL": self.client_url}
         self.write("env", "".join(f"{k}={shlex.quote(v)}\n" for k, v in values.items()))
@@ -571,7 +614,7 @@ Ctrl-C stops everything.""", flush=True)
 
     def stop(self):
         """In the order of a request's way, so that each can finish what it has; a second Ctrl-C does not wait."""
-        order = sorted(self.parts, key=lambda p: ("client", "gateway", "worker", "tee", "engine", "redis").index(p.name.split("-")[0]))
+        order = sorted(self.parts, key=lambda p: ("client", "gateway", "worker", "tee", "engine", "ledger", "redis").index(p.name.split("-")[0]))
         self.signal = None
         for part in order:
             send(part.pidfd, signal.SIGTERM)
@@ -624,7 +667,7 @@ def main():
         a.error(f"--workers is 1 to {SLOTS}")
     if not 1 <= args.gateways <= GATEWAYS_MAX:
         a.error(f"--gateways is 1 to {GATEWAYS_MAX}")
-    for tool in ("cocoon-gateway", "cocoon-worker", "cocoon-client", "cocoon-devtee", "cocoonctl"):
+    for tool in ("cocoon-gateway", "cocoon-ledger", "cocoon-worker", "cocoon-client", "cocoon-devtee", "cocoonctl"):
         if not os.access(os.path.join(args.bin, tool), os.X_OK):
             sys.exit(f"run: {os.path.join(args.bin, tool)} is not built; run: make")
     if not shutil.which("redis-server"):

@@ -37,8 +37,8 @@ static inline struct value value_blob(struct span s)
 /* `where` is a path, or postgresql://… as libpq reads it. for_writing: makes the file (0600) when
  * there is none and takes the writer's lock; without it nothing can be changed. On failure `why`
  * says what to do, without a value of the database. E_BUSY: another process writes these books;
- * E_NOT_FOUND (reading only); E_DENIED: others may read the file; E_UNAVAILABLE, E_IO. One thread
- * at a time. */
+ * E_NOT_FOUND (reading only); E_DENIED (writing): others may read the file; E_UNAVAILABLE, E_IO.
+ * One thread at a time. */
 MUST_CHECK int db_open(struct db **out, const char *where, bool for_writing, struct buf *why);
 void db_close(struct db *s);
 AUTO_FREE(struct db, db_close)

@@ -237,7 +237,7 @@ static int take_lock(struct sqlite_db *s, const char *path, struct buf *why)
     return E_BUSY;
 }
 
-// The file holds keys' hashes and what everybody spent.
+// The file holds keys' hashes and what everybody spent; whose copy is read is his matter.
 static int check_file(const char *path, bool for_writing, struct buf *why)
 {
     struct stat st;
@@ -249,7 +249,7 @@ static int check_file(const char *path, bool for_writing, struct buf *why)
     }
     const bool open_to_others = fstat(fd, &st) < 0 || (st.st_mode & (S_IRWXG | S_IRWXO));
     close(fd);
-    if (!open_to_others)
+    if (!for_writing || !open_to_others)
         return 0;
     buf_printf(why, "%s: others than its owner may read it; chmod 600 it", path);
     return E_DENIED;

@@ -15,7 +15,7 @@ import pytest
 
 from stack import BIN, ROOT, SLOW, die_with_parent, wait_for
 
-PARTS = {"redis-server", "engine_serve.py", "cocoon-worker", "cocoon-gateway"}
+PARTS = {"redis-server", "cocoon-ledger", "engine_serve.py", "cocoon-worker", "cocoon-gateway"}
 
 
 def arguments(pid):
@@ -109,7 +109,7 @@ def run(tmp_path):
 def test_it_serves_and_stops_and_starts_again_with_the_same_key(run):
     run.start().ready()
     env = run.env
-    assert set(env) == {"OPENAI_BASE_URL", "OPENAI_API_KEY", "REDIS_URL", "GATEWAY_ADMIN_URL", "COCOON_KEYS_FILE", "COCOON_WORKER_ADMIN",
+    assert set(env) == {"OPENAI_BASE_URL", "OPENAI_API_KEY", "REDIS_URL", "GATEWAY_ADMIN_URL", "COCOON_LEDGER", "COCOON_WORKER_ADMIN",
                         "COCOON_CLIENT_BASE_URL"}
     assert stat.S_IMODE(os.stat(run.path("env")).st_mode) == 0o600
     text = run.text
