@@ -108,11 +108,12 @@ static void send_more(void *arg)
 {
     struct feed *f = arg;
 
-    if (f->stopped || !f->ready || f->reading || f->flying > 0 || !redis_up(f->redis) ||
-        f->sent >= journal_last(f->journal))
+    if (f->stopped || !f->ready || f->reading || f->flying > 0 || !redis_up(f->redis))
         return;
-    if (!f->named)
+    if (!f->named) /* also with nothing to send: a recovery waits for it */
         name_instance(f);
+    if (f->sent >= journal_last(f->journal))
+        return;
     f->reading = true;
     f->confirmed = f->sent;
     journal_read(f->journal, f->sent, BATCH, row_add, f);
