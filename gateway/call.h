@@ -94,7 +94,8 @@ struct call {
     struct loop_timer queue_timer;
     struct pool_query query;
     struct pool_worker *worker;
-    int64_t coefficient; /* 1/1000: what the worker asked for when it was chosen */
+    const void *refused_by; /* the last worker that refused for the price: to be compared only */
+    int64_t coefficient;    /* 1/1000: what the worker asked for when it was chosen */
 
     /* seal, send, relay */
     struct buf sealed_body;

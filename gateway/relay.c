@@ -62,6 +62,14 @@ static void go_elsewhere(struct call *c)
     call_resume(c);
 }
 
+/* It may have raised its ask to what the call still pays; who refuses twice does not know it. */
+static void price_refused(struct call *c)
+{
+    if (c->refused_by == c->worker)
+        relay_tried(c);
+    c->refused_by = c->worker;
+}
+
 static void relay_failed(void *arg, enum dispatch_failure why)
 {
     struct call *c = arg;
@@ -69,7 +77,7 @@ static void relay_failed(void *arg, enum dispatch_failure why)
     bool away = why == DISPATCH_BUSY || why == DISPATCH_PRICE;
 
     if (why == DISPATCH_PRICE)
-        relay_tried(c);
+        price_refused(c);
     if (away && !c->event_sent)
         go_elsewhere(c);
     else

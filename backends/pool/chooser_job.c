@@ -43,6 +43,14 @@ void chooser_freed(struct chooser_job *j, uint64_t now_ms)
 
 /* ---- Marks ---- */
 
+/* Of long and short requests alike: a short one says little of a worker's speed. */
+static void note_speed(struct chooser_seat *s, double work, double took_s)
+{
+    s->done_work += work - weight_seat * s->done_work;
+    s->done_s += took_s - weight_seat * s->done_s;
+    s->tokens_per_s = s->done_work / s->done_s;
+}
+
 /* An error counts as if the request had taken as long as may be: who fails fast looks slow. */
 static void look_slow(struct chooser_seat *s, const struct chooser_job *j)
 {
@@ -50,8 +58,7 @@ static void look_slow(struct chooser_seat *s, const struct chooser_job *j)
 
     s->first_token_ms = moving_average(s->first_token_ms, longest_ms, weight_seat);
     if (s->tokens_per_s > 0)
-        s->tokens_per_s =
-            moving_average(s->tokens_per_s, (double)j->work * 1000 / longest_ms, weight_seat);
+        note_speed(s, (double)j->work, longest_ms / 1000);
 }
 
 void chooser_failed(struct chooser_job *j, uint64_t now_ms)
@@ -69,26 +76,16 @@ void chooser_failed(struct chooser_job *j, uint64_t now_ms)
     seat_refresh(s, now_ms);
 }
 
-/* Work that was not spared, over the whole time: what the worker is good for as it is loaded now.
- */
-static double speed_seen(const struct chooser_seat *s, const struct chooser_served *r)
-{
-    const int64_t work =
-        chooser_work(s->model->chooser, r->input > r->cached ? r->input - r->cached : 0, r->output);
-
-    return r->took_ms > 0 ? (double)work * 1000 / (double)r->took_ms : 0;
-}
-
 static void learn(struct chooser_seat *s, const struct chooser_job *j,
                   const struct chooser_served *r)
 {
     struct chooser_model *m = s->model;
-    const double speed = speed_seen(s, r);
+    const int64_t read = r->input > r->cached ? r->input - r->cached : 0;
 
     if (r->first_token_ms > 0)
         s->first_token_ms = moving_average(s->first_token_ms, r->first_token_ms, weight_seat);
-    if (speed > 0)
-        s->tokens_per_s = moving_average(s->tokens_per_s, speed, weight_seat);
+    if (r->took_ms > 0) /* work that was not spared, over the whole time */
+        note_speed(s, (double)chooser_work(m->chooser, read, r->output), (double)r->took_ms / 1000);
     m->output = moving_average(m->output, (double)r->output, weight_model);
     m->work = moving_average(m->work, (double)chooser_work(m->chooser, r->input, r->output),
                              weight_model);
