@@ -23,6 +23,7 @@ static const char SCHEMA[] =
     " kind TEXT NOT NULL, endpoint TEXT NOT NULL, amount INTEGER NOT NULL, fee INTEGER NOT NULL,"
     " bill TEXT NOT NULL, usage TEXT NOT NULL, at_ms INTEGER NOT NULL,"
     " UNIQUE (call, attempt)) STRICT;"
+    "CREATE INDEX IF NOT EXISTS bills_account ON bills (account, n);"
     "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
     "INSERT OR IGNORE INTO state VALUES ('format', 'cgw/journal/v1'), ('acked', '0'),"
     " ('last', '0');";
@@ -186,25 +187,32 @@ static void row_read(struct task *t, sqlite3_stmt *s)
 
 #define COLUMNS "SELECT n, attempt, call, account, project, key, kind, endpoint, bill, usage "
 
-static void read_work(struct offload_job *job)
+/* By what the task names: a call of an account, an account, or nothing but the numbers. */
+static sqlite3_stmt *read_prepare(struct task *t)
 {
-    static const char by_n[] = COLUMNS "FROM bills WHERE n > ?1 ORDER BY n LIMIT ?2";
     static const char by_call[] =
         COLUMNS "FROM bills WHERE call = ?1 AND account = ?2 ORDER BY attempt DESC LIMIT 1";
-    struct task *t = CONTAINER(job, struct task, job);
-    bool find = t->call.len > 0;
+    static const char by_account[] =
+        COLUMNS "FROM bills WHERE account = ?2 ORDER BY n DESC LIMIT ?4";
+    static const char by_n[] = COLUMNS "FROM bills WHERE n > ?3 ORDER BY n LIMIT ?4";
+    const char *sql = t->call.len > 0 ? by_call : t->account.len > 0 ? by_account : by_n;
     sqlite3_stmt *s = NULL;
 
-    if (sqlite3_prepare_v2(t->journal->db, find ? by_call : by_n, -1, &s, NULL) != SQLITE_OK)
-        return;
-    if (find) {
-        bind_text(s, 1, buf_span(&t->call));
-        bind_text(s, 2, buf_span(&t->account));
-    } else {
-        (void)sqlite3_bind_int64(s, 1, t->after);
-        (void)sqlite3_bind_int64(s, 2, t->limit);
-    }
-    while (sqlite3_step(s) == SQLITE_ROW)
+    if (sqlite3_prepare_v2(t->journal->db, sql, -1, &s, NULL) != SQLITE_OK)
+        return NULL;
+    bind_text(s, 1, buf_span(&t->call));
+    bind_text(s, 2, buf_span(&t->account));
+    (void)sqlite3_bind_int64(s, 3, t->after);
+    (void)sqlite3_bind_int64(s, 4, t->limit);
+    return s;
+}
+
+static void read_work(struct offload_job *job)
+{
+    struct task *t = CONTAINER(job, struct task, job);
+    sqlite3_stmt *s = read_prepare(t);
+
+    while (s && sqlite3_step(s) == SQLITE_ROW)
         row_read(t, s);
     (void)sqlite3_finalize(s);
 }
@@ -360,10 +368,13 @@ static void task_add(struct journal *j, struct task *t)
     journal_next(j);
 }
 
-void journal_read(struct journal *j, int64_t after, unsigned limit, journal_row_fn *fn, void *arg)
+static void task_read(struct journal *j, struct span account, struct span call, int64_t after,
+                      unsigned limit, journal_row_fn *fn, void *arg)
 {
     struct task *t = task_new(j, read_work, read_done);
 
+    buf_append(&t->account, account);
+    buf_append(&t->call, call);
     t->after = after;
     t->limit = limit < ROWS_MAX ? limit : ROWS_MAX;
     t->fn = fn;
@@ -371,17 +382,23 @@ void journal_read(struct journal *j, int64_t after, unsigned limit, journal_row_
     task_add(j, t);
 }
 
+void journal_read(struct journal *j, int64_t after, unsigned limit, journal_row_fn *fn, void *arg)
+{
+    task_read(j, SPAN(""), SPAN(""), after, limit, fn, arg);
+}
+
 void journal_find(struct journal *j, struct span account, struct span call, journal_row_fn *fn,
                   void *arg)
 {
-    struct task *t = task_new(j, read_work, read_done);
+    CHECK(account.len > 0 && call.len > 0);
+    task_read(j, account, call, 0, 1, fn, arg);
+}
 
-    CHECK(call.len > 0);
-    buf_append(&t->account, account);
-    buf_append(&t->call, call);
-    t->fn = fn;
-    t->arg = arg;
-    task_add(j, t);
+void journal_recent(struct journal *j, struct span account, unsigned limit, journal_row_fn *fn,
+                    void *arg)
+{
+    CHECK(account.len > 0);
+    task_read(j, account, SPAN(""), 0, limit, fn, arg);
 }
 
 void journal_raise(struct journal *j, int64_t n)

@@ -59,6 +59,9 @@ void journal_read(struct journal *j, int64_t after, unsigned limit, journal_row_
 /* The newest bill of a call of this account: one row or none, then NULL. */
 void journal_find(struct journal *j, struct span account, struct span call, journal_row_fn *fn,
                   void *arg);
+/* The newest bills of an account, the latest first: at most `limit` rows, then NULL. */
+void journal_recent(struct journal *j, struct span account, unsigned limit, journal_row_fn *fn,
+                    void *arg);
 /* The books have rows of this instance up to n, which an earlier file must have given them: numbers
  * go on above. */
 void journal_raise(struct journal *j, int64_t n);

@@ -2,6 +2,7 @@
  * programs. Loopback or UNIX socket only. */
 #include <stdlib.h>
 
+#include "gateway/money.h"
 #include "gateway/gateway.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -57,6 +58,7 @@ static void page_metrics(struct gateway *g, struct buf *out)
     gauge_write("cocoon_offload_queue", "Jobs that wait for a thread.",
                 (double)offload_queued(g->offload), out);
     redis_metrics_write(g->redis, out);
+    money_metrics_write(g->money, out);
 }
 
 struct workers_page {

@@ -106,6 +106,7 @@ static void call_end(struct call *c)
     call_stop_attempt(c, CANCEL_CLIENT_GONE);
     route_done(c);
     check_forget(c);
+    billing_forget(c);
     if (c->auth_wait)
         auth_cancel(c->auth_wait);
     recv_forget(c);

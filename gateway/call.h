@@ -36,6 +36,7 @@ enum call_step {
 struct check_job;
 struct charge;
 struct hold_answer;
+struct billing_ask;
 
 struct call {
     struct gateway *gateway;
@@ -79,7 +80,8 @@ struct call {
     const struct hold_answer *admission; /* in the arena; NULL: not asked, or not answered yet */
     bool rekeyed;                        /* the key's record was read again */
     struct loop_timer cost_timer;
-    bool cost_late; /* the answer does not wait for its cost any more */
+    struct billing_ask *billing_ask; /* what a question about money waits for */
+    bool cost_late;                  /* the answer does not wait for its cost any more */
 
     /* end to end */
     uint8_t kfp[KFP_LEN];            /* which key the client has encrypted to */
@@ -195,6 +197,8 @@ void relay_watch_end(struct call *c);
 /* The attempt failed before anything reached the caller, or could not be sent: to another worker,
  * or c->fault. */
 enum step_result relay_retry(struct call *c, const struct api_error *e);
+/* billing.c: nobody waits for that answer any more. */
+void billing_forget(struct call *c);
 /* settle.c: a charge is made at admission and settled exactly once: by the record of the attempt
  * that answered, or by the last reference to go. */
 struct charge *charge_new(struct call *c);

@@ -1,5 +1,5 @@
 /* GET /v1/models and /v1/models/{id}: what the key may use, from the pool's own knowledge. */
-#include "gateway/call.h"
+#include "gateway/money.h"
 #include "gateway/reply.h"
 
 struct listing {
@@ -8,7 +8,7 @@ struct listing {
     bool any;
 };
 
-static void model_write(struct buf *out, const struct pool_model_view *v)
+static void model_write(struct money *m, struct buf *out, const struct pool_model_view *v)
 {
     static const char *const endpoints[] = {"chat", "completions", "embeddings"};
     const char *comma = "";
@@ -27,8 +27,10 @@ static void model_write(struct buf *out, const struct pool_model_view *v)
         }
     buf_printf(out,
                "],\"ready_workers\":%zu,\"lowest_ask\":%lld,\"privacy\":\"sealed\",\"attestation\":"
-               "\"%s\"}}",
+               "\"%s\"",
                v->ready, (long long)v->lowest_ask, attest_env_name(v->attestation));
+    prices_of_model(m, v->model.name, out);
+    buf_append_str(out, "}}");
 }
 
 static void list_one(void *arg, const struct pool_model_view *v)
@@ -38,7 +40,7 @@ static void list_one(void *arg, const struct pool_model_view *v)
     if (!key_allows_model(l->call->key, span_str(v->model.name)))
         return;
     buf_append_str(&l->body, l->any ? "," : "");
-    model_write(&l->body, v);
+    model_write(l->call->gateway->money, &l->body, v);
     l->any = true;
 }
 
@@ -65,6 +67,6 @@ void models_get(struct call *c)
         reply_fault(c);
         return;
     }
-    model_write(&body, &v);
+    model_write(c->gateway->money, &body, &v);
     reply_whole(c, 200, "application/json", &body);
 }

@@ -189,3 +189,24 @@ void money_free(struct money *m)
     ed25519_free(m->key);
     free(m);
 }
+
+void money_metrics_write(const struct money *m, struct buf *out)
+{
+    const struct price_book *b = prices_current(m->prices);
+
+    gauge_write("cocoon_money_open", "1 while metered keys are admitted.",
+                m->journal && !journal_failing(m->journal) && epoch_state(m->epoch) == EPOCH_OPEN,
+                out);
+    gauge_write("cocoon_money_epoch", "The epoch that the ledger has declared.",
+                (double)epoch_number(m->epoch), out);
+    gauge_write("cocoon_holds", "Calls whose money is held, or on its way back.",
+                (double)holds_open(m->holds), out);
+    counter_write("cocoon_holds_expired_total", "Holds of dead gateways given back.",
+                  sweep_expired(m->sweep), out);
+    gauge_write("cocoon_journal_failing", "1 while the journal's disk takes nothing.",
+                m->journal && journal_failing(m->journal), out);
+    gauge_write("cocoon_bills_unconfirmed", "Bills that the books have not confirmed.",
+                m->feed ? (double)feed_lag(m->feed) : 0, out);
+    gauge_write("cocoon_prices_version", "The price book in force; 0: none.",
+                b ? (double)b->version : 0, out);
+}

@@ -44,6 +44,9 @@ void money_leave(struct money *m);
 void money_stop(struct money *m);
 void money_free(struct money *m);
 
+/* Figures for /metrics. */
+void money_metrics_write(const struct money *m, struct buf *out);
+
 /* ---- admission.c ---- */
 
 /* Step admit of a metered call: STEP_WAIT until the account has answered, then NEXT or FAIL. */
@@ -51,6 +54,11 @@ enum step_result money_admit(struct call *c);
 /* x-ratelimit-…; nothing where there is no limit. */
 struct reply_headers;
 void money_headers(struct call *c, struct reply_headers *h);
+
+/* ---- billing.c ---- */
+
+/* Appends `,"prices":{…}` of a model that has some. */
+void prices_of_model(struct money *m, const char *model, struct buf *out);
 
 /* ---- settlement.c ---- */
 

@@ -1,11 +1,10 @@
-/* GET /v1/billing/receipts/{call}, and the records that it gives. */
+/* The records that GET /v1/billing/receipts/{call} gives where there is no bill. */
 #include "gateway/receipts.h"
 
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "gateway/call.h"
-#include "gateway/reply.h"
 
 enum { LIFE_MS = 24 * 3600 * 1000, BYTES_MAX = 64 << 20, RECORD_MAX = 16 * 1024 };
 
@@ -87,18 +86,4 @@ struct span receipts_find(struct receipts *r, struct span call, const char *key)
     if (!e || strcmp(e->key, key) != 0 || e->until_ms <= clock_mono_ms())
         return SPAN("");
     return span_of(e->jws, e->len);
-}
-
-void receipts_get(struct call *c)
-{
-    struct span jws = receipts_find(c->gateway->receipts, c->tail, c->key->id);
-    struct buf body = {0};
-
-    if (jws.len == 0) {
-        api_fault_set(&c->fault, &ERR_NOT_FOUND, NULL, "receipt");
-        reply_fault(c);
-        return;
-    }
-    buf_printf(&body, "{\"usage\":\"%.*s\"}", SPAN_FMT(jws));
-    reply_whole(c, 200, "application/json", &body);
 }

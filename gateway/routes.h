@@ -44,7 +44,12 @@ void confidential_attestation(struct call *c);
 void confidential_status(struct call *c);
 /* peers.c */
 void peers_list(struct call *c);
-/* receipts.c */
+/* billing.c */
 void receipts_get(struct call *c);
+void receipts_list(struct call *c);
+void balance_serve(struct call *c);
+void prices_serve(struct call *c);
+void prices_version_serve(struct call *c);
+void operator_serve(struct call *c);
 
 #endif

@@ -1,12 +1,15 @@
 """Metered keys: every request priced, held, charged once, billed and told; and what is refused. A worker of the tests' own says what was
 used."""
 
+import base64
+import hashlib
 import json
 import os
 import re
 import time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from conftest import live_stack
 from purse import PRICES, Till, amount, usage_amount
@@ -15,6 +18,10 @@ from worker_peer import plain_answer
 
 CHAT = "/v1/chat/completions"
 RICH = 10**9
+
+
+def unb64(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def new_prices(till, models):
@@ -390,3 +397,69 @@ def test_a_suspended_account_is_told_so(till):
     till.purse.account(till.account, cfg="suspended||||||")
     a = till.ask()
     assert a.status == 403 and a.error["code"] == "account_suspended"
+
+
+# ---- What can be asked ----
+
+def test_a_bill_can_be_fetched_by_its_account_and_nobody_else(till):
+    calls = [till.ask().header("cocoon-call") for _ in range(2)]
+    first, second = till.settled(2)
+    raw = till.raw()
+    got = raw.ask("GET", f"/v1/billing/receipts/{calls[0]}").json
+    assert got == {"call": calls[0], "bill": first["bill"], "usage": first["usage"]}
+    listed = raw.ask("GET", "/v1/billing/receipts").json
+    assert listed["object"] == "list" and [r["call"] for r in listed["data"]] == [calls[1], calls[0]]
+    assert listed["data"][0]["bill"] == second["bill"]
+    stranger = till.purse.key(till.purse.account("stranger"))
+    assert till.raw(stranger).ask("GET", f"/v1/billing/receipts/{calls[0]}").status == 404
+    assert till.raw(stranger).ask("GET", "/v1/billing/receipts").json["data"] == []
+    assert till.raw(till.stack.key_for_all()).ask("GET", f"/v1/billing/receipts/{calls[0]}").status == 404
+
+
+def test_a_bill_is_signed_by_the_published_key_over_the_published_prices(till):
+    till.ask()
+    bill = till.settled(1)[0]
+    published = till.raw("").ask("GET", "/.well-known/cocoon.json").json
+    (key,) = published["bill_keys"]
+    header, body, signature = bill["bill"].split(".")
+    Ed25519PublicKey.from_public_bytes(bytes.fromhex(key["ed25519"])).verify(unb64(signature), f"{header}.{body}".encode())
+    assert json.loads(unb64(header)) == {"alg": "EdDSA", "kid": key["kid"], "typ": "cgw-bill+jwt"}
+    assert till.purse.redis.hget("bills:keys", key["kid"]) == key["ed25519"]
+    book = till.raw("").ask("GET", "/v1/prices")
+    digest = hashlib.sha256(book.body)
+    assert published["prices"] == {"version": till.prices, "sha256": digest.hexdigest()}
+    assert unb64(bill["b"]["price_sha256"]) == digest.digest()
+    assert unb64(bill["b"]["usage"]) == hashlib.sha256(bill["usage"].encode()).digest()
+    assert till.raw("").ask("GET", f"/v1/prices/{till.prices}").body == book.body
+    for version in ("999999", "0", "x"):
+        assert till.raw("").ask("GET", f"/v1/prices/{version}").status == 404
+
+
+def test_a_balance_says_what_is_there_and_what_is_held(till):
+    parked = []
+    till.worker.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked, "one runs")
+    b = till.raw().ask("GET", "/v1/billing/balance").json
+    assert b["available_nano"] == till.available and b["available_nano"] + b["held_nano"] == RICH and b["charged_nano"] == 0
+    plain_answer(parked[0])
+    till.settled(1)
+    b = till.raw().ask("GET", "/v1/billing/balance").json
+    assert b == {"object": "billing.balance", "available_nano": till.available, "available": f"{till.available / 1e9:.9f}".rstrip("0"),
+                 "held_nano": 0, "charged_nano": RICH - till.available}
+    assert till.raw(till.stack.key_for_all()).ask("GET", "/v1/billing/balance").status == 404
+
+
+def test_models_say_their_prices(till):
+    (model,) = [m for m in till.raw().ask("GET", "/v1/models").json["data"] if m["id"] == "fake-model"]
+    assert model["cocoon"]["prices"] == {"version": till.prices, **{k: str(v) for k, v in PRICES.items()}}
+
+
+def test_the_admin_listener_counts_money(till):
+    assert till.gateway.metric("cocoon_money_open") == 1
+    till.ask()
+    till.settled(1)
+    assert till.gateway.metric("cocoon_holds") == 0
+    assert till.gateway.metric("cocoon_bills_unconfirmed") >= 1
+    assert till.gateway.metric("cocoon_journal_failing") == 0

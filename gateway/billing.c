@@ -1,0 +1,278 @@
+/* What the API says of money: prices, an account's balance, its bills, and the keys they are signed
+ * with. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/encode.h"
+#include "crypto/jws.h"
+#include "gateway/money.h"
+#include "gateway/receipts.h"
+#include "gateway/reply.h"
+
+enum { LIST_MAX = 100 };
+
+/* A question whose answer may come after its call has gone. */
+struct billing_ask {
+    struct call *call; /* NULL: gone */
+    struct buf body;
+    size_t rows;
+};
+
+void billing_forget(struct call *c)
+{
+    if (c->billing_ask)
+        c->billing_ask->call = NULL;
+    c->billing_ask = NULL;
+}
+
+static struct billing_ask *ask_new(struct call *c)
+{
+    struct billing_ask *a = mem_zero(sizeof(*a));
+
+    a->call = c;
+    c->billing_ask = a;
+    return a;
+}
+
+/* The call that still waits; NULL: it is answered, or gone. */
+static struct call *ask_call(const struct billing_ask *a)
+{
+    struct call *c = a->call;
+
+    if (c)
+        c->billing_ask = NULL;
+    return c && !c->answered && !c->gone ? c : NULL;
+}
+
+static void ask_free(struct billing_ask *a)
+{
+    buf_fini(&a->body);
+    free(a);
+}
+
+static void refuse(struct call *c, const struct api_error *e, const char *arg)
+{
+    api_fault_set(&c->fault, e, NULL, arg);
+    reply_fault(c);
+}
+
+static void reply_json(struct call *c, struct buf *body)
+{
+    reply_whole(c, 200, "application/json", body);
+}
+
+/* ---- Prices ---- */
+
+/* The book's very bytes: its hash is over them. */
+static void book_reply(struct call *c, const struct price_book *b)
+{
+    struct buf body = {0};
+
+    if (!b) {
+        refuse(c, &ERR_NOT_FOUND, "price book");
+        return;
+    }
+    buf_append(&body, buf_span(&b->json));
+    reply_json(c, &body);
+}
+
+void prices_serve(struct call *c)
+{
+    book_reply(c, prices_current(c->gateway->money->prices));
+}
+
+static void book_here(void *arg, struct price_book *book)
+{
+    struct billing_ask *a = arg;
+    struct call *c = ask_call(a);
+
+    if (c)
+        book_reply(c, book);
+    ask_free(a);
+}
+
+void prices_version_serve(struct call *c)
+{
+    uint64_t version;
+
+    if (span_u64(c->tail, INT32_MAX, &version) < 0) {
+        refuse(c, &ERR_NOT_FOUND, "price book");
+        return;
+    }
+    prices_get(c->gateway->money->prices, (int64_t)version, book_here, ask_new(c));
+}
+
+void prices_of_model(struct money *m, const char *model, struct buf *out)
+{
+    const struct price_book *b = prices_current(m->prices);
+    const struct price *p = b ? price_book_find(b, span_str(model)) : NULL;
+    const struct {
+        const char *name;
+        int64_t nano;
+    } parts[] = {{"prompt", p ? p->prompt : 0},           {"cached", p ? p->cached : 0},
+                 {"completion", p ? p->completion : 0},   {"reasoning", p ? p->reasoning : 0},
+                 {"per_request", p ? p->per_request : 0}, {"minimum", p ? p->minimum : 0}};
+
+    if (!p)
+        return;
+    buf_printf(out, ",\"prices\":{\"version\":%lld", (long long)b->version);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+        buf_printf(out, ",\"%s\":\"%lld\"", parts[i].name, (long long)parts[i].nano);
+    buf_byte(out, '}');
+}
+
+/* ---- Balance ---- */
+
+static int number_at(const struct redisReply *reply, size_t i, int64_t *out)
+{
+    return nano_parse(redis_reply_text(redis_reply_at(reply, i)), out);
+}
+
+static void balance_write(struct call *c, int64_t available, int64_t held, int64_t charged)
+{
+    char coins[NANO_COIN_LEN];
+    struct buf body = {0};
+
+    buf_printf(&body,
+               "{\"object\":\"billing.balance\",\"available_nano\":%lld,\"available\":\"%s\",",
+               (long long)available, nano_coins(coins, available));
+    buf_printf(&body, "\"held_nano\":%lld,\"charged_nano\":%lld}", (long long)held,
+               (long long)charged);
+    reply_json(c, &body);
+}
+
+/* available, granted, charged: what is in none of them is held by calls that run. */
+static void balance_told(void *arg, int error, const struct redisReply *reply)
+{
+    struct billing_ask *a = arg;
+    struct call *c = ask_call(a);
+    int64_t available, granted, charged;
+
+    ask_free(a);
+    if (!c)
+        return;
+    if (error < 0 || redis_reply_count(reply) != 3 || number_at(reply, 0, &available) < 0 ||
+        number_at(reply, 1, &granted) < 0 || number_at(reply, 2, &charged) < 0)
+        refuse(c, &ERR_SERVICE_UNAVAILABLE, NULL);
+    else
+        balance_write(c, available, granted - charged - available, charged);
+}
+
+void balance_serve(struct call *c)
+{
+    char key[LAYOUT_KEY_LEN];
+
+    if (!c->key->metered) {
+        refuse(c, &ERR_NOT_FOUND, "account");
+        return;
+    }
+    snprintf(key, sizeof(key), LAYOUT_ACCOUNT, c->key->account);
+    const struct span argv[] = {SPAN("HMGET"), span_str(key), SPAN("available"), SPAN("granted"),
+                                SPAN("charged")};
+    struct billing_ask *a = ask_new(c);
+    if (epoch_state(c->gateway->money->epoch) != EPOCH_OPEN ||
+        redis_command(c->gateway->redis, argv[1], argv, 5, balance_told, a) < 0)
+        balance_told(a, E_UNAVAILABLE, NULL);
+}
+
+/* ---- Bills ---- */
+
+static void row_write(struct buf *out, const struct journal_row *r)
+{
+    buf_printf(out, "{\"call\":\"%.*s\",\"bill\":\"%.*s\",\"usage\":\"%.*s\"}", SPAN_FMT(r->call),
+               SPAN_FMT(r->bill), SPAN_FMT(r->usage));
+}
+
+/* No bill: what is kept of a call that was encrypted end to end. */
+static void usage_reply(struct call *c)
+{
+    struct span jws = receipts_find(c->gateway->receipts, c->tail, c->key->id);
+    struct buf body = {0};
+
+    if (jws.len == 0) {
+        refuse(c, &ERR_NOT_FOUND, "receipt");
+        return;
+    }
+    buf_printf(&body, "{\"usage\":\"%.*s\"}", SPAN_FMT(jws));
+    reply_json(c, &body);
+}
+
+static void bill_found(void *arg, const struct journal_row *r)
+{
+    struct billing_ask *a = arg;
+
+    if (r) {
+        row_write(&a->body, r);
+        return;
+    }
+    struct call *c = ask_call(a);
+    if (c && a->body.len > 0)
+        reply_json(c, &a->body);
+    else if (c)
+        usage_reply(c);
+    ask_free(a);
+}
+
+void receipts_get(struct call *c)
+{
+    struct money *m = c->gateway->money;
+
+    if (c->key->metered && m->journal)
+        journal_find(m->journal, span_str(c->key->account), c->tail, bill_found, ask_new(c));
+    else
+        usage_reply(c);
+}
+
+static void bill_listed(void *arg, const struct journal_row *r)
+{
+    struct billing_ask *a = arg;
+
+    if (r) {
+        buf_append_str(&a->body, a->rows++ > 0 ? "," : "");
+        row_write(&a->body, r);
+        return;
+    }
+    struct call *c = ask_call(a);
+    buf_append_str(&a->body, "]}");
+    if (c)
+        reply_json(c, &a->body);
+    ask_free(a);
+}
+
+void receipts_list(struct call *c)
+{
+    struct money *m = c->gateway->money;
+    struct billing_ask *a = ask_new(c);
+
+    buf_append_str(&a->body, "{\"object\":\"list\",\"data\":[");
+    if (c->key->metered && m->journal)
+        journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
+    else
+        bill_listed(a, NULL);
+}
+
+/* ---- What the operator publishes (wire.md §12) ---- */
+
+void operator_serve(struct call *c)
+{
+    const struct money *m = c->gateway->money;
+    const struct price_book *b = prices_current(m->prices);
+    char kid[JWS_KID_LEN + 1], hex[2 * SHA256_LEN + 1];
+    struct buf body = {0};
+
+    buf_append_str(&body, "{\"format\":\"cgw/operator/v1\",\"bill_keys\":[");
+    if (m->journal) {
+        jws_kid(kid, m->public_key);
+        hex_encode(hex, SPAN_OF(m->public_key));
+        buf_printf(&body, "{\"kid\":\"%s\",\"ed25519\":\"%s\",\"instance\":\"%s\"}", kid, hex,
+                   c->gateway->instance);
+    }
+    buf_append_str(&body, "],\"prices\":");
+    if (b) {
+        hex_encode(hex, SPAN_OF(b->sha256));
+        buf_printf(&body, "{\"version\":%lld,\"sha256\":\"%s\"}}", (long long)b->version, hex);
+    } else {
+        buf_append_str(&body, "null}");
+    }
+    reply_json(c, &body);
+}
