@@ -4,7 +4,10 @@
 
 #include <stdlib.h>
 
-enum { RETRY_MS = 250 }; /* between questions for a key while Redis does not answer */
+enum {
+    RETRY_MS = 250, /* between questions for a key while Redis does not answer */
+    PATIENCE_MS = 4 /* that a known key waits for news of itself */
+};
 
 // ---- Verdicts -----------------------------------------------------------------------------------
 
@@ -70,6 +73,42 @@ static bool answer_now(struct auth *a, struct auth_entry *e, const struct auth_w
     return true;
 }
 
+static void tell_all(struct list *waits, bool known, struct key_record *record);
+
+// Each wait is taken out before it is told, as it may start or cancel others.
+static void move_all(struct list *to, struct list *from)
+{
+    struct list *first;
+
+    list_init(to);
+    while ((first = list_pop(from)))
+        list_push(to, first);
+}
+
+// Nothing may have been missed since it was known: a revocation would have been heard of.
+static bool may_go_on(const struct auth *a, const struct auth_entry *e)
+{
+    return cache_usable(a, e) && e->known_seq >= a->gap_seq;
+}
+
+// Redis is late. What is known is good for these; the answer is for those that come.
+static void lose_patience(void *arg)
+{
+    struct auth_entry *e = arg;
+    struct list waits;
+
+    if (list_empty(&e->waits))
+        return;
+    struct auth *a = CONTAINER(e->waits.next, struct auth_wait, link)->auth;
+    if (!may_go_on(a, e))
+        return;
+    struct key_record *record = key_record_ref(e->record);
+    move_all(&waits, &e->waits);
+    cache_touch(a, e);
+    tell_all(&waits, true, record);
+    key_record_unref(record);
+}
+
 struct auth_wait *auth_check(struct auth *a, struct span credential, struct span peer,
                              auth_done_fn *done, void *arg)
 {
@@ -88,6 +127,8 @@ struct auth_wait *auth_check(struct auth *a, struct span credential, struct span
     *w = now;
     w->link = (struct list){0};
     list_push(&e->waits, &w->link);
+    if (may_go_on(a, e) && !loop_timer_is_set(&e->patience))
+        loop_timer_set(a->loop, &e->patience, PATIENCE_MS, lose_patience, e);
     return w;
 }
 
@@ -107,7 +148,6 @@ bool auth_still_valid(const struct auth *a, const struct key_record *r)
 
 // ---- Answers ------------------------------------------------------------------------------------
 
-// Each wait is taken out before it is told, as it may start or cancel others.
 static void tell_all(struct list *waits, bool known, struct key_record *record)
 {
     struct list *first;
@@ -120,15 +160,6 @@ static void tell_all(struct list *waits, bool known, struct key_record *record)
             w->done(w->arg, AUTH_UNAVAILABLE, NULL);
         free(w);
     }
-}
-
-static void move_all(struct list *to, struct list *from)
-{
-    struct list *first;
-
-    list_init(to);
-    while ((first = list_pop(from)))
-        list_push(to, first);
 }
 
 // A record older than the one we hold comes from a Redis that was set back: no answer at all.
@@ -250,6 +281,7 @@ void auth_free(struct auth *a)
     loop_hook_del(a->loop, &a->hook);
     fetch_orphan_all(a);
     cache_fini(a);
+    markers_fini(&a->markers);
     failures_fini(&a->failures);
     free(a);
 }

@@ -4,6 +4,7 @@
 
 #include "auth/failures.h"
 #include "auth/keys.h"
+#include "auth/marker.h"
 #include "net/loop.h"
 
 struct auth_fetch;
@@ -19,7 +20,8 @@ struct auth_entry {
     uint64_t failed_ms;        /* last question without an answer; 0: none since */
     struct auth_fetch *fetch;  /* the question that is under way */
     struct list waits;
-    struct list link; /* auth.known or auth.unknown, oldest use first */
+    struct loop_timer patience; /* while checks wait that the cache could answer */
+    struct list link;           /* auth.known or auth.unknown, oldest use first */
 };
 
 struct auth {
@@ -30,6 +32,7 @@ struct auth {
     struct list known, unknown;
     size_t unknown_count;
     struct list fetches;
+    struct markers markers;
     struct failures failures;
     struct loop_hook hook; /* watches the subscription */
     bool subscribed;

@@ -27,6 +27,7 @@ static void entry_unlink(struct auth *a, struct auth_entry *e)
 static void entry_free(struct auth *a, struct auth_entry *e)
 {
     entry_unlink(a, e);
+    loop_timer_cancel(a->loop, &e->patience);
     map_del(&a->entries, key_of(e));
     key_record_unref(e->record);
     free(e);

@@ -1,4 +1,4 @@
-/* Asks Redis for one key's record and for the marker, in one flight. */
+/* Asks Redis for one key's record and for the marker, in one command. */
 #include "auth/auth_impl.h"
 
 #include <stdio.h>
@@ -11,9 +11,7 @@ struct auth_fetch {
     struct auth_entry *entry;
     struct list link;
     uint64_t seq;
-    unsigned pending;
-    int error;
-    struct key_record *record;
+    size_t marker; /* which one stands for the key */
 };
 
 void fetch_orphan_all(struct auth *a)
@@ -25,78 +23,55 @@ void fetch_orphan_all(struct auth *a)
     }
 }
 
-static void fail(struct auth_fetch *f, int error)
+static int take_record(const struct redisReply *reply, struct key_record **out)
 {
-    if (f->error == 0)
-        f->error = error;
+    if (redis_reply_type(reply) == REDIS_NULL)
+        return 0;
+    if (redis_reply_type(reply) != REDIS_BULK)
+        return E_UNAVAILABLE;
+    if (key_record_parse(out, redis_reply_text(reply)) == 0)
+        return 0;
+    log_event(LOG_ERROR, "key_record_invalid", "format=cgw/key/v1");
+    return E_INVALID;
 }
 
-// One question is answered or given up; the last one ends the fetch.
-static void settle(struct auth_fetch *f)
+// Without the marker Redis was emptied: what is absent there is not unknown (auth.md).
+static int take(struct auth_fetch *f, const struct redisReply *reply, struct key_record **out)
 {
-    struct key_record *record = f->error == 0 ? f->record : NULL;
+    struct auth *a = f->auth;
 
-    if (--f->pending > 0)
-        return;
-    if (f->error != 0 || !f->auth)
-        key_record_unref(f->record);
+    if (redis_reply_count(reply) != 2)
+        return E_UNAVAILABLE;
+    TRY(marker_judge(&a->markers, marker_count(a->redis), f->marker,
+                     redis_reply_text(redis_reply_at(reply, 1))));
+    return take_record(redis_reply_at(reply, 0), out);
+}
+
+static void got_both(void *arg, int error, const struct redisReply *reply)
+{
+    struct auth_fetch *f = arg;
+    struct key_record *record = NULL;
+
     if (f->auth) {
+        if (error == 0)
+            error = take(f, reply, &record);
         list_del(&f->link);
         f->entry->fetch = NULL;
-        auth_fetched(f->auth, f->entry, f->error, record, f->seq);
+        auth_fetched(f->auth, f->entry, error, record, f->seq);
     }
     free(f);
 }
 
-// Without the marker Redis was emptied: what is absent there is not unknown (auth.md).
-static void got_marker(void *arg, int error, const struct redisReply *reply)
-{
-    struct auth_fetch *f = arg;
-
-    if (error < 0)
-        fail(f, error);
-    else if (redis_reply_type(reply) != REDIS_BULK)
-        fail(f, E_UNAVAILABLE);
-    settle(f);
-}
-
-static void got_record(void *arg, int error, const struct redisReply *reply)
-{
-    struct auth_fetch *f = arg;
-    const enum redis_type type = error < 0 ? REDIS_FAILURE : redis_reply_type(reply);
-
-    if (error < 0)
-        fail(f, error);
-    else if (type != REDIS_BULK && type != REDIS_NULL)
-        fail(f, E_UNAVAILABLE);
-    else if (type == REDIS_BULK && key_record_parse(&f->record, redis_reply_text(reply)) < 0) {
-        log_event(LOG_ERROR, "key_record_invalid", "format=cgw/key/v1");
-        fail(f, E_INVALID);
-    }
-    settle(f);
-}
-
-static int get(struct auth *a, struct span key, redis_reply_fn *fn, struct auth_fetch *f)
-{
-    const struct span argv[] = {SPAN("GET"), key};
-
-    TRY(redis_command(a->redis, key, argv, 2, fn, f));
-    f->pending++;
-    return 0;
-}
-
-// The marker comes second, as a restore writes it last: with no record and a marker there is no
-// key.
+// Both at one moment: with no record and a marker there is no key.
 static int ask(struct auth *a, struct auth_fetch *f)
 {
-    char key[sizeof("key:{}") + 2 * KEY_LOOKUP_LEN];
+    char key[sizeof("key:{}") + 2 * KEY_LOOKUP_LEN], marker[MARKER_KEY_LEN];
 
     snprintf(key, sizeof(key), "key:{%s}", f->entry->lookup);
-    TRY(get(a, span_str(key), got_record, f));
-    const int error = get(a, SPAN("keys:epoch"), got_marker, f);
-    if (error < 0)
-        fail(f, error); /* the first reply ends it */
-    return 0;
+    f->marker = marker_of(a->redis, span_str(key));
+    marker_key(a->redis, f->marker, marker);
+    const struct span argv[] = {SPAN("MGET"), span_str(key), span_str(marker)};
+    return redis_command(a->redis, argv[1], argv, 3, got_both, f);
 }
 
 int fetch_start(struct auth *a, struct auth_entry *e)

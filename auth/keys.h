@@ -79,7 +79,7 @@ struct auth_options {
 };
 /* redis outlives auth: free auth, then redis, without a turn of the loop between. Subscribes to the
  * channel `keys:changed` (payload: a lookup id, or "*"). The record `key:{<lookup>}` and the marker
- * `keys:epoch` are read in one flight. */
+ * (auth/marker.h) are read together. */
 MUST_CHECK int auth_new(struct auth **out, struct loop *l, struct redis *redis,
                         const struct auth_options *o);
 /* Checks that still wait are dropped: their done is not called. Not from within a done. */

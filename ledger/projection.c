@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "auth/marker.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
@@ -530,10 +531,14 @@ static int run_keys_of(struct job *j, struct books *b)
 /* Gateways take Redis for emptied without it: written when every record stands there. */
 static int run_marker(struct job *j, struct books *b)
 {
-    char marker[96];
+    const struct redis *redis = j->projection->ledger->redis;
+    char marker[96], key[MARKER_KEY_LEN];
 
     TRY(facts_keys_marker(b, marker));
-    SEND(j, SPAN("SET"), SPAN("keys:epoch"), span_str(marker));
+    for (size_t i = 0; i < marker_count(redis); i++) {
+        marker_key(redis, i, key);
+        SEND(j, SPAN("SET"), span_str(key), span_str(marker));
+    }
     return 0;
 }
 

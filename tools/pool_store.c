@@ -31,9 +31,9 @@ static int await_up(const struct pool_store *s)
 {
     const uint64_t end = clock_mono_ms() + UP_MS;
 
-    while (!redis_up(s->redis) && clock_mono_ms() < end)
+    while (!redis_whole(s->redis) && clock_mono_ms() < end)
         loop_turn(s->loop, 50);
-    return redis_up(s->redis) ? 0 : E_UNAVAILABLE;
+    return redis_whole(s->redis) ? 0 : E_UNAVAILABLE;
 }
 
 static int connect_to(struct pool_store *s, const struct redis_access *at)
@@ -73,6 +73,11 @@ void pool_store_close(struct pool_store *s)
     if (s->loop)
         loop_free(s->loop);
     free(s);
+}
+
+const struct redis *pool_store_redis(const struct pool_store *s)
+{
+    return s->redis;
 }
 
 static void on_reply(void *arg, int error, const struct redisReply *reply)

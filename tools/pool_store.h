@@ -14,6 +14,7 @@ struct pool_store;
  * belongs to it). */
 MUST_CHECK int pool_store_open(struct pool_store **out, const struct redis_access *at);
 void pool_store_close(struct pool_store *s);
+const struct redis *pool_store_redis(const struct pool_store *s);
 AUTO_FREE(struct pool_store, pool_store_close)
 /* argv[1] is the key. fn (may be NULL) is called for a good reply only, while the store is waited
  * for. */

@@ -1,23 +1,24 @@
-/* Writes records, marker and message to Redis, one step after the other, within a deadline. */
+/* Writes records, markers and message to Redis, one step after the other, within a deadline. */
 #include "tools/project.h"
 
 #include <stdio.h>
 
+#include "auth/marker.h"
 #include "tools/pool_store.h"
 
 struct projection {
     struct pool_store *store;
     size_t written;
-    char marker[KEYS_MARKER_LEN]; /* that Redis had */
+    char before[KEYS_MARKER_LEN]; /* what the markers must say */
+    bool behind;                  /* one of them said something else */
 };
 
 static void got_marker(void *arg, const struct redisReply *reply)
 {
     struct projection *p = arg;
 
-    if (redis_reply_type(reply) == REDIS_BULK &&
-        span_cstr(redis_reply_text(reply), p->marker, sizeof(p->marker)) < 0)
-        p->marker[0] = '\0'; // not one of ours: the records are written anew
+    if (!span_is(redis_reply_text(reply), p->before))
+        p->behind = true;
 }
 
 static void put_record(void *arg, const char *lookup, struct span record)
@@ -43,19 +44,29 @@ static void publish_one(void *arg, const char *lookup, struct span record)
     publish(arg, lookup);
 }
 
-static int read_marker(struct projection *p)
+static int read_markers(struct projection *p)
 {
-    pool_store_send(p->store, (struct span[]){SPAN("GET"), SPAN("keys:epoch")}, 2, got_marker, p);
+    const struct redis *redis = pool_store_redis(p->store);
+    char key[MARKER_KEY_LEN];
+
+    for (size_t i = 0; i < marker_count(redis); i++) {
+        marker_key(redis, i, key);
+        pool_store_send(p->store, (struct span[]){SPAN("GET"), span_str(key)}, 2, got_marker, p);
+    }
     return pool_store_settle(p->store, 0);
 }
 
-static int write_marker(struct projection *p, const struct keys_file *f)
+static int write_markers(struct projection *p, const struct keys_file *f)
 {
-    char marker[KEYS_MARKER_LEN];
+    const struct redis *redis = pool_store_redis(p->store);
+    char marker[KEYS_MARKER_LEN], key[MARKER_KEY_LEN];
 
     keys_file_marker(f, marker);
-    pool_store_send(p->store, (struct span[]){SPAN("SET"), SPAN("keys:epoch"), span_str(marker)}, 3,
-                    NULL, NULL);
+    for (size_t i = 0; i < marker_count(redis); i++) {
+        marker_key(redis, i, key);
+        pool_store_send(p->store, (struct span[]){SPAN("SET"), span_str(key), span_str(marker)}, 3,
+                        NULL, NULL);
+    }
     return pool_store_settle(p->store, 0);
 }
 
@@ -72,14 +83,12 @@ static int write_records(struct projection *p, const struct keys_file *f, json_t
 
 static int write_all(struct projection *p, const struct keys_file *f, json_t *key)
 {
-    char before[KEYS_MARKER_LEN];
-
-    TRY(read_marker(p));
-    keys_file_marker_before(f, before);
-    if (strcmp(before, p->marker) != 0)
+    keys_file_marker_before(f, p->before);
+    TRY(read_markers(p));
+    if (p->behind)
         key = NULL; /* earlier changes are missing there */
     TRY(write_records(p, f, key));
-    TRY(write_marker(p, f));
+    TRY(write_markers(p, f));
     if (key)
         keys_file_project(key, publish_one, p);
     else

@@ -111,9 +111,23 @@ const char *redis_run_id(const struct redis *r, struct span slot_key)
     return n && redis_node_ready(n) ? n->info.run_id : NULL;
 }
 
-size_t redis_run_ids(const struct redis *r, char ids[][REDIS_RUN_ID_LEN + 1], size_t max)
+bool redis_whole(const struct redis *r)
 {
     size_t count = 0, slots = 0;
+
+    LIST_FOREACH(it, &r->nodes) {
+        const struct redis_node *n = CONTAINER(it, struct redis_node, link);
+        if (redis_node_usable(n)) {
+            count++;
+            slots += n->slots;
+        }
+    }
+    return count > 0 && (!redis_is_cluster(r) || slots == REDIS_SLOTS);
+}
+
+size_t redis_run_ids(const struct redis *r, char ids[][REDIS_RUN_ID_LEN + 1], size_t max)
+{
+    size_t count = 0;
 
     LIST_FOREACH(it, &r->nodes) {
         const struct redis_node *n = CONTAINER(it, struct redis_node, link);
@@ -122,9 +136,8 @@ size_t redis_run_ids(const struct redis *r, char ids[][REDIS_RUN_ID_LEN + 1], si
         if (count == max)
             return 0;
         memcpy(ids[count++], n->info.run_id, sizeof(n->info.run_id));
-        slots += n->slots;
     }
-    return !redis_is_cluster(r) || slots == REDIS_SLOTS ? count : 0;
+    return redis_whole(r) ? count : 0;
 }
 
 int redis_command(struct redis *r, struct span slot_key, const struct span *argv, size_t argc,

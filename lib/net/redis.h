@@ -58,10 +58,18 @@ void redis_free(struct redis *r);
 bool redis_up(const struct redis *r);
 /* The same of the primary that has this key: its run_id, or NULL. */
 const char *redis_run_id(const struct redis *r, struct span slot_key);
+/* Every slot has a primary that is connected. */
+bool redis_whole(const struct redis *r);
 /* The run_ids of all primaries; 0 while some slot has none that is usable, or there are more than
  * max. */
 size_t redis_run_ids(const struct redis *r, char ids[][REDIS_RUN_ID_LEN + 1], size_t max);
 bool redis_is_cluster(const struct redis *r);
+/* The slot of a key: CRC-16/XMODEM of the part between the first '{' and the next '}', if that is
+ * not empty, else of all (Redis Cluster specification, "Hash tags"). */
+uint16_t redis_slot(struct span key);
+/* A short tag of that slot; only of a Cluster. */
+enum { REDIS_TAG_LEN = 8 };
+void redis_slot_tag(const struct redis *r, uint16_t slot, char out[static REDIS_TAG_LEN]);
 /* Commands that have no reply yet, abandoned ones too. */
 size_t redis_in_flight(const struct redis *r);
 

@@ -22,6 +22,7 @@ struct redis_cluster {
     uint64_t doubt_ms; /* wait before the next question while something is wrong */
     bool asking, doubt;
     char asked_place[REDIS_PLACE_LEN];
+    uint32_t tags[REDIS_SLOTS]; /* a number of each slot */
 };
 
 /* ---- Nodes ---- */
@@ -261,6 +262,28 @@ struct redis_node *redis_cluster_asked(struct redis *r, const char *place)
     return need(r, place);
 }
 
+/* ---- Tags ---- */
+
+static void find_tags(struct redis_cluster *c)
+{
+    char text[REDIS_TAG_LEN];
+    size_t found = 0;
+
+    for (uint32_t i = 1; found < REDIS_SLOTS; i++) { /* the last is found below 200,000 */
+        snprintf(text, sizeof(text), "%u", i % 10000000);
+        const uint16_t slot = redis_slot(span_str(text));
+        if (c->tags[slot] == 0) {
+            c->tags[slot] = i;
+            found++;
+        }
+    }
+}
+
+void redis_slot_tag(const struct redis *r, uint16_t slot, char out[static REDIS_TAG_LEN])
+{
+    snprintf(out, REDIS_TAG_LEN, "%u", r->cluster->tags[slot] % 10000000);
+}
+
 /* ---- Life ---- */
 
 void redis_cluster_start(struct redis *r)
@@ -271,6 +294,7 @@ void redis_cluster_start(struct redis *r)
     c->doubt = true;
     c->doubt_ms = DOUBT_MIN_MS;
     r->cluster = c;
+    find_tags(c);
     seed(r);
     if (!r->freed)
         ask_in(r, c->doubt_ms);

@@ -18,10 +18,6 @@ struct redis_info {
 /* E_PROTOCOL without a usable run_id. */
 MUST_CHECK int redis_info_read(struct redis_info *out, struct span text);
 
-/* The slot of a key: CRC-16/XMODEM of the part between the first '{' and the next '}', if that is
- * not empty, else of all (Redis Cluster specification, "Hash tags"). */
-uint16_t redis_slot(struct span key);
-
 enum redis_redirect { REDIS_NO_REDIRECT, REDIS_MOVED, REDIS_ASK };
 /* The text of an error: "MOVED 3999 127.0.0.1:6381", "ASK …". `from` is the place that answered:
  * an empty host stands for its host. place is set for a redirect only; a malformed one is none. */

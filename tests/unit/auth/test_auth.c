@@ -1,6 +1,7 @@
 /* Checking credentials against a Redis that this file plays: caching, single flight, news,
  * failures. */
 #include "auth/keys.h"
+#include "auth/marker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,17 +20,18 @@
 struct redisReply {
     enum redis_type type;
     struct span text;
+    const struct redisReply *items; /* of a list of two */
 };
 
 struct question {
     struct list link;
-    char key[64];
+    char key[64], marker[24];
     redis_reply_fn *fn;
     void *arg;
 };
 
 struct redis {
-    bool up, subscribed;
+    bool up, subscribed, cluster, no_list;
     int error; /* that every command ends with */
     char records[2][1024];
     char lookups[2][64]; /* "key:{…}" */
@@ -43,12 +45,14 @@ struct redis {
 int redis_command(struct redis *r, struct span slot_key, const struct span *argv, size_t argc,
                   redis_reply_fn *fn, void *arg)
 {
-    assert_int_equal(argc, 2);
-    assert_true(span_is(argv[0], "GET") && span_eq(argv[1], slot_key));
+    assert_int_equal(argc, 3);
+    assert_true(span_is(argv[0], "MGET") && span_eq(argv[1], slot_key));
+    assert_int_equal(marker_of(r, argv[1]), marker_of(r, argv[2])); /* one slot */
     if (!r->up)
         return E_UNAVAILABLE;
     struct question *q = mem_zero(sizeof(*q));
     memcpy(q->key, argv[1].data, argv[1].len);
+    memcpy(q->marker, argv[2].data, argv[2].len);
     q->fn = fn;
     q->arg = arg;
     list_push(&r->questions, &q->link);
@@ -69,6 +73,32 @@ bool redis_subscribed(const struct redis *r)
     return r->subscribed;
 }
 
+bool redis_is_cluster(const struct redis *r)
+{
+    return r->cluster;
+}
+
+uint16_t redis_slot(struct span key)
+{
+    return span_is(key, "keys:epoch:{7}") || span_starts(key, SPAN("key:{")) ? 7 : 0;
+}
+
+void redis_slot_tag(const struct redis *r, uint16_t slot, char out[static REDIS_TAG_LEN])
+{
+    (void)r;
+    snprintf(out, REDIS_TAG_LEN, "%u", slot);
+}
+
+size_t redis_reply_count(const struct redisReply *reply)
+{
+    return reply->items ? 2 : 0;
+}
+
+const struct redisReply *redis_reply_at(const struct redisReply *reply, size_t i)
+{
+    return &reply->items[i];
+}
+
 enum redis_type redis_reply_type(const struct redisReply *reply)
 {
     return reply->type;
@@ -81,13 +111,14 @@ struct span redis_reply_text(const struct redisReply *reply)
 
 static struct redisReply find(const struct redis *r, const char *key)
 {
-    const char *text = strcmp(key, "keys:epoch") == 0 ? r->marker : NULL;
+    const char *marker = r->cluster ? "keys:epoch:{7}" : "keys:epoch";
+    const char *text = strcmp(key, marker) == 0 ? r->marker : NULL;
 
     for (int i = 0; i < 2; i++) {
         if (strcmp(key, r->lookups[i]) == 0 && r->records[i][0])
             text = r->records[i];
     }
-    return text ? (struct redisReply){REDIS_BULK, span_str(text)}
+    return text ? (struct redisReply){.type = REDIS_BULK, .text = span_str(text)}
                 : (struct redisReply){.type = REDIS_NULL};
 }
 
@@ -98,7 +129,8 @@ static void reply_all(struct redis *r)
 
     while ((first = list_pop(&r->questions))) {
         struct question *q = CONTAINER(first, struct question, link);
-        const struct redisReply reply = find(r, q->key);
+        const struct redisReply both[] = {find(r, q->key), find(r, q->marker)};
+        const struct redisReply reply = {.type = REDIS_LIST, .items = r->no_list ? NULL : both};
         q->fn(q->arg, r->error, r->error < 0 ? NULL : &reply);
         free(q);
     }
@@ -323,7 +355,7 @@ static void many_checks_of_a_key_ask_once(void **state)
     f->redis.asked = 0;
     for (int i = 0; i < 4; i++)
         assert_non_null(check(f, 0, i));
-    assert_int_equal(f->redis.asked, 2); /* the record and the marker */
+    assert_int_equal(f->redis.asked, 1); /* the record and the marker at once */
     reply_all(&f->redis);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(f->told[i].times, 1);
@@ -396,7 +428,7 @@ static void news_during_a_question_makes_it_be_asked_again(void **state)
     publish_key(f, 0);
     f->redis.asked = 0;
     reply_all(&f->redis);
-    assert_int_equal(f->redis.asked, 2);
+    assert_int_equal(f->redis.asked, 1);
     assert_int_equal(f->told[0].times, 1);
     assert_int_equal(f->told[0].result, AUTH_OK);
 }
@@ -551,7 +583,7 @@ static void the_cache_is_bounded(void **state)
         f->told[0].record = NULL;
         f->redis.asked = 0;
         assert_int_equal(result_of(f, 1), AUTH_OK);
-        assert_int_equal(f->redis.asked, 2);
+        assert_int_equal(f->redis.asked, 1);
         key_record_unref(f->told[0].record);
         f->told[0].record = NULL;
     }
@@ -576,14 +608,79 @@ static void unknown_keys_push_no_known_ones_out(void **state)
     assert_int_equal(f->redis.asked, 0);
 }
 
-static void a_half_asked_question_fails_as_a_whole(void **state)
+static void a_reply_that_is_none_is_no_verdict(void **state)
 {
     struct fixture *f = *state;
 
+    f->redis.no_list = true;
+    assert_int_equal(result_of(f, 0), AUTH_UNAVAILABLE);
+    f->redis.no_list = false;
+    assert_int_equal(result_of(f, 0), AUTH_OK);
+}
+
+static void a_redis_of_an_older_state_knows_nothing(void **state)
+{
+    struct auth_options o = options;
+    struct fixture *f = *state;
+
+    o.fresh_ms = o.negative_ms = 0;
+    start(f, &o);
+    f->redis.marker = "e:7";
+    assert_int_equal(result_of(f, 1), AUTH_INVALID);
+    f->redis.marker = "e:6"; /* an older dump, or a replica without the last change */
+    assert_int_equal(result_of(f, 1), AUTH_UNAVAILABLE);
+    f->redis.marker = "e:8";
+    assert_int_equal(result_of(f, 1), AUTH_INVALID);
+    f->redis.marker = "f:1"; /* a keys file made anew */
+    assert_int_equal(result_of(f, 1), AUTH_INVALID);
+}
+
+static void in_a_cluster_the_marker_of_the_key_s_slot_counts(void **state)
+{
+    struct fixture *f = *state;
+
+    f->redis.cluster = true;
+    assert_int_equal(result_of(f, 0), AUTH_OK);
+    assert_int_equal(result_of(f, 1), AUTH_INVALID);
+}
+
+static void a_redis_that_is_late_delays_a_known_key_for_five_ms_only(void **state)
+{
+    struct auth_options o = options;
+    struct fixture *f = *state;
+
+    o.fresh_ms = 0;
+    start(f, &o);
+    assert_int_equal(result_of(f, 0), AUTH_OK);
+    assert_int_equal(f->told[0].times, 1);
     assert_non_null(check(f, 0, 0));
-    f->redis.error = E_UNAVAILABLE;
+    assert_non_null(check(f, 1, 1));
+    const uint64_t began = clock_mono_ms();
+    while (f->told[0].times < 2)
+        loop_turn(f->loop, 1);
+    assert_in_range(clock_mono_ms() - began, 2, 200);
+    assert_int_equal(f->told[0].result, AUTH_OK);
+    assert_int_equal(f->told[1].times, 0); /* of this one nothing is known */
     reply_all(&f->redis);
-    assert_int_equal(f->told[0].result, AUTH_UNAVAILABLE);
+    assert_int_equal(f->told[0].times, 2);
+    assert_int_equal(f->told[1].result, AUTH_INVALID);
+}
+
+static void a_key_that_news_named_waits_for_its_news(void **state)
+{
+    struct auth_options o = options;
+    struct fixture *f = *state;
+
+    o.fresh_ms = 0;
+    start(f, &o);
+    assert_int_equal(result_of(f, 0), AUTH_OK);
+    publish_key(f, 0);
+    assert_non_null(check(f, 0, 0));
+    wait_ms(f, 20);
+    assert_int_equal(f->told[0].times, 1);
+    store(f, 0, 2, "revoked", "");
+    reply_all(&f->redis);
+    assert_int_equal(f->told[0].result, AUTH_INVALID);
 }
 
 static void freeing_with_questions_under_way_is_harmless(void **state)
@@ -629,7 +726,11 @@ int main(void)
         CASE(an_address_that_guesses_is_slowed_down_and_a_good_key_is_not),
         CASE(the_cache_is_bounded),
         CASE(unknown_keys_push_no_known_ones_out),
-        CASE(a_half_asked_question_fails_as_a_whole),
+        CASE(a_reply_that_is_none_is_no_verdict),
+        CASE(a_redis_of_an_older_state_knows_nothing),
+        CASE(in_a_cluster_the_marker_of_the_key_s_slot_counts),
+        CASE(a_redis_that_is_late_delays_a_known_key_for_five_ms_only),
+        CASE(a_key_that_news_named_waits_for_its_news),
         CASE(freeing_with_questions_under_way_is_harmless),
     };
 

@@ -57,7 +57,7 @@ static int setup_cluster(void **state)
     snprintf(url, sizeof(url), "redis+cluster://127.0.0.1:%d,localhost:%d", f->ports[1],
              f->ports[2]);
     const struct redis_access at = {.url = url};
-    fleet_client(f, &at, 200, 500);
+    fleet_client(f, &at, 2000, 3000);
     char runs[4][REDIS_RUN_ID_LEN + 1];
     WAIT_FOR(&f->w, redis_run_ids(f->w.redis, runs, 4) == PRIMARIES);
     return 0;
@@ -272,6 +272,7 @@ static void a_killed_primary_costs_its_own_slots_a_pause_and_others_nothing(void
     traffic_init(&after, w);
     for (uint64_t end = clock_mono_ms() + 1000; clock_mono_ms() < end;)
         count(&after, hit_name);
+    WAIT_FOR(w, redis_in_flight(w->redis) == 0);
     assert_int_equal(after.failed, 0);
 }
 

@@ -93,6 +93,7 @@ static void count_for(struct traffic *t, uint64_t ms)
         if (!t->promoted_ms && strstr(fleet_order(t->f, REPLICA, "ROLE"), "master"))
             t->promoted_ms = clock_mono_ms();
     }
+    WAIT_FOR(w, redis_in_flight(w->redis) == 0);
 }
 
 static void expect_short_pause(const struct traffic *t)
