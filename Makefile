@@ -98,11 +98,8 @@ $(BUILD)/%.o: %.c
 	$(call say,CC)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# Rewritten only when the commit is another one.
-$(BUILD)/commit: FORCE
-	@mkdir -p $(@D); echo '$(VERSION) $(COMMIT)' | cmp -s - $@ || echo '$(VERSION) $(COMMIT)' > $@
-FORCE:
-
+# Rewritten only when the commit is another one; not by a rule, which would never leave everything up to date.
+$(shell mkdir -p $(BUILD); echo '$(VERSION) $(COMMIT)' | cmp -s - $(BUILD)/commit || echo '$(VERSION) $(COMMIT)' > $(BUILD)/commit)
 $(BUILD)/lib/base/version.o: $(BUILD)/commit
 $(BUILD)/lib/base/version.o: CPPFLAGS += $(VERSION_FLAGS)
 

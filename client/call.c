@@ -260,7 +260,7 @@ static void route(struct call *c)
     AUTO(buf_fini) struct buf full = {0};
 
     buf_printf(&full, "/v1%.*s", SPAN_FMT(path));
-    const struct api_error *e = path_refusal(path);
+    const struct path_refusal *refusal = path_refusal(path);
     const bool models =
         span_is(path, "/models") || (span_starts(path, SPAN("/models/")) && path.len > 8);
     if (endpoint_of(buf_span(&full), &c->endpoint) == 0)
@@ -269,8 +269,8 @@ static void route(struct call *c)
         refuse_method(c);
     else if (models)
         models_begin(c);
-    else if (e)
-        call_fail(c, e, NULL, NULL);
+    else if (refusal)
+        call_fail(c, refusal->error, NULL, NULL);
     else
         refuse_url(c);
 }

@@ -4,33 +4,35 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "base/log.h"
-#include "base/version.h"
+#include "base/process.h"
 #include "client/proxy.h"
 #include "config/check.h"
+#include "config/program.h"
 
-enum { EXIT_USAGE = 2, KEYS_MAX = 16 };
+enum { KEYS_MAX = 16 };
 
-static const char usage_text[] =
-    "usage: cocoon-client --gateway URL --policy FILE --release-key HEX ... [options]\n"
-    "\n"
-    "  --gateway URL      https://host, http://host:port or unix:/path\n"
-    "  --policy FILE      which workers are accepted; its signature stands in FILE.sig\n"
-    "  --release-key HEX  a key that signs policies; may be given several times\n"
-    "  --listen ADDRESS   where applications reach it (127.0.0.1:10000)\n"
-    "  --key-file FILE    this client's own secret, made when it is not there\n"
-    "  --save-receipts DIR\n"
-    "                     keep requests, answers and what proves them: in clear\n"
-    "  --insecure-dev     accept a policy for development: nothing is confidential then\n"
-    "  --config FILE      settings (YAML), see below; options come first\n"
-    "  --check            read settings and policy, say what is wrong, and leave\n"
-    "  --help             this text\n"
-    "  --version          version and commit\n"
-    "\n"
-    "Then: OPENAI_BASE_URL=http://127.0.0.1:10000/v1 with the API key of the gateway.\n";
+static const struct program program = {
+    .usage = "usage: cocoon-client --gateway URL --policy FILE --release-key HEX ... [options]\n"
+             "\n"
+             "  --gateway URL      https://host, http://host:port or unix:/path\n"
+             "  --policy FILE      which workers are accepted; its signature stands in FILE.sig\n"
+             "  --release-key HEX  a key that signs policies; may be given several times\n"
+             "  --listen ADDRESS   where applications reach it (127.0.0.1:10000)\n"
+             "  --key-file FILE    this client's own secret, made when it is not there\n"
+             "  --save-receipts DIR\n"
+             "                     keep requests, answers and what proves them: in clear\n"
+             "  --insecure-dev     accept a policy for development: nothing is confidential then\n"
+             "  --config FILE      settings (YAML), see below; options come first\n"
+             "  --check            read settings and policy, say what is wrong, and leave\n"
+             "  --help             this text\n"
+             "  --version          version and commit\n"
+             "\n"
+             "Then: OPENAI_BASE_URL=http://127.0.0.1:10000/v1 with the API key of the gateway.\n",
+    .example = "config/client.example.yaml",
+    .settings = &client_config_table,
+};
 
 struct options {
     const char *config;
@@ -39,13 +41,6 @@ struct options {
     size_t key_count;
     bool check;
 };
-
-static void print_help(void)
-{
-    fputs(usage_text, stdout);
-    putchar('\n');
-    config_help(&client_config_table, stdout);
-}
 
 /* The value of one option. False: it is none that has a value. */
 static bool take_value(struct options *o, int c, const char *value)
@@ -94,20 +89,18 @@ static int read_options(int argc, char **argv, struct options *o)
         } else if (c == 'd') {
             o->given.insecure_dev = true;
         } else if (c == 'h') {
-            print_help();
+            program_help(&program);
             return EXIT_SUCCESS;
         } else if (c == 'v') {
-            printf("cocoon-client %s (%s)\n", cocoon_version, cocoon_commit);
+            program_version(&program);
             return EXIT_SUCCESS;
         } else if (!take_value(o, c, optarg)) {
-            fputs("try: cocoon-client --help\n", stderr);
-            return EXIT_USAGE;
+            return program_misused(&program, "that option does not exist, or lacks its value");
         }
     }
     if (optind == argc)
         return -1;
-    fputs("cocoon-client: too many arguments\n", stderr);
-    return EXIT_USAGE;
+    return program_misused(&program, "it takes options only");
 }
 
 static bool is_fine(const char *option, const char *value, const char *(*check)(const char *))
@@ -143,25 +136,6 @@ static bool merge(struct client_config *s, struct options *o)
     return fine && is_fine("--gateway", s->gateway, something) &&
            is_fine("--policy", s->policy, something) &&
            is_fine("--release-key", s->release_keys.count > 0 ? "one" : "", something);
-}
-
-static enum log_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-
-    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum log_level)i;
-    return LOG_INFO;
-}
-
-/* Keys and content must not reach a core file. */
-static void close_doors(void)
-{
-    const struct rlimit none = {0, 0};
-
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    (void)setrlimit(RLIMIT_CORE, &none);
 }
 
 static void on_signal(void *arg, int signo)
@@ -215,15 +189,16 @@ int main(int argc, char **argv)
     if (config_load(&config, &client_config_table, options.config ? options.config : "/dev/null",
                     &why) < 0) {
         fprintf(stderr, "cocoon-client: the settings are wrong:\n%s\n", buf_cstr(&why));
-        return EXIT_USAGE;
+        return PROGRAM_USAGE;
     }
     struct client_config settings = *(const struct client_config *)config->values;
     if (merge(&settings, &options)) {
-        log_init("client", level_of(settings.log_level));
-        close_doors();
+        log_init("client", log_level_of(settings.log_level));
+        if (process_guard() < 0)
+            log_event(LOG_WARN, "memory_unguarded", "note=core-files-could-not-be-switched-off");
         status = run(&settings, options.check);
     } else {
-        status = EXIT_USAGE;
+        status = PROGRAM_USAGE;
     }
     config_unref(config);
     return status;

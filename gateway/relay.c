@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "gateway/cost.h"
 #include "gateway/reply.h"
+#include "openai/stream.h"
 
 enum {
     PARK_BYTES = 64 * 1024,
@@ -191,15 +192,6 @@ static bool only_comments(struct span bytes)
     return true;
 }
 
-/* The usage event (a chunk of its own, wire.md §5) and the end mark wait for the authenticated end.
- */
-static bool is_closing(struct span bytes)
-{
-    if (span_ends(bytes, SPAN("data: [DONE]\n\n")))
-        return true;
-    return span_ends(bytes, SPAN("}}\n\n")) && span_find(bytes, SPAN("\"choices\":[]")) >= 0;
-}
-
 static void write_stream(struct call *c, struct span bytes)
 {
     if (!c->streaming)
@@ -218,30 +210,10 @@ static void first_event(struct call *c)
     recv_forget(c);
 }
 
-#define ERROR_EVENT "data: {\"error\":"
-
-static bool is_error(struct span bytes)
-{
-    return span_starts(bytes, SPAN(ERROR_EVENT));
-}
-
-/* The worker's engine failed after the head; what follows is the end, but not of a whole answer.
- * The error may come in one piece with events before it; no text of a model begins a line. */
-static bool has_error(struct span bytes)
-{
-    return is_error(bytes) || span_find(bytes, SPAN("\n" ERROR_EVENT)) >= 0;
-}
-
-/* Before any event, another worker may do better; not when the request itself is at fault. */
-static bool is_server_error(struct span bytes)
-{
-    return is_error(bytes) && span_find(bytes, SPAN("\"type\":\"server_error\"")) >= 0;
-}
-
 static void relay_event(struct call *c, struct span bytes)
 {
-    c->broken = c->broken || has_error(bytes);
-    if (c->held.len > 0 || is_closing(bytes)) {
+    c->broken = c->broken || stream_has_error(bytes);
+    if (c->held.len > 0 || stream_is_closing(bytes)) {
         buf_append(&c->held, bytes);
         return;
     }
@@ -265,7 +237,7 @@ static void relay_content(void *arg, struct span bytes)
     size_t most = c->inner_status == 200 ? INNER_MAX : INNER_ERROR_MAX;
 
     c->last_byte_ms = loop_now(c->gateway->loop);
-    if (!collects(c) && !c->event_sent && is_server_error(bytes)) {
+    if (!collects(c) && !c->event_sent && stream_is_server_error(bytes)) {
         dispatch_cancel(c->dispatch, CANCEL_FAILED);
         retry_or_fail(c, &ERR_WORKER_ERROR);
         return;

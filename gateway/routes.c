@@ -1,13 +1,9 @@
 /* The table of paths. The first row that matches and allows the method answers; the first that
- * matches names the allowed methods. */
+ * matches names the allowed methods; behind it stands what openai/paths.h refuses. */
 #include "gateway/routes.h"
 
 #include "base/encode.h"
-
-#define REFUSE(path_, match_, error_)                                                              \
-    {                                                                                              \
-        .path = path_, .match = match_, .kind = ROUTE_REFUSE, .error = &ERR_##error_               \
-    }
+#include "openai/paths.h"
 
 static const struct route routes[] = {
     {"/chat/completions", ROUTE_EXACT, "POST", ROUTE_INFERENCE, EP_CHAT, "chat", .serve = NULL},
@@ -29,44 +25,27 @@ static const struct route routes[] = {
     {"/prices", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = prices_serve},
     {"/prices", ROUTE_UNDER, "GET", ROUTE_PUBLIC, .serve = prices_version_serve},
     {"/.well-known/cocoon.json", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = operator_serve},
-    REFUSE("/chat/completions", ROUTE_UNDER, NOT_STORED),
-    REFUSE("/responses/compact", ROUTE_EXACT, NOT_STORED_RESPONSES),
-    REFUSE("/responses/input_tokens", ROUTE_EXACT, NO_RESPONSES),
-    REFUSE("/responses", ROUTE_EXACT, NO_RESPONSES),
-    REFUSE("/responses", ROUTE_UNDER, NOT_STORED_RESPONSES),
-    REFUSE("/conversations", ROUTE_UNDER, NOT_STORED_RESPONSES),
-    REFUSE("/files", ROUTE_UNDER, NO_FILES),
-    REFUSE("/uploads", ROUTE_UNDER, NO_FILES),
-    REFUSE("/vector_stores", ROUTE_UNDER, NO_FILES),
-    REFUSE("/containers", ROUTE_UNDER, NO_FILES),
-    REFUSE("/assistants", ROUTE_UNDER, NO_ASSISTANTS),
-    REFUSE("/threads", ROUTE_UNDER, NO_ASSISTANTS),
-    REFUSE("/fine_tuning", ROUTE_UNDER, NO_FINE_TUNING),
-    REFUSE("/fine-tunes", ROUTE_UNDER, NO_FINE_TUNING),
-    REFUSE("/evals", ROUTE_UNDER, NO_FINE_TUNING),
-    REFUSE("/moderations", ROUTE_UNDER, NO_MODERATION),
-    REFUSE("/realtime", ROUTE_UNDER, NO_REALTIME),
-    REFUSE("/batches", ROUTE_UNDER, NO_BATCHES),
-    REFUSE("/messages/batches", ROUTE_UNDER, NO_BATCHES),
-    REFUSE("/messages", ROUTE_UNDER, NO_RESPONSES),
-    REFUSE("/images", ROUTE_UNDER, NO_IMAGES),
-    REFUSE("/audio", ROUTE_UNDER, NO_AUDIO),
-    REFUSE("/videos", ROUTE_UNDER, NO_VIDEO),
-    REFUSE("/rerank", ROUTE_EXACT, NOT_IMPLEMENTED),
-    REFUSE("/reranking", ROUTE_EXACT, NOT_IMPLEMENTED),
-    REFUSE("/v2/rerank", ROUTE_EXACT, NOT_IMPLEMENTED),
-    REFUSE("/score", ROUTE_EXACT, NOT_IMPLEMENTED),
-    REFUSE("/tokenize", ROUTE_EXACT, NOT_IMPLEMENTED),
-    REFUSE("/detokenize", ROUTE_EXACT, NOT_IMPLEMENTED),
 };
 
 static bool matches(const struct route *r, struct span path)
 {
     struct span own = span_str(r->path);
 
-    if (r->match == ROUTE_EXACT || span_eq(path, own))
-        return span_eq(path, own) && (r->match == ROUTE_EXACT || r->kind == ROUTE_REFUSE);
+    if (r->match == ROUTE_EXACT)
+        return span_eq(path, own);
     return span_starts(path, own) && path.data[own.len] == '/' && path.len > own.len + 1;
+}
+
+/* What we do not have, and say so. */
+static const struct route *refusal(struct span path, struct arena *a)
+{
+    const struct path_refusal *is = path_refusal(path);
+
+    if (!is)
+        return NULL;
+    struct route *r = arena_alloc(a, sizeof(*r));
+    *r = (struct route){.path = is->path, .kind = ROUTE_REFUSE, .error = is->error};
+    return r;
 }
 
 /* Percent-decoding, once (RFC 3986 §2.1); what is no valid escape stays as it is. */
@@ -98,7 +77,8 @@ const struct route *route_find(struct span path, struct arena *a, struct span *t
                     : SPAN("");
         return &routes[i];
     }
-    return NULL;
+    *tail = SPAN("");
+    return refusal(path, a);
 }
 
 bool route_allows(const struct route *r, struct span method)

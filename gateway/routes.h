@@ -7,7 +7,7 @@
 
 struct call;
 
-enum route_match { ROUTE_EXACT, ROUTE_UNDER /* the path and everything below it */ };
+enum route_match { ROUTE_EXACT, ROUTE_UNDER /* what is below the path */ };
 enum route_kind {
     ROUTE_INFERENCE,  /* endpoint */
     ROUTE_END_TO_END, /* what a client has encrypted to a worker */

@@ -1,15 +1,14 @@
 /* cocoon-ledger: the system of record of accounts, keys, prices and bills, with the operator's
  * admin API. Options, start-up and the way down. */
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/version.h"
+#include "config/program.h"
 #include "ledger/admin.h"
 #include "ledger/intake.h"
 #include "ledger/projection.h"
@@ -19,81 +18,9 @@
 #include "net/notify.h"
 #include "net/socket.h"
 
-enum { EXIT_USAGE = 2, HOUSE_MS = 10000, COMMAND_MS = 2000, DEAD_MS = 5000 };
-
-static const char usage_text[] =
-    "usage: cocoon-ledger --config FILE [--check]\n"
-    "\n"
-    "  --config FILE  settings (YAML), see below\n"
-    "  --check        read the settings, say what is wrong with them, and leave\n"
-    "  --help         this text\n"
-    "  --version      version and commit\n"
-    "\n"
-    "Signals: SIGTERM ends it; whatever it was at is done again after the next start.\n";
-
-struct options {
-    const char *config;
-    bool check;
-};
-
-/* Returns the exit status, or -1 to go on. */
-static int read_options(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check", no_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {NULL, 0, NULL, 0},
-    };
-    int c;
-
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        if (c == 'c') {
-            o->config = optarg;
-        } else if (c == 'k') {
-            o->check = true;
-        } else if (c == 'h') {
-            printf("%s\n", usage_text);
-            config_help(&ledger_config_table, stdout);
-            return EXIT_SUCCESS;
-        } else if (c == 'v') {
-            printf("cocoon-ledger %s (commit %s)\n", cocoon_version, cocoon_commit);
-            return EXIT_SUCCESS;
-        } else {
-            fputs("try: cocoon-ledger --help\n", stderr);
-            return EXIT_USAGE;
-        }
-    }
-    if (o->config && optind == argc)
-        return -1;
-    fputs(o->config ? "cocoon-ledger: too many arguments\n"
-                    : "cocoon-ledger: --config FILE is missing; an example is "
-                      "config/ledger.example.yaml\n",
-          stderr);
-    return EXIT_USAGE;
-}
+enum { HOUSE_MS = 10000, COMMAND_MS = 2000, DEAD_MS = 5000 };
 
 /* ---- Start ---- */
-
-static enum log_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-
-    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum log_level)i;
-    return LOG_INFO;
-}
-
-/* Secrets of keys and webhooks pass through: no core, no debugger. */
-static void guard_memory(void)
-{
-    const struct rlimit none = {0, 0};
-
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_DUMPABLE, 0);
-}
 
 static void on_signal(void *arg, int signo)
 {
@@ -276,25 +203,27 @@ static int run(struct ledger *l)
 
 int main(int argc, char **argv)
 {
-    AUTO(buf_fini) struct buf why = {0};
-    struct options options = {0};
+    static const struct program program = {
+        .usage =
+            "usage: cocoon-ledger --config FILE [--check]\n"
+            "\n"
+            "  --config FILE  settings (YAML), see below\n"
+            "  --check        read the settings, say what is wrong with them, and leave\n"
+            "  --help         this text\n"
+            "  --version      version and commit\n"
+            "\n"
+            "Signals: SIGTERM ends it; whatever it was at is done again after the next start.\n",
+        .example = "config/ledger.example.yaml",
+        .settings = &ledger_config_table,
+    };
     struct ledger l = {.started_ms = clock_mono_ms()};
+    const int status = program_begin(&program, argc, argv, &l.config, &l.config_file);
 
-    const int status = read_options(argc, argv, &options);
     if (status >= 0)
         return status;
-    if (config_load(&l.config, &ledger_config_table, options.config, &why) < 0) {
-        fprintf(stderr, "cocoon-ledger: the settings are wrong:\n%s\n", buf_cstr(&why));
-        return EXIT_USAGE;
-    }
-    if (options.check) {
-        config_unref(l.config);
-        puts("ok");
-        return EXIT_SUCCESS;
-    }
-    l.config_file = options.config;
-    log_init("ledger", level_of(ledger_settings(&l)->log_level));
-    guard_memory();
+    log_init("ledger", log_level_of(ledger_settings(&l)->log_level));
+    if (process_guard() < 0) /* secrets of keys and webhooks pass through */
+        log_event(LOG_WARN, "memory_unguarded", "note=core-files-could-not-be-switched-off");
     signal(SIGPIPE, SIG_IGN);
     return run(&l);
 }

@@ -1,6 +1,5 @@
 /* cocoon-worker: sits beside an inference engine, dials gateways, opens sealed requests, runs them,
  * seals the answers. Options, start-up and the way down. */
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "config/program.h"
 #include "net/notify.h"
 #include "net/socket.h"
 #include "worker/admin.h"
@@ -17,80 +17,9 @@
 #include "worker/secrecy.h"
 #include "worker/watts.h"
 
-enum { EXIT_USAGE = 2, SPARE_CONNECTIONS = 8 };
-
-/* ---- Options ---- */
-
-static const char usage_text[] =
-    "usage: cocoon-worker --config FILE [--check]\n"
-    "\n"
-    "  --config FILE  settings (YAML), see below\n"
-    "  --check        read the settings, say what is wrong with them, and leave\n"
-    "  --help         this text\n"
-    "  --version      version and commit\n"
-    "\n"
-    "Signals: SIGHUP reads the settings again, SIGTERM finishes what runs and leaves.\n";
-
-static void print_help(void)
-{
-    fputs(usage_text, stdout);
-    putchar('\n');
-    config_help(&worker_config_table, stdout);
-}
-
-struct options {
-    const char *config;
-    bool check;
-};
-
-/* Returns the exit status, or -1 to go on. */
-static int read_options(int argc, char **argv, struct options *o)
-{
-    static const struct option longs[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"check", no_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {NULL, 0, NULL, 0},
-    };
-    int c;
-
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        if (c == 'c') {
-            o->config = optarg;
-        } else if (c == 'k') {
-            o->check = true;
-        } else if (c == 'h') {
-            print_help();
-            return EXIT_SUCCESS;
-        } else if (c == 'v') {
-            printf("cocoon-worker %s (%s)\n", cocoon_version, cocoon_commit);
-            return EXIT_SUCCESS;
-        } else {
-            fputs("try: cocoon-worker --help\n", stderr);
-            return EXIT_USAGE;
-        }
-    }
-    if (o->config && optind == argc)
-        return -1;
-    fputs(o->config ? "cocoon-worker: too many arguments\n"
-                    : "cocoon-worker: --config FILE is missing; an example is "
-                      "config/worker.example.yaml\n",
-          stderr);
-    return EXIT_USAGE;
-}
+enum { SPARE_CONNECTIONS = 8 };
 
 /* ---- Start ---- */
-
-static enum log_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-
-    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum log_level)i;
-    return LOG_INFO;
-}
 
 static void on_engine_changed(void *arg)
 {
@@ -281,25 +210,26 @@ static int run(struct worker *w)
 
 int main(int argc, char **argv)
 {
-    AUTO(buf_fini) struct buf why = {0};
-    struct options options = {0};
+    static const struct program program = {
+        .usage =
+            "usage: cocoon-worker --config FILE [--check]\n"
+            "\n"
+            "  --config FILE  settings (YAML), see below\n"
+            "  --check        read the settings, say what is wrong with them, and leave\n"
+            "  --help         this text\n"
+            "  --version      version and commit\n"
+            "\n"
+            "Signals: SIGHUP reads the settings again, SIGTERM finishes what runs and leaves.\n",
+        .example = "config/worker.example.yaml",
+        .settings = &worker_config_table,
+    };
     struct worker w = {.started_ms = clock_mono_ms()};
 
     list_init(&w.calls);
-    const int status = read_options(argc, argv, &options);
+    const int status = program_begin(&program, argc, argv, &w.config, &w.config_file);
     if (status >= 0)
         return status;
-    if (config_load(&w.config, &worker_config_table, options.config, &why) < 0) {
-        fprintf(stderr, "cocoon-worker: the settings are wrong:\n%s\n", buf_cstr(&why));
-        return EXIT_USAGE;
-    }
-    if (options.check) {
-        config_unref(w.config);
-        puts("ok");
-        return EXIT_SUCCESS;
-    }
-    w.config_file = options.config;
-    log_init("worker", level_of(worker_config(&w)->log_level));
+    log_init("worker", log_level_of(worker_config(&w)->log_level));
     secrecy_begin();
     return run(&w);
 }

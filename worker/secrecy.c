@@ -1,31 +1,13 @@
 /* The settings of the process that keep its memory to itself. */
 #include "worker/secrecy.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "crypto/secure_heap.h"
-
-/* A helper that the kernel starts on a crash (core_pattern with a pipe) heeds no RLIMIT_CORE; it
- * gets no memory of ours either. */
-static void empty_core(void)
-{
-    const struct rlimit none = {0, 0};
-    const int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
-
-    if (fd >= 0) {
-        (void)!write(fd, "0", 1);
-        close(fd);
-    }
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-}
 
 /* All memory, if nothing need limit it: under a limit allocations would fail later. */
 static bool lock_all(void)
@@ -38,10 +20,11 @@ static bool lock_all(void)
 
 void secrecy_begin(void)
 {
-    empty_core();
+    const bool guarded = process_guard() == 0;
     const bool keys = secure_heap_begin() == 0;
     const bool all = lock_all();
-    log_event(keys ? LOG_INFO : LOG_WARN, "memory", "core=no keys_locked=%s all_locked=%s swap=%s",
+    log_event(guarded && keys ? LOG_INFO : LOG_WARN, "memory",
+              "core=%s keys_locked=%s all_locked=%s swap=%s", guarded ? "no" : "yes",
               keys ? "yes" : "no", all ? "yes" : "no", secrecy_swap_on() ? "on" : "off");
 }
 

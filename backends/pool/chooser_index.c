@@ -25,7 +25,7 @@ static uint64_t tree_total(const struct chooser_model *m)
 static void grow(struct chooser_model *m)
 {
     m->cap = m->cap ? 2 * m->cap : FIRST_CAP;
-    m->seats = mem_grow(m->seats, m->cap * sizeof(*m->seats));
+    m->seats = mem_grow(m->seats, m->cap * sizeof(struct chooser_seat *));
     m->ids = mem_grow(m->ids, m->cap * sizeof(*m->ids));
     m->weights = mem_grow(m->weights, m->cap * sizeof(*m->weights));
     m->tree = mem_grow(m->tree, (m->cap + 1) * sizeof(*m->tree));

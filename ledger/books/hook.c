@@ -164,7 +164,7 @@ static void delivery_id(char out[static 40], const char *account, const char *ty
 
     sha256_parts(hash, parts, 5);
     hex_encode(hex, span_of(hash, DELIVERY_BYTES));
-    memcpy(out, "msg_", 4);
+    memcpy(out, "msg_", 5);
     memcpy(out + 4, hex, sizeof(hex));
 }
 

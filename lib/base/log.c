@@ -15,6 +15,16 @@ enum { LINE_MAX_LEN = 4096 }; // with the newline
 static const char *log_program = "cocoon";
 static enum log_level log_lowest = LOG_INFO;
 
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+enum log_level log_level_of(const char *name)
+{
+    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++)
+        if (strcmp(name, level_names[i]) == 0)
+            return (enum log_level)i;
+    return LOG_INFO;
+}
+
 void log_init(const char *program, enum log_level level)
 {
     log_program = program;
@@ -33,7 +43,6 @@ static size_t advance(size_t len, int wanted)
 
 static size_t put_head(char line[static LINE_MAX_LEN], enum log_level level, const char *event)
 {
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
     struct timespec now = {0};
     struct tm tm = {0};
     char date[32];
@@ -41,8 +50,9 @@ static size_t put_head(char line[static LINE_MAX_LEN], enum log_level level, con
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-    return advance(0, snprintf(line, LINE_MAX_LEN, "time=%s.%03ldZ level=%s program=%s event=%s",
-                               date, now.tv_nsec / 1000000, levels[level], log_program, event));
+    return advance(0,
+                   snprintf(line, LINE_MAX_LEN, "time=%s.%03ldZ level=%s program=%s event=%s", date,
+                            now.tv_nsec / 1000000, level_names[level], log_program, event));
 }
 
 static void clean(char *line, size_t len)

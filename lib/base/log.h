@@ -7,6 +7,8 @@
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
+/* "debug", "info", "warn" or "error"; LOG_INFO for anything else. */
+enum log_level log_level_of(const char *name);
 /* Names the program in every line; lines below `level` are dropped. Any thread may log. */
 void log_init(const char *program, enum log_level level);
 /* fmt yields "key=value key=value". `event` is a constant word. The line gets a time, level and

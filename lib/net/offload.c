@@ -158,9 +158,10 @@ void offload_stop(struct offload *o)
     o->stopping = true;
     pthread_cond_broadcast(&o->work_there);
     pthread_mutex_unlock(&o->lock);
-    for (unsigned i = 0; i < o->thread_count; i++)
-        pthread_join(o->threads[i], NULL);
-    o->thread_count = 0;
+    if (o->thread_count == 0)
+        return; /* no job was ever begun, or all are done */
+    while (o->thread_count > 0)
+        pthread_join(o->threads[--o->thread_count], NULL);
     call_finished(o);
 }
 

@@ -227,13 +227,19 @@ static void got(void *arg, int error, const struct redisReply *reply)
 
 static void deadline_due(void *arg);
 
+static uint64_t oldest_given_us(const struct redis *r)
+{
+    const struct redis_request *q = CONTAINER(r->live.next, struct redis_request, live);
+
+    return q->given_us; /* NOLINT(clang-analyzer-unix.Malloc): it follows no list_del */
+}
+
 /* A timer that is due too early looks again. */
 static void arm(struct redis *r)
 {
     if (list_empty(&r->live) || loop_timer_is_set(&r->deadline))
         return;
-    const struct redis_request *q = CONTAINER(r->live.next, struct redis_request, live);
-    const uint64_t now = loop_now(r->loop), due = q->given_us / 1000 + 1 + r->command_ms;
+    const uint64_t now = loop_now(r->loop), due = oldest_given_us(r) / 1000 + 1 + r->command_ms;
     loop_timer_set(r->loop, &r->deadline, due > now ? due - now : 0, deadline_due, r);
 }
 
@@ -262,10 +268,10 @@ static void deadline_due(void *arg)
     const uint64_t now_us = loop_now(r->loop) * 1000;
 
     while (!r->freed && !list_empty(&r->live)) {
-        struct redis_request *q = CONTAINER(r->live.next, struct redis_request, live);
-        if (q->given_us == 0 || q->given_us + r->command_ms * 1000 > now_us)
+        const uint64_t given_us = oldest_given_us(r);
+        if (given_us == 0 || given_us + r->command_ms * 1000 > now_us)
             break;
-        abandon(q);
+        abandon(CONTAINER(r->live.next, struct redis_request, live));
     }
     if (!r->freed)
         arm(r);

@@ -200,7 +200,7 @@ static void resolve_work(struct offload_job *job)
 
     snprintf(port, sizeof(port), "%u", r->port);
     r->error = E_NOT_FOUND;
-    if (getaddrinfo(r->host, port, &hints, &list) != 0)
+    if (getaddrinfo(r->host, port, &hints, &list) != 0 || !list)
         return;
     const struct addrinfo *chosen = nth_of(list, r->nth);
     if (chosen->ai_addrlen <= sizeof(r->addr.sa)) {

@@ -5,7 +5,12 @@
 
 #include "openai/error.h"
 
+struct path_refusal {
+    const char *path; /* that is refused, alone or with all below it */
+    const struct api_error *error;
+};
+
 /* The refusal of a path without its /v1 that is planned or will never be; NULL: not in the list. */
-const struct api_error *path_refusal(struct span path);
+const struct path_refusal *path_refusal(struct span path);
 
 #endif

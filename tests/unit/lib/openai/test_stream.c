@@ -30,15 +30,25 @@ static void errors_are_seen_behind_other_events_but_not_in_texts(void **state)
     assert_false(stream_has_error(SPAN("")));
 }
 
+static void only_errors_of_the_server_may_be_tried_elsewhere(void **state)
+{
+    (void)state;
+    assert_true(stream_is_server_error(SPAN("data: {\"error\":{\"type\":\"server_error\"}}\n\n")));
+    assert_false(
+        stream_is_server_error(SPAN("data: {\"error\":{\"type\":\"invalid_request_error\"}}\n\n")));
+    assert_false(stream_is_server_error(
+        SPAN("data: {\"id\":1}\n\ndata: {\"error\":{\"type\":\"server_error\"}}\n\n")));
+}
+
 static void paths_that_are_not_offered_say_why(void **state)
 {
     (void)state;
-    assert_ptr_equal(path_refusal(SPAN("/responses")), &ERR_NO_RESPONSES);
-    assert_ptr_equal(path_refusal(SPAN("/responses/r1")), &ERR_NOT_STORED_RESPONSES);
-    assert_ptr_equal(path_refusal(SPAN("/messages/batches/b")), &ERR_NO_BATCHES);
-    assert_ptr_equal(path_refusal(SPAN("/messages/count_tokens")), &ERR_NO_RESPONSES);
-    assert_ptr_equal(path_refusal(SPAN("/files")), &ERR_NO_FILES);
-    assert_ptr_equal(path_refusal(SPAN("/chat/completions/c1")), &ERR_NOT_STORED);
+    assert_ptr_equal(path_refusal(SPAN("/responses"))->error, &ERR_NO_RESPONSES);
+    assert_ptr_equal(path_refusal(SPAN("/responses/r1"))->error, &ERR_NOT_STORED_RESPONSES);
+    assert_ptr_equal(path_refusal(SPAN("/messages/batches/b"))->error, &ERR_NO_BATCHES);
+    assert_ptr_equal(path_refusal(SPAN("/messages/count_tokens"))->error, &ERR_NO_RESPONSES);
+    assert_ptr_equal(path_refusal(SPAN("/files"))->error, &ERR_NO_FILES);
+    assert_ptr_equal(path_refusal(SPAN("/chat/completions/c1"))->error, &ERR_NOT_STORED);
     assert_null(path_refusal(SPAN("/chat/completions")));
     assert_null(path_refusal(SPAN("/filesystem")));
     assert_null(path_refusal(SPAN("/score/x")));
@@ -50,6 +60,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_end_mark_and_the_usage_event_close),
         cmocka_unit_test(errors_are_seen_behind_other_events_but_not_in_texts),
+        cmocka_unit_test(only_errors_of_the_server_may_be_tried_elsewhere),
         cmocka_unit_test(paths_that_are_not_offered_say_why),
     };
 
