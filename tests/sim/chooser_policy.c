@@ -33,6 +33,13 @@ struct ask {
     char account[16];
 };
 
+static double depth = -1;
+
+void chooser_policy_depth(double affinity_depth)
+{
+    depth = affinity_depth;
+}
+
 static uint64_t now_ms(const struct self *s)
 {
     return s->pool->now_ns / 1000000u;
@@ -64,12 +71,15 @@ static void join(struct self *s, uint32_t i)
 static struct self *make(struct vpool *p, bool affinity)
 {
     const struct dice dice = {below, NULL};
+    struct chooser_options options = chooser_defaults;
     struct self *s = mem_zero(sizeof(*s));
 
+    if (depth >= 0)
+        options.affinity_depth = (unsigned)depth;
     *s = (struct self){.pool = p, .affinity = affinity};
     s->queue_options =
         (struct queue_options){.most = SIZE_MAX, .longest_ms = p->queue_ns / 1000000u};
-    s->chooser = chooser_new(&chooser_defaults, &dice);
+    s->chooser = chooser_new(&options, &dice);
     s->queue = queue_new();
     s->workers = mem_zero(p->count * sizeof(*s->workers));
     for (uint32_t i = 0; i < p->count; i++)

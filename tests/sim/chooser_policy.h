@@ -4,6 +4,8 @@
 
 #include "tests/sim/vpool.h"
 
+/* How many requests a warm cache is worth, in place of what is shipped; ≥ 0. */
+void chooser_policy_depth(double affinity_depth);
 /* chooser: as shipped; the other makes nothing of conversations. */
 extern const struct vpolicy policy_chooser, policy_chooser_blind;
 
