@@ -33,11 +33,12 @@ struct ask {
     char account[16];
 };
 
-static double depth = -1;
+/* The shipped one when negative. */
+static int affinity_percent = -1;
 
-void chooser_policy_depth(double affinity_depth)
+void chooser_policy_affinity(unsigned percent)
 {
-    depth = affinity_depth;
+    affinity_percent = (int)percent;
 }
 
 static uint64_t now_ms(const struct self *s)
@@ -74,8 +75,8 @@ static struct self *make(struct vpool *p, bool affinity)
     struct chooser_options options = chooser_defaults;
     struct self *s = mem_zero(sizeof(*s));
 
-    if (depth >= 0)
-        options.affinity_depth = (unsigned)depth;
+    if (affinity_percent >= 0)
+        options.affinity_percent = (unsigned)affinity_percent;
     *s = (struct self){.pool = p, .affinity = affinity};
     s->queue_options =
         (struct queue_options){.most = SIZE_MAX, .longest_ms = p->queue_ns / 1000000u};

@@ -4,8 +4,8 @@
 
 #include "tests/sim/vpool.h"
 
-/* How many requests a warm cache is worth, in place of what is shipped; ≥ 0. */
-void chooser_policy_depth(double affinity_depth);
+/* What a warm cache is worth, in place of what is shipped (struct chooser_options). */
+void chooser_policy_affinity(unsigned percent);
 /* chooser: as shipped; the other makes nothing of conversations. */
 extern const struct vpolicy policy_chooser, policy_chooser_blind;
 

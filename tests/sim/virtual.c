@@ -129,7 +129,7 @@ static const char usage_text[] =
     "  --accounts N     that ask (100)\n"
     "  --skew X         2: the first accounts ask more often (1)\n"
     "  --hog X          the first account asks for so many times its share (1)\n"
-    "  --depth N        requests that a warm cache is worth (as shipped)\n"
+    "  --affinity-percent N  what a warm cache is worth (as shipped)\n"
     "  --max N          requests of an engine at a time (its batch)\n"
     "  --batch N        calls that an engine runs at a time (24)\n"
     "  --kv N           tokens in an engine's memory (120000)\n"
@@ -142,15 +142,22 @@ static int usage(void)
     return 2;
 }
 
-static const struct option long_options[] = {
-    {"trace", required_argument, NULL, 't'},    {"policy", required_argument, NULL, 'p'},
-    {"workers", required_argument, NULL, 'w'},  {"speeds", required_argument, NULL, 's'},
-    {"load", required_argument, NULL, 'l'},     {"count", required_argument, NULL, 'c'},
-    {"accounts", required_argument, NULL, 'a'}, {"max", required_argument, NULL, 'm'},
-    {"batch", required_argument, NULL, 'b'},    {"kv", required_argument, NULL, 'k'},
-    {"queue-ms", required_argument, NULL, 'q'}, {"seed", required_argument, NULL, 'r'},
-    {"skew", required_argument, NULL, 'x'},     {"hog", required_argument, NULL, 'h'},
-    {"depth", required_argument, NULL, 'd'},    {0}};
+static const struct option long_options[] = {{"trace", required_argument, NULL, 't'},
+                                             {"policy", required_argument, NULL, 'p'},
+                                             {"workers", required_argument, NULL, 'w'},
+                                             {"speeds", required_argument, NULL, 's'},
+                                             {"load", required_argument, NULL, 'l'},
+                                             {"count", required_argument, NULL, 'c'},
+                                             {"accounts", required_argument, NULL, 'a'},
+                                             {"max", required_argument, NULL, 'm'},
+                                             {"batch", required_argument, NULL, 'b'},
+                                             {"kv", required_argument, NULL, 'k'},
+                                             {"queue-ms", required_argument, NULL, 'q'},
+                                             {"seed", required_argument, NULL, 'r'},
+                                             {"skew", required_argument, NULL, 'x'},
+                                             {"hog", required_argument, NULL, 'h'},
+                                             {"affinity-percent", required_argument, NULL, 'd'},
+                                             {0}};
 
 static bool read_speeds(struct options *o, const char *text)
 {
@@ -182,9 +189,6 @@ static bool read_option(struct options *o, int name)
         return true;
     case 's':
         return read_speeds(o, optarg);
-    case 'd':
-        chooser_policy_depth(strtod(optarg, NULL));
-        return true;
     case 'h':
         o->asks.hog = strtod(optarg, NULL);
         return o->asks.hog > 0;
@@ -218,6 +222,9 @@ static bool read_option(struct options *o, int name)
     case 'k':
         o->spec.kv_tokens = (int64_t)n;
         return n > 0;
+    case 'd':
+        chooser_policy_affinity((unsigned)n);
+        return true;
     case 'q':
         o->pool.queue_s = (double)n / 1000;
         return true;
