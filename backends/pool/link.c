@@ -292,7 +292,8 @@ static void platform_work(struct offload_job *job)
 {
     struct proof_job *j = CONTAINER(job, struct proof_job, job);
 
-    j->has_platform = attest_document_platform(buf_span(&j->document), &j->platform) == 0;
+    j->has_platform = attest_document_platform(buf_span(&j->document), j->trust.policy, j->now_s,
+                                               &j->platform) == 0;
 }
 
 static void platform_done(struct offload_job *job)
@@ -323,6 +324,7 @@ static void proof_begin(struct pool_worker *w, struct span document,
     j->trust_version = p->trust_version;
     j->floor = p->floor;
     j->checked = p->checked;
+    j->now_s = clock_wall_ms() / 1000;
     if (p->collaterals && j->trust.policy)
         proof_submit(j, platform_work, platform_done);
     else

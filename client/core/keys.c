@@ -66,7 +66,8 @@ static void platform_work(struct offload_job *job)
 {
     struct verify_job *j = CONTAINER(job, struct verify_job, job);
 
-    j->has_platform = attest_document_platform(buf_span(&j->document), &j->platform) == 0;
+    j->has_platform =
+        attest_document_platform(buf_span(&j->document), j->policy, j->now_s, &j->platform) == 0;
 }
 
 static void verify_work(struct offload_job *job)
@@ -242,6 +243,7 @@ static void verify(struct key_entry *k)
     j->key = k;
     memcpy(j->kfp, k->kfp, KFP_LEN);
     buf_take(&j->document, &k->document.body);
+    j->now_s = clock_wall_ms() / 1000;
     j->policy = attest_policy_ref(c->policy);
     j->floor = c->state.floor;
     j->cache = c->cache;

@@ -61,11 +61,27 @@ static struct span trim(struct span s)
 /* PEM, hex as dcap-qvl has it, or base64: DER begins with 30 in hex, and never so in base64. */
 static int list_read(struct buf *out, struct span value)
 {
-    if (span_starts(value, SPAN("-----BEGIN ")))
+    const struct span text = trim(value);
+
+    if (span_starts(text, SPAN("-----BEGIN ")))
+        return text_read(out, text);
+    if (span_starts(text, SPAN("30")))
+        return hex_read(out, text);
+    return base64_decode(out, text);
+}
+
+/* As text, or as the service's header has it: percent-encoded, and '+' a letter of base64. */
+static int chain_read(struct buf *out, struct span value)
+{
+    if (!span_starts(value, SPAN("-----BEGIN%20")))
         return text_read(out, value);
-    if (span_starts(value, SPAN("30")))
-        return hex_read(out, value);
-    return base64_decode(out, value);
+    for (size_t i = 0; i < value.len; i++) {
+        uint8_t byte = value.data[i];
+        if (byte == '%' && hex_decode(&byte, 1, span_cut(value, i + 1, 2)) == 0)
+            i += 2;
+        buf_byte(out, byte);
+    }
+    return span_utf8(buf_span(out)) ? 0 : E_INVALID;
 }
 
 struct part {
@@ -103,12 +119,12 @@ int collateral_read(struct collateral *out, const json_t *object)
     const struct part parts[] = {
         {"tcb_info", &out->tcb_info, text_read, false},
         {"tcb_info_signature", &out->tcb_info_signature, signature_read, false},
-        {"tcb_info_issuer_chain", &out->tcb_info_chain, text_read, false},
+        {"tcb_info_issuer_chain", &out->tcb_info_chain, chain_read, false},
         {"qe_identity", &out->qe_identity, text_read, false},
         {"qe_identity_signature", &out->qe_identity_signature, signature_read, false},
-        {"qe_identity_issuer_chain", &out->qe_identity_chain, text_read, false},
+        {"qe_identity_issuer_chain", &out->qe_identity_chain, chain_read, false},
         {"pck_crl", &out->pck_crl, list_read, false},
-        {"pck_crl_issuer_chain", &out->pck_crl_chain, text_read, true},
+        {"pck_crl_issuer_chain", &out->pck_crl_chain, chain_read, true},
         {"root_ca_crl", &out->root_crl, list_read, false},
     };
     int error;
@@ -206,8 +222,7 @@ static int answer_read(struct answer *out, const char *name, struct span body, s
         return E_INVALID;
     TRY(signature_read(&out->signature, signature));
     buf_append(&out->value, member.value);
-    buf_append(&out->chain, chain);
-    return 0;
+    return chain_read(&out->chain, chain);
 }
 
 int collateral_set_tcb_info(struct collateral *c, struct span body, struct span chain)
@@ -236,14 +251,13 @@ int collateral_set_qe_identity(struct collateral *c, struct span body, struct sp
 static int list_set(const struct collateral *c, struct span body, struct buf *out)
 {
     AUTO(buf_fini) struct buf list = {0};
-    const struct span text = trim(body);
 
     if (body.len > JSON_MAX)
         return E_TOO_LARGE;
     if (body.len > 2 && body.data[0] == 0x30 && body.data[1] >= 0x80)
         buf_append(&list, body);
     else
-        TRY(list_read(&list, text));
+        TRY(list_read(&list, body));
     buf_take(out, &list);
     return collateral_len(c) > COLLATERAL_MAX ? E_TOO_LARGE : 0;
 }
@@ -253,7 +267,7 @@ int collateral_set_pck_crl(struct collateral *c, struct span body, struct span c
     if (chain.len > COLLATERAL_MAX || !span_utf8(chain))
         return E_INVALID;
     buf_clear(&c->pck_crl_chain);
-    buf_append(&c->pck_crl_chain, chain);
+    TRY(chain_read(&c->pck_crl_chain, chain));
     return list_set(c, body, &c->pck_crl);
 }
 

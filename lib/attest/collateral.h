@@ -25,7 +25,8 @@ MUST_CHECK int collateral_read(struct collateral *out, const json_t *object);
 MUST_CHECK int collateral_read_bytes(struct collateral *out, struct span json);
 void collateral_write(const struct collateral *c, struct buf *out);
 /* From the answers of the certification service: the whole JSON bodies ({"tcbInfo":…,"signature":
- * …}), whose signed value is cut out verbatim. E_INVALID, E_TOO_LARGE. */
+ * …}), whose signed value is cut out verbatim; chains are PEM, percent-encoded as in the answers'
+ * headers or plain. E_INVALID, E_TOO_LARGE. */
 MUST_CHECK int collateral_set_tcb_info(struct collateral *c, struct span body, struct span chain);
 MUST_CHECK int collateral_set_qe_identity(struct collateral *c, struct span body,
                                           struct span chain);

@@ -81,13 +81,14 @@ int tdx_verify(const struct tdx_input *in, struct attest_verdict *v)
     return error;
 }
 
-enum attest_reason tdx_platform(const struct quote *quote, uint8_t fmspc[static 6],
-                                bool *platform_ca)
+enum attest_reason tdx_platform(const struct quote *quote, const struct x509_cert *root,
+                                uint64_t now_s, uint8_t fmspc[static 6], bool *platform_ca)
 {
     AUTO(x509_chain_fini) struct x509_chain chain = {0};
     struct pck_extension pck;
 
-    if (pck_chain_read(&chain, quote->pck_pem, NULL, 0, platform_ca) < 0)
+    if (pck_chain_read(&chain, quote->pck_pem, &root, 1, platform_ca) < 0 ||
+        x509_chain_verify(&chain, root, NULL, 0, now_s, NULL) != X509_OK)
         return ATTEST_PCK_CHAIN_INVALID;
     if (pck_extension_of(&pck, chain.certs[0]) < 0)
         return ATTEST_PCK_EXTENSION_INVALID;

@@ -153,14 +153,18 @@ int attest_verify(const struct attest_input *in, struct keyset *keyset, struct a
     return 0;
 }
 
-int attest_document_platform(struct span document, struct attest_platform *out)
+int attest_document_platform(struct span document, const struct attest_policy *policy,
+                             uint64_t now_s, struct attest_platform *out)
 {
     AUTO(attest_document_fini) struct attest_document d = {0};
+    const struct x509_cert *root = attest_policy_root(policy);
     struct quote quote;
 
+    if (!root)
+        return E_INVALID;
     TRY(attest_document_read(&d, document));
     if (quote_parse(&quote, buf_span(&d.quote)) != ATTEST_OK ||
-        tdx_platform(&quote, out->fmspc, &out->platform_ca) != ATTEST_OK)
+        tdx_platform(&quote, root, now_s, out->fmspc, &out->platform_ca) != ATTEST_OK)
         return E_INVALID;
     out->stapled = d.collateral != NULL;
     return 0;

@@ -26,12 +26,14 @@ struct attest_input {
 MUST_CHECK int attest_verify(const struct attest_input *in, struct keyset *keyset,
                              struct attest_verdict *v);
 
-/* What a document would need: the platform of its quote, to find collateral. E_INVALID: no
- * readable quote; stapled: whether it brings collateral itself. */
+/* What a document would need: the platform of its quote, to find collateral; stapled: whether it
+ * brings collateral itself. E_INVALID: no readable quote, or of no platform that the policy's root
+ * vouches for. For the offload pool. */
 struct attest_platform {
     uint8_t fmspc[6];
     bool platform_ca, stapled;
 };
-MUST_CHECK int attest_document_platform(struct span document, struct attest_platform *out);
+MUST_CHECK int attest_document_platform(struct span document, const struct attest_policy *policy,
+                                        uint64_t now_s, struct attest_platform *out);
 
 #endif

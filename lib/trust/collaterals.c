@@ -1,12 +1,11 @@
 /* One fetch a platform at a time; kept on disk, replaced only by newer, used until its end. Nothing
  * of it is trusted before a verification. */
-#include "trust/collaterals.h"
+#include "trust/collaterals_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "attest/intel_json.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/file.h"
@@ -55,6 +54,7 @@ struct platform {
     bool looked;                    /* on disk */
     unsigned running;
     uint64_t tried_ms; /* 0: never */
+    uint64_t asked_ms;
     struct part_fetch parts[PARTS];
     struct list waiting;
 };
@@ -74,65 +74,6 @@ struct collaterals {
     size_t bundle_count;
     bool stopped;
 };
-
-/* ---- What a collateral says of itself ---- */
-
-static struct shared_collateral *shared_ref(struct shared_collateral *c)
-{
-    c->refs++;
-    return c;
-}
-
-void shared_collateral_unref(struct shared_collateral *c)
-{
-    if (!c || --c->refs > 0)
-        return;
-    collateral_fini(&c->parts);
-    free(c);
-}
-
-/* Dates and number of the TCB Info, and the QE Identity's end. Read, not verified. */
-static int shared_date(struct shared_collateral *c)
-{
-    AUTO_JSON json_t *tcb = NULL, *qe = NULL;
-    uint64_t qe_until = 0;
-
-    TRY(json_read(buf_span(&c->parts.tcb_info), &tcb));
-    TRY(json_read(buf_span(&c->parts.qe_identity), &qe));
-    TRY(intel_date_read(tcb, "issueDate", &c->issued_s));
-    TRY(intel_date_read(tcb, "nextUpdate", &c->until_s));
-    TRY(intel_date_read(qe, "nextUpdate", &qe_until));
-    TRY(json_obj_int(tcb, "tcbEvaluationDataNumber", 0, UINT32_MAX, &c->evaluation));
-    c->until_s = qe_until < c->until_s ? qe_until : c->until_s;
-    return 0;
-}
-
-/* Which platform it is for, by the TCB Info and the issuer of the PCK certificates' list. */
-static int shared_platform(const struct shared_collateral *c, struct attest_platform *out)
-{
-    AUTO(x509_crl_free) struct x509_crl *list = NULL;
-    AUTO_JSON json_t *tcb = NULL;
-
-    TRY(json_read(buf_span(&c->parts.tcb_info), &tcb));
-    TRY(x509_crl_read(&list, buf_span(&c->parts.pck_crl)));
-    out->platform_ca = x509_crl_issuer_is(list, "Intel SGX PCK Platform CA");
-    return intel_hex_read(tcb, "fmspc", out->fmspc, sizeof(out->fmspc));
-}
-
-/* NULL when it is none. */
-static struct shared_collateral *shared_of(struct collateral *take, bool fetched)
-{
-    struct shared_collateral *c = mem_zero(sizeof(*c));
-
-    c->refs = 1;
-    c->fetched = fetched;
-    c->parts = *take;
-    *take = (struct collateral){0};
-    if (shared_date(c) == 0)
-        return c;
-    shared_collateral_unref(c);
-    return NULL;
-}
 
 static uint64_t wall_s(void)
 {
@@ -170,7 +111,11 @@ static void look_on_disk(struct platform *p)
     path_of(p, &path);
     if (file_read(buf_cstr(&path), 4 * COLLATERAL_MAX, &json) == 0 &&
         collateral_read_bytes(&c, buf_span(&json)) == 0)
-        p->have = shared_of(&c, true);
+        p->have = shared_collateral_of(&c, true);
+    if (p->have && !shared_collateral_is_for(p->have, &p->of)) {
+        shared_collateral_unref(p->have);
+        p->have = NULL;
+    }
 }
 
 /* ---- The bundle ---- */
@@ -181,10 +126,10 @@ static int bundle_add(struct collaterals *all, const json_t *object)
     struct imported item = {.shared = NULL};
 
     TRY(collateral_read(&c, object));
-    item.shared = shared_of(&c, false);
+    item.shared = shared_collateral_of(&c, false);
     if (!item.shared)
         return E_INVALID;
-    if (shared_platform(item.shared, &item.of) < 0) {
+    if (shared_collateral_platform(item.shared, &item.of) < 0) {
         shared_collateral_unref(item.shared);
         return E_INVALID;
     }
@@ -245,17 +190,6 @@ static void part_url(const struct platform *p, enum part part, struct buf *out)
         buf_append_str(out, all->root_crl_url);
 }
 
-/* Percent-decoding alone: '+' is a letter of base64. */
-static void percent_decode(struct span in, struct buf *out)
-{
-    for (size_t i = 0; i < in.len; i++) {
-        uint8_t byte = in.data[i];
-        if (byte == '%' && hex_decode(&byte, 1, span_cut(in, i + 1, 2)) == 0)
-            i += 2;
-        buf_byte(out, byte);
-    }
-}
-
 static int assemble(struct platform *p, struct collateral *c)
 {
     struct part_fetch *f = p->parts;
@@ -275,8 +209,11 @@ static int assemble(struct platform *p, struct collateral *c)
 /* Never by something older, which the service may still give while it is being changed. */
 static bool is_newer(const struct shared_collateral *c, const struct shared_collateral *old)
 {
-    return !old || old->refused ||
-           (c->issued_s > old->issued_s && c->evaluation >= old->evaluation);
+    if (!old || old->refused)
+        return true;
+    return c->evaluation >= old->evaluation &&
+           (c->issued_s > old->issued_s ||
+            (c->issued_s == old->issued_s && c->until_s > old->until_s)); /* another list */
 }
 
 static bool is_usable(const struct shared_collateral *c)
@@ -311,7 +248,7 @@ static void answer_waiting(struct platform *p)
         collateral_fn *fn = w->fn;
         void *arg = w->arg;
         free(w);
-        fn(arg, c ? shared_ref(c) : NULL);
+        fn(arg, c ? shared_collateral_ref(c) : NULL);
     }
 }
 
@@ -329,8 +266,12 @@ static void complain(const struct platform *p)
 static void fetch_end(struct platform *p)
 {
     AUTO(collateral_fini) struct collateral c = {0};
-    struct shared_collateral *shared = assemble(p, &c) == 0 ? shared_of(&c, true) : NULL;
+    struct shared_collateral *shared = assemble(p, &c) == 0 ? shared_collateral_of(&c, true) : NULL;
 
+    if (shared && !shared_collateral_is_for(shared, &p->of)) {
+        shared_collateral_unref(shared);
+        shared = NULL;
+    }
     if (!shared)
         complain(p);
     for (size_t i = 0; i < PARTS; i++) {
@@ -339,7 +280,7 @@ static void fetch_end(struct platform *p)
     }
     if (shared && is_newer(shared, p->have)) {
         shared_collateral_unref(p->have);
-        p->have = shared_ref(shared);
+        p->have = shared_collateral_ref(shared);
         keep_on_disk(p);
         log_event(LOG_INFO, "collateral_fetched", "platform=%s evaluation=%lld", p->key,
                   (long long)shared->evaluation);
@@ -356,7 +297,7 @@ static void part_done(void *arg, struct http_transfer *t, int error)
 
     f->good = error == 0 && f->answer.status == 200;
     if (f->good && header)
-        percent_decode(http_transfer_field(t, header), &f->chain);
+        buf_append(&f->chain, http_transfer_field(t, header));
     if (--p->running == 0)
         fetch_end(p);
 }
@@ -393,6 +334,38 @@ static bool is_due(const struct platform *p)
 
 /* ---- Asking ---- */
 
+static void platform_free(struct platform *p)
+{
+    shared_collateral_unref(p->have);
+    for (size_t i = 0; i < PARTS; i++) {
+        buf_fini(&p->parts[i].answer.body);
+        buf_fini(&p->parts[i].chain);
+    }
+    free(p);
+}
+
+/* Makes room: the one that was asked for the longest ago, and is not being fetched. What was
+ * fetched stays on disk. */
+static bool forget_oldest(struct collaterals *all)
+{
+    struct platform *oldest = NULL;
+    struct span key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(&all->platforms, &at, &key, &value)) {
+        struct platform *p = value;
+        if (p->running == 0 && list_empty(&p->waiting) &&
+            (!oldest || p->asked_ms < oldest->asked_ms))
+            oldest = p;
+    }
+    if (!oldest)
+        return false;
+    (void)map_del(&all->platforms, span_str(oldest->key));
+    platform_free(oldest);
+    return true;
+}
+
 static struct platform *platform_get(struct collaterals *all, const struct attest_platform *of)
 {
     char fmspc[13], key[PLATFORM_KEY_LEN];
@@ -401,8 +374,12 @@ static struct platform *platform_get(struct collaterals *all, const struct attes
     hex_encode(fmspc, SPAN_OF(of->fmspc));
     snprintf(key, sizeof(key), "%s-%c", fmspc, of->platform_ca ? 'p' : 'r');
     p = map_get(&all->platforms, span_str(key));
-    if (p || all->platforms.len >= PLATFORMS_MAX)
+    if (p)
         return p;
+    while (all->platforms.len >= PLATFORMS_MAX && forget_oldest(all))
+        ;
+    if (all->platforms.len >= PLATFORMS_MAX)
+        return NULL;
     p = mem_zero(sizeof(*p));
     p->all = all;
     p->of = *of;
@@ -417,10 +394,11 @@ void collaterals_get(struct collaterals *c, const struct attest_platform *platfo
 {
     struct platform *p = platform_get(c, platform);
 
-    if (!p) { /* more kinds of machines than there are: a worker makes them up */
+    if (!p) { /* all of them are being fetched */
         fn(arg, NULL);
         return;
     }
+    p->asked_ms = loop_now(c->loop);
     look_on_disk(p);
     if (is_due(p))
         fetch_begin(p);
@@ -431,26 +409,6 @@ void collaterals_get(struct collaterals *c, const struct attest_platform *platfo
     list_push(&p->waiting, &w->link);
     if (p->running == 0 || is_usable(p->have))
         answer_waiting(p);
-}
-
-/* Only what does not depend on the quote that came with it: a worker must not spoil collateral for
- * the others. */
-void collaterals_judged(struct shared_collateral *c, const struct attest_verdict *v)
-{
-    static const enum attest_reason own[] = {
-        ATTEST_COLLATERAL_INVALID,
-        ATTEST_TCB_INFO_CHAIN_INVALID,
-        ATTEST_TCB_INFO_INVALID,
-        ATTEST_TCB_INFO_SIGNATURE_INVALID,
-        ATTEST_QE_IDENTITY_INVALID,
-        ATTEST_QE_IDENTITY_CHAIN_INVALID,
-        ATTEST_ROOT_CRL_INVALID,
-        ATTEST_QE_IDENTITY_SIGNATURE_INVALID,
-        ATTEST_TCB_EVAL_DATA_NUMBER_TOO_LOW,
-    };
-
-    for (size_t i = 0; c && i < sizeof(own) / sizeof(own[0]); i++)
-        c->refused = c->refused || v->reason == own[i];
 }
 
 /* ---- Life ---- */
@@ -507,16 +465,6 @@ void collaterals_stop(struct collaterals *c)
         p->running = 0;
         answer_waiting(p);
     }
-}
-
-static void platform_free(struct platform *p)
-{
-    shared_collateral_unref(p->have);
-    for (size_t i = 0; i < PARTS; i++) {
-        buf_fini(&p->parts[i].answer.body);
-        buf_fini(&p->parts[i].chain);
-    }
-    free(p);
 }
 
 void collaterals_free(struct collaterals *c)

@@ -62,7 +62,7 @@ static void verify_all(struct span document)
     verify(document, policy, false);
     verify(document, policy, true);
     verify(document, NULL, true);
-    if (attest_document_platform(document, &platform) < 0)
+    if (attest_document_platform(document, policy, 1790000000, &platform) < 0)
         return;
 }
 

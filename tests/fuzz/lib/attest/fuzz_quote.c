@@ -44,7 +44,7 @@ static int judge(struct span bytes)
 
     if (quote_parse(&quote, bytes) != ATTEST_OK)
         return E_INVALID;
-    (void)tdx_platform(&quote, fmspc, &platform_ca);
+    (void)tdx_platform(&quote, dev.root, 1790000000, fmspc, &platform_ca);
     const int error = tdx_verify(&in, &v);
     CHECK((error == 0) == (v.reason == ATTEST_OK));
     return error;

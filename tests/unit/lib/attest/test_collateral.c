@@ -142,6 +142,32 @@ static void an_answer_s_signed_value_is_cut_out_as_it_stands(void **state)
     assert_int_equal(collateral_set_tcb_info(&c, buf_span(&large), SPAN("x")), E_TOO_LARGE);
 }
 
+static void a_chain_may_stand_as_in_the_services_header(void **state)
+{
+    static const char PLAIN[] = "-----BEGIN CERTIFICATE-----\nA+/=\n-----END CERTIFICATE-----\n";
+    static const char ENCODED[] =
+        "-----BEGIN%20CERTIFICATE-----%0AA+/%3D%0a-----END%20CERTIFICATE-----%0A";
+    AUTO(collateral_fini) struct collateral c = {0};
+
+    (void)state;
+    assert_int_equal(collateral_set_pck_crl(&c, SPAN("\x30\x80"), SPAN("")), E_INVALID);
+    assert_int_equal(collateral_set_pck_crl(&c, SPAN("3003020100\n"), span_str(ENCODED)), 0);
+    assert_span(buf_span(&c.pck_crl_chain), span_str(PLAIN));
+    assert_span(buf_span(&c.pck_crl), SPAN("\x30\x03\x02\x01\x00"));
+    assert_int_equal(collateral_set_pck_crl(&c, SPAN("MAMCAQA=\r\n"), span_str(PLAIN)), 0);
+    assert_span(buf_span(&c.pck_crl_chain), span_str(PLAIN));
+    assert_span(buf_span(&c.pck_crl), SPAN("\x30\x03\x02\x01\x00"));
+    assert_int_equal(collateral_set_root_crl(&c, SPAN("\n-----BEGIN X509 CRL-----\nx")), 0);
+    assert_span(buf_span(&c.root_crl), SPAN("-----BEGIN X509 CRL-----\nx"));
+    /* Not text: what does not decode stays as it is and leads nowhere. */
+    assert_int_equal(collateral_set_pck_crl(&c, SPAN("3000"), SPAN("-----BEGIN%20CERTIFICATE%ff")),
+                     E_INVALID);
+    assert_int_equal(collateral_set_pck_crl(&c, SPAN("3000"), SPAN("-----BEGIN%20CERTIFICATE%0")),
+                     0);
+    assert_int_equal(collateral_set_root_crl(&c, SPAN("300")), E_INVALID);
+    assert_int_equal(collateral_set_root_crl(&c, SPAN("")), 0);
+}
+
 /* ---- Floor ---- */
 
 static bool raise_to(struct attest_floor *floor, uint8_t platform, uint32_t tcb, uint32_t qe)
@@ -227,6 +253,7 @@ int main(void)
         cmocka_unit_test(what_is_written_reads_as_the_same),
         cmocka_unit_test(a_digest_tells_where_one_part_ends),
         cmocka_unit_test(an_answer_s_signed_value_is_cut_out_as_it_stands),
+        cmocka_unit_test(a_chain_may_stand_as_in_the_services_header),
         cmocka_unit_test(a_floor_only_rises),
         cmocka_unit_test(a_full_floor_forgets_the_lowest),
         cmocka_unit_test(a_floor_survives_being_written_and_read),

@@ -452,6 +452,38 @@ static void a_floor_refuses_older_collateral(void **state)
     expect(&(struct story){.floor = &floor}, ATTEST_TCB_EVAL_DATA_NUMBER_TOO_LOW);
 }
 
+static int platform_of(const struct story *s, struct attest_platform *out)
+{
+    AUTO(devtee_issuer_free) struct devtee_issuer *issuer = devtee_issuer_new(SEED, "test");
+    AUTO(attest_policy_unref) struct attest_policy *policy = NULL;
+    AUTO(buf_fini) struct buf document = {0};
+    char why[200];
+
+    assert_int_equal(policy_make(issuer, s, &policy, why), 0);
+    document_make(issuer, s, &document);
+    return attest_document_platform(buf_span(&document), policy, s->now_s ? s->now_s : DEV_NOW,
+                                    out);
+}
+
+/* Who dials in must not make the gateway ask a service for what does not exist. */
+static void a_platform_is_one_that_the_root_vouches_for(void **state)
+{
+    static const uint8_t fmspc[] = {0x00, 0xDE, 0xC0, 0xDE, 0x00, 0x00};
+    struct attest_platform p;
+
+    (void)state;
+    assert_int_equal(platform_of(&(struct story){.now_s = 0}, &p), 0);
+    assert_memory_equal(p.fmspc, fmspc, sizeof(fmspc));
+    assert_true(p.platform_ca && p.stapled);
+    assert_int_equal(platform_of(&(struct story){.faults.pck_revoked = true}, &p), 0);
+    assert_int_equal(platform_of(&(struct story){.faults.foreign_root = true}, &p), E_INVALID);
+    assert_int_equal(platform_of(&(struct story){.faults.bad_pck_certificate = true}, &p),
+                     E_INVALID);
+    assert_int_equal(platform_of(&(struct story){.faults.pck_expired = true}, &p), E_INVALID);
+    assert_int_equal(platform_of(&(struct story){.no_root = true}, &p), E_INVALID);
+    assert_int_equal(platform_of(&(struct story){.tee = "none"}, &p), E_INVALID);
+}
+
 static void gpus_are_asked_for_and_shown_together(void **state)
 {
     (void)state;
@@ -553,6 +585,7 @@ int main(void)
         cmocka_unit_test(no_exception_covers_more_advisories_than_a_verdict_holds),
         cmocka_unit_test(an_exception_covers_its_platform_status_and_time_alone),
         cmocka_unit_test(a_floor_refuses_older_collateral),
+        cmocka_unit_test(a_platform_is_one_that_the_root_vouches_for),
         cmocka_unit_test(gpus_are_asked_for_and_shown_together),
         cmocka_unit_test(a_policy_of_another_form_is_refused),
         cmocka_unit_test(a_policy_needs_a_signature_by_a_release_key),

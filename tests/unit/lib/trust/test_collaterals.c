@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -360,6 +361,59 @@ static void judging_nothing_is_fine(void **state)
     judge(NULL, ATTEST_TCB_INFO_INVALID);
 }
 
+static void a_list_that_ended_is_fetched_anew_though_the_tcb_info_is_the_same(void **state)
+{
+    struct world *w = *state;
+
+    w->faults.pck_crl_expired = true;
+    open_all(w);
+    const struct shared_collateral *ended = get(w, false);
+    assert_non_null(ended);
+    assert_true(ended->until_s < (uint64_t)time(NULL));
+    close_all(w);
+    w->faults.pck_crl_expired = false;
+    open_all(w);
+    const struct shared_collateral *fresh = get(w, false);
+    assert_int_equal(w->asked[2], 2);
+    assert_true(fresh->until_s > (uint64_t)time(NULL));
+}
+
+/* ---- Other platforms ---- */
+
+static void what_is_for_another_platform_is_not_kept_for_this_one(void **state)
+{
+    struct world *w = *state;
+    struct attest_platform other = DEV;
+
+    open_all(w);
+    other.fmspc[5] = 1;
+    collaterals_get(w->all, &other, on_collateral, w);
+    other = DEV;
+    other.platform_ca = false;
+    collaterals_get(w->all, &other, on_collateral, w);
+    wait_answers(w, 2);
+    assert_true(!w->got[0] && !w->got[1]);
+}
+
+static void many_made_up_platforms_leave_room_for_a_real_one(void **state)
+{
+    struct world *w = *state;
+    struct attest_platform other = DEV;
+
+    w->broken = true;
+    open_all(w);
+    for (int i = 0; i < 300; i++) {
+        other.fmspc[3] = 0; /* none of these is the dev platform */
+        other.fmspc[4] = (uint8_t)(i >> 8);
+        other.fmspc[5] = (uint8_t)i;
+        collaterals_get(w->all, &other, on_collateral, w);
+        wait_answers(w, 1);
+        forget(w);
+    }
+    w->broken = false;
+    assert_whole(w, get(w, false));
+}
+
 /* ---- Bundles ---- */
 
 static void a_bundle_is_found_by_platform_and_ca(void **state)
@@ -439,6 +493,9 @@ int main(void)
         CASE(a_broken_service_leaves_what_is_stapled_or_nothing),
         CASE(a_file_that_is_spoiled_is_fetched_again),
         CASE(what_proved_wrong_gives_way_and_is_replaced),
+        CASE(a_list_that_ended_is_fetched_anew_though_the_tcb_info_is_the_same),
+        CASE(what_is_for_another_platform_is_not_kept_for_this_one),
+        CASE(many_made_up_platforms_leave_room_for_a_real_one),
         CASE(judging_nothing_is_fine),
         CASE(a_bundle_is_found_by_platform_and_ca),
         CASE(a_bundle_that_is_none_is_told),
