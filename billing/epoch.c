@@ -7,7 +7,7 @@
 #include "billing/layout.h"
 #include "billing/nano.h"
 
-enum { LOOK_MS = 500, RUN_ID_MAX = 64 };
+enum { LOOK_MS = 500, RUN_ID_MAX = 64, RUNS_MAX = 64 };
 
 struct epoch {
     struct loop *loop;
@@ -15,7 +15,8 @@ struct epoch {
     void (*changed)(void *arg);
     void *arg;
     struct loop_timer timer;
-    char run_id[RUN_ID_MAX + 1]; /* of the server; empty: none */
+    char runs[RUNS_MAX][RUN_ID_MAX + 1]; /* servers that the ledger has restored */
+    size_t run_count;
     enum epoch_state state;
     int64_t number;
     bool asking;
@@ -38,19 +39,50 @@ static void become(struct epoch *e, enum epoch_state state, int64_t number)
     e->changed(e->arg);
 }
 
-/* n, run_id, state */
+/* Servers that the ledger's projection is whole on: run_id, and run:<run_id> of each further
+ * primary.
+ */
+static void runs_note(struct epoch *e, struct span field, struct span value)
+{
+    struct span id = span_is(field, "run_id")           ? value
+                     : span_starts(field, SPAN("run:")) ? span_from(field, 4)
+                                                        : SPAN("");
+
+    if (id.len > 0 && e->run_count < RUNS_MAX &&
+        span_cstr(id, e->runs[e->run_count], RUN_ID_MAX + 1) == 0)
+        e->run_count++;
+}
+
+static bool runs_have(const struct epoch *e, const char *run_id)
+{
+    for (size_t i = 0; run_id && i < e->run_count; i++)
+        if (strcmp(e->runs[i], run_id) == 0)
+            return true;
+    return false;
+}
+
+bool epoch_covers(const struct epoch *e, const char *key)
+{
+    return e->state == EPOCH_OPEN && runs_have(e, redis_run_id(e->redis, span_str(key)));
+}
+
+/* A hash: n, state, and the servers. */
 static void judge(struct epoch *e, const struct redisReply *reply)
 {
+    struct span state = {0};
     int64_t n = 0;
 
-    if (redis_reply_count(reply) != 3 ||
-        nano_parse(redis_reply_text(redis_reply_at(reply, 0)), &n) < 0 || n == 0) {
-        become(e, EPOCH_UNKNOWN, 0);
-        return;
+    e->run_count = 0;
+    for (size_t i = 0; i + 1 < redis_reply_count(reply); i += 2) {
+        struct span field = redis_reply_text(redis_reply_at(reply, i));
+        struct span value = redis_reply_text(redis_reply_at(reply, i + 1));
+        if (span_is(field, "n") && nano_parse(value, &n) < 0)
+            n = 0;
+        if (span_is(field, "state"))
+            state = value;
+        runs_note(e, field, value);
     }
-    struct span run_id = redis_reply_text(redis_reply_at(reply, 1));
-    struct span state = redis_reply_text(redis_reply_at(reply, 2));
-    if (!span_is(run_id, e->run_id))
+    if (n == 0 || !runs_have(e, redis_run_id(e->redis, SPAN(LAYOUT_EPOCH))))
         become(e, EPOCH_UNKNOWN, 0);
     else if (span_is(state, "open"))
         become(e, EPOCH_OPEN, n);
@@ -71,19 +103,16 @@ static void told(void *arg, int error, const struct redisReply *reply)
 
 static void look(void *arg)
 {
-    static const struct span argv[] = {SPAN("HMGET"), SPAN(LAYOUT_EPOCH), SPAN("n"), SPAN("run_id"),
-                                       SPAN("state")};
+    static const struct span argv[] = {SPAN("HGETALL"), SPAN(LAYOUT_EPOCH)};
     struct epoch *e = arg;
 
     loop_timer_set(e->loop, &e->timer, LOOK_MS, look, e);
-    if (!e->asking && e->run_id[0])
-        e->asking = redis_command(e->redis, argv[1], argv, 5, told, e) == 0;
+    if (!e->asking && redis_run_id(e->redis, argv[1]))
+        e->asking = redis_command(e->redis, argv[1], argv, 2, told, e) == 0;
 }
 
-void epoch_connected(struct epoch *e, const char *run_id)
+void epoch_connected(struct epoch *e)
 {
-    if (!run_id || span_cstr(span_str(run_id), e->run_id, sizeof(e->run_id)) < 0)
-        e->run_id[0] = 0;
     become(e, EPOCH_UNKNOWN, 0);
     look(e);
 }

@@ -21,9 +21,11 @@ struct epoch *epoch_new(struct loop *l, struct redis *r, void (*changed)(void *a
 /* Asks nothing more. Then free Redis, turn the loop once, and free this. */
 void epoch_stop(struct epoch *e);
 void epoch_free(struct epoch *e);
-/* The connection came up to the server of this run_id, or went away (NULL). */
-void epoch_connected(struct epoch *e, const char *run_id);
+/* A server came up or went away: the epoch is read again. */
+void epoch_connected(struct epoch *e);
 enum epoch_state epoch_state(const struct epoch *e);
+/* Open, and so for the server that has this key now. */
+bool epoch_covers(const struct epoch *e, const char *key);
 /* The number in force, of RECOVERING the coming one; 0: unknown. */
 int64_t epoch_number(const struct epoch *e);
 

@@ -193,7 +193,7 @@ static void hold_send(struct hold *o)
 
     if (o->sent || h->stopped || (o->state != HOLD_SETTLING && o->state != HOLD_RELEASING))
         return;
-    if (epoch_state(h->epoch) == EPOCH_OPEN)
+    if (epoch_covers(h->epoch, o->acct))
         o->sent = (o->state == HOLD_SETTLING ? settle_send(o) : release_send(o)) == 0;
     if (!o->sent)
         retry_later(h);
@@ -404,7 +404,7 @@ struct hold *hold_place(struct holds *h, const struct hold_terms *t, hold_placed
     o->until_ms = loop_now(h->loop) + t->life_ms;
     o->answer = answer;
     o->arg = arg;
-    if (epoch_state(h->epoch) != EPOCH_OPEN || holds_broken(h) || place_send(o, t) < 0)
+    if (!epoch_covers(h->epoch, o->acct) || holds_broken(h) || place_send(o, t) < 0)
         loop_timer_set(h->loop, &o->soon, 0, place_refused, o);
     else
         place_index(o);

@@ -112,10 +112,30 @@ static int entry_insert(struct task *t, struct journal_entry *e)
     return 0;
 }
 
+static int number_of(struct journal *j, const char *sql, int64_t *out)
+{
+    sqlite3_stmt *s = NULL;
+    int error = E_IO;
+
+    if (sqlite3_prepare_v2(j->db, sql, -1, &s, NULL) == SQLITE_OK &&
+        sqlite3_step(s) == SQLITE_ROW) {
+        *out = sqlite3_column_int64(s, 0);
+        error = 0;
+    }
+    (void)sqlite3_finalize(s);
+    return error;
+}
+
+static const char LAST[] = "SELECT CAST(value AS INTEGER) FROM state WHERE name = 'last'";
+
+/* While one process hands over to the next, both write: the file knows the last number. */
 static int entries_insert(struct task *t)
 {
     char sql[96];
+    int64_t last;
 
+    TRY(number_of(t->journal, LAST, &last));
+    t->last = last > t->last ? last : t->last;
     LIST_FOREACH(it, &t->entries)
         TRY(entry_insert(t, CONTAINER(it, struct journal_entry, link)));
     snprintf(sql, sizeof(sql), "UPDATE state SET value = '%lld' WHERE name = 'last'",
@@ -441,20 +461,6 @@ int64_t journal_acked_to(const struct journal *j)
 
 /* ---- Opening ---- */
 
-static int number_of(struct journal *j, const char *sql, int64_t *out)
-{
-    sqlite3_stmt *s = NULL;
-    int error = E_IO;
-
-    if (sqlite3_prepare_v2(j->db, sql, -1, &s, NULL) == SQLITE_OK &&
-        sqlite3_step(s) == SQLITE_ROW) {
-        *out = sqlite3_column_int64(s, 0);
-        error = 0;
-    }
-    (void)sqlite3_finalize(s);
-    return error;
-}
-
 /* Rows are numbered for the books by instance: a journal belongs to one for ever. */
 static int claim(struct journal *j, const char *instance)
 {
@@ -489,7 +495,7 @@ static int open_file(struct journal *j, const char *path, const char *instance)
     (void)sqlite3_busy_timeout(j->db, 2000);
     TRY(run(j, SCHEMA));
     TRY(claim(j, instance));
-    TRY(number_of(j, "SELECT CAST(value AS INTEGER) FROM state WHERE name = 'last'", &j->last));
+    TRY(number_of(j, LAST, &j->last));
     TRY(number_of(j, "SELECT CAST(value AS INTEGER) FROM state WHERE name = 'acked'", &j->acked));
     return sqlite3_prepare_v2(j->db, insert, -1, &j->insert, NULL) == SQLITE_OK ? 0 : E_IO;
 }

@@ -51,7 +51,7 @@ static void redis_state(void *arg, bool up, const char *run_id)
     log_event(up ? LOG_INFO : LOG_WARN, up ? "redis_up" : "redis_away", "run_id=%s",
               up && run_id ? run_id : "-");
     if (g->money)
-        money_connected(g->money, up ? run_id : NULL);
+        money_connected(g->money, up);
     if (up && g->projection)
         projection_write(g->projection);
     if (up && g->decisions)

@@ -91,10 +91,10 @@ static void epoch_changed(void *arg)
     say_when_done(m);
 }
 
-void money_connected(struct money *m, const char *run_id)
+void money_connected(struct money *m, bool up)
 {
-    epoch_connected(m->epoch, run_id);
-    if (!run_id)
+    epoch_connected(m->epoch);
+    if (!up)
         return;
     prices_read(m->prices);
     if (m->feed)

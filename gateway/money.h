@@ -33,8 +33,8 @@ struct money {
 /* g's loop, offload pool and Redis are there. E_IO, E_INVALID: the journal or its key is unusable
  * (logged). */
 MUST_CHECK int money_start(struct gateway *g);
-/* Redis came up, with its run_id, or went away (NULL). */
-void money_connected(struct money *m, const char *run_id);
+/* A server of Redis came up, or the last one went away. */
+void money_connected(struct money *m, bool up);
 /* Every record that came is on disk and acknowledged. */
 bool money_idle(const struct money *m);
 /* In this order: nobody is acknowledged any more (before the pool ends); nothing is sent any more
