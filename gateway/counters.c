@@ -83,7 +83,7 @@ static void flush(void *arg)
 
     while (redis_up(c->redis) && map_next(&c->rows, &at, &key, &value)) {
         if (!row_write(c, key, value))
-            break;
+            continue; /* its server is away; in a Cluster others are not */
         map_del(&c->rows, key);
         free(value);
     }

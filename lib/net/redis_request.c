@@ -93,11 +93,23 @@ static int send_to(struct redis_request *q, struct redis_node *node)
     return 0;
 }
 
-/* Nothing has happened at the server, so the command may be sent again: once more while its caller
- * waits, or at once where nobody does. */
+static void send_held(void *arg);
+
+static void hold(struct redis_request *q)
+{
+    struct redis *r = q->redis;
+
+    list_push(&r->held, &q->held);
+    if (!loop_timer_is_set(&r->again))
+        loop_timer_set(r->loop, &r->again, AGAIN_MS, send_held, r);
+}
+
+/* Nothing has happened at the server, so the command may be sent again while its caller waits. */
 static void send_again(struct redis_request *q, struct redis_node *node)
 {
-    if (q->abandoned || q->redis->freed || ++q->hops > HOPS_MAX || send_to(q, node) < 0)
+    if (node && !node->signed_in && !q->abandoned && !q->redis->freed && ++q->hops <= HOPS_MAX)
+        hold(q); /* nothing goes to a server whose run_id its caller cannot know */
+    else if (q->abandoned || q->redis->freed || ++q->hops > HOPS_MAX || send_to(q, node) < 0)
         end(q, E_UNAVAILABLE, NULL);
 }
 
@@ -114,15 +126,6 @@ static void send_held(void *arg)
         q->asking = false;
         send_again(q, node_of(r, q->slot));
     }
-}
-
-static void hold(struct redis_request *q)
-{
-    struct redis *r = q->redis;
-
-    list_push(&r->held, &q->held);
-    if (!loop_timer_is_set(&r->again))
-        loop_timer_set(r->loop, &r->again, AGAIN_MS, send_held, r);
 }
 
 void redis_request_end_held(struct redis *r)
