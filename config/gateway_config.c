@@ -105,7 +105,7 @@ static const struct config_field fields[] = {
            "that may be tried again in a minute, however few there were"),
     NUMBER("scheduler.slow_start_ms", slow_start_ms, "60000", 0, HOUR,
            "a new worker's share grows for so long"),
-    NUMBER("scheduler.affinity_percent", affinity_percent, "75", 0, 1000,
+    NUMBER("scheduler.affinity_percent", affinity_percent, "50", 0, 1000,
            "of its slots: how many requests a conversation's own worker may be behind the best"),
     NUMBER("scheduler.price_percent", price_percent, "50", 0, 1000,
            "how much of a difference in price counts as one in time"),

@@ -1,11 +1,14 @@
 /* Workers and what they offer: the index that choices are made from. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/pool/chooser_impl.h"
 #include "base/buf.h"
 
-enum { MEDIAN_EVERY_MS = 1000 };
+enum { MEDIAN_EVERY_MS = 1000, SHARE_MOST = 4 };
+/* How far, in doublings, a worker's speed may be from its share of conversations. */
+static const double share_slack = 0.75;
 /* Where nothing is known yet: tokens a second, and tokens that a request makes. */
 static const double speed_unknown = 50.0, output_unknown = 256.0;
 /* Of its speed, what a worker gets in its first moment. */
@@ -16,7 +19,7 @@ static const double weight_unit = 256.0;
 const struct chooser_options chooser_defaults = {
     .slow_start_ms = 60000,
     .failed_ms = 60000,
-    .affinity_percent = 75,
+    .affinity_percent = 50,
     .prefill = 8,
     .price_percent = 50,
     .reserve_percent = {[CLASS_INTERNAL] = 5, [CLASS_INTERACTIVE] = 20},
@@ -187,6 +190,19 @@ static void seat_count(struct chooser_seat *s, bool counts, bool out)
     m->out += s->out ? 1 : 0;
 }
 
+/* A power of two, so that gateways agree on it and conversations seldom move for it. */
+static void seat_share(struct chooser_seat *s, uint64_t now_ms)
+{
+    float *share = &s->model->shares[s->at];
+    const double median = model_median(s->model, now_ms);
+
+    if (s->tokens_per_s <= 0 || median <= 0)
+        return;
+    const double exact = log2(s->tokens_per_s / median);
+    if (fabs(exact - log2(*share)) > share_slack)
+        *share = (float)exp2(fmax(-SHARE_MOST, fmin(SHARE_MOST, round(exact))));
+}
+
 void seat_refresh(struct chooser_seat *s, uint64_t now_ms)
 {
     const struct chooser_worker *w = s->worker;
@@ -195,6 +211,7 @@ void seat_refresh(struct chooser_seat *s, uint64_t now_ms)
         return;
     seat_count(s, w->ready && w->accepting, !w->ready || !breaker_allows(&s->breaker, now_ms));
     index_weigh(s->model, s->at, is_open(s, now_ms) ? weight_of(s, now_ms) : 0);
+    seat_share(s, now_ms);
 }
 
 static void seat_retire(struct chooser_seat *s)

@@ -19,6 +19,7 @@ struct chooser_model {
     char *name;
     struct chooser_seat **seats;
     uint64_t *ids;     /* of the workers */
+    float *shares;     /* of conversations: 1 for a worker of usual speed */
     uint32_t *weights; /* of a draw: 0 where nothing can be taken now */
     uint64_t *tree;    /* sums of weights (Fenwick 1994), from 1 */
     size_t count, cap;

@@ -27,6 +27,7 @@ static void grow(struct chooser_model *m)
     m->cap = m->cap ? 2 * m->cap : FIRST_CAP;
     m->seats = mem_grow(m->seats, m->cap * sizeof(struct chooser_seat *));
     m->ids = mem_grow(m->ids, m->cap * sizeof(*m->ids));
+    m->shares = mem_grow(m->shares, m->cap * sizeof(*m->shares));
     m->weights = mem_grow(m->weights, m->cap * sizeof(*m->weights));
     m->tree = mem_grow(m->tree, (m->cap + 1) * sizeof(*m->tree));
     memset(m->tree, 0, (m->cap + 1) * sizeof(*m->tree));
@@ -53,6 +54,7 @@ void index_add(struct chooser_model *m, struct chooser_seat *s)
     s->at = m->count++;
     m->seats[s->at] = s;
     m->ids[s->at] = s->worker->id;
+    m->shares[s->at] = 1;
     m->weights[s->at] = 0;
 }
 
@@ -67,6 +69,7 @@ void index_remove(struct chooser_model *m, struct chooser_seat *s)
         index_weigh(m, last, 0);
         m->seats[at] = m->seats[last];
         m->ids[at] = m->ids[last];
+        m->shares[at] = m->shares[last];
         m->seats[at]->at = at;
         index_weigh(m, at, weight);
     }
@@ -93,6 +96,7 @@ void index_free(struct chooser_model *m)
 {
     free(m->seats);
     free(m->ids);
+    free(m->shares);
     free(m->weights);
     free(m->tree);
 }

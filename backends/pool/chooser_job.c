@@ -2,7 +2,7 @@
 #include "backends/pool/chooser_impl.h"
 
 /* Of a new observation, in the averages of a seat and of a model. */
-static const double weight_seat = 0.2, weight_model = 0.02;
+static const double weight_seat = 0.05, weight_model = 0.02;
 
 void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct chooser_query *q,
                    uint64_t now_ms)

@@ -264,20 +264,31 @@ static uint64_t mix(uint64_t tag, uint64_t id)
     return x ^ (x >> 31);
 }
 
+/* -log2 of the hash as a number below 1; by its highest bits and the line between powers of two,
+ * which is near enough. */
+static float depth_of_hash(uint64_t hash)
+{
+    const int zeros = __builtin_clzll(hash | 1);
+    const uint32_t rest = (uint32_t)((hash << zeros) >> 40) & 0x7fffff;
+
+    return (float)(zeros + 1) - (float)rest / (float)(1 << 23);
+}
+
 struct home {
     size_t at;
-    uint64_t rank;
+    float rank;
 };
 
-/* The conversation's own workers: those whose hashes with its tag are highest (rendezvous hashing:
- * Thaler, Ravishankar 1998), best first. The same at each gateway, whatever comes and goes. */
+/* The conversation's own workers, best first: by hashes of its tag with theirs, weighted by their
+ * speed (weighted rendezvous hashing: Thaler, Ravishankar 1998; Schindelhauer, Schomaker 2005). The
+ * same at each gateway; when a worker comes or goes only its own conversations move. */
 static size_t find_homes(const struct chooser_model *m, uint64_t tag,
                          struct home homes[static WARM_MAX])
 {
     size_t count = 0;
 
     for (size_t i = 0; i < m->count; i++) {
-        struct home h = {i, mix(tag, m->ids[i])};
+        const struct home h = {i, m->shares[i] / depth_of_hash(mix(tag, m->ids[i]))};
         if (count == WARM_MAX && h.rank <= homes[count - 1].rank)
             continue;
         size_t at = count < WARM_MAX ? count++ : count - 1;
