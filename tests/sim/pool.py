@@ -107,6 +107,8 @@ class Request:
 
 
 class Replay:
+    finished = []  # for pictures
+
     def __init__(self, pool, rate, count, source="azure_conv.csv", gateways=None, **options):
         self.log = os.path.join(pool.stack.folder, "replay.jsonl")
         name, self.trace = trace(source)
@@ -133,6 +135,7 @@ class Replay:
             assert code == 0, f"replay ended with code {code}"
             with open(self.log) as f:
                 self.requests = [Request(**json.loads(line)) for line in f]
+            Replay.finished.append(self)
 
     def until(self, s):
         """Sleeps until that time of the replay."""
@@ -172,6 +175,7 @@ class Pool:
         """Keys are cached, speeds are known, connections are open."""
         with self.replay(rate=rate, count=count, first=1000) as run:
             pass
+        Replay.finished.remove(run)
         assert all(r.ok for r in run.requests), [r for r in run.requests if not r.ok][:3]
 
     def in_flight(self):

@@ -30,6 +30,8 @@ os.environ["BIN"] = ARGS.bin
 
 import crowd  # noqa: E402  (the stack reads BIN)
 import faulty  # noqa: E402
+import plot  # noqa: E402
+import pool  # noqa: E402
 import shared  # noqa: E402
 import soak  # noqa: E402
 import virtual  # noqa: E402
@@ -58,11 +60,16 @@ def chosen():
 def run_one(scenario, repeat):
     args = argparse.Namespace(**{**vars(ARGS), "seed": ARGS.seed + repeat, "repeat": repeat})
     begun = time.monotonic()
+    pool.Replay.finished.clear()
+    virtual.finished.clear()
     trace, checks = scenario(args)
     print(f"\n{name_of(scenario)} ({repeat + 1}): {scenario.__doc__.splitlines()[0]}\n"
           f"  trace {trace}, seed {args.seed}, {time.monotonic() - begun:.0f} s")
     for check in checks:
         print(check)
+    if args.plot:
+        made = plot.plot_all(args.plot, f"{name_of(scenario)}-{repeat + 1}", pool.Replay.finished, virtual.finished)
+        print("  pictures: " + ", ".join(made))
     sys.stdout.flush()
     return [(name_of(scenario), repeat, c) for c in checks if not c.ok]
 

@@ -9,6 +9,7 @@ from figures import Check
 from pool import trace
 
 UNBOUNDED_MS = 3600 * 1000
+finished = []  # reports of each run, for pictures
 
 
 def run(args, source, policies, **options):
@@ -18,7 +19,9 @@ def run(args, source, policies, **options):
     for option, value in options.items():
         argv += [f"--{option.replace('_', '-')}", str(value)]
     done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, timeout=900)
-    return {r["policy"]: r for r in map(json.loads, done.stdout.splitlines())}, shown
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    finished.append(reports)
+    return {r["policy"]: r for r in reports}, shown
 
 
 def first(report, rank):
