@@ -236,5 +236,9 @@ int admin_start(struct gateway *g)
     o.connection_limit = 64;
     TRY(net_addr_parse(&at, gateway_settings(g)->admin));
     TRY(http_server_new(&g->admin, g->loop, &o, &handler, g));
-    return http_server_listen(g->admin, &at, -1);
+    const int fd = gateway_given(g, "admin", 0);
+    TRY(http_server_listen(g->admin, &at, fd));
+    if (upgrade_has_predecessor(g))
+        http_server_hold(g->admin, true); /* it answers for the instance until we do */
+    return 0;
 }

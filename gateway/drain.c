@@ -1,4 +1,5 @@
-/* SIGTERM: nobody new is taken, what runs finishes or ends with an error at the deadline. */
+/* The end of an instance: nobody new is taken, what runs finishes or ends with an error at the
+ * deadline. */
 #include "gateway/call.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -6,7 +7,7 @@
 #include "gateway/projection.h"
 #include "net/notify.h"
 
-enum { TURN_MS = 20 };
+enum { TURN_MS = 20, QUIET_MS = 500 /* idle connections may bring one more request */ };
 
 static void drain_look(void *arg);
 
@@ -22,31 +23,58 @@ static void break_off(struct call *c)
     call_fail(c, &ERR_OVERLOADED);
 }
 
+static bool is_over(struct gateway *g, uint64_t now)
+{
+    if (g->call_count > 0 || http_server_listens(g->api)) {
+        g->quiet_ms = now;
+        return false;
+    }
+    return http_server_connections(g->api) == 0 || now - g->quiet_ms >= QUIET_MS;
+}
+
 static void drain_look(void *arg)
 {
     struct gateway *g = arg;
-    bool late = clock_mono_ms() >= g->drain_until_ms;
+    const uint64_t now = clock_mono_ms();
 
-    if (late)
+    if (now >= g->drain_until_ms) {
         LIST_FOREACH_SAFE(it, &g->calls)
             break_off(CONTAINER(it, struct call, link));
-    if (g->call_count == 0 || late)
         loop_stop(g->loop);
-    else
+    } else if (is_over(g, now)) {
+        loop_stop(g->loop);
+    } else {
         drain_again(g);
+    }
 }
 
-void gateway_drain(struct gateway *g)
+static void leave(struct gateway *g, bool successor)
+{
+    /* A name that was made up of the process id is not the successor's. */
+    const bool same_name = successor && gateway_settings(g)->instance[0];
+
+    peers_leave(g->peers, same_name);
+    projection_leave(g->projection, same_name);
+}
+
+void gateway_drain(struct gateway *g, bool successor)
 {
     if (g->draining)
         return;
     g->draining = true;
-    log_event(LOG_INFO, "draining", "calls=%zu", g->call_count);
-    manager_told(notify_send("STOPPING=1"));
+    log_event(LOG_INFO, "draining", "calls=%zu successor=%s", g->call_count,
+              successor ? "yes" : "no");
     loop_timer_cancel(g->loop, &g->hold_timer);
-    http_server_quiesce(g->api);
-    peers_leave(g->peers, false);
-    projection_leave(g->projection, false);
-    g->drain_until_ms = clock_mono_ms() + (uint64_t)gateway_settings(g)->drain_ms;
+    if (successor) {
+        http_server_let_go(g->api);
+        http_server_let_go(g->admin);
+    } else {
+        upgrade_end(g);
+        manager_told(notify_send("STOPPING=1"));
+        http_server_quiesce(g->api);
+    }
+    leave(g, successor);
+    g->quiet_ms = clock_mono_ms();
+    g->drain_until_ms = g->quiet_ms + (uint64_t)gateway_settings(g)->drain_ms;
     drain_look(g);
 }

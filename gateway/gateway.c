@@ -154,11 +154,12 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
         projection_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public, s->connections);
     g->peers = peers_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public);
     TRY(decisions_new(&g->decisions, g->loop, g->redis, g->pool));
-    return pool_listen(g->pool, &at);
+    const int fd = gateway_given(g, "tunnel", 0);
+    return fd >= 0 ? pool_listen_fd(g->pool, fd) : pool_listen(g->pool, &at);
 }
 
-/* A socket that outlives us refuses nobody: until this instance could serve, clients wait in its
- * backlog, or the predecessor serves them. */
+/* Until this instance could serve, clients wait in the socket that it was given, or others behind
+ * the same port serve them. */
 static void hold_look(void *arg)
 {
     struct gateway *g = arg;
@@ -166,7 +167,13 @@ static void hold_look(void *arg)
     if (gateway_unready(g) && clock_mono_ms() - g->started_ms < HOLD_MS)
         loop_timer_set(g->loop, &g->hold_timer, TURN_MS, hold_look, g);
     else
-        http_server_hold(g->api, false);
+        gateway_takeover(g);
+}
+
+void gateway_takeover(struct gateway *g)
+{
+    http_server_hold(g->api, false);
+    http_server_hold(g->admin, false);
 }
 
 static int start_api(struct gateway *g, const struct gateway_config *s)
@@ -185,13 +192,17 @@ static int start_api(struct gateway *g, const struct gateway_config *s)
     o.idle_s = (unsigned)s->idle_s;
     TRY(net_addr_parse(&at, s->listen));
     TRY(http_server_new(&g->api, g->loop, &o, &call_handler, g));
-    int inherited = net_inherited_fds();
-    if (inherited <= 0)
+    if (gateway_given(g, "api", 0) < 0 && !net_is_served(&at))
         return http_server_listen(g->api, &at, -1);
-    for (int fd = 3; fd < 3 + inherited; fd++)
+    if (gateway_given(g, "api", 0) < 0)
+        TRY(http_server_bind(g->api, &at));
+    for (int i = 0, fd; (fd = gateway_given(g, "api", i)) >= 0; i++)
         TRY(http_server_listen(g->api, &at, fd));
     http_server_hold(g->api, true);
-    hold_look(g);
+    if (upgrade_has_predecessor(g))
+        upgrade_begin(g);
+    else
+        hold_look(g);
     return 0;
 }
 
@@ -244,6 +255,7 @@ int gateway_start(struct gateway *g)
     failures_init(&g->public_calls, (unsigned)s->public_per_minute);
     g->receipts = receipts_new();
     g->started_ms = clock_mono_ms();
+    (void)net_inherited(&g->given);
     name_instance(g, s);
     if ((error = check_descriptors(s)) < 0)
         return bad("limits.connections: too few file descriptors", error);
@@ -392,6 +404,9 @@ static void stop_writers(struct gateway *g)
 
 void gateway_stop(struct gateway *g)
 {
+    upgrade_end(g);
+    if (g->loop)
+        loop_timer_cancel(g->loop, &g->watchdog_timer);
     http_server_free(g->api);
     buf_fini(&g->full_answer);
     http_server_free(g->admin);

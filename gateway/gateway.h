@@ -13,6 +13,7 @@
 #include "net/http_server.h"
 
 struct counters;
+struct upgrade;
 struct decisions;
 struct peers;
 struct money;
@@ -42,13 +43,16 @@ struct gateway {
     struct metrics metrics;
     char instance[128];
     uint8_t cluster_secret[32];
+    struct net_inherited given; /* sockets of a service manager or a predecessor */
+    char **argv;                /* as this process was started */
+    struct upgrade *upgrade;
     struct list calls;     /* struct call.link */
     struct lanes lanes;    /* by model: who waits for a worker */
     struct loop_hook wake; /* tries the queue again after capacity changed */
     bool capacity, draining;
     size_t call_count;
     size_t bodies_in_flight; /* bytes of request bodies held by calls */
-    uint64_t started_ms, drain_until_ms;
+    uint64_t started_ms, drain_until_ms, quiet_ms;
     struct loop_timer drain_timer, watchdog_timer, hold_timer;
 };
 
@@ -64,9 +68,25 @@ MUST_CHECK int gateway_start(struct gateway *g);
 void gateway_ready(struct gateway *g);
 /* SIGHUP: the whole file or nothing. */
 void gateway_reload(struct gateway *g);
-/* SIGTERM: not ready any more, no new connections; running calls finish or end with an error at the
- * deadline. Then the loop stops. */
-void gateway_drain(struct gateway *g);
+/* drain.c. SIGTERM: not ready any more, no new connections; running calls, and those that still
+ * come on connections that are there, finish or end with an error at the deadline. Then the loop
+ * stops. successor: another process of this instance serves on, with the same sockets. */
+void gateway_drain(struct gateway *g, bool successor);
+/* upgrade.c. SIGUSR2: the program is started anew, as it now is on the disk, and takes the
+ * listening sockets over; nobody is refused meanwhile. This process goes on alone when that fails.
+ */
+void gateway_upgrade(struct gateway *g);
+/* In a process that was started so: tells the predecessor once this one could serve. */
+void upgrade_begin(struct gateway *g);
+/* It is never to be waited for any more: SIGTERM, or the end. */
+void upgrade_end(struct gateway *g);
+/* Sockets come from a predecessor, who serves until we do. */
+bool upgrade_has_predecessor(const struct gateway *g);
+/* The i-th socket that was given for `role`: "api", "tunnel", "admin", "predecessor"; -1: there is
+ * none. Whatever has another name is the API's, as systemd names it by its unit. */
+int gateway_given(const struct gateway *g, const char *role, int i);
+/* Takes clients and admin's callers, who waited, or whom the predecessor served until now. */
+void gateway_takeover(struct gateway *g);
 void gateway_stop(struct gateway *g);
 
 /* Being run without a service manager is fine: there is nobody to tell then. */

@@ -183,8 +183,6 @@ enum step_result call_head(struct call *c)
         return refuse_method(c);
     if (c->route->kind == ROUTE_REFUSE)
         return refuse(c, c->route->error);
-    if (c->gateway->draining)
-        return refuse(c, &ERR_OVERLOADED);
     return c->route->kind == ROUTE_INFERENCE || call_is_end_to_end(c) ? check_body_head(c)
                                                                       : STEP_NEXT;
 }

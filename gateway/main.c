@@ -11,13 +11,15 @@ static void on_signal(void *arg, int signo)
 {
     if (signo == SIGHUP)
         gateway_reload(arg);
+    else if (signo == SIGUSR2)
+        gateway_upgrade(arg);
     else
-        gateway_drain(arg);
+        gateway_drain(arg, false);
 }
 
 static int run(struct gateway *g)
 {
-    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
     log_init("cocoon-gateway", log_level_of(gateway_settings(g)->log_level));
     if (process_guard() < 0)
@@ -45,11 +47,14 @@ int main(int argc, char **argv)
             "  --check        read the settings, say what is wrong, and exit\n"
             "  --help         this text\n"
             "  --version      version and commit\n\n"
-            "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends.\n",
+            "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends; SIGUSR2 "
+            "starts\n"
+            "the program that now stands in its place, which takes over without a refused "
+            "connection.\n",
         .example = "config/gateway.example.yaml",
         .settings = &gateway_config_table,
     };
-    struct gateway g = {0};
+    struct gateway g = {.argv = argv};
     const int status = program_begin(&program, argc, argv, &g.config, &g.config_file);
 
     return status >= 0 ? status : run(&g);

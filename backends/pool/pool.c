@@ -54,6 +54,21 @@ int pool_listen(struct pool *p, const struct net_addr *at)
     return net_listen(&p->listener, p->loop, at, on_accept, p);
 }
 
+int pool_listen_fd(struct pool *p, int fd)
+{
+    return net_listen_fd(&p->listener, p->loop, fd, on_accept, p);
+}
+
+int pool_fd(const struct pool *p)
+{
+    return net_listener_fd(p->listener);
+}
+
+void pool_hold(struct pool *p, bool held)
+{
+    net_listener_hold(p->listener, held);
+}
+
 void pool_addr(const struct pool *p, struct net_addr *out)
 {
     net_listener_addr(p->listener, out);

@@ -37,6 +37,12 @@ struct pool_trust {
 MUST_CHECK int pool_new(struct pool **out, struct loop *l, struct offload *o,
                         const struct pool_options *options);
 MUST_CHECK int pool_listen(struct pool *p, const struct net_addr *at);
+/* The same over a socket that listens already; takes fd when it succeeds. */
+MUST_CHECK int pool_listen_fd(struct pool *p, int fd);
+/* The listening socket, to be given to another process too; borrowed. */
+int pool_fd(const struct pool *p);
+/* Held: workers that dial wait in the socket. */
+void pool_hold(struct pool *p, bool held);
 void pool_addr(const struct pool *p, struct net_addr *out);
 /* Tells every worker to send nothing more here (POST /v1/drain), flushes acknowledgements. */
 void pool_drain(struct pool *p);

@@ -36,6 +36,9 @@ static void add_fields(struct MHD_Response *r, const struct http_field *fields, 
 static void answer(struct http_exchange *ex, unsigned status, struct MHD_Response *take)
 {
     CHECK(take);
+    if (ex->conn->daemon->server->closing &&
+        !MHD_get_response_header(take, MHD_HTTP_HEADER_CONNECTION))
+        (void)!MHD_add_response_header(take, MHD_HTTP_HEADER_CONNECTION, "close");
     ex->answered = true;
     ex->status = status;
     ex->response = take;

@@ -27,6 +27,7 @@ struct http_server {
     struct loop_hook hook;
     struct http_daemon *daemons;
     struct net_listener *listeners[HTTP_LISTENERS];
+    bool closing; /* every answer is the last one of its connection */
     size_t listener_count;
     const struct net_addr *accepting; /* the peer of the connection that MHD is being given */
     struct list exchanges;

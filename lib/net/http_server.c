@@ -294,6 +294,15 @@ int http_server_listen(struct http_server *s, const struct net_addr *at, int fd_
     return 0;
 }
 
+int http_server_bind(struct http_server *s, const struct net_addr *at)
+{
+    if (s->listener_count == HTTP_LISTENERS)
+        return E_TOO_LARGE;
+    TRY(net_bind(&s->listeners[s->listener_count], s->loop, at, on_accept, s));
+    s->listener_count++;
+    return 0;
+}
+
 void http_server_addr(const struct http_server *s, size_t i, struct net_addr *out)
 {
     CHECK(i < s->listener_count);
@@ -308,8 +317,33 @@ void http_server_hold(struct http_server *s, bool held)
 
 void http_server_quiesce(struct http_server *s)
 {
-    while (s->listener_count > 0)
-        net_listener_free(s->listeners[--s->listener_count]);
+    s->closing = true;
+    for (size_t i = 0; i < s->listener_count; i++)
+        net_listener_retire(s->listeners[i]);
+}
+
+bool http_server_listens(const struct http_server *s)
+{
+    for (size_t i = 0; i < s->listener_count; i++)
+        if (net_listener_is_open(s->listeners[i]))
+            return true;
+    return false;
+}
+
+size_t http_server_fds(const struct http_server *s, int *fds, size_t max)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < s->listener_count && count < max; i++)
+        fds[count++] = net_listener_fd(s->listeners[i]);
+    return count;
+}
+
+void http_server_let_go(struct http_server *s)
+{
+    s->closing = true;
+    for (size_t i = 0; i < s->listener_count; i++)
+        net_listener_let_go(s->listeners[i]);
 }
 
 size_t http_server_exchanges(const struct http_server *s)
@@ -374,7 +408,9 @@ void http_server_free(struct http_server *s)
 {
     if (!s)
         return;
-    http_server_quiesce(s);
+    s->closing = true;
+    while (s->listener_count > 0)
+        net_listener_free(s->listeners[--s->listener_count]);
     drain(s);
     for (unsigned i = 0; i < s->o.daemons; i++) {
         loop_fd_del(s->loop, &s->daemons[i].watch);

@@ -64,12 +64,21 @@ MUST_CHECK int http_server_new(struct http_server **out, struct loop *l,
  * `at`. */
 MUST_CHECK int http_server_listen(struct http_server *s, const struct net_addr *at,
                                   int fd_inherited);
+/* The same, but clients come only after http_server_hold(…, false). */
+MUST_CHECK int http_server_bind(struct http_server *s, const struct net_addr *at);
 /* The address of the i-th listener. */
 void http_server_addr(const struct http_server *s, size_t i, struct net_addr *out);
 /* Held: nothing is accepted, connections wait in the sockets' backlogs. */
 void http_server_hold(struct http_server *s, bool held);
-/* Closes the listening sockets; exchanges go on. */
+/* Takes nobody new and loses nobody (net_listener_retire); exchanges go on, and requests that still
+ * come on connections that are there are served, each the last one of its connection. */
 void http_server_quiesce(struct http_server *s);
+/* Some listening socket is still open. */
+bool http_server_listens(const struct http_server *s);
+/* The listening sockets, to be given to another process too; borrowed. How many, at most max. */
+size_t http_server_fds(const struct http_server *s, int *fds, size_t max);
+/* As http_server_quiesce, but for what waits in the sockets: it is the other process'. */
+void http_server_let_go(struct http_server *s);
 size_t http_server_exchanges(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
 /* Connections beyond the limit so far. */

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,8 +23,8 @@ enum {
     ACCEPT_PAUSE_MS =
         100,        /* out of descriptors: the socket stays readable, so rest instead of spinning */
     HOST_MAX = 253, /* RFC 1035 §2.3.4 */
-    INHERITED_FIRST = 3, /* SD_LISTEN_FDS_START */
-    INHERITED_MAX = 64
+    RETIRE_MS = 500,
+    SWEEP_MAX = 1 << 16
 };
 
 /* ---- Addresses ---- */
@@ -258,9 +259,11 @@ struct net_listener {
     struct loop *loop;
     int fd; /* -1 once freed */
     struct loop_fd watch;
-    struct loop_timer pause;
+    struct loop_timer pause, retire;
     struct net_addr addr;
     struct stat file; /* the UNIX socket file made here; st_ino 0: none */
+    bool bound_only;  /* listen(2) is still to come */
+    bool shared;      /* another process has the same socket: it loses nothing by our close */
     net_accept_fn *fn;
     void *arg;
 };
@@ -293,12 +296,9 @@ static bool is_out_of_resources(int error)
 }
 
 /* accept(2) also reports errors of the connection it would have returned: those are passed over. */
-static void accept_some(void *arg, uint32_t events)
+static void accept_up_to(struct net_listener *n, int most)
 {
-    struct net_listener *n = arg;
-
-    (void)events;
-    for (int i = 0; i < ACCEPTS_A_TURN && n->fd >= 0; i++) {
+    for (int i = 0; i < most && n->fd >= 0; i++) {
         struct net_addr peer = {.len = sizeof(peer.sa)};
         int fd = accept4(n->fd, addr_ptr(&peer), &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -314,9 +314,15 @@ static void accept_some(void *arg, uint32_t events)
     }
 }
 
+static void accept_some(void *arg, uint32_t events)
+{
+    (void)events;
+    accept_up_to(arg, ACCEPTS_A_TURN);
+}
+
 /* Takes fd when it succeeds. */
-static int watch_listener(struct net_listener **out, struct loop *l, int fd, net_accept_fn *fn,
-                          void *arg)
+static int watch_listener(struct net_listener **out, struct loop *l, int fd, uint32_t events,
+                          net_accept_fn *fn, void *arg)
 {
     struct net_listener *n = mem_zero(sizeof(*n));
 
@@ -326,7 +332,7 @@ static int watch_listener(struct net_listener **out, struct loop *l, int fd, net
     n->arg = arg;
     n->addr.len = sizeof(n->addr.sa);
     if (getsockname(fd, addr_ptr(&n->addr), &n->addr.len) < 0 ||
-        loop_fd_add(l, &n->watch, fd, EPOLLIN, accept_some, n) < 0) {
+        loop_fd_add(l, &n->watch, fd, events, accept_some, n) < 0) {
         free(n);
         return E_IO;
     }
@@ -424,8 +430,22 @@ static void remember_file(struct net_listener *n)
         n->file = (struct stat){0};
 }
 
-int net_listen(struct net_listener **out, struct loop *l, const struct net_addr *at,
-               net_accept_fn *fn, void *arg)
+bool net_is_served(const struct net_addr *at)
+{
+    struct net_addr where = *at;
+    int on = 1, fd;
+
+    if (at->sa.ss_family == AF_UNIX ||
+        (fd = socket(at->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0)) < 0)
+        return false;
+    const bool served = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+                        bind(fd, addr_ptr(&where), where.len) < 0 && errno == EADDRINUSE;
+    close(fd);
+    return served;
+}
+
+int net_bind(struct net_listener **out, struct loop *l, const struct net_addr *at,
+             net_accept_fn *fn, void *arg)
 {
     struct net_addr where = *at;
     int fd = -1;
@@ -434,14 +454,38 @@ int net_listen(struct net_listener **out, struct loop *l, const struct net_addr 
     if (error < 0 && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL) && any_as_v4(&where) == 0)
         error = bound_socket(&where, &fd);
     TRY(error);
-    if (listen(fd, SOMAXCONN) < 0 || watch_listener(out, l, fd, fn, arg) < 0) {
+    if (watch_listener(out, l, fd, 0, fn, arg) < 0) {
         int why = errno;
         close(fd);
         errno = why;
         return E_IO;
     }
+    (*out)->bound_only = true;
     remember_file(*out);
     return 0;
+}
+
+static int begin(struct net_listener *n)
+{
+    if (n->bound_only && listen(n->fd, SOMAXCONN) < 0)
+        return E_IO;
+    n->bound_only = false;
+    loop_fd_want(n->loop, &n->watch, EPOLLIN);
+    return 0;
+}
+
+int net_listen(struct net_listener **out, struct loop *l, const struct net_addr *at,
+               net_accept_fn *fn, void *arg)
+{
+    TRY(net_bind(out, l, at, fn, arg));
+    const int error = begin(*out);
+    if (error < 0) {
+        int why = errno;
+        net_listener_free(*out);
+        *out = NULL;
+        errno = why;
+    }
+    return error;
 }
 
 int net_listen_fd(struct net_listener **out, struct loop *l, int fd, net_accept_fn *fn, void *arg)
@@ -456,7 +500,9 @@ int net_listen_fd(struct net_listener **out, struct loop *l, int fd, net_accept_
     if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return E_IO;
-    return watch_listener(out, l, fd, fn, arg);
+    TRY(watch_listener(out, l, fd, EPOLLIN, fn, arg));
+    (*out)->shared = true;
+    return 0;
 }
 
 static int env_number(const char *name, uint64_t max, uint64_t *out)
@@ -466,27 +512,38 @@ static int env_number(const char *name, uint64_t max, uint64_t *out)
     return value ? span_u64(span_str(value), max, out) : E_NOT_FOUND;
 }
 
-int net_inherited_fds(void)
+int net_inherited(struct net_inherited *out)
 {
     uint64_t pid = 0, count = 0;
+    const char *names = getenv("LISTEN_FDNAMES");
     bool ours = env_number("LISTEN_PID", INT32_MAX, &pid) == 0 && pid == (uint64_t)getpid() &&
-                env_number("LISTEN_FDS", INHERITED_MAX, &count) == 0;
+                env_number("LISTEN_FDS", NET_INHERITED_MAX, &count) == 0;
+    struct span rest = names && ours ? span_str(names) : SPAN("");
 
+    *out = (struct net_inherited){0};
+    for (size_t i = 0; ours && i < count; i++) {
+        const int fd = NET_INHERITED_FIRST + (int)i;
+        if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+            break;
+        if (span_cstr(span_split(&rest, ':'), out->names[i], sizeof(out->names[i])) < 0)
+            out->names[i][0] = 0;
+        out->count++;
+    }
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
-    if (!ours)
-        return 0;
-    for (int i = 0; i < (int)count; i++)
-        if (fcntl(INHERITED_FIRST + i, F_SETFD, FD_CLOEXEC) < 0)
-            return i;
-    return (int)count;
+    return out->count;
 }
 
 void net_listener_hold(struct net_listener *n, bool held)
 {
+    if (n->fd < 0)
+        return;
     loop_timer_cancel(n->loop, &n->pause);
-    loop_fd_want(n->loop, &n->watch, held ? 0 : EPOLLIN);
+    if (held)
+        loop_fd_want(n->loop, &n->watch, 0);
+    else if (begin(n) < 0)
+        log_event(LOG_ERROR, "listen_failed", "errno=%d", errno);
 }
 
 void net_listener_addr(const struct net_listener *n, struct net_addr *out)
@@ -506,15 +563,94 @@ static void remove_file(const struct net_listener *n)
         unlink(un.sun_path);
 }
 
+static void close_listener(struct net_listener *n)
+{
+    loop_timer_cancel(n->loop, &n->pause);
+    loop_timer_cancel(n->loop, &n->retire);
+    if (n->fd < 0)
+        return;
+    loop_fd_del(n->loop, &n->watch);
+    if (!n->shared)
+        remove_file(n);
+    if (n->fd >= 0)
+        close(n->fd);
+    n->fd = -1;
+}
+
+static void retire_now(void *arg)
+{
+    struct net_listener *n = arg;
+
+    if (!n->shared) {
+        remove_file(n); /* nobody finds it any more: the queue only shrinks */
+        accept_up_to(n, SWEEP_MAX);
+    }
+    close_listener(n);
+}
+
+/* Drops SYNs and lets everything else pass, so that handshakes under way are finished while no new
+ * one begins. The client sends its SYN again after 1 s, and by then another socket of the group
+ * takes it. Offsets are those of the TCP header. */
+static void refuse_syns(const struct net_listener *n)
+{
+    static struct sock_filter ops[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), /* flags */
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1), /* SYN without ACK */
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    const struct sock_fprog program = {sizeof(ops) / sizeof(*ops), ops};
+
+    if (setsockopt(n->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
+        log_event(LOG_WARN, "listener_unfiltered", "errno=%d", errno);
+}
+
+/* Handshakes of this machine are over before connect(2) returns. */
+static bool is_far(const struct net_addr *a)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+
+    memcpy(&v4, &a->sa, sizeof(v4));
+    memcpy(&v6, &a->sa, sizeof(v6));
+    if (a->sa.ss_family == AF_INET)
+        return (ntohl(v4.sin_addr.s_addr) >> 24) != 127;
+    return a->sa.ss_family == AF_INET6 && !IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+}
+
+void net_listener_retire(struct net_listener *n)
+{
+    if (n->fd < 0 || n->shared || !is_far(&n->addr)) {
+        retire_now(n);
+        return;
+    }
+    loop_fd_want(n->loop, &n->watch, EPOLLIN);
+    refuse_syns(n);
+    loop_timer_set(n->loop, &n->retire, RETIRE_MS, retire_now, n);
+}
+
+bool net_listener_is_open(const struct net_listener *n)
+{
+    return n->fd >= 0;
+}
+
+int net_listener_fd(const struct net_listener *n)
+{
+    return n->fd;
+}
+
+void net_listener_let_go(struct net_listener *n)
+{
+    n->shared = true;
+    retire_now(n);
+}
+
 void net_listener_free(struct net_listener *n)
 {
     if (!n)
         return;
-    loop_fd_del(n->loop, &n->watch);
-    loop_timer_cancel(n->loop, &n->pause);
-    remove_file(n);
-    close(n->fd);
-    n->fd = -1;
+    close_listener(n);
     loop_defer_free(n->loop, n, free); /* it may be freed from its own callback */
 }
 

@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from raw import Ended
 from stack import SLOW, Process, chat, script, wait_for
 
 CHAT = "/v1/chat/completions"
@@ -95,11 +94,8 @@ def test_sigterm_lets_streams_finish_and_takes_nothing_new(trio):
         gateway.signal(signal.SIGTERM)
         wait_for(lambda: refused(gateway), "nobody listens", 2)
         assert gateway.admin("/readyz").text == "draining\n"
-        try:  # a connection that was there before
-            late = idle.ask("POST", CHAT, chat())
-            assert late.status == 503 and late.error["code"] == "overloaded" and late.header("connection") == "close"
-        except (Ended, ConnectionError):
-            pass
+        late = idle.ask("POST", CHAT, chat())  # whoever kept his connection could not know: it is served, and is the last one
+        assert late.status == 200 and late.header("connection") == "close"
         answer = raw.rest()
         assert answer.ending == "complete" and answer.text == "t0 t1 t2 t3 " and answer.body.endswith(b"data: [DONE]\n\n")
     assert gateway.wait(3) == 0

@@ -115,9 +115,7 @@ def test_a_successor_takes_over_without_a_refused_connection(stack, listening):
     stop.set()
     for t in threads:
         t.join()
-    # One whose connection the old one took in its last moment may be told to ask again.
-    again = [f for f in failures if f[0] == 503 and b'"overloaded"' in f[1]]
-    assert failures == again and len(again) <= 6 and answers.count(200) > 50
+    assert failures == [] and answers.count(200) > 50
     assert ask(new.address, key).status == 200
 
 

@@ -265,6 +265,85 @@ static void without_free_descriptors_accepting_rests_and_recovers(void **state)
     close(fd);
 }
 
+static int waiting_client(const struct net_listener *n)
+{
+    struct net_addr at;
+    int fd = -1;
+
+    net_listener_addr(n, &at);
+    assert_int_equal(net_connect(&at, &fd), 0);
+    return fd;
+}
+
+static void what_waits_in_a_retired_listener_is_accepted(void **state)
+{
+    struct world *w = *state;
+    struct net_addr at;
+    int fds[20];
+    const char *const places[] = {"127.0.0.1:0", w->path};
+
+    for (int p = 0; p < 2; p++) {
+        w->accepted = 0;
+        assert_int_equal(net_addr_parse(&at, places[p]), 0);
+        assert_int_equal(net_listen(&w->listener, w->loop, &at, count_accept, w), 0);
+        for (int i = 0; i < 20; i++)
+            fds[i] = waiting_client(w->listener);
+        net_listener_retire(w->listener);
+        assert_int_equal(w->accepted, 20);
+        assert_false(net_listener_is_open(w->listener));
+        for (int i = 0; i < 20; i++)
+            close(fds[i]);
+        net_listener_free(w->listener);
+        w->listener = NULL;
+        loop_turn(w->loop, 0);
+    }
+    assert_int_equal(access(w->path + 5, F_OK), -1);
+}
+
+static void a_shared_listener_leaves_what_waits_to_the_other_process(void **state)
+{
+    struct world *w = *state;
+    struct net_addr at;
+
+    assert_int_equal(net_addr_parse(&at, "127.0.0.1:0"), 0);
+    assert_int_equal(net_listen(&w->listener, w->loop, &at, count_accept, w), 0);
+    int theirs = dup(net_listener_fd(w->listener)), fd = waiting_client(w->listener);
+    net_listener_let_go(w->listener);
+    assert_int_equal(w->accepted, 0);
+    int taken = accept(theirs, NULL, NULL);
+    assert_true(taken >= 0);
+    close(taken);
+    close(theirs);
+    close(fd);
+}
+
+/* Bound to any address: clients may be far away, and their handshakes are given time. */
+static void a_far_listener_takes_nobody_new_for_a_while_before_it_closes(void **state)
+{
+    struct world *w = *state;
+    struct net_addr at, here;
+    char text[32], near[48];
+    int fd;
+
+    assert_int_equal(net_addr_parse(&at, "0.0.0.0:0"), 0);
+    assert_int_equal(net_listen(&w->listener, w->loop, &at, count_accept, w), 0);
+    net_listener_addr(w->listener, &at);
+    net_addr_text(&at, text, sizeof(text));
+    int waiting = waiting_client(w->listener);
+    net_listener_retire(w->listener);
+    assert_true(net_listener_is_open(w->listener));
+    wait_accepted(w, 1);
+    snprintf(near, sizeof(near), "127.0.0.1%s", strrchr(text, ':'));
+    assert_int_equal(net_addr_parse(&here, near), 0);
+    assert_int_equal(net_connect(&here, &fd), 0); /* its SYN is dropped */
+    for (int i = 0; i < 200 && net_listener_is_open(w->listener); i++)
+        loop_turn(w->loop, 10);
+    assert_false(net_listener_is_open(w->listener));
+    assert_int_equal(w->accepted, 1);
+    close(fd);
+    close(waiting);
+}
+
 static void a_descriptor_that_does_not_listen_is_refused(void **state)
 {
     struct world *w = *state;
@@ -282,9 +361,13 @@ static int serve_inherited(const char *pid)
 
     setenv("LISTEN_PID", pid, 1);
     setenv("LISTEN_FDS", "1", 1);
-    int count = net_inherited_fds();
+    setenv("LISTEN_FDNAMES", "tunnel:more", 1);
+    struct net_inherited given;
+    int count = net_inherited(&given);
     if (count != 1)
         return 100 + count;
+    if (strcmp(given.names[0], "tunnel") != 0 || getenv("LISTEN_FDNAMES"))
+        return 4;
     if (getenv("LISTEN_FDS") || loop_new(&w.loop) < 0 ||
         net_listen_fd(&w.listener, w.loop, 3, count_accept, &w) < 0)
         return 1;
@@ -396,6 +479,9 @@ int main(void)
         CASE(a_plain_file_in_the_way_is_left_alone),
         CASE(a_listener_may_be_freed_by_its_own_callback),
         CASE(without_free_descriptors_accepting_rests_and_recovers),
+        CASE(what_waits_in_a_retired_listener_is_accepted),
+        CASE(a_shared_listener_leaves_what_waits_to_the_other_process),
+        CASE(a_far_listener_takes_nobody_new_for_a_while_before_it_closes),
         CASE(a_descriptor_that_does_not_listen_is_refused),
         CASE(a_listener_handed_over_is_used_only_by_the_process_it_is_for),
         CASE(connecting_to_nobody_fails),
