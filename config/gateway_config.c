@@ -111,7 +111,7 @@ static const struct config_field fields[] = {
            "how much of a difference in price counts as one in time"),
     NUMBER("scheduler.prefill", prefill, "8", 1, 1000,
            "tokens of input that cost as much as one of output"),
-    NUMBER("scheduler.reserve_internal_percent", reserve_internal_percent, "5", 0, 100,
+    NUMBER("scheduler.reserve_internal_percent", reserve_internal_percent, "2", 0, 100,
            "of a model's slots, kept free for keys of class internal"),
     NUMBER("scheduler.reserve_interactive_percent", reserve_interactive_percent, "20", 0, 100,
            "of a model's slots, kept free for keys of class interactive"),

@@ -22,7 +22,7 @@ const struct chooser_options chooser_defaults = {
     .affinity_percent = 50,
     .prefill = 8,
     .price_percent = 50,
-    .reserve_percent = {[CLASS_INTERNAL] = 5, [CLASS_INTERACTIVE] = 20},
+    .reserve_percent = {[CLASS_INTERNAL] = 2, [CLASS_INTERACTIVE] = 20},
 };
 
 struct chooser *chooser_new(const struct chooser_options *o, const struct dice *dice)

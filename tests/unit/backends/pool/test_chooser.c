@@ -533,7 +533,7 @@ static void where_caches_never_help_nobody_waits_for_one(void **state)
 
 static void batch_takes_what_the_reserves_leave(void **state)
 {
-    struct virtual_pool *p = virtual_crew(2, 20);
+    struct virtual_pool *p = virtual_crew(2, 50);
     struct chooser_query batch = virtual_query(), urgent = virtual_query();
     size_t taken = 0;
 
@@ -542,34 +542,34 @@ static void batch_takes_what_the_reserves_leave(void **state)
     urgent.class = CLASS_INTERNAL;
     for (; virtual_pick(p, &batch); taken++)
         virtual_start(p, virtual_pick(p, &batch), &batch);
-    assert_int_equal(taken, 30); /* of 40: 2 for internal, 8 for interactive */
+    assert_int_equal(taken, 78); /* of 100: 2 for internal, 20 for interactive */
     const struct chooser_query q = virtual_query();
     for (; virtual_pick(p, &q); taken++)
         virtual_start(p, virtual_pick(p, &q), &q);
-    assert_int_equal(taken, 38);
+    assert_int_equal(taken, 98);
     struct chooser_excluded why;
     chooser_explain(p->chooser, &q, p->now_ms, &why);
     assert_true(why.reserved && chooser_may_wait(p->chooser, &q, p->now_ms));
     for (; virtual_pick(p, &urgent); taken++)
         virtual_start(p, virtual_pick(p, &urgent), &urgent);
-    assert_int_equal(taken, 40);
+    assert_int_equal(taken, 100);
     virtual_free(p);
 }
 
 static void a_class_that_uses_its_reserve_keeps_no_more_free(void **state)
 {
-    struct virtual_pool *p = virtual_crew(2, 20);
+    struct virtual_pool *p = virtual_crew(2, 50);
     const struct chooser_query q = virtual_query();
     struct chooser_query batch = virtual_query();
     size_t taken = 0;
 
     (void)state;
     batch.class = CLASS_BATCH;
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 30; i++)
         virtual_start(p, virtual_pick(p, &q), &q);
     for (; virtual_pick(p, &batch); taken++)
         virtual_start(p, virtual_pick(p, &batch), &batch);
-    assert_int_equal(taken, 18); /* 2 for internal */
+    assert_int_equal(taken, 68); /* 2 for internal */
     virtual_free(p);
 }
 
