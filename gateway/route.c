@@ -254,12 +254,22 @@ static enum step_result take(struct call *c, struct pool_worker *w)
     return STEP_NEXT;
 }
 
+/* Ranks name workers that fail lately, too, behind all others. */
+static bool somebody_takes_it(struct call *c)
+{
+    struct pool_worker *first;
+    struct pool_excluded why;
+
+    return pool_rank(c->gateway->pool, &c->query, false, &first, 1) > 0 &&
+           pool_worker_eligible(first, &c->query, &why);
+}
+
 /* The client has chosen, by the key that it encrypted to; only if nobody else has room either is
  * there something to wait for. */
 static enum step_result route_end_to_end(struct call *c)
 {
     struct pool *p = c->gateway->pool;
-    struct pool_worker *w = NULL, *other;
+    struct pool_worker *w = NULL;
     struct pool_excluded why;
     enum pool_key_state state = pool_key_find(p, c->kfp, &w);
 
@@ -274,7 +284,7 @@ static enum step_result route_end_to_end(struct call *c)
         return line_up(c);
     if (pool_worker_eligible(w, &c->query, &why))
         return take(c, w);
-    if (pool_rank(p, &c->query, false, &other, 1) == 0 && pool_may_wait(p, &c->query))
+    if (!somebody_takes_it(c) && pool_may_wait(p, &c->query))
         return wait_for_room(c);
     set_worker(c, w);
     relay_tried(c);
