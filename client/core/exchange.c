@@ -1,5 +1,5 @@
 /* The exchange's way: find → seal → post → open → record → judge. */
-#include "client/core/exchange.h"
+#include "client/core/exchange_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,60 +8,11 @@
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "client/core/evidence.h"
-#include "client/core/outer.h"
-#include "client/core/record.h"
-#include "client/core/saving.h"
-#include "client/core/sealed_answer.h"
 
 enum {
     RETRIES_MAX = 3, /* retry_other_worker (wire.md §11) */
     REFUSAL_MAX = 64 * 1024,
-    RID_BYTES = 16,
-    RID_MAX = 64
-};
-
-enum exchange_state {
-    EXCHANGE_FINDING,
-    EXCHANGE_SENT,    /* no head yet */
-    EXCHANGE_OPEN,    /* ciphertext comes */
-    EXCHANGE_REFUSED, /* a refusal in clear comes */
-    EXCHANGE_RECORD,  /* the answer is whole; its usage record is asked for */
-    EXCHANGE_OVER
-};
-
-struct exchange {
-    struct client *client;
-    struct exchange_ask ask;
-    const struct exchange_events *events;
-    void *arg;
-    enum exchange_state state;
-    char *authorization; /* a whole header line; NULL: none */
-    char *require_line;
-    char rid[RID_MAX + 1];
-
-    struct search *search;
-    struct directory_ask wish;
-    struct verified *verified;
-    char served[MODEL_LEN + 1];
-    struct inner_bounds bounds;
-    unsigned retries;
-    bool refetched, paused;
-    struct loop_timer silence, total;
-    uint64_t last_ms; /* of the last authenticated byte */
-
-    struct http_transfer *transfer;
-    uint64_t sent_ms;
-    uint8_t request[SHA256_LEN], body[SHA256_LEN];
-    struct sealed_answer answer;
-
-    struct shown shown;
-    struct buf refusal; /* an answer in clear */
-    unsigned status;    /* of the outer answer */
-
-    struct record_search record; /* its jws: the usage record, wherever it came from */
-    struct saving saving;
-    struct api_fault fault;
+    RID_BYTES = 16
 };
 
 const struct shown *exchange_shown(const struct exchange *x)
@@ -145,25 +96,11 @@ static void fail_with(struct exchange *x, const struct api_error *e, const char 
 
 /* ---- Judging ---- */
 
-static void save(struct exchange *x)
-{
-    const struct saving_proof proof = {.call = x->shown.call,
-                                       .stream = !x->answer.whole,
-                                       .receipt = buf_span(&x->answer.receipt),
-                                       .record = buf_span(&x->record.jws),
-                                       .worker = x->verified};
-
-    if (!x->client->save_receipts)
-        return;
-    saving_answer(&x->saving, buf_span(&x->answer.kept));
-    saving_write(x->client, &x->saving, &proof);
-}
-
 static void succeed(struct exchange *x)
 {
     AUTO(buf_wipe) struct buf kept = {0};
 
-    save(x);
+    exchange_save(x);
     buf_take(&kept, &x->answer.kept);
     stop(x);
     if (kept.len > 0)
@@ -171,40 +108,10 @@ static void succeed(struct exchange *x)
     x->events->end(x->arg);
 }
 
-static const char *judge(const struct exchange *x)
-{
-    const struct sealed_answer *a = &x->answer;
-    struct evidence e = {
-        .keyset = &x->verified->keyset,
-        .env = attest_env_name(x->verified->verdict.env),
-        .kfp = SPAN_OF(x->verified->config.kfp),
-        .model = span_str(x->served),
-        .rid = span_str(x->rid),
-        .call = span_str(x->shown.call),
-        .price = x->shown.has_price ? span_str(x->shown.price) : (struct span){0},
-        .sent_ms = x->sent_ms,
-        .received_ms = clock_wall_ms(),
-        .max_tokens = x->bounds.max_tokens,
-    };
-    memcpy(e.request, x->request, SHA256_LEN);
-    memcpy(e.response, a->sealed, SHA256_LEN);
-    memcpy(e.body, x->body, SHA256_LEN);
-    memcpy(e.content, a->opened, SHA256_LEN);
-    const struct span shown = a->whole ? buf_span(&a->kept) : buf_span(&a->usage);
-    const int error = shown.len > 0 ? counts_read(shown, &e.counts) : E_NOT_FOUND;
-    if (error == E_INVALID)
-        return "The answer's token counts cannot be read.";
-    e.has_counts = error == 0;
-    if (!e.has_counts && (a->whole || x->ask.rq->include_usage))
-        return "The answer shows no token counts.";
-    return evidence_judge(&e, a->receipt.len > 0 ? buf_span(&a->receipt) : (struct span){0},
-                          buf_span(&x->record.jws));
-}
-
 static void conclude(void *arg)
 {
     struct exchange *x = arg;
-    const char *finding = judge(x);
+    const char *finding = exchange_judge(x);
 
     if (!finding) {
         succeed(x);
@@ -356,47 +263,13 @@ static void post_done(void *arg, struct http_transfer *t, int error)
 
 /* ---- Sealing and sending ---- */
 
-/* The body for this worker, sealed into *sealed; the lines that stand outside into *l. */
-static int seal(struct exchange *x, struct buf *sealed, struct outer_lines *l)
-{
-    AUTO(ohttp_client_free) struct ohttp_client *ohttp = NULL;
-    AUTO(buf_wipe) struct buf body = {0};
-    AUTO(buf_wipe) struct buf plain = {0};
-    const struct key_config *to = &x->verified->config;
-    const enum aead_id aead = to->aes_256_gcm ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
-
-    TRY(request_forward(x->ask.rq, span_str(x->served), &body));
-    const struct inner_ask ask = {
-        .rq = x->ask.rq,
-        .served_model = span_str(x->served),
-        .body = buf_span(&body),
-        .rid = span_str(x->rid),
-        .bounds = x->bounds,
-        .padding = x->client->padding,
-        .ping_ms = x->client->ping_ms,
-        .client_key = SPAN_OF(x->client->key),
-        .date = (time_t)(clock_wall_ms() / 1000),
-    };
-    inner_write(&ask, &plain);
-    TRY(ohttp_client_new(&ohttp, to, x->verified->public, aead));
-    TRY(ohttp_client_seal(ohttp, buf_span(&plain), sealed));
-    outer_write(l, &ask, to->kfp, x->authorization, x->require_line);
-    sha256(x->body, buf_span(&body));
-    if (x->client->save_receipts)
-        saving_body(&x->saving, buf_span(&body));
-    sha256(x->request, buf_span(sealed));
-    sealed_answer_begin(&x->answer, ohttp, x->rid, x->ask.rq->stream, content, x);
-    ohttp = NULL;
-    return 0;
-}
-
 static int post(struct exchange *x)
 {
     static const struct http_transfer_events events = {post_head, post_data, post_done};
     AUTO(buf_fini) struct buf sealed = {0};
     AUTO(outer_fini) struct outer_lines l = {.count = 0};
 
-    TRY(seal(x, &sealed, &l));
+    TRY(exchange_seal(x, &sealed, &l, content));
     x->state = EXCHANGE_SENT;
     x->sent_ms = clock_wall_ms();
     x->last_ms = loop_now(x->client->loop);
