@@ -272,6 +272,23 @@ static int update(struct books *b, const struct kind *k, const char *account, co
                   value_text(buf_span(&text)), value_str(account));
 }
 
+// A model whose limits are taken away stays, without any: Redis is told so.
+static void keep_models(const json_t *before, json_t *body)
+{
+    const json_t *had = json_object_get(before, "per_model");
+    json_t *has = json_object_get(body, "per_model");
+    const char *model;
+    json_t *limits;
+
+    if (!has || !json_is_object(had))
+        return;
+    if (json_is_null(has))
+        record_set(body, "per_model", has = record_object());
+    json_object_foreach((json_t *)(uintptr_t)had, model, limits)
+        if (json_is_object(has) && !json_object_get(has, model))
+            record_set(has, model, record_object());
+}
+
 int account_change(struct books *b, const struct actor *a, const char *id, const json_t *body,
                    json_t **out)
 {
@@ -279,7 +296,9 @@ int account_change(struct books *b, const struct actor *a, const char *id, const
     json_t *after;
 
     TRY(account_find(b, id, &before));
-    TRY(update(b, &accounts, id, id, before, body));
+    AUTO_JSON json_t *whole = json_deep_copy(body);
+    keep_models(before, whole);
+    TRY(update(b, &accounts, id, id, before, whole));
     TRY(account_find(b, id, &after));
     const int error = audit_note(b, a, "account.change", id, before, after);
     give(out, after);
