@@ -3,7 +3,7 @@
 
 #include "ledger/intake_entry.h"
 #include "ledger/routes.h"
-#include "net/redis_parse.h"
+#include "net/redis_reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
