@@ -33,6 +33,10 @@
 #define LAYOUT_ACKED     "books:acked"
 #define LAYOUT_KEYS      "bills:keys"
 #define LAYOUT_INSTANCES "bills:instances"
+/* stream: account, project, key, of (a, p, k), window (d, m, t) of a budget that refused a request
+ */
+#define LAYOUT_EVENTS "m1:events"
+#define LAYOUT_USAGE  "usage:{%s}:%s" /* account, date: the ledger's; billing/usage_query.h */
 
 /* Names of accounts, projects and instances are [A-Za-z0-9._-]{1,64}; the longest key with its NUL.
  */

@@ -5,7 +5,7 @@
 #include "gateway/money.h"
 #include "gateway/reply.h"
 
-enum { RETRY_MAX_MS = 60000, DURATION_LEN = 48, BYTES_PER_TOKEN = 4 };
+enum { BUDGET_TELL_MS = 100, RETRY_MAX_MS = 60000, DURATION_LEN = 48, BYTES_PER_TOKEN = 4 };
 
 static enum step_result refuse(struct call *c, const struct api_error *e, int64_t wait_ms)
 {
@@ -50,6 +50,33 @@ static enum step_result refuse_rate(struct call *c, const struct api_error *e, i
     return STEP_FAIL;
 }
 
+static void told(void *arg, int error, const struct redisReply *reply)
+{
+    (void)arg;
+    (void)error;
+    (void)reply;
+}
+
+/* For the account's webhooks: the ledger tells each budget once a window, so few of these do. */
+static void tell_budget(struct call *c, const char *detail)
+{
+    struct gateway *g = c->gateway;
+    const size_t len = strlen(detail);
+    const struct span argv[] = {SPAN("XADD"),    SPAN(LAYOUT_EVENTS),
+                                SPAN("MAXLEN"),  SPAN("~"),
+                                SPAN("10000"),   SPAN("*"),
+                                SPAN("account"), span_str(c->key->account),
+                                SPAN("project"), span_str(c->key->project),
+                                SPAN("key"),     span_str(c->key->id),
+                                SPAN("of"),      span_of(detail, 1),
+                                SPAN("window"),  span_of(detail + len - 1, 1)};
+
+    if (len < 2 || loop_now(g->loop) < g->money->budget_told_ms + BUDGET_TELL_MS)
+        return;
+    if (redis_command(g->redis, argv[1], argv, sizeof(argv) / sizeof(*argv), told, NULL) == 0)
+        g->money->budget_told_ms = loop_now(g->loop);
+}
+
 /* "a:d" → the account's budget of the day. */
 static enum step_result refuse_budget(struct call *c, const char *detail)
 {
@@ -58,6 +85,7 @@ static enum step_result refuse_budget(struct call *c, const char *detail)
     char period = len > 0 ? detail[len - 1] : 't';
     const char *when = period == 'd' ? " for today" : period == 'm' ? " for this month" : "";
 
+    tell_budget(c, detail);
     api_fault_text(&c->fault, &ERR_INSUFFICIENT_QUOTA, NULL,
                    "The %s's budget%s does not allow this request.", whose, when);
     return STEP_FAIL;

@@ -6,6 +6,7 @@
 #include "base/encode.h"
 #include "base/random.h"
 #include "gateway/reply.h"
+#include "gateway/spending.h"
 
 /* The map of the program. Each step is in the file of its name; what the design leaves to later
  * takes its place in here: money's hold is placed in admit and settled in settle. */
@@ -107,6 +108,7 @@ static void call_end(struct call *c)
     route_done(c);
     check_forget(c);
     billing_forget(c);
+    spending_forget(c);
     if (c->auth_wait)
         auth_cancel(c->auth_wait);
     recv_forget(c);

@@ -26,7 +26,8 @@ struct money {
     uint8_t public_key[ED25519_KEY_LEN];
     struct list settlements;
     size_t settling;
-    int64_t said; /* the epoch for whose recovery everything was put back */
+    uint64_t budget_told_ms; /* when the ledger was last told of a budget that refused */
+    int64_t said;            /* the epoch for whose recovery everything was put back */
     struct loop_timer say;
 };
 

@@ -14,6 +14,7 @@
 #include "ledger/books/record.h"
 #include "ledger/intake_entry.h"
 #include "ledger/projection.h"
+#include "ledger/watch.h"
 
 enum { LOOK_MS = 50, WHO_MS = 1000, BATCH = 500, LAST_LEN = 48 };
 
@@ -173,7 +174,7 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
     b->n = e.n > b->n ? e.n : b->n;
     b->taken++;
     note_outcome(i, &e, &out);
-    return 0;
+    return out.result == BILL_TAKEN ? watch_balance(i->ledger, out.account) : 0;
 }
 
 static int take_entries(struct batch *b, const struct redisReply *entries)

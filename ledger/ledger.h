@@ -28,6 +28,7 @@ struct ledger {
     struct recovery *recovery;
     struct intake *intake;
     struct webhooks *webhooks;
+    struct watch *watch;
     struct admin *admin;
     struct look *redis_look; /* of redis_verify.c; NULL: none */
     struct loop_timer watchdog, housekeeping;

@@ -14,6 +14,7 @@
 #include "ledger/projection.h"
 #include "ledger/recovery.h"
 #include "ledger/redis_verify.h"
+#include "ledger/watch.h"
 #include "ledger/webhooks.h"
 #include "net/notify.h"
 #include "net/socket.h"
@@ -121,6 +122,11 @@ static int start_webhooks(struct ledger *l)
     return webhooks_new(&l->webhooks, l);
 }
 
+static int start_watch(struct ledger *l)
+{
+    return watch_new(&l->watch, l);
+}
+
 static int start_admin(struct ledger *l)
 {
     return admin_new(&l->admin, l);
@@ -132,7 +138,8 @@ static const struct part {
 } parts[] = {
     {"loop", start_loop},         {"books", start_books},           {"redis", start_redis},
     {"http", start_http},         {"projection", start_projection}, {"intake", start_intake},
-    {"recovery", start_recovery}, {"webhooks", start_webhooks},     {"admin", start_admin},
+    {"recovery", start_recovery}, {"webhooks", start_webhooks},     {"watch", start_watch},
+    {"admin", start_admin},
 };
 
 static int start(struct ledger *l)
@@ -158,6 +165,8 @@ static void finish(struct ledger *l)
     if (l->intake)
         intake_stop(l->intake);
     redis_verify_stop(l);
+    if (l->watch)
+        watch_stop(l->watch);
     if (l->projection)
         projection_stop(l->projection);
     if (l->offload)
@@ -169,6 +178,7 @@ static void finish(struct ledger *l)
     admin_free(l->admin);
     recovery_free(l->recovery);
     intake_free(l->intake);
+    watch_free(l->watch);
     projection_free(l->projection);
     http_client_free(l->http);
     offload_free(l->offload);

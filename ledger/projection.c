@@ -590,7 +590,7 @@ static void usage_key(char out[static LAYOUT_KEY_LEN], const char *account, int6
 
     if (gmtime_r(&at, &tm))
         strftime(date, sizeof(date), "%Y-%m-%d", &tm);
-    snprintf(out, LAYOUT_KEY_LEN, "usage:{%s}:%s", account, date);
+    snprintf(out, LAYOUT_KEY_LEN, LAYOUT_USAGE, account, date);
 }
 
 static int64_t first_day(const struct job *j)

@@ -1,0 +1,200 @@
+/* Refusals for a budget come through a stream of the gateways, m1:events, of which an entry may be
+ * missed (the next refusal brings another) and none counts twice. */
+#include "ledger/watch.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "billing/layout.h"
+#include "ledger/books/account.h"
+#include "ledger/books/hook.h"
+#include "ledger/books/record.h"
+#include "ledger/webhooks.h"
+
+enum { LOOK_MS = 500, NAME = LAYOUT_NAME_MAX + 1, ID_LEN = 48 };
+
+struct watch {
+    struct ledger *ledger;
+    struct loop_timer timer;
+    bool asking, stopped;
+};
+
+int watch_balance(struct ledger *l, const char *account)
+{
+    AUTO_JSON json_t *it = NULL;
+    AUTO_JSON json_t *data = record_object();
+    char what[64];
+    size_t queued = 0;
+
+    TRY(account_find(l->books, account, &it));
+    const int64_t low = record_money(it, "low_balance");
+    const int64_t balance = record_money(it, "granted") - record_money(it, "charged");
+    if (low == 0 || balance >= low)
+        return 0;
+    record_set_money(data, "balance", balance);
+    record_set_money(data, "low_balance", low);
+    snprintf(what, sizeof(what), "low/%s/%" PRId64, record_text(it, "granted", "0"), low);
+    TRY(hook_tell(l->books, account, "balance.low", what, data, &queued));
+    if (queued > 0)
+        webhooks_wake(l->webhooks);
+    return 0;
+}
+
+/* ---- Budgets ---- */
+
+/* What a gateway says: whose budget (a, p, k) of which window (d, m, t). */
+struct refusal {
+    char account[NAME], project[NAME], key[NAME], of[2], window[2];
+};
+
+static int read_refusal(const struct redisReply *fields, struct refusal *out)
+{
+    const struct {
+        const char *name;
+        char *at;
+        size_t size;
+    } places[] = {{"account", out->account, NAME},
+                  {"project", out->project, NAME},
+                  {"key", out->key, NAME},
+                  {"of", out->of, sizeof(out->of)},
+                  {"window", out->window, sizeof(out->window)}};
+
+    *out = (struct refusal){0};
+    for (size_t i = 0; i + 1 < redis_reply_count(fields); i += 2)
+        for (size_t p = 0; p < sizeof(places) / sizeof(places[0]); p++)
+            if (span_is(redis_reply_text(redis_reply_at(fields, i)), places[p].name))
+                TRY(span_cstr(redis_reply_text(redis_reply_at(fields, i + 1)), places[p].at,
+                              places[p].size));
+    const bool good = record_id_valid(span_str(out->account)) && out->of[0] && out->window[0] &&
+                      strchr("apk", out->of[0]) && strchr("dmt", out->window[0]);
+    return good ? 0 : E_INVALID;
+}
+
+static const char *word_of(char letter)
+{
+    static const char *const words[] = {"account", "project", "key", "day", "month", "total"};
+
+    return words[strchr("apkdmt", letter) - "apkdmt"];
+}
+
+// Which day or month, so that each is told of once.
+static int64_t window_number(const struct books *b, char window)
+{
+    const time_t now = (time_t)b->now_s;
+    struct tm tm;
+
+    gmtime_r(&now, &tm);
+    if (window == 'd')
+        return (int64_t)(b->now_s / 86400);
+    return window == 'm' ? (int64_t)tm.tm_year * 12 + tm.tm_mon : 0;
+}
+
+static int tell_refusal(struct watch *w, const struct refusal *r, size_t *queued)
+{
+    struct books *b = w->ledger->books;
+    AUTO_JSON json_t *data = record_object();
+    const char *id = r->of[0] == 'k' ? r->key : r->of[0] == 'p' ? r->project : "";
+    char what[160];
+
+    record_set_text(data, "of", span_str(word_of(r->of[0])));
+    record_set_text(data, "window", span_str(word_of(r->window[0])));
+    record_set_text(data, "project", span_str(r->project));
+    record_set_text(data, "key", span_str(r->key));
+    snprintf(what, sizeof(what), "budget/%s/%s/%s/%" PRId64, r->of, id, r->window,
+             window_number(b, r->window[0]));
+    return hook_tell(b, r->account, "budget.reached", what, data, queued);
+}
+
+static int take(struct watch *w, const struct redisReply *entries, size_t *queued)
+{
+    struct refusal r;
+
+    for (size_t i = 0; i < redis_reply_count(entries); i++) {
+        const struct redisReply *entry = redis_reply_at(entries, i);
+        size_t more = 0;
+        if (redis_reply_count(entry) != 2 || read_refusal(redis_reply_at(entry, 1), &r) < 0)
+            continue;
+        TRY(tell_refusal(w, &r, &more));
+        *queued += more;
+    }
+    return 0;
+}
+
+static void nothing(void *arg, int error, const struct redisReply *reply)
+{
+    (void)arg, (void)error, (void)reply;
+}
+
+static void forget(struct watch *w, struct span last)
+{
+    const struct span argv[] = {SPAN("XDEL"), SPAN(LAYOUT_EVENTS), last};
+    const struct span trim[] = {SPAN("XTRIM"), SPAN(LAYOUT_EVENTS), SPAN("MINID"), last};
+
+    (void)!redis_command(w->ledger->redis, argv[1], trim, 4, nothing, NULL);
+    (void)!redis_command(w->ledger->redis, argv[1], argv, 3, nothing, NULL);
+}
+
+static void take_all(struct watch *w, const struct redisReply *entries)
+{
+    struct books *b = w->ledger->books;
+    const size_t count = redis_reply_count(entries);
+    size_t queued = 0;
+
+    int error = books_begin(b);
+    if (error == 0)
+        error = books_end(b, take(w, entries, &queued));
+    if (error < 0) {
+        log_event(LOG_ERROR, "watch", "error=%s", error_name(error));
+        return;
+    }
+    forget(w, redis_reply_text(redis_reply_at(redis_reply_at(entries, count - 1), 0)));
+    if (queued > 0)
+        webhooks_wake(w->ledger->webhooks);
+}
+
+static void on_events(void *arg, int error, const struct redisReply *reply)
+{
+    struct watch *w = arg;
+    const struct redisReply *stream =
+        error == 0 && redis_reply_count(reply) == 1 ? redis_reply_at(reply, 0) : NULL;
+
+    w->asking = false;
+    if (stream && !w->stopped && redis_reply_count(stream) == 2 &&
+        redis_reply_count(redis_reply_at(stream, 1)) > 0)
+        take_all(w, redis_reply_at(stream, 1));
+}
+
+static void look(void *arg)
+{
+    static const struct span argv[] = {SPAN("XREAD"),   SPAN("COUNT"),       SPAN("100"),
+                                       SPAN("STREAMS"), SPAN(LAYOUT_EVENTS), SPAN("0-0")};
+    struct watch *w = arg;
+
+    loop_timer_set(w->ledger->loop, &w->timer, LOOK_MS, look, w);
+    if (!w->asking)
+        w->asking = redis_command(w->ledger->redis, argv[4], argv, 6, on_events, w) == 0;
+}
+
+int watch_new(struct watch **out, struct ledger *l)
+{
+    struct watch *w = mem_zero(sizeof(*w));
+
+    w->ledger = l;
+    loop_timer_set(l->loop, &w->timer, LOOK_MS, look, w);
+    *out = w;
+    return 0;
+}
+
+void watch_stop(struct watch *w)
+{
+    w->stopped = true;
+    loop_timer_cancel(w->ledger->loop, &w->timer);
+}
+
+void watch_free(struct watch *w)
+{
+    free(w);
+}

@@ -1,0 +1,309 @@
+"""cocoon-ledger with real gateways: money in, requests billed, books exact, whatever is lost or killed meanwhile."""
+
+import base64
+import hashlib
+import hmac
+import http.server
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import live_stack
+from ledger_stack import PRICES, Ledger, start_ledger
+from stack import BIN, SLOW, chat, wait_for
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+def office():
+    """A ledger, a gateway, a worker: for tests that break none of them; each has an account of its own."""
+    for stack in live_stack("office"):
+        stack.ledger = start_ledger(stack)
+        stack.ledger.prices()
+        stack.engine()
+        stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
+        stack.worker()
+        yield stack.wait_ready()
+
+
+@pytest.fixture
+def acme(office):
+    name = "a" + os.urandom(4).hex()
+    office.ledger.account(name, 10**9)
+    return name
+
+
+def ask(stack, key, body=None, gateway=0):
+    with stack.raw(stack.gateways[gateway], key=key) as raw:
+        return raw.ask("POST", CHAT, body or chat())
+
+
+def get(stack, key, path):
+    with stack.raw(key=key) as raw:
+        return raw.ask("GET", path)
+
+
+# ---- A request's way into the books ----
+
+def test_a_request_is_charged_billed_and_in_the_books_to_the_nano(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme, name="k")
+    costs = []
+    for _ in range(3):
+        a = ask(office, key)
+        assert a.status == 200, a.body
+        costs.append(a.json["usage"]["cost_nano"])
+    wait_for(lambda: len(ledger.bills(acme)) == 3, "the bills in the books")
+    assert ledger.balance(acme) == 10**9 - sum(costs)
+    assert sorted(int(b["amount"]) for b in ledger.bills(acme)) == sorted(costs)
+    assert all(int(b["fee"]) == int(b["amount"]) - int(b["amount"]) * 9500 // 10000 for b in ledger.bills(acme))
+    ledger.verify()
+
+
+def test_usage_costs_and_balance_are_told_in_openais_shape(office, acme):
+    ledger = office.ledger
+    ledger.good("POST", "/v1/projects", {"account": acme, "id": "web"})
+    all_of_it, part = ledger.key(acme), ledger.key(acme, project="web")
+    spent = [ask(office, k).json["usage"] for k in (all_of_it, all_of_it, part)]
+    cost = sum(u["cost_nano"] for u in spent)
+    start = int(time.time()) // 86400 * 86400 - 86400
+
+    def usage(key=all_of_it, more=""):
+        a = get(office, key, f"/v1/organization/usage/completions?start_time={start}{more}")
+        assert a.status == 200, a.body
+        return [r for b in a.json["data"] for r in b["results"]]
+
+    wait_for(lambda: sum(r["num_model_requests"] for r in usage()) == 3, "the usage")
+    assert sum(r["input_tokens"] for r in usage()) == sum(u["prompt_tokens"] for u in spent)
+    by = usage(more="&group_by=project_id&group_by=model&bucket_width=1h&limit=48")
+    assert {r["project_id"] for r in by} == {None, "web"} and {r["model"] for r in by} == {"fake-model"}
+    assert sum(r["num_model_requests"] for r in usage(part)) == 1  # a project's key sees its project
+    a = get(office, all_of_it, f"/v1/organization/costs?start_time={start}")
+    assert sum(int(r["amount"]["nano"]) for b in a.json["data"] for r in b["results"]) == cost
+    a = get(office, all_of_it, "/v1/billing/balance")
+    assert a.status == 200 and str(a.json["available_nano"]) == str(10**9 - cost)
+    assert get(office, all_of_it, "/v1/organization/costs").json["error"]["param"] == "start_time"
+
+
+def test_statements_add_up_and_are_csv(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme)
+    cost = ask(office, key).json["usage"]["cost_nano"]
+    wait_for(lambda: len(ledger.bills(acme)) == 1, "the bill")
+    rows = json.loads(ledger.ctl("usage", "--account", acme, "--by", "hour,key,model", "--json").stdout)
+    assert [(r["requests"], r["amount"], r["model"]) for r in rows] == [(1, str(cost), "fake-model")]
+    lines = ledger.ctl("statements", acme, "--csv").stdout.splitlines()
+    assert lines[0] == "project,key,model,time,requests,in,cached,out,reasoning,amount,fee" and f",{cost}," in lines[1]
+
+
+def test_a_receipt_is_found_by_its_call(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme)
+    call = ask(office, key).header("cocoon-call")
+    wait_for(lambda: len(ledger.bills(acme)) == 1, "the bill")
+    receipt = json.loads(ledger.ctl("receipts", "show", call, "--json").stdout)
+    assert receipt["account"] == acme and receipt["bill"].count(".") == 2 and receipt["proof"] is None
+    payload = json.loads(base64.urlsafe_b64decode(receipt["bill"].split(".")[1] + "=="))
+    assert payload["usage"] == base64.urlsafe_b64encode(hashlib.sha256(receipt["usage"].encode()).digest()).decode().rstrip("=")
+    assert ledger.api("GET", f"/v1/accounts/other/receipts/{call}")[0] == 404
+
+
+# ---- What the operator changes, gateways know ----
+
+def test_a_revoked_key_ends_and_a_new_one_works_at_once(office, acme):
+    ledger = office.ledger
+    made = ledger.good("POST", "/v1/keys", {"account": acme, "name": "short"})
+    assert ask(office, made["key"]).status == 200
+    ledger.good("POST", f"/v1/keys/{made['id']}/revoke")
+    assert ask(office, made["key"]).status == 401
+    assert ask(office, ledger.key(acme)).status == 200
+
+
+def test_a_rotated_key_has_two_secrets_for_the_grace(office, acme):
+    ledger = office.ledger
+    made = ledger.good("POST", "/v1/keys", {"account": acme})
+    new = ledger.good("POST", f"/v1/keys/{made['id']}/rotate", {"grace_s": 60})["key"]
+    assert [ask(office, k).status for k in (made["key"], new)] == [200, 200]
+    newest = ledger.good("POST", f"/v1/keys/{made['id']}/rotate", {"grace_s": 0})["key"]
+    wait_for(lambda: [ask(office, k).status for k in (made["key"], new, newest)] == [401, 401, 200], "the end of the grace")
+
+
+def test_limits_budgets_and_states_reach_the_gateway(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme)
+    cost = ask(office, key).json["usage"]["cost_nano"]
+    ledger.good("PATCH", f"/v1/accounts/{acme}", {"budgets": {"day": str(cost + 1)}})
+    a = ask(office, key)
+    assert a.status == 429 and a.json["error"]["code"] == "insufficient_quota"
+    ledger.good("PATCH", f"/v1/accounts/{acme}", {"budgets": None, "state": "suspended"})
+    assert ask(office, key).json["error"]["code"] == "account_suspended"
+    ledger.good("PATCH", f"/v1/accounts/{acme}", {"state": "active", "models": ["other"]})
+    wait_for(lambda: ask(office, key).status == 403, "the model's scope", 8)
+    ledger.good("PATCH", f"/v1/accounts/{acme}", {"models": None})
+    wait_for(lambda: ask(office, key).status == 200, "the model", 8)
+
+
+def test_an_empty_account_is_refused_until_it_is_given_money(office):
+    ledger = office.ledger
+    name = ledger.account("p" + os.urandom(4).hex(), 0)
+    key = ledger.key(name)
+    a = ask(office, key)
+    assert a.status == 429 and a.json["error"]["code"] == "insufficient_quota" and a.header("x-should-retry") == "false"
+    ledger.credit(name, 10**8, "one")
+    ledger.credit(name, 10**8, "one")  # told twice, given once
+    assert ask(office, key).status == 200
+    assert ledger.api("POST", "/v1/credit", {"account": name, "amount": "5", "id": "one"})[0] == 409
+    ledger.verify()
+
+
+def test_an_invitation_lets_a_developer_in_with_what_it_says(office):
+    ledger = office.ledger
+    code = ledger.ctl("invites", "create", "--credit", "0.5", "--streams", "2", "--model", "fake-model", "--quiet").stdout.strip()
+    name = "dev" + os.urandom(4).hex()
+    made = json.loads(ledger.ctl("invites", "redeem", code, name, "--json").stdout)
+    assert made["balance"] == "500000000" and made["limits"] == {"streams": 2} and made["models"] == ["fake-model"]
+    assert ask(office, ledger.key(name)).status == 200
+    assert "has ended" in ledger.ctl("invites", "redeem", code, "again", check=False).stderr
+    assert code not in str(ledger.good("GET", "/v1/invites")) + str(ledger.good("GET", "/v1/audit")) + ledger.log_text
+
+
+# ---- Who may ----
+
+def test_the_socket_is_private_and_strangers_have_no_role(office):
+    path = office.ledger.where[5:]
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_each_role_may_do_its_own(stack):
+    ledger = start_ledger(stack, roles=[{"user": "nobody", "role": "viewer"}, {"user": "daemon", "role": "support"},
+                                        {"user": "bin", "role": "treasurer"}])
+    os.chmod(stack.folder, 0o755)
+    os.chmod(ledger.where[5:], 0o666)
+
+    def as_user(user, method, path, body=None):
+        script = ("import sys, json, http.client, socket\n"
+                  "c = http.client.HTTPConnection('x'); c.sock = socket.socket(socket.AF_UNIX); c.sock.connect(sys.argv[1])\n"
+                  "c.request(sys.argv[2], sys.argv[3], sys.argv[4] or None, {'Content-Type': 'application/json'}); r = c.getresponse()\n"
+                  "print(r.status)")
+        done = subprocess.run(["runuser", "-u", user, "--", "/usr/bin/python3", "-c", script, ledger.where[5:], method, path,
+                               json.dumps(body) if body else ""], capture_output=True, text=True, timeout=30, cwd="/")
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    tries = [("GET", "/v1/accounts", None), ("POST", "/v1/accounts", {"id": "x"}),
+             ("POST", "/v1/credit", {"account": "x", "amount": "1", "id": "c"}), ("POST", "/v1/recover", {"without": "gw-9"})]
+    assert [as_user("daemon", *t) for t in tries] == [200, 200, 403, 403]
+    assert [as_user("bin", *t) for t in tries] == [200, 403, 200, 403]
+    assert [as_user("nobody", *t) for t in tries] == [200, 403, 403, 403]
+    assert [as_user("games", *t) for t in tries] == [403, 403, 403, 403]
+    who = [a["who"].split()[1] + " " + a["role"] for a in ledger.good("GET", "/v1/audit")["data"]]
+    assert who == ["bin treasurer", "daemon support"]
+
+
+@pytest.mark.parametrize("method, path, body, status", [
+    ("GET", "/v1/nothing", None, 404), ("DELETE", "/v1/accounts", None, 405), ("POST", "/v1/accounts", "{", 400),
+    ("POST", "/v1/accounts", "[]", 400), ("POST", "/v1/accounts", '{"id":"a","id":"b"}', 400),
+    ("GET", "/v1/accounts?limit=0", None, 400), ("GET", "/v1/accounts?after=%00", None, 400),
+    ("GET", "/v1/accounts?after=a&after=b", None, 400), ("GET", "/v1/accounts/" + "a" * 200, None, 404),
+    ("GET", "/v1/usage?by=year", None, 400), ("POST", "/v1/keys/none/revoke", None, 404),
+    ("POST", "/v1/accounts", '{"id":"' + "x" * (1 << 20) + '"}', 413),
+])
+def test_what_is_wrong_with_a_request_is_said(office, method, path, body, status):
+    got, answer = office.ledger.api(method, path, content=body, headers={"content-type": "application/json"})
+    assert got == status and answer["error"]["code"] and answer["error"]["message"]
+
+
+# ---- Webhooks ----
+
+class Receiver:
+    """A webhook's other end: what came, answered with what `status` says."""
+
+    def __init__(self):
+        self.came, self.status = [], 200
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                outer.came.append((dict(self.headers), body))
+                self.send_response(outer.status)
+                self.send_header("Location", "http://127.0.0.1:1/")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *a):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def receiver():
+    r = Receiver()
+    yield r
+    r.server.shutdown()
+    r.server.server_close()
+
+
+def test_a_webhook_is_told_signed_once(office, acme, receiver):
+    ledger = office.ledger
+    hook = ledger.good("POST", "/v1/webhooks", {"account": acme, "url": receiver.url, "events": ["key.revoked"]})
+    key = ledger.good("POST", "/v1/keys", {"account": acme, "name": "k"})
+    ledger.good("POST", f"/v1/keys/{key['id']}/revoke")
+    wait_for(lambda: receiver.came, "the webhook")
+    headers, body = receiver.came[0]
+    h = {k.lower(): v for k, v in headers.items()}
+    signed = f"{h['webhook-id']}.{h['webhook-timestamp']}.".encode() + body
+    mac = base64.b64encode(hmac.digest(base64.b64decode(hook["secret"][6:]), signed, "sha256")).decode()
+    assert h["webhook-signature"] == "v1," + mac and abs(int(h["webhook-timestamp"]) - time.time()) < 30
+    told = json.loads(body)
+    assert told["type"] == "key.revoked" and told["data"]["key"] == key["id"] and "sk-cocoon" not in body.decode()
+    wait_for(lambda: ledger.good("GET", f"/v1/webhooks/{hook['id']}/deliveries")["data"][0]["state"] == "done", "the end of it")
+    assert len(receiver.came) == 1
+
+
+def test_a_low_balance_is_told_once_until_it_was_topped_up(office, receiver):
+    ledger = office.ledger
+    name = ledger.account("w" + os.urandom(4).hex(), 10**8, low_balance=str(10**8))
+    ledger.good("POST", "/v1/webhooks", {"account": name, "url": receiver.url, "events": ["balance.low"]})
+    key = ledger.key(name)
+    ask(office, key)
+    wait_for(lambda: len(receiver.came) == 1, "the first webhook")
+    ask(office, key)
+    ledger.credit(name, 1, "top-up")
+    ask(office, key)
+    wait_for(lambda: len(receiver.came) == 2, "the webhook after the top-up")
+    assert [json.loads(b)["type"] for _, b in receiver.came] == ["balance.low"] * 2
+    assert int(json.loads(receiver.came[0][1])["data"]["balance"]) < 10**8
+
+
+def test_a_reached_budget_is_told_once_a_window(office, acme, receiver):
+    ledger, key = office.ledger, office.ledger.key(acme, budgets={"day": "1"})
+    ledger.good("POST", "/v1/webhooks", {"account": acme, "url": receiver.url, "events": ["budget.reached"]})
+    for _ in range(3):
+        assert ask(office, key).status == 429
+    wait_for(lambda: receiver.came, "the webhook")
+    time.sleep(0.5)
+    assert len(receiver.came) == 1
+    told = json.loads(receiver.came[0][1])
+    assert told["type"] == "budget.reached" and told["data"]["of"] == "key" and told["data"]["window"] == "day"
+
+
+def test_redirects_are_not_followed_and_private_addresses_not_dialled(stack, receiver):
+    ledger = start_ledger(stack, **{"webhooks.insecure": False})
+    ledger.account("acme", 0)
+    assert ledger.api("POST", "/v1/webhooks", {"account": "acme", "url": receiver.url, "events": ["key.revoked"]})[0] == 400
+    private = f"https://127.0.0.1:{receiver.server.server_port}/hook"
+    hook = ledger.good("POST", "/v1/webhooks", {"account": "acme", "url": private, "events": ["key.revoked"]})
+    key = ledger.good("POST", "/v1/keys", {"account": "acme"})
+    ledger.good("POST", f"/v1/keys/{key['id']}/revoke")
+    tried = wait_for(lambda: [d for d in ledger.good("GET", f"/v1/webhooks/{hook['id']}/deliveries")["data"] if d["tries"]], "the try")
+    assert tried[0]["status"] == 0 and tried[0]["state"] == "waiting" and not receiver.came
