@@ -1,0 +1,228 @@
+"""What may be lost or killed around the ledger, one short case of each kind; afterwards the books and Redis are exact to the nano."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from ledger_stack import PRICES, Ledger, start_ledger
+from stack import BIN, SLOW, chat, wait_for
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def shop(stack):
+    """A ledger, a gateway with a journal, a worker, an account with money and its key."""
+    stack.ledger = start_ledger(stack)
+    stack.ledger.prices()
+    stack.engine()
+    stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
+    stack.worker()
+    stack.wait_ready()
+    stack.ledger.account("acme", 10**9)
+    stack.metered = stack.ledger.key()
+    stack.spent = 0
+    return stack
+
+
+def ask(shop, gateway=0):
+    """One request; what it cost is added up."""
+    with shop.raw(shop.gateways[gateway], key=shop.metered) as raw:
+        a = raw.ask("POST", CHAT, chat())
+    if a.status == 200:
+        shop.spent += a.json["usage"]["cost_nano"]
+    return a.status
+
+
+def ask_until(shop, timeout=15):
+    wait_for(lambda: ask(shop) == 200, "requests to be admitted again", timeout, step=0.1)
+
+
+def check(shop, bills):
+    wait_for(lambda: len(shop.ledger.bills()) == bills, f"{bills} bills in the books, not {len(shop.ledger.bills())}", 20, step=0.1)
+    assert shop.ledger.balance() == 10**9 - shop.spent
+    return shop.ledger.verify()
+
+
+def test_an_emptied_redis_is_written_anew_from_the_books(shop):
+    assert [ask(shop) for _ in range(3)] == [200] * 3
+    wait_for(lambda: len(shop.ledger.bills()) == 3, "the bills")
+    shop.redis.flush()
+    ask_until(shop)
+    checks = check(shop, 4)
+    assert checks["I11"]["looked_at"] == 1 and int(shop.ledger.status["epoch"]) >= 2
+
+
+def test_redis_that_comes_back_empty_loses_no_bill_that_was_not_in_the_books(shop):
+    shop.ledger.pause()
+    assert [ask(shop) for _ in range(3)] == [200] * 3  # only in the journal, and in Redis' stream
+    shop.redis.kill()
+    shop.ledger.resume()
+    shop.redis.start()
+    ask_until(shop, 30)
+    check(shop, 4)
+
+
+@pytest.mark.parametrize("point", ["books.bills.before", "books.bills.after"])
+def test_a_ledger_killed_around_a_commit_takes_each_bill_once(shop, point):
+    shop.ledger.stop()
+    shop.ledger.env = {"COCOON_FAIL_AT": point}
+    shop.ledger.start()
+    assert [ask(shop) for _ in range(3)] == [200] * 3  # it is not needed for requests
+    wait_for(lambda: not shop.ledger.alive, f"the end at {point}")
+    assert shop.ledger.process.returncode == -signal.SIGKILL
+    shop.ledger.env = None
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    assert ask(shop) == 200
+    check(shop, 4)
+
+
+def test_a_gateway_killed_with_bills_that_the_books_have_not(shop):
+    shop.ledger.pause()
+    assert [ask(shop) for _ in range(3)] == [200] * 3
+    shop.gateways[0].kill()
+    shop.redis.flush()
+    shop.ledger.resume()
+    wait_for(lambda: shop.ledger.status["epoch_state"] == "waiting" and shop.ledger.status["waits_for"], "the ledger to wait", 15)
+    shop.gateways[0].start()
+    shop.wait_ready()
+    ask_until(shop)
+    check(shop, 4)
+
+
+def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
+    shop.ledger.pause()
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    shop.gateways[0].kill()
+    shop.redis.flush()
+    shop.ledger.resume()
+    wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
+    taken = shop.ledger.ctl("ledger", "intake", os.path.join(shop.folder, "gateway.journal")).stdout
+    assert "taken" in taken
+    shop.ledger.ctl("ledger", "recover", "--without", "gateway")
+    shop.ledger.wait_ready()
+    check(shop, 2)
+
+
+def test_books_set_back_to_a_copy_catch_up_from_the_journal(shop):
+    assert ask(shop) == 200
+    wait_for(lambda: len(shop.ledger.bills()) == 1, "the bill")
+    shop.ledger.stop()
+    books = shop.ledger.settings["books"]
+    copy = os.path.join(shop.folder, "copy.sqlite")
+    shutil.copy(books, copy)
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    wait_for(lambda: len(shop.ledger.bills()) == 3, "the bills")
+    shop.ledger.kill()
+    for end in ("-wal", "-shm"):
+        if os.path.exists(books + end):
+            os.unlink(books + end)
+    shutil.copy(copy, books)
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    shop.ledger.ctl("ledger", "intake", os.path.join(shop.folder, "gateway.journal"))
+    shop.ledger.ctl("ledger", "recover")
+    wait_for(lambda: shop.ledger.ready, "the recovery", 15)
+    check(shop, 3)
+
+
+def test_a_copy_of_the_books_is_verified_offline_and_a_flipped_byte_is_found(shop):
+    assert [ask(shop) for _ in range(3)] == [200] * 3
+    check(shop, 3)
+    shop.ledger.stop()
+    copy = os.path.join(shop.folder, "copy.sqlite")
+    shutil.copy(shop.ledger.settings["books"], copy)
+    verify = lambda: subprocess.run([os.path.join(BIN, "cocoonctl"), "ledger", "verify", "--books", copy], capture_output=True, text=True)
+    done = verify()
+    assert done.returncode == 0 and "ok   I10         3" in done.stdout, done.stdout + done.stderr
+    with open(copy, "r+b") as f:
+        data = f.read()
+        at = data.index(b"eyJ")  # a bill's header
+        f.seek(at + 200)
+        byte = f.read(1)
+        f.seek(at + 200)
+        f.write(b"A" if byte != b"A" else b"B")
+    done = verify()
+    assert done.returncode == 1 and "BAD  I10" in done.stdout, done.stdout
+
+
+def test_two_gateways_and_many_requests_at_once_leave_exact_books(shop):
+    shop.gateway(**{"billing.journal": os.path.join(shop.folder, "gateway-2.journal")})
+    shop.workers[0].stop()
+    shop.worker(gateways=shop.gateways, name="both")
+    shop.wait_ready()
+    done, lock = [], threading.Lock()
+
+    def many(gateway):
+        for _ in range(10):
+            with shop.raw(shop.gateways[gateway], key=shop.metered) as raw:
+                a = raw.ask("POST", CHAT, chat())
+            with lock:
+                done.append(a.json["usage"]["cost_nano"] if a.status == 200 else a.status)
+
+    threads = [threading.Thread(target=many, args=(i % 2,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    time.sleep(0.3)
+    shop.redis.client.xadd("bills:{gateway}", {"n": "1", "bill": "x", "usage": "y", "kind": "settled"})  # from nobody
+    for t in threads:
+        t.join()
+    assert len(done) == 40 and not [d for d in done if d in (401, 429, 503)], done
+    shop.spent += sum(done)
+    wait_for(lambda: len(shop.ledger.bills()) == 40, "the bills", 20)
+    assert shop.ledger.balance() == 10**9 - shop.spent
+    _, answer = shop.ledger.api("GET", "/v1/verify")
+    wrong = [c for c in answer["checks"] if not c["good"]]
+    assert [c["check"] for c in wrong] == ["C1"] and wrong[0]["difference"] == 1  # what came from nobody is kept for people
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    """A PostgreSQL server of the test's own, on a UNIX socket, as a user that is not root."""
+    import pwd
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="cocoon-pg-")
+    home = "/usr/lib/postgresql/15/bin/"
+    user = pwd.getpwnam("postgres")
+    as_user = (lambda: (os.setgid(user.pw_gid), os.setuid(user.pw_uid))) if os.geteuid() == 0 else None
+    if as_user:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    subprocess.run([home + "initdb", "-D", folder + "/d", "-N", "-U", "cocoon", "-A", "trust", "-E", "UTF8", "--locale=C"], check=True,
+                   preexec_fn=as_user, stdout=subprocess.DEVNULL, cwd="/")
+    server = subprocess.Popen([home + "postgres", "-D", folder + "/d", "-k", folder, "-h", ""], preexec_fn=as_user, cwd="/",
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: os.path.exists(folder + "/.s.PGSQL.5432"), "PostgreSQL", 20)
+    os.chmod(folder, 0o755)
+    yield f"postgresql://cocoon@/postgres?host={folder}", server
+    server.send_signal(signal.SIGINT)
+    server.wait(20)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_books_on_postgresql_are_kept_over_a_killed_ledger(stack, postgres):
+    where, _ = postgres
+    stack.ledger = ledger = stack.start(Ledger(stack, books=where))
+    ledger.wait_ready()
+    ledger.prices()
+    stack.engine()
+    stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
+    stack.worker()
+    stack.wait_ready()
+    ledger.account("acme", 10**9)
+    stack.metered, stack.spent = ledger.key(), 0
+    assert [ask(stack) for _ in range(3)] == [200] * 3
+    ledger.kill()
+    assert [ask(stack) for _ in range(2)] == [200] * 2
+    ledger.start()
+    ledger.wait_ready()
+    assert ledger.status["books"] == "postgresql"
+    check(stack, 5)
