@@ -82,7 +82,7 @@ struct call {
     bool rekeyed;                        /* the key's record was read again */
     struct loop_timer cost_timer;
     struct billing_ask *billing_ask; /* what a question about money waits for */
-    struct spending *spending; /* what Redis is asked for it; NULL: nothing */
+    struct spending *spending;       /* what Redis is asked for it; NULL: nothing */
     bool cost_late;                  /* the answer does not wait for its cost any more */
 
     /* end to end */

@@ -506,6 +506,7 @@ static int run_key(struct job *j, struct books *b)
     case 2:
         return key_project(b, key, send_record, j);
     default:
+        ask(j->projection, JOB_MARKER, "", 0); /* a Redis set back behind this change is noticed */
         return key_project(b, key, publish, j);
     }
 }
