@@ -6,9 +6,9 @@
 #include "gateway/gateway.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/version.h"
 #include "gateway/redis_metrics.h"
 #include "gateway/scheduling.h"
+#include "gateway/status.h"
 #include "gateway/trust.h"
 
 /* ---- Pages ---- */
@@ -57,99 +57,9 @@ static void page_metrics(struct gateway *g, struct buf *out)
                 out);
     gauge_write("cocoon_offload_queue", "Jobs that wait for a thread.",
                 (double)offload_queued(g->offload), out);
+    pool_metrics_write(g, out);
     redis_metrics_write(g->redis, out);
     money_metrics_write(g->money, out);
-}
-
-struct workers_page {
-    struct buf *out;
-    size_t ready, total;
-};
-
-static void worker_row(void *arg, const struct pool_view *v)
-{
-    struct workers_page *p = arg;
-
-    p->ready += v->state == POOL_READY ? 1 : 0;
-    buf_printf(p->out, "%s{\"iid\":\"%s\",\"worker_id\":\"", p->total++ ? "," : "", v->iid);
-    buf_json_escape(p->out, span_str(v->worker_id));
-    buf_printf(
-        p->out,
-        "\",\"wid\":\"%s\",\"state\":\"%s\",\"attestation\":\"%s\",\"accepting\":%s,\"reason\":\"",
-        v->wid, pool_state_name(v->state), v->attestation, v->accepting ? "true" : "false");
-    buf_json_escape(p->out, span_str(v->reason));
-    buf_printf(p->out,
-               "\",\"running\":%lld,\"waiting\":%lld,\"max\":%lld,\"kv\":%.3f,\"ask\":%lld,"
-               "\"streams\":%lld,\"rtt_ms\":%llu,",
-               (long long)v->running, (long long)v->waiting, (long long)v->max, v->kv,
-               (long long)v->ask, (long long)v->in_flight, (unsigned long long)v->rtt_ms);
-    buf_printf(p->out,
-               "\"first_token_ms\":%.1f,\"tokens_per_s\":%.1f,\"served\":%llu,\"failures\":%llu,"
-               "\"clock_skewed\":%s,\"drained\":%s,\"models\":[",
-               v->first_token_ms, v->tokens_per_s, (unsigned long long)v->served,
-               (unsigned long long)v->failures, v->skewed ? "true" : "false",
-               v->held_back ? "true" : "false");
-    for (size_t i = 0; i < v->model_count; i++) {
-        buf_append_str(p->out, i ? ",\"" : "\"");
-        buf_json_escape(p->out, span_str(v->models[i].name));
-        buf_append_str(p->out, "\"");
-    }
-    buf_append_str(p->out, "]}");
-}
-
-static void page_status_json(struct gateway *g, struct buf *out)
-{
-    struct workers_page p = {.out = out};
-    const char *unready = gateway_unready(g);
-
-    buf_printf(out,
-               "{\"instance\":\"%s\",\"version\":\"%s\",\"commit\":\"%s\",\"uptime_s\":%llu,"
-               "\"ready\":%s,\"missing\":\"%s\",",
-               g->instance, cocoon_version, cocoon_commit,
-               (unsigned long long)(clock_mono_ms() - g->started_ms) / 1000,
-               unready ? "false" : "true", unready ? unready : "");
-    buf_printf(out,
-               "\"environment\":\"%s\",\"redis\":%s,\"calls\":%zu,\"queue\":%zu,"
-               "\"connections\":%zu,\"workers\":[",
-               trust_is_dev(g) ? "dev" : "production", redis_up(g->redis) ? "true" : "false",
-               g->call_count, lanes_waiting(&g->lanes), http_server_connections(g->api));
-    pool_each(g->pool, worker_row, &p);
-    buf_printf(out, "],\"workers_ready\":%zu}\n", p.ready);
-}
-
-static void worker_line(void *arg, const struct pool_view *v)
-{
-    struct buf *out = arg;
-
-    buf_printf(out, "<tr><td>%s<td>%s<td>%s<td>%lld/%lld<td>%.0f ms<td>%.1f<td>%llu<td>%llu</tr>\n",
-               v->iid, pool_state_name(v->state), v->attestation, (long long)v->running,
-               (long long)v->max, v->first_token_ms, v->tokens_per_s, (unsigned long long)v->served,
-               (unsigned long long)v->failures);
-}
-
-static void page_status(struct gateway *g, struct buf *out)
-{
-    const char *unready = gateway_unready(g);
-
-    buf_printf(
-        out,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Cocoon gateway</title>\n"
-        "<h1>Cocoon gateway %s</h1><p>Version %s (%s), %s%s.</p>\n",
-        g->instance, cocoon_version, cocoon_commit, unready ? "not ready: " : "ready",
-        unready ? unready : "");
-    if (trust_is_dev(g))
-        buf_append_str(out,
-                       "<p><strong>Accepts workers without evidence of hardware: nothing here is "
-                       "confidential.</strong></p>\n");
-    buf_printf(out, "<p>%zu calls, %zu queued, %zu connections; Redis %s.</p>\n", g->call_count,
-               lanes_waiting(&g->lanes), http_server_connections(g->api),
-               redis_up(g->redis) ? "up" : "away");
-    buf_append_str(out,
-                   "<table border=\"1\"><tr><th>worker<th>state<th>attestation<th>running<th>first "
-                   "token<th>tokens/s<th>served"
-                   "<th>failures</tr>\n");
-    pool_each(g->pool, worker_line, out);
-    buf_append_str(out, "</table></html>\n");
 }
 
 static void page_readyz(struct gateway *g, struct buf *out)
@@ -168,8 +78,8 @@ static const struct page {
     {"/healthz", "text/plain", page_healthz},
     {"/readyz", "text/plain", page_readyz},
     {"/metrics", "text/plain; version=0.0.4", page_metrics},
-    {"/status", "text/html; charset=utf-8", page_status},
-    {"/status.json", "application/json", page_status_json},
+    {"/status", "text/html; charset=utf-8", status_page},
+    {"/status.json", "application/json", status_json},
 };
 
 static void reply(struct http_exchange *ex, unsigned status, const char *type, struct buf *body)

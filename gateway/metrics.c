@@ -16,7 +16,7 @@ void histogram_add(struct histogram *h, uint64_t us)
     h->sum_us += us;
 }
 
-static void head_write(const char *name, const char *help, const char *type, struct buf *out)
+void metric_head_write(const char *name, const char *help, const char *type, struct buf *out)
 {
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -25,7 +25,7 @@ void histogram_write(const struct histogram *h, const char *name, const char *he
 {
     uint64_t sum = 0;
 
-    head_write(name, help, "histogram", out);
+    metric_head_write(name, help, "histogram", out);
     for (size_t i = 0; i < METRIC_BUCKETS; i++) {
         sum += h->buckets[i];
         buf_printf(out, "%s_bucket{le=\"%g\"} %llu\n", name, (double)bounds_us[i] / 1e6,
@@ -38,13 +38,13 @@ void histogram_write(const struct histogram *h, const char *name, const char *he
 
 void counter_write(const char *name, const char *help, uint64_t value, struct buf *out)
 {
-    head_write(name, help, "counter", out);
+    metric_head_write(name, help, "counter", out);
     buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
 void gauge_write(const char *name, const char *help, double value, struct buf *out)
 {
-    head_write(name, help, "gauge", out);
+    metric_head_write(name, help, "gauge", out);
     buf_printf(out, "%s %.15g\n", name, value);
 }
 
@@ -53,13 +53,13 @@ void metrics_write(const struct metrics *m, struct buf *out)
     static const char *const classes[METRIC_TOKEN_CLASSES] = {"prompt", "cached", "completion",
                                                               "reasoning"};
 
-    head_write("cocoon_answers_total", "Answers by HTTP status; 499: the client left first.",
-               "counter", out);
+    metric_head_write("cocoon_answers_total", "Answers by HTTP status; 499: the client left first.",
+                      "counter", out);
     for (unsigned i = 0; i < METRIC_STATUSES; i++)
         if (m->answers[i])
             buf_printf(out, "cocoon_answers_total{status=\"%u\"} %llu\n", i,
                        (unsigned long long)m->answers[i]);
-    head_write("cocoon_tokens_total", "Tokens of settled calls by class.", "counter", out);
+    metric_head_write("cocoon_tokens_total", "Tokens of settled calls by class.", "counter", out);
     for (unsigned i = 0; i < METRIC_TOKEN_CLASSES; i++)
         buf_printf(out, "cocoon_tokens_total{class=\"%s\"} %llu\n", classes[i],
                    (unsigned long long)m->tokens[i]);

@@ -25,6 +25,8 @@ void histogram_add(struct histogram *h, uint64_t us);
 /* Appends `name_bucket{le=…}`, `_sum`, `_count`. */
 void histogram_write(const struct histogram *h, const char *name, const char *help,
                      struct buf *out);
+/* The lines before a metric's values. */
+void metric_head_write(const char *name, const char *help, const char *type, struct buf *out);
 void counter_write(const char *name, const char *help, uint64_t value, struct buf *out);
 void gauge_write(const char *name, const char *help, double value, struct buf *out);
 /* Everything of m. */

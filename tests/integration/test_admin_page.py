@@ -1,9 +1,10 @@
 """docs/admin.md against the running programs."""
 
+import json
 import os
 import re
 
-from stack import ROOT, chat
+from stack import ROOT, chat, wait_for
 
 with open(os.path.join(ROOT, "docs/admin.md"), encoding="utf-8") as f:
     PAGE = f.read()
@@ -55,3 +56,33 @@ def test_the_pages_are_there(chain):
         assert chain.gateways[0].admin(path).status_code == 200
         assert chain.workers[0].admin(path).status_code == 200
     assert chain.gateways[0].admin("/other").status_code == 404
+
+
+def test_every_metric_of_the_dashboard_exists(chain, raw):
+    raw.ask("POST", "/v1/chat/completions", chat("Hello"))
+    with open(os.path.join(ROOT, "docs/ops/grafana.json"), encoding="utf-8") as f:
+        dashboard = json.load(f)
+    expressions = [t["expr"] for p in dashboard["panels"] for t in p.get("targets", [])]
+    used = {re.sub(r"_(bucket|sum|count)$", "", m) for e in expressions for m in re.findall(r"cocoon_\w+", e)}
+    there = names(chain.gateways[0].metrics) | names(chain.workers[0].metrics)
+    assert len(used) > 30 and used <= there, used - there
+    labels = {label for m in list(chain.gateways[0].metrics) + list(chain.workers[0].metrics) for label in re.findall(r"(\w+)=\"", m)}
+    grouped = {label.strip() for e in expressions for by in re.findall(r"by \(([^)]+)\)", e) for label in by.split(",")}
+    assert grouped <= labels | {"le"} and labels <= {"status", "class", "model", "state", "outcome", "how", "what", "why", "le"}, (grouped, labels)
+
+
+def test_the_page_for_people_shows_the_pool_and_escapes_what_workers_say(stack):
+    stack.engine(models=["<b>bold</b>&co"])
+    gateway = stack.gateway()
+    stack.worker()
+    stack.wait_ready()
+    page = gateway.admin("/status").text
+    assert "<b>" not in page and "&#60;b&#62;bold&#60;/b&#62;&#38;co" in page
+    for words in ("Gateway gateway: ready", "<h2>Models</h2>", "<h2>Workers</h2>", "Redis<td>up", "Live gateways<td>1", "Bans<td>0", "insecure-dev"):
+        assert words in page, words
+    stack.ctl("drain", "worker")
+    wait_for(lambda: "drained by the operator" in gateway.admin("/status").text, "the drain is shown", 3)
+    assert gateway.status["drains"] == 1 and gateway.status["models"][0]["ready"] == 0
+    assert gateway.metrics["cocoon_drained_workers"] == 1
+    stack.redis.stop()
+    wait_for(lambda: "Redis<td>away" in gateway.admin("/status").text, "Redis' absence is shown", 5)
