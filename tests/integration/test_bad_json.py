@@ -383,7 +383,7 @@ def test_what_has_no_effect_is_named(raw, engine):
 
 def test_private_fields_never_reach_the_engine(raw, engine):
     a = post(raw, CHAT, chat("private-1", user="planted-user", safety_identifier="planted-id", prompt_cache_key="planted-key",
-                             metadata={"planted-meta": "planted"}, max_coefficient=7, timeout=20, store=False))
+                             metadata={"planted-meta": "planted"}, max_coefficient=7000, timeout=20, store=False))
     assert a.status == 200 and a.header("cocoon-ignored") is None
     assert b"planted" not in engine.find("private-1").body and b"coefficient" not in engine.find("private-1").body
 
