@@ -136,3 +136,34 @@ def costs(args, workers=100, seconds=10):
 
 
 costs.repeats = 1
+
+
+def many_gateways(args, gateways=12, seconds=10):
+    """Twelve gateways, each with tunnels to the same two workers: figures of docs/scale.md"""
+    found = []
+    for count in (1, gateways):
+        pool = Pool(args.programs, gateways=count, speeds=[8, 8])
+        try:
+            time.sleep(2)
+            (gateway, worker, redis), commands = at_rest(pool, seconds)
+            found.append((gateway, worker, redis, commands, pool.workers[0].rss_kib, pool.gateways[0].rss_kib))
+            with pool.replay(rate=20, count=20 * 4, seed=args.seed) as run:
+                pass
+        finally:
+            trouble = pool.stop()
+            if trouble:
+                print(trouble)
+    one, many = found
+    more = gateways - 1
+    return run.trace, [
+        Check("a gateway at rest among twelve, share of a core", many[0], digits=4),
+        Check("each tunnel more, share of a core of the worker", (many[1] - one[1]) / more, digits=6),
+        Check("each tunnel more, memory of the worker", (many[4] - one[4]) / more, unit="KiB", digits=1),
+        Check("each gateway more, memory of a gateway", (many[5] - one[5]) / more, unit="KiB", digits=1),
+        Check("each gateway more, Redis' commands a second", (many[3] - one[3]) / more, digits=2),
+        Check("each gateway more, share of a core of Redis", (many[2] - one[2]) / more, digits=5),
+        Check("requests that failed", sum(not r.ok for r in run.requests), most=0),
+    ]
+
+
+many_gateways.repeats = 1

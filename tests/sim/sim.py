@@ -41,7 +41,7 @@ SCENARIOS = [
     virtual.five_hundred, virtual.ten_thousand,
     faulty.worker_killed, faulty.worker_stalled, faulty.engine_stalled, faulty.engine_slowed, faulty.engine_errors, faulty.engine_dies,
     faulty.worker_rejoins, faulty.gateway_killed,
-    shared.redis_stopped, shared.sentinel_failover, crowd.five_hundred_tunnels, crowd.costs, soak.soak,
+    shared.redis_stopped, shared.sentinel_failover, crowd.five_hundred_tunnels, crowd.costs, crowd.many_gateways, soak.soak,
 ]
 
 
