@@ -2,23 +2,23 @@
 #include "billing/scripts.h"
 
 /* Built from the project's root, as every path here. */
-#define LUA(name)                                                                                  \
+#define LUA_TEXT(name, common)                                                                     \
     __asm__(".pushsection .rodata\n"                                                               \
-            "lua_" #name ":\n"                                                                     \
-            ".incbin \"billing/lua/common.lua\"\n"                                                 \
-            ".incbin \"billing/lua/" #name ".lua\"\n"                                              \
+            "lua_" #name ":\n" common ".incbin \"billing/lua/" #name ".lua\"\n"                    \
             ".byte 0\n"                                                                            \
             ".popsection\n");                                                                      \
     extern const char lua_##name[] __attribute__((visibility("hidden")))
+#define LUA(name)       LUA_TEXT(name, ".incbin \"billing/lua/common.lua\"\n")
+#define LUA_ALONE(name) LUA_TEXT(name, "")
 
-LUA(admit);
+LUA_ALONE(admit);
+LUA_ALONE(field);
 LUA(settle);
 LUA(release);
 LUA(expire);
 LUA(attempt);
 LUA(assert);
 LUA(account);
-LUA(field);
 LUA(restore);
 
 void billing_scripts_init(struct billing_scripts *s)

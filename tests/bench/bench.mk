@@ -4,12 +4,13 @@
 #   make bench QUICK=1    one short repetition
 
 BENCH          := $(BUILD)/tests/bench
-BENCH_PROGRAMS := $(BENCH)/engine $(BENCH)/load $(BENCH)/primitives
+BENCH_PROGRAMS := $(BENCH)/engine $(BENCH)/load $(BENCH)/primitives $(BENCH)/money
 bench_objects   = $(patsubst %,$(BENCH)/%.o,$(1))
 
 $(BENCH)/engine: $(call bench_objects,engine) $(call linkorder,lib/base lib/net)
 $(BENCH)/load: $(call bench_objects,load call reply samples watch) $(call linkorder,lib/base lib/net)
 $(BENCH)/primitives: $(call bench_objects,primitives) $(DEVTEE) $(call linkorder,lib/base lib/crypto lib/attest)
+$(BENCH)/money: $(call bench_objects,money) $(call linkorder,billing $(DEPS.billing))
 $(BENCH_PROGRAMS):
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 

@@ -549,6 +549,26 @@ class Table:
             print(f"broken: {line}")
 
 
+# ---- Money ---------------------------------------------------------------------------------------------
+
+def money(args, folder):
+    """Admissions and settlements by the gateway's own parts on a Redis of their own."""
+    stack = Stack(args, os.path.join(folder, "money"))
+    os.mkdir(stack.folder)
+    try:
+        redis = stack.start_redis()
+        argv = [os.path.join(args.programs, "money"), stack.redis_url.rsplit(":", 1)[1], str(redis.pid), stack.folder, "01"[args.quick]]
+        done = subprocess.run(argv, text=True, timeout=120, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        stack.stop()
+    if done.returncode:
+        raise Failure(f"money: {done.stdout}{done.stderr[-1500:]}")
+    m = json.loads(done.stdout)
+    print(f"\nMoney: an admission is one round trip and takes {m['admit_own_us']:.1f} µs of the gateway's CPU (budget: ≤ 15) and "
+          f"{m['admit_redis_us']:.1f} µs of Redis', {m['admit_redis_us'] / m['hincrby_redis_us']:.1f} × an HINCRBY's {m['hincrby_redis_us']:.1f} "
+          f"(≤ 8 ×); {m['admits_per_s']:,.0f}/s.\nA settlement, with verification, bill and journal: {m['settles_per_s']:,.0f}/s (≥ 2,000).")
+
+
 # ---- The program ---------------------------------------------------------------------------------------
 
 def start_targets(stack, wanted):
@@ -598,6 +618,8 @@ def bench(args, folder):
         stack.stop()
         say("")
     Table(run, targets).show()
+    if "gateway" in args.wanted:
+        money(args, folder)
     if args.json:
         with open(args.json, "w") as f:
             json.dump({"primitives": run.primitives, "results": {f"{p} {t}": r for (p, t), r in run.results.items()}}, f, indent=1)

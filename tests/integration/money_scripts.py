@@ -8,8 +8,9 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def source(name):
-    texts = [open(os.path.join(ROOT, "billing", "lua", part + ".lua"), encoding="utf-8").read() for part in ("common", name)]
-    return "\n".join(texts)
+    """As billing/scripts.c puts them together."""
+    parts = (name,) if name in ("admit", "field") else ("common", name)
+    return "\n".join(open(os.path.join(ROOT, "billing", "lua", part + ".lua"), encoding="utf-8").read() for part in parts)
 
 
 class Scripts:

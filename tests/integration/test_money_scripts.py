@@ -182,10 +182,10 @@ def test_requests_of_a_minute_are_counted_and_told(scripts):
 
 def test_the_tightest_bucket_is_told(scripts):
     opened(scripts, cfg="active|2|||||")
-    assert scripts.admit("acme", "a", 1, limits="5||", project="p")[3:5] == [2, 1]
+    assert scripts.admit("acme", "a", 1, limits="5|0|0", project="p")[3:5] == [2, 1]
     scripts.field("acme", "p:p", 1, "active|1|||||")
-    assert scripts.admit("acme", "b", 1, limits="5||", project="p")[3:5] == [2, 0]
-    got = scripts.admit("acme", "c", 1, limits="5||", project="p")
+    assert scripts.admit("acme", "b", 1, limits="5|0|0", project="p")[3:5] == [2, 0]
+    got = scripts.admit("acme", "c", 1, limits="5|0|0", project="p")
     assert got[0] == "requests"
 
 
