@@ -729,9 +729,7 @@ def test_records_in_a_file_survive_a_crash(world):
 def test_learnt_gateways_are_dialled_under_the_same_pins(world):
     worker = world.worker()
     peer = world.peers[0]
-    second = Peer.__new__(Peer)  # another instance of the same operator
-    second.__dict__ = {**peer.__dict__, "tunnels": [], "dialled": 0, "new": threading.Condition()}
-    second.start()
+    second = twin_of(peer)
     stranger = Peer(world.folder, "stranger").start()
     world.peers += [second, stranger]
     t = peer.tunnel()
@@ -742,6 +740,55 @@ def test_learnt_gateways_are_dialled_under_the_same_pins(world):
     wait_for(lambda: stranger.dialled >= 1)
     wait_for(lambda: "error=E_AUTH" in worker.text)
     assert all(x.closed or not x.streams for x in stranger.tunnels)
+
+
+def twin_of(peer):
+    """Another instance of the same operator."""
+    twin = Peer.__new__(Peer)
+    twin.__dict__ = {**peer.__dict__, "tunnels": [], "dialled": 0, "new": threading.Condition()}
+    return twin.start()
+
+
+def test_a_learnt_gateway_is_given_up_once_it_is_gone_and_nobody_names_it(world):
+    worker = world.worker()
+    first = world.peers[0]
+    world.peers.append(twin_of(first))
+    second = world.peers[1]
+    addresses = lambda: {g["address"]: g["state"] for g in worker.status()["gateways"]}
+    t = first.tunnel()
+    t.put("/v1/gateways", {"gateways": [first.address, second.address]})
+    second.tunnel().put("/v1/gateways", {"gateways": []})
+    assert t.put("/v1/gateways", {"gateways": [first.address]}).status == 204
+    time.sleep(0.3)
+    assert addresses()[second.address] == "eligible"  # a tunnel that works stays
+    second.tunnel().close()
+    wait_for(lambda: second.address not in addresses())
+    assert addresses()[first.address] == "eligible" and second.dialled == 1
+    t.put("/v1/gateways", {"gateways": [first.address, second.address]})  # named again
+    wait_for(lambda: second.dialled == 2)
+    second.tunnel().close()
+    wait_for(lambda: second.dialled == 3)  # as long as it is named
+
+
+def test_a_gateway_that_is_replaced_is_dialled_anew_beside_its_tunnel(world):
+    worker = world.worker()
+    peer = world.peers[0]
+    old = peer.tunnel()
+    stream = old.post_sealed(chat(script("slow", seconds=0.1, count=10), stream=True)).wait_chunks(1)
+    assert old.put("/v1/gateways", {"gateways": [peer.address], "again": "yes"}).status == 400
+    for _ in range(2):  # once is enough
+        assert old.put("/v1/gateways", {"gateways": [peer.address], "again": True}).status == 204
+    new = peer.tunnel(1)
+    assert new.chat(chat()).inner.status == 200 and old.chat(chat()).inner.status == 200  # both serve
+    assert new.put("/v1/gateways", {"gateways": [peer.address]}).status == 204
+    stream.wait_end()
+    assert stream.sealed.complete
+    old.close()
+    wait_for(lambda: len(worker.status()["gateways"]) == 1)
+    time.sleep(1.6)  # its tunnel is not missed
+    assert peer.dialled == 2
+    new.close()
+    wait_for(lambda: peer.dialled == 3)
 
 
 def test_a_refused_worker_comes_back_later(world):
