@@ -253,7 +253,7 @@ static void nothing(void *arg, int error, const struct redisReply *reply)
 /* What the ledger would have written. */
 static void grant(struct bench *b)
 {
-    char key[LAYOUT_KEY_LEN], name[16];
+    struct buf key = {0};
 
     const char *run_id = redis_run_id(b->redis, SPAN(LAYOUT_EPOCH));
     const struct span epoch[] = {SPAN("HSET"),   SPAN(LAYOUT_EPOCH), SPAN("n"),
@@ -261,10 +261,10 @@ static void grant(struct bench *b)
                                  SPAN("run_id"), span_str(run_id)};
     CHECK(redis_command(b->redis, epoch[1], epoch, 8, nothing, NULL) == 0);
     for (size_t i = 0; i < ACCOUNTS; i++) {
-        (void)snprintf(name, sizeof(name), "%s", account_of(i));
-        (void)snprintf(key, sizeof(key), LAYOUT_ACCOUNT, name);
+        buf_clear(&key);
+        buf_printf(&key, LAYOUT_ACCOUNT, account_of(i));
         const struct span argv[] = {SPAN("HSET"),
-                                    span_str(key),
+                                    buf_span(&key),
                                     SPAN("available"),
                                     SPAN("9000000000000000"),
                                     SPAN("epoch"),
@@ -275,6 +275,7 @@ static void grant(struct bench *b)
                                     SPAN("1")};
         CHECK(redis_command(b->redis, argv[1], argv, 10, nothing, NULL) == 0);
     }
+    buf_fini(&key);
 }
 
 static void stage(struct bench *b, const char *port, const char *folder, size_t total)
