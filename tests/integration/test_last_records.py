@@ -34,7 +34,7 @@ def test_answers_that_end_while_it_stops_are_counted(stack):
     engine = stack.engine()
     engine.script("together", ending_together(lambda: stopping))
     gateway = stack.gateway()
-    stack.worker(max_requests=STREAMS)
+    stack.worker(max_requests=2 * STREAMS)
     stack.wait_ready()
     streams = [begin(stack.raw()) for _ in range(STREAMS)]
     gateway.signal(signal.SIGTERM)
