@@ -100,8 +100,9 @@ void cocoon_close(struct cocoon *c)
     for (int i = 0; c->loop && i < TURNS_AT_END; i++) /* what was deferred */
         loop_turn(c->loop, 0);
     if (c->offload)
-        offload_free(c->offload);
+        offload_stop(c->offload);
     client_free(c->client);
+    offload_free(c->offload);
     if (c->loop)
         loop_free(c->loop);
     if (c->authorization)

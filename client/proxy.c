@@ -113,6 +113,7 @@ void proxy_stop(struct proxy *p)
     http_server_free(p->server);
     loop_timer_cancel(p->loop, &p->drain);
     if (p->offload)
-        offload_free(p->offload);
+        offload_stop(p->offload); /* what ends behind it may still ask, and is refused */
     client_free(p->client);
+    offload_free(p->offload);
 }

@@ -169,7 +169,7 @@ static void finish(struct worker *w)
     if (w->usage)
         usage_stop(w->usage);
     if (w->offload)
-        offload_free(w->offload);
+        offload_stop(w->offload); /* what ends behind it may still ask, and is refused */
     engine_free(w->engine);
     if (w->loop)
         loop_turn(w->loop, 0);
@@ -179,6 +179,7 @@ static void finish(struct worker *w)
     watts_free(w->watts);
     gateways_free(w->gateways);
     keys_free(w->keys);
+    offload_free(w->offload);
     if (w->loop) {
         loop_timer_cancel(w->loop, &w->stop_timer);
         loop_timer_cancel(w->loop, &w->watchdog);
