@@ -99,7 +99,8 @@ static uint64_t time_of(const struct proof *p, const struct proof_item *document
  * else what the last one said. */
 static void document_judge(struct proof *p, struct proof_item *it)
 {
-    struct attest_input in = {.document = buf_span(&it->bytes), .policy = p->policy};
+    struct attest_input in = {
+        .document = buf_span(&it->bytes), .policy = p->policy, .cache = p->cache};
     int error = E_DENIED;
 
     if (!it->has_keyset)

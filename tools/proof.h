@@ -41,6 +41,7 @@ struct proof_item {
 struct proof {
     const struct attest_policy *policy;
     uint64_t at_s, now_s;
+    struct collateral_cache *cache; /* borrowed; NULL: none */
     struct proof_item *items[PROOF_ITEMS_MAX];
     size_t count;
 };

@@ -15,7 +15,7 @@
 #define NOW_S  UINT64_C(1790000000)
 #define LATER  (NOW_S + 200 * 86400)
 
-enum { RECEIPT, USAGE, DOCUMENT, ANSWER, REQUEST, FILES, FLIP_STEP = 11, SIGNED_QUOTE = 632 };
+enum { RECEIPT, USAGE, DOCUMENT, ANSWER, REQUEST, FILES, FLIP_STEP = 37, SIGNED_QUOTE = 632 };
 
 static const char *const NAMES[FILES] = {"receipt.jws", "usage.jws", "attestation.json",
                                          "answer.json", "request.json"};
@@ -28,6 +28,7 @@ struct world {
     struct usage_record c, u;
     struct receipt_extra extra;
     struct buf files[FILES];
+    struct collateral_cache *cache; /* thousands of verifications */
 };
 
 static struct attest_policy *policy_make(const struct devtee_issuer *issuer)
@@ -137,6 +138,7 @@ static int setup(void **state)
     sha256(w->extra.resp_body, buf_span(&w->files[ANSWER]));
     sha256(w->extra.req_body, buf_span(&w->files[REQUEST]));
     sign(w);
+    w->cache = collateral_cache_new(4);
     *state = w;
     return 0;
 }
@@ -148,6 +150,7 @@ static int teardown(void **state)
     for (size_t i = 0; i < FILES; i++)
         buf_fini(&w->files[i]);
     keyset_fini(&w->keyset);
+    collateral_cache_free(w->cache);
     attest_policy_unref(w->policy);
     devtee_issuer_free(w->issuer);
     ed25519_free(w->key);
@@ -163,7 +166,7 @@ static void add(struct proof *p, const char *name, const struct buf *file)
 /* All files but `without` (FILES: none); the caller ends p. */
 static bool judge(const struct world *w, size_t without, struct proof *p)
 {
-    *p = (struct proof){.policy = w->policy, .now_s = LATER};
+    *p = (struct proof){.policy = w->policy, .now_s = LATER, .cache = w->cache};
     for (size_t i = 0; i < FILES; i++)
         if (i != without)
             add(p, NAMES[i], &w->files[i]);
