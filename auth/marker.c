@@ -15,9 +15,9 @@ void marker_key(const struct redis *r, size_t i, char out[static MARKER_KEY_LEN]
 
     if (redis_is_cluster(r)) {
         redis_slot_tag(r, (uint16_t)i, tag);
-        snprintf(out, MARKER_KEY_LEN, "keys:epoch:{%s}", tag);
+        snprintf(out, MARKER_KEY_LEN, MARKER_FIRST ":{%s}", tag);
     } else {
-        snprintf(out, MARKER_KEY_LEN, "keys:epoch");
+        snprintf(out, MARKER_KEY_LEN, MARKER_FIRST);
     }
 }
 

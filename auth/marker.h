@@ -1,15 +1,16 @@
 /* The marker tells that Redis holds all key records: without one Redis was emptied and knows
- * nothing of any key; with an older one it was set back. A stand-alone Redis has one, `keys:epoch`;
- * a Cluster, of which one primary may lose its data alone, has one in every slot:
- * `keys:epoch:{tag}`. */
+ * nothing of any key; with an older one it was set back. A stand-alone Redis has one, `keys:epoch`.
+ * A Cluster, of which one primary may lose its data alone, has one more in every slot,
+ * `keys:epoch:{tag}`, as of the last change of a key there; it is the one that counts for keys. */
 #ifndef AUTH_MARKER_H
 #define AUTH_MARKER_H
 
 #include "net/redis.h"
 
-enum { MARKER_KEY_LEN = 24 }; /* of its name, with its NUL */
+#define MARKER_FIRST "keys:epoch" /* what tools look at before they write */
+enum { MARKER_KEY_LEN = 24 };     /* of its name, with its NUL */
 
-/* How many there are, and the name of the i-th. */
+/* How many there are that count for keys, and the name of the i-th. */
 size_t marker_count(const struct redis *r);
 void marker_key(const struct redis *r, size_t i, char out[static MARKER_KEY_LEN]);
 /* Which of them stands for a key. */

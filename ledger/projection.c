@@ -540,6 +540,7 @@ static int run_marker(struct job *j, struct books *b)
         marker_key(redis, i, key);
         SEND(j, SPAN("SET"), span_str(key), span_str(marker));
     }
+    SEND(j, SPAN("SET"), SPAN(MARKER_FIRST), span_str(marker));
     return 0;
 }
 

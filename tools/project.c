@@ -9,8 +9,8 @@
 struct projection {
     struct pool_store *store;
     size_t written;
-    char before[KEYS_MARKER_LEN]; /* what the markers must say */
-    bool behind;                  /* one of them said something else */
+    char before[KEYS_MARKER_LEN], after[KEYS_MARKER_LEN]; /* of this change */
+    bool behind;                                          /* Redis does not hold what was before */
 };
 
 static void got_marker(void *arg, const struct redisReply *reply)
@@ -44,29 +44,41 @@ static void publish_one(void *arg, const char *lookup, struct span record)
     publish(arg, lookup);
 }
 
-static int read_markers(struct projection *p)
+static int read_marker(struct projection *p)
 {
-    const struct redis *redis = pool_store_redis(p->store);
-    char key[MARKER_KEY_LEN];
-
-    for (size_t i = 0; i < marker_count(redis); i++) {
-        marker_key(redis, i, key);
-        pool_store_send(p->store, (struct span[]){SPAN("GET"), span_str(key)}, 2, got_marker, p);
-    }
+    pool_store_send(p->store, (struct span[]){SPAN("GET"), SPAN(MARKER_FIRST)}, 2, got_marker, p);
     return pool_store_settle(p->store, 0);
 }
 
-static int write_markers(struct projection *p, const struct keys_file *f)
+static void set_marker(struct projection *p, size_t i)
 {
-    const struct redis *redis = pool_store_redis(p->store);
-    char marker[KEYS_MARKER_LEN], key[MARKER_KEY_LEN];
+    char key[MARKER_KEY_LEN];
 
-    keys_file_marker(f, marker);
-    for (size_t i = 0; i < marker_count(redis); i++) {
-        marker_key(redis, i, key);
-        pool_store_send(p->store, (struct span[]){SPAN("SET"), span_str(key), span_str(marker)}, 3,
-                        NULL, NULL);
-    }
+    marker_key(pool_store_redis(p->store), i, key);
+    const struct span argv[] = {SPAN("SET"), span_str(key), span_str(p->after)};
+    pool_store_send(p->store, argv, 3, NULL, NULL);
+}
+
+static void set_marker_of(void *arg, const char *lookup, struct span record)
+{
+    struct projection *p = arg;
+    char key[sizeof("key:{}") + 2 * KEY_LOOKUP_LEN];
+
+    (void)record;
+    snprintf(key, sizeof(key), "key:{%s}", lookup);
+    set_marker(p, marker_of(pool_store_redis(p->store), span_str(key)));
+}
+
+/* Those of the key's slots, or all; what the next change will look at comes last. */
+static int write_markers(struct projection *p, json_t *key)
+{
+    if (key)
+        keys_file_project(key, set_marker_of, p);
+    for (size_t i = 0; !key && i < marker_count(pool_store_redis(p->store)); i++)
+        set_marker(p, i);
+    TRY(pool_store_settle(p->store, 0));
+    const struct span argv[] = {SPAN("SET"), SPAN(MARKER_FIRST), span_str(p->after)};
+    pool_store_send(p->store, argv, 3, NULL, NULL);
     return pool_store_settle(p->store, 0);
 }
 
@@ -84,11 +96,12 @@ static int write_records(struct projection *p, const struct keys_file *f, json_t
 static int write_all(struct projection *p, const struct keys_file *f, json_t *key)
 {
     keys_file_marker_before(f, p->before);
-    TRY(read_markers(p));
+    keys_file_marker(f, p->after);
+    TRY(read_marker(p));
     if (p->behind)
         key = NULL; /* earlier changes are missing there */
     TRY(write_records(p, f, key));
-    TRY(write_markers(p, f));
+    TRY(write_markers(p, key));
     if (key)
         keys_file_project(key, publish_one, p);
     else
