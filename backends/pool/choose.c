@@ -29,6 +29,7 @@ void pool_set_scheduling(struct pool *p, const struct chooser_options *o)
 void worker_changed(struct pool_worker *w)
 {
     struct chooser_worker *e = &w->entry;
+    const struct chooser_worker before = *e;
 
     e->ready = w->state == POOL_READY && !w->skewed;
     e->accepting = w->about.accepting && !w->held_back && w->tunnel && tunnel_is_open(w->tunnel);
@@ -39,6 +40,8 @@ void worker_changed(struct pool_worker *w)
     e->kv = w->load.kv;
     e->rtt_ms = w->tunnel ? tunnel_rtt_ms(w->tunnel) : 0;
     chooser_update(e, loop_now(w->pool->loop));
+    if (e->ready != before.ready || e->accepting != before.accepting || e->ask != before.ask)
+        w->pool->changes++;
 }
 
 void worker_offers(struct pool_worker *w)
@@ -50,6 +53,7 @@ void worker_offers(struct pool_worker *w)
         offers[i] = (struct chooser_offer){span_str(m->name), m->endpoints, m->context};
     }
     chooser_serve(&w->entry, offers, w->about.model_count, loop_now(w->pool->loop));
+    w->pool->changes++;
 }
 
 /* ---- What only the pool can judge ---- */

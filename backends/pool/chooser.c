@@ -1,12 +1,13 @@
 /* Workers and what they offer: the index that choices are made from. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/pool/chooser_impl.h"
 #include "base/buf.h"
 
-enum { MEDIAN_EVERY_MS = 1000, SHARE_MOST = 4 };
+enum { MEDIAN_EVERY_MS = 1000, SHARE_MOST = 4, GRUDGE_LEN = 160, GRUDGES_MAX = 4096 };
 /* How far, in doublings, a worker's speed may be from its share of conversations. */
 static const double share_slack = 0.75;
 /* Where nothing is known yet: tokens a second, and tokens that a request makes. */
@@ -35,12 +36,16 @@ struct chooser *chooser_new(const struct chooser_options *o, const struct dice *
     return c;
 }
 
+static void grudges_drop(struct chooser *c, uint64_t by_ms);
+
 void chooser_free(struct chooser *c)
 {
     if (!c)
         return;
     CHECK(c->worker_count == 0 && c->models.len == 0);
     map_fini(&c->models);
+    grudges_drop(c, 0);
+    map_fini(&c->grudges);
     free(c);
 }
 
@@ -127,6 +132,60 @@ static double model_median(struct chooser_model *m, uint64_t now_ms)
         m->median_due_ms = now_ms + MEDIAN_EVERY_MS;
     }
     return m->median;
+}
+
+/* ---- Grudges ---- */
+
+/* A worker does not get rid of an open breaker by dialling again. */
+static struct span grudge_key(char out[static GRUDGE_LEN], const struct chooser_worker *w,
+                              const char *model)
+{
+    snprintf(out, GRUDGE_LEN, "%016llx/%s", (unsigned long long)w->id, model);
+    return span_str(out);
+}
+
+/* Those that were over by then; 0: all. */
+static void grudges_drop(struct chooser *c, uint64_t by_ms)
+{
+    struct span key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(&c->grudges, &at, &key, &value)) {
+        const struct breaker *b = value;
+        if (by_ms > 0 && b->until_ms > by_ms)
+            continue;
+        (void)map_del(&c->grudges, key);
+        free(value);
+    }
+}
+
+static void grudge_keep(const struct chooser_seat *s, const struct chooser_model *m)
+{
+    struct chooser *c = m->chooser;
+    char key[GRUDGE_LEN];
+    struct breaker *b;
+
+    if (s->breaker.until_ms == 0)
+        return;
+    if (c->grudges.len >= GRUDGES_MAX)
+        grudges_drop(c, s->breaker.until_ms - BREAKER_MOST_MS / 2);
+    if (c->grudges.len >= GRUDGES_MAX)
+        return;
+    b = mem_zero(sizeof(*b));
+    *b = (struct breaker){.openings = s->breaker.openings, .until_ms = s->breaker.until_ms};
+    free(map_put(&c->grudges, grudge_key(key, s->worker, m->name), b));
+}
+
+static void grudge_bear(struct chooser_seat *s)
+{
+    char key[GRUDGE_LEN];
+    struct breaker *b =
+        map_del(&s->model->chooser->grudges, grudge_key(key, s->worker, s->model->name));
+
+    if (b)
+        s->breaker = *b;
+    free(b);
 }
 
 /* ---- Seats ---- */
@@ -219,6 +278,7 @@ static void seat_retire(struct chooser_seat *s)
     struct chooser_model *m = s->model;
 
     seat_count(s, false, false);
+    grudge_keep(s, m);
     index_remove(m, s);
     m->context_stale = true;
     s->model = NULL;
@@ -235,6 +295,7 @@ static struct chooser_seat *seat_new(struct chooser_worker *w, struct span name)
     s->refs = 1;
     s->model = model_of(w->chooser, name);
     index_add(s->model, s);
+    grudge_bear(s);
     return s;
 }
 

@@ -10,6 +10,7 @@ struct chooser {
     struct map models;   /* name → struct chooser_model */
     struct list workers; /* struct chooser_worker.link */
     size_t worker_count;
+    struct map grudges; /* id, model → struct breaker: open when its worker left */
     struct chooser_counts counts;
 };
 

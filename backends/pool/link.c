@@ -174,6 +174,7 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
     keyset_wid(&w->keyset, w->verdict.ppid, w->wid);
     link_hold(w);
     evidence_keep(w->pool, w);
+    w->pool->changes++;
     return 0;
 }
 
@@ -571,6 +572,7 @@ static void tunnel_gone(void *arg, struct tunnel *t, int error)
     w->tunnel = NULL;
     list_del(&w->link);
     chooser_leave(&w->entry);
+    w->pool->changes++;
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);
     loop_timer_cancel(w->pool->loop, &w->ack_timer);

@@ -38,6 +38,7 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     }
     p->checked = collateral_cache_new(CHECKED_MAX);
     p->chooser = choose_new();
+    p->changes = 1;
     pool_set_gateways(p, &options->tunnel_public, options->tunnel_public[0] ? 1 : 0);
     tls_server_op(p->tls, p->op);
     *out = p;
@@ -310,7 +311,7 @@ static void model_merge(struct pool_model_view *out, const struct pool_worker *w
     out->gpu += w->keyset.gpu_nvidia ? 1 : 0;
 }
 
-bool pool_model(struct pool *p, struct span name, struct pool_model_view *out)
+static void model_look(struct pool *p, struct span name, struct pool_model_view *out)
 {
     *out = (struct pool_model_view){0};
     LIST_FOREACH(it, &p->workers) {
@@ -319,8 +320,23 @@ bool pool_model(struct pool *p, struct span name, struct pool_model_view *out)
         if (m)
             model_merge(out, w, m);
     }
-    const struct known_model *k = map_get(&p->known, name);
-    out->since_s = k ? k->first_s : 0;
+}
+
+/* Every call asks for its model's: workers are looked at when something of them has changed. */
+bool pool_model(struct pool *p, struct span name, struct pool_model_view *out)
+{
+    struct known_model *k = map_get(&p->known, name);
+
+    if (!k) {
+        model_look(p, name, out);
+        return out->workers > 0;
+    }
+    if (k->changes != p->changes) {
+        model_look(p, name, &k->view);
+        k->view.since_s = k->first_s;
+        k->changes = p->changes;
+    }
+    *out = k->view;
     return out->workers > 0;
 }
 

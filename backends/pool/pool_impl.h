@@ -16,6 +16,7 @@ struct pool {
     struct net_listener *listener;
     struct list workers; /* struct pool_worker.link: tunnels that are not closed */
     struct chooser *chooser;
+    uint64_t changes;    /* of what workers offer, and who may be asked, from 1 */
     struct map known;    /* model name → struct known_model */
     size_t live;         /* worker objects that still exist */
     uint64_t accepted;   /* tunnels so far */
@@ -52,6 +53,8 @@ enum { CALL_STREAMS_MAX = 1000 };
 
 struct known_model {
     uint64_t first_s, last_ms;
+    struct pool_model_view view; /* as of pool.changes */
+    uint64_t changes;
 };
 
 /* What GET /v1/worker says (wire.md §1). */

@@ -345,6 +345,27 @@ static void one_model_that_fails_does_not_close_another(void **state)
     virtual_free(p);
 }
 
+static void who_dials_again_is_as_bad_as_before(void **state)
+{
+    struct virtual_pool *p = virtual_crew(1, 8);
+    const struct chooser_offer offer = {VIRTUAL_MODEL, 1, 8192}, other = {SPAN("other"), 1, 8192};
+    struct chooser_worker *w = &p->w[0];
+
+    (void)state;
+    virtual_fail(p, w);
+    p->now_ms += 2 * BREAKER_FIRST_MS;
+    virtual_fail(p, w); /* for the second time: two seconds */
+    chooser_leave(w);
+    chooser_join(p->chooser, w, p->now_ms);
+    chooser_serve(w, &other, 1, p->now_ms);
+    chooser_serve(w, &offer, 1, p->now_ms);
+    p->now_ms += 3 * BREAKER_FIRST_MS / 2;
+    assert_int_equal(virtual_view(p, w).breaker, BREAKER_OPEN);
+    p->now_ms += 2 * BREAKER_FIRST_MS;
+    assert_int_equal(virtual_view(p, w).breaker, BREAKER_HALF_OPEN);
+    virtual_free(p);
+}
+
 static void half_open_lets_one_through(void **state)
 {
     struct virtual_pool *p = virtual_crew(1, 8);
@@ -667,6 +688,7 @@ int main(void)
         cmocka_unit_test(an_error_looks_slow_and_opens_the_breaker),
         cmocka_unit_test(many_failures_at_once_are_one),
         cmocka_unit_test(one_model_that_fails_does_not_close_another),
+        cmocka_unit_test(who_dials_again_is_as_bad_as_before),
         cmocka_unit_test(half_open_lets_one_through),
         cmocka_unit_test(when_over_half_are_out_the_least_bad_is_taken),
         cmocka_unit_test(panic_overrides_breakers_only),
