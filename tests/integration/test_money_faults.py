@@ -2,14 +2,17 @@
 and nothing is charged twice."""
 
 import json
+import os
 import resource
 import signal
+import time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from purse import PRICES, Purse, Till, amount
 from stack import chat, wait_for
-from worker_peer import plain_answer
+from worker_peer import WorkerPeer, plain_answer
 
 CHAT = "/v1/chat/completions"
 RICH = 10**9
@@ -250,3 +253,97 @@ def test_a_stop_settles_what_has_come(stack):
         till.settled(5)
     finally:
         till.worker.close()
+
+
+# ---- Many at once ----
+
+RUNS, CROWD = (20, 1000) if os.environ.get("FAULTS") else (1, 300)
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+def test_three_gateways_admit_exactly_as_many_as_there_is_money_for(stack, run):
+    """The workers answer only after all were admitted or refused."""
+    till = Till(stack, worker=False)
+    for i in (2, 3):
+        stack.gateway(**{"billing.journal": os.path.join(stack.folder, f"gateway-{i}.journal"), "redis.command_ms": 5000})
+    parked, peers = [], []
+    for gateway in stack.gateways:
+        w = WorkerPeer(stack.folder, gateway.tunnel, bytes.fromhex(stack.operator.pin), name=f"of-{gateway.name}")
+        w.max, w.answer = CROWD, parked.append
+        peers.append(w.dial())
+        wait_for(lambda g=gateway: g.accepting == 1, "its worker is ready")
+    try:
+        first = till.raw()
+        first.request("POST", CHAT, chat())
+        wait_for(lambda: parked, "one runs")
+        ceiling = RICH - till.available
+        few = till.purse.account("few", granted=137 * ceiling + ceiling - 1)
+        key = till.purse.key(few)
+        raws = [stack.raw(gateway=stack.gateways[i % 3], key=key) for i in range(CROWD)]
+        for raw in raws:
+            raw.request("POST", CHAT, chat())
+        refused = lambda: sum(g.metric("cocoon_answers_total", status="429") for g in stack.gateways)  # noqa: E731
+        wait_for(lambda: len(parked) - 1 + refused() >= CROWD, "all are admitted or refused", 60)
+        assert till.purse.open_holds(few) == 137 == len(parked) - 1
+        for call in parked:
+            plain_answer(call)
+        statuses = [raw.head().status for raw in raws]
+        assert statuses.count(200) == 137 and statuses.count(429) == CROWD - 137
+        wait_for(lambda: till.purse.open_holds(few) == 0, "all are settled")
+        cost = amount((9, 0, 2, 0))
+        assert till.purse.available(few) == 138 * ceiling - 1 - 137 * cost and till.purse.charged(few) == 137 * cost
+        bills = lambda: [b for g in stack.gateways for b in till.purse.bills(g.name) if b["account"] == few]  # noqa: E731
+        wait_for(lambda: len(bills()) == 137, "all are billed")
+        assert len({b["call"] for b in bills()}) == 137
+    finally:
+        for w in peers:
+            w.close()
+
+
+# ---- A worker that lies ----
+
+def lie_of(till, claim):
+    """What a worker is paid for a request of 100 bytes and at most 50 tokens, when it claims so much."""
+    def answer(call):
+        call.head(content_type="application/json")
+        call.write(json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9}}))
+        call.finish(prompt=claim[0], completion=claim[1])
+    till.worker.answer = answer
+    before = till.charged
+    assert till.ask(chat("x" * 60, max_tokens=50)).status == 200
+    wait_for(lambda: till.open_holds == 0, "it is settled")
+    return till.charged - before
+
+
+def test_what_a_dishonest_worker_gains_is_bounded_and_told(till, capsys):
+    true, cap = (30, 40), 50
+    honest = lie_of(till, true)
+    bound = amount((len(json.dumps(chat("x" * 60, max_tokens=50))) + 1024, 0, cap, 0))
+    lines = []
+    for name, claim in (("x 1.1", (33, 44)), ("x 2", (60, 80)), ("x 1000000", (30_000_000, 40_000_000))):
+        paid = lie_of(till, claim)
+        lines.append(f"claims {name}: paid {paid} nano, honest {honest}, gains {paid - honest}, bound {bound - honest}")
+        assert paid <= bound
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
+
+
+def test_two_claims_for_one_call_are_paid_once(till):
+    """A replay with other counts, and one signed by a key that was never attested."""
+    seen = []
+
+    def answer(call):
+        seen.append(call)
+        plain_answer(call)
+    till.worker.answer = answer
+    till.ask()
+    till.settled(1)
+    paid = till.charged
+    (call,) = seen
+    stranger = Ed25519PrivateKey.generate()
+    till.worker.records = [till.worker.sign(call.record(prompt=900, completion=900)), till.worker.sign(call.record(), key=stranger)]
+    till.worker.close()
+    till.worker.dial()
+    wait_for(lambda: [a for a in till.worker.asked if a[1].startswith("/v1/usage?")], "it is asked for records")
+    time.sleep(0.5)
+    assert till.charged == paid and len(till.bills) == 1
