@@ -42,6 +42,13 @@ tsan: ## Unit tests with the thread sanitizer
 	@scripts/setup.sh test
 	+@$(call variant,tsan) unit-here
 
+# `make test` runs a short case of each of these.
+faults: ## Money while everything breaks: the long form (1,000 requests at three gateways, twenty times; every kill and loss)
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all
+	@BIN=$(abspath $(BIN)) FAULTS=1 .cache/test/bin/python -m pytest -q -n $$(nproc) tests/integration/test_money_faults.py \
+	  tests/integration/test_money_scripts.py $(PYTEST_ARGS)
+
 cover: ## Run the tests and say which share of the lines they ran, a folder a line
 	@scripts/setup.sh test
 	@find build/cover -name '*.gcda' -delete 2>/dev/null || true
@@ -54,4 +61,4 @@ setup-build setup-run setup-test setup-check:
 setup: ## Install what building, running, testing and checking need
 	@scripts/setup.sh build run test check
 
-.PHONY: run test test-here unit-here asan tsan cover setup setup-build setup-run setup-test setup-check
+.PHONY: run test test-here unit-here asan tsan faults cover setup setup-build setup-run setup-test setup-check
