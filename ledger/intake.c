@@ -14,6 +14,7 @@
 #include "ledger/books/record.h"
 #include "ledger/intake_entry.h"
 #include "ledger/projection.h"
+#include "ledger/recovery.h"
 #include "ledger/watch.h"
 
 enum { LOOK_MS = 50, WHO_MS = 1000, BATCH = 500, LAST_LEN = 48 };
@@ -25,6 +26,7 @@ struct source {
     uint64_t oldest_ms; /* of the batch under way, by Redis' clock; 0: none waits */
     int64_t waiting;
     bool asking, dropped;
+    bool recovered;      /* was there when balances were last written from the books */
     uint64_t empty_pass; /* the pass in which it was last found empty */
     struct list link;
 };
@@ -174,6 +176,8 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
     b->n = e.n > b->n ? e.n : b->n;
     b->taken++;
     note_outcome(i, &e, &out);
+    if (out.result == BILL_TAKEN && !b->source->recovered)
+        recovery_late(i->ledger->recovery, out.t_ms);
     return out.result == BILL_TAKEN ? watch_balance(i->ledger, out.account) : 0;
 }
 
@@ -321,6 +325,12 @@ static int forget_cursor(struct books *b, const char *instance)
     TRY(books_begin(b));
     return books_end(
         b, DB_RUN(b->db, NULL, "DELETE FROM cursors WHERE stream = $1", value_str(instance)));
+}
+
+void intake_recovered(struct intake *i)
+{
+    LIST_FOREACH(it, &i->sources)
+        CONTAINER(it, struct source, link)->recovered = true;
 }
 
 void intake_drop(struct intake *i, const char *instance)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "billing/layout.h"
@@ -22,6 +23,7 @@ struct recovery {
     int64_t number;
     bool asking, stopped, forced;
     struct map missing; /* instances that are waited for */
+    uint64_t opened_ms; /* wall clock: when this epoch's balances were written */
     uint64_t passes;    /* of the intake, when the last instance had said it */
     bool all_said;
 };
@@ -52,12 +54,14 @@ static int command(struct recovery *r, const struct span *argv, size_t argc, red
 
 /* ---- A new epoch ---- */
 
-/* Fields of m1:epoch: n, run_id (the first primary's), state, run:<id> for each primary. */
+/* Fields of m1:epoch: n, run_id (the first primary's), state, opened (ms), run:<id> for each
+ * primary. */
 static int write_epoch(struct recovery *r, const char *state, redis_reply_fn *fn)
 {
-    char ids[PRIMARIES_MAX][REDIS_RUN_ID_LEN + 1], fields[PRIMARIES_MAX][RUN_FIELD], number[24];
-    struct span argv[8 + 2 * PRIMARIES_MAX] = {SPAN("HSET"), SPAN(LAYOUT_EPOCH), SPAN("n"),
-                                               SPAN(""),     SPAN("state"),      span_str(state)};
+    char ids[PRIMARIES_MAX][REDIS_RUN_ID_LEN + 1], fields[PRIMARIES_MAX][RUN_FIELD], number[24],
+        opened[24];
+    struct span argv[10 + 2 * PRIMARIES_MAX] = {SPAN("HSET"), SPAN(LAYOUT_EPOCH), SPAN("n"),
+                                                SPAN(""),     SPAN("state"),      span_str(state)};
     const size_t count = redis_run_ids(r->ledger->redis, ids, PRIMARIES_MAX);
     size_t argc = 6;
 
@@ -65,6 +69,9 @@ static int write_epoch(struct recovery *r, const char *state, redis_reply_fn *fn
         return E_UNAVAILABLE;
     snprintf(number, sizeof(number), "%" PRId64, r->number);
     argv[3] = span_str(number);
+    snprintf(opened, sizeof(opened), "%" PRIu64, r->opened_ms);
+    argv[argc++] = SPAN("opened");
+    argv[argc++] = span_str(opened);
     argv[argc++] = SPAN("run_id");
     argv[argc++] = span_str(ids[0]);
     for (size_t i = 0; i < count; i++) {
@@ -180,6 +187,8 @@ static void restored_first(void *arg, bool known)
 
 static void restore(struct recovery *r)
 {
+    r->opened_ms = clock_wall_ms();
+    intake_recovered(r->ledger->intake);
     become(r, RECOVERY_RESTORING);
     projection_all(r->ledger->projection, true);
     projection_await(r->ledger->projection, 3600000, restored_first, r);
@@ -228,6 +237,8 @@ static void judge(struct recovery *r, const struct redisReply *reply)
         return;
     }
     r->number = (int64_t)n;
+    if (span_u64(field_of(reply, "opened"), INT64_MAX, &r->opened_ms) < 0)
+        r->opened_ms = 0;
     if (span_is(field_of(reply, "state"), "open")) {
         if (r->state == RECOVERY_AWAY)
             projection_all(r->ledger->projection, false); /* what was missed meanwhile */
@@ -319,6 +330,14 @@ void recovery_without(struct recovery *r, const char *instance)
     intake_drop(r->ledger->intake, instance);
     (void)!command(r, argv, 3, nothing);
     log_event(LOG_WARN, "epoch", "n=%" PRId64 " without=%s", r->number, instance);
+}
+
+void recovery_late(struct recovery *r, uint64_t t_ms)
+{
+    if (t_ms >= r->opened_ms || r->state == RECOVERY_WAITING)
+        return;
+    log_event(LOG_WARN, "epoch", "n=%" PRId64 " late_bill=yes", r->number);
+    recovery_begin(r);
 }
 
 void recovery_begin(struct recovery *r)

@@ -28,6 +28,9 @@ void recovery_missing(const struct recovery *r, struct buf *out);
 /* Goes on without an instance, which is forgotten: what it brings later is taken in all the same.
  */
 void recovery_without(struct recovery *r, const char *instance);
+/* A bill of this time came from a gateway that the last recovery did not know: when it was charged
+ * before, in a Redis that is lost, everything is written anew. */
+void recovery_late(struct recovery *r, uint64_t t_ms);
 /* Everything anew although nothing is known to be lost. */
 void recovery_begin(struct recovery *r);
 

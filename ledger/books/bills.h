@@ -49,6 +49,7 @@ struct bill_outcome {
     char account[65];
     char key[16];
     int64_t hour;
+    uint64_t t_ms; /* when the gateway settled it, by its clock */
 };
 MUST_CHECK int bill_take(struct books *b, const struct bill_keys *keys, const struct bill_entry *e,
                          struct bill_outcome *out);

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -24,6 +25,7 @@ def shop(stack):
     stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
     stack.worker()
     stack.wait_ready()
+    wait_for(lambda: stack.ledger.status["gateways"], "the ledger to know the gateway")
     stack.ledger.account("acme", 10**9)
     stack.metered = stack.ledger.key()
     stack.spent = 0
@@ -41,6 +43,14 @@ def ask(shop, gateway=0):
 
 def ask_until(shop, timeout=15):
     wait_for(lambda: ask(shop) == 200, "requests to be admitted again", timeout, step=0.1)
+
+
+def wait_journal(shop, rows, name="gateway"):
+    """Until so many bills are on the gateway's disk: what an answer cost is there some ms after it."""
+    def count():
+        with sqlite3.connect(f"file:{shop.folder}/{name}.journal?mode=ro", uri=True) as db:
+            return db.execute("SELECT count(*) FROM bills").fetchone()[0]
+    wait_for(lambda: count() == rows, f"{rows} bills in the journal")
 
 
 def check(shop, bills):
@@ -86,6 +96,7 @@ def test_a_ledger_killed_around_a_commit_takes_each_bill_once(shop, point):
 def test_a_gateway_killed_with_bills_that_the_books_have_not(shop):
     shop.ledger.pause()
     assert [ask(shop) for _ in range(3)] == [200] * 3
+    wait_journal(shop, 3)
     shop.gateways[0].kill()
     shop.redis.flush()
     shop.ledger.resume()
@@ -96,9 +107,29 @@ def test_a_gateway_killed_with_bills_that_the_books_have_not(shop):
     check(shop, 4)
 
 
+def test_bills_of_a_gateway_that_a_recovery_did_not_know_are_not_lost_on_redis(shop):
+    """The ledger hears of the second gateway only after Redis, in which that one had charged, is lost."""
+    shop.ledger.pause()
+    shop.gateway("new", **{"billing.journal": os.path.join(shop.folder, "new.journal")})
+    shop.workers[0].stop()
+    shop.worker(gateways=shop.gateways, name="both")
+    wait_for(lambda: shop.gateways[1].accepting, "the worker at the new gateway")
+    assert [ask(shop, 1) for _ in range(3)] == [200] * 3
+    wait_journal(shop, 3, "new")
+    shop.gateways[1].kill()
+    shop.redis.flush()
+    shop.ledger.resume()
+    ask_until(shop)  # the old gateway is enough for a recovery
+    shop.gateways[1].start()
+    wait_for(lambda: len(shop.ledger.bills()) == 4, "the new gateway's bills", 20)
+    ask_until(shop)
+    check(shop, 5)
+
+
 def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
     shop.ledger.pause()
     assert [ask(shop) for _ in range(2)] == [200] * 2
+    wait_journal(shop, 2)
     shop.gateways[0].kill()
     shop.redis.flush()
     shop.ledger.resume()
