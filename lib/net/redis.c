@@ -208,6 +208,7 @@ int redis_new(struct redis **out, struct loop *l, const struct redis_options *o,
         free_redis(r);
         return error;
     }
+    r->pubsub.line.backoff_max_ms = o->dead_ms;
     start(r);
     *out = r;
     return 0;

@@ -151,7 +151,6 @@ void redis_pubsub_init(struct redis *r)
 {
     list_init(&r->pubsub.subscriptions);
     redis_line_init(&r->pubsub.line, &r->setup, &r->setup.server, &events, r);
-    r->pubsub.line.backoff_max_ms = r->setup.dead_ms;
 }
 
 void redis_pubsub_move(struct redis *r)

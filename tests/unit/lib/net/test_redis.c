@@ -493,6 +493,21 @@ static void a_subscription_comes_back_after_a_restart(void **state)
     WAIT_FOR(w, h.count == 1);
 }
 
+static void a_subscription_rests_between_its_tries(void **state)
+{
+    struct world *w = *state;
+    struct heard h = {0};
+
+    assert_int_equal(redis_subscribe(w->redis, "ban", on_message, &h), 0);
+    WAIT_FOR(w, redis_subscribed(w->redis));
+    stop_server(w);
+    WAIT_FOR(w, !redis_subscribed(w->redis));
+    unsigned turns = 0; /* each waits for what happens first */
+    for (uint64_t end = clock_mono_ms() + 800; clock_mono_ms() < end; turns++)
+        loop_turn(w->loop, 100);
+    assert_in_range(turns, 1, 100);
+}
+
 static void a_frozen_subscription_is_noticed_without_any_command(void **state)
 {
     struct world *w = *state;
@@ -618,6 +633,7 @@ int main(void)
         ALONE(what_cannot_work_is_refused_at_once),
         CASE(messages_arrive_at_the_subscriber_of_their_channel),
         CASE(a_subscription_comes_back_after_a_restart),
+        CASE(a_subscription_rests_between_its_tries),
         CASE(a_frozen_subscription_is_noticed_without_any_command),
         ALONE(a_subscription_signs_in_too),
         CASE(the_client_may_be_freed_by_a_message),
