@@ -50,8 +50,8 @@ static void drain_look(void *arg)
 
 static void leave(struct gateway *g, bool successor)
 {
-    /* A name that was made up of the process id is not the successor's. */
-    const bool same_name = successor && gateway_settings(g)->instance[0];
+    /* One that was made up of the process id, or was changed since, is not the successor's. */
+    const bool same_name = successor && strcmp(gateway_settings(g)->instance, g->instance) == 0;
 
     peers_leave(g->peers, same_name);
     projection_leave(g->projection, same_name);

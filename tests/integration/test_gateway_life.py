@@ -173,6 +173,14 @@ def test_a_bad_reload_changes_nothing(trio, change):
     assert gateway.wait(3) == 0
 
 
+def test_a_reload_whose_policy_is_refused_takes_nothing_else_either(trio):
+    gateway = trio.gateways[0]
+    gateway.reload(**{"limits.body_bytes": 2000, "attestation.release_keys": ["0" * 64]})
+    gateway.wait_log("event=reload_refused", 3)
+    with trio.raw() as raw:
+        assert raw.ask("POST", CHAT, chat("x" * 3000)).status == 200
+
+
 def test_a_settings_file_that_is_gone_changes_nothing(trio):
     gateway = trio.gateways[0]
     with open(gateway.config, "w") as f:

@@ -14,6 +14,7 @@ import time
 import httpx
 import pytest
 
+from purse import Till
 from raw import Ended, Raw
 from stack import chat, script, wait_for
 
@@ -134,6 +135,34 @@ def test_an_upgrade_under_load_refuses_and_fails_nobody(served):
             s.end()
     if isinstance(gateway.address, str):
         assert stat.S_ISSOCK(os.stat(gateway.address).st_mode)  # it was inherited: whoever starts next replaces it
+
+
+def test_no_money_goes_astray_in_an_upgrade(stack):
+    stack.engine(slots=64)
+    till = Till(stack, worker=False, **{"timeouts.drain_ms": 8000})
+    gateway = till.gateway
+    stack.worker(max_requests=64)
+    stack.wait_ready()
+    successors = []
+    try:
+        with Load(gateway, till.key) as load, Raw(gateway.address, key=till.key) as stream:
+            stream.request("POST", CHAT, chat(script("slow", seconds=0.2, count=10), stream=True))
+            assert stream.head().status == 200
+            stream.until(b"t0")
+            successors.append(upgrade(gateway, gateway.pid, 1))
+            load.more()
+            assert stream.rest().ending == "complete"
+            assert gateway.wait(10) == 0
+            load.more()
+            successors.append(upgrade(gateway, successors[0].pid, 2))
+            load.more()
+            assert successors[0].ended(15)
+        assert load.failures == []
+        bills = till.settled(load.answers + 1)
+        assert len({b["call"] for b in bills}) == load.answers + 1 and [b["n"] for b in bills] == [str(i + 1) for i in range(len(bills))]
+    finally:
+        for s in successors:
+            s.end()
 
 
 def test_a_successor_that_fails_changes_nothing(served, tmp_path):
