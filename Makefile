@@ -25,7 +25,7 @@ DEPS.auth            := lib/base lib/crypto lib/net
 DEPS.billing         := lib/base lib/crypto lib/net lib/openai lib/receipt
 DEPS.backends/pool   := lib/base lib/crypto lib/net lib/ohttp lib/attest lib/trust lib/openai lib/receipt
 DEPS.backends/engine := lib/base lib/net lib/openai
-DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest lib/trust
+DEPS.client/core     := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest lib/trust billing
 DEPS.ledger/books    := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest config auth billing
 
 PROGRAMS := gateway worker tools devtee client ledger

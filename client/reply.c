@@ -18,7 +18,8 @@
     "x-should-retry, www-authenticate, server-timing, x-ratelimit-limit-requests, "                \
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "     \
     "x-ratelimit-reset-requests, x-ratelimit-reset-tokens, cocoon-call, cocoon-privacy, "          \
-    "cocoon-attestation, cocoon-ignored, cocoon-price, cocoon-keyset, cocoon-next"
+    "cocoon-attestation, cocoon-ignored, cocoon-price, cocoon-keyset, cocoon-next, "               \
+    "cocoon-cost-nano"
 
 enum { FIELDS_MAX = 48 };
 
@@ -128,6 +129,9 @@ static void add_inference(struct call *c, struct headers *h)
     add(h, "cocoon-privacy", "end-to-end");
     if (v && v->env != ATTEST_PRODUCTION)
         add(h, "cocoon-attestation", attest_env_name(v->env));
+    if (c->exchange && !c->rq.stream && exchange_cost(c->exchange) >= 0)
+        add(h, "cocoon-cost-nano",
+            arena_printf(&c->arena, "%lld", (long long)exchange_cost(c->exchange)));
     if (c->parsed && c->rq.ignored.len > 0)
         add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&c->rq.ignored)));
 }

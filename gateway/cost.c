@@ -1,7 +1,7 @@
 /* The cost in an answer: the amount that was charged, spliced into the worker's own bytes. */
 #include "gateway/cost.h"
 
-#include "base/json.h"
+#include "billing/cost_text.h"
 #include "gateway/charge.h"
 
 /* A record that does not come in the same flight is fetched; Redis may be slow. */
@@ -51,41 +51,6 @@ const char *cost_header(struct call *c)
     return arena_printf(&c->arena, "%lld", (long long)c->charge->charged);
 }
 
-/* Appends the object with the cost in its usage; E_NOT_FOUND, E_INVALID: out stays as it was. */
-static int object_splice(struct span object, int64_t nano, struct buf *out)
-{
-    char text[NANO_LEN], coins[NANO_COIN_LEN + 2];
-    AUTO(buf_fini) struct buf usage = {0};
-    struct json_member m;
-
-    TRY(json_member_find(object, "usage", &m));
-    coins[0] = '"';
-    (void)nano_coins(coins + 1, nano);
-    size_t len = strlen(coins);
-    coins[len++] = '"';
-    const struct json_edit edits[] = {{"cost_nano", span_str(nano_text(text, nano))},
-                                      {"cost", span_of(coins, len)}};
-    TRY(json_splice(m.value, edits, 2, &usage));
-    size_t at = (size_t)(m.value.data - object.data);
-    buf_append(out, span_cut(object, 0, at));
-    buf_append(out, buf_span(&usage));
-    buf_append(out, span_from(object, at + m.value.len));
-    return 0;
-}
-
-/* The first of the events that were kept back is the usage event, if there is one. */
-static int event_splice(struct span held, int64_t nano, struct buf *out)
-{
-    ptrdiff_t end = span_find(held, SPAN("\n\n"));
-
-    if (end < 0 || !span_starts(held, SPAN("data: {")))
-        return E_NOT_FOUND;
-    buf_append_str(out, "data: ");
-    TRY(object_splice(span_cut(held, 6, (size_t)end - 6), nano, out));
-    buf_append(out, span_from(held, (size_t)end));
-    return 0;
-}
-
 void cost_splice(struct call *c)
 {
     AUTO(buf_wipe) struct buf out = {0};
@@ -94,8 +59,8 @@ void cost_splice(struct call *c)
 
     if (!is_known(c->charge) || text->len == 0)
         return;
-    error = text == &c->held ? event_splice(buf_span(text), c->charge->charged, &out)
-                             : object_splice(buf_span(text), c->charge->charged, &out);
+    error = text == &c->held ? cost_into_events(buf_span(text), c->charge->charged, &out)
+                             : cost_into_object(buf_span(text), c->charge->charged, &out);
     if (error < 0)
         return;
     buf_wipe(text);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "client/core/directory.h"
+#include "client/core/prices.h"
 
 enum { CONNECT_MS = 10000, CONNECTIONS = 64, CACHED_COLLATERALS = 16, STATE_LEN = 4096 };
 
@@ -162,6 +163,7 @@ int client_new(struct client **out, struct loop *l, struct offload *o,
     }
     c->cache = collateral_cache_new(CACHED_COLLATERALS);
     c->directory = directory_new(c);
+    c->prices = prices_new(c);
     *out = c;
     return 0;
 }
@@ -171,6 +173,7 @@ void client_free(struct client *c)
     if (!c)
         return;
     directory_free(c->directory);
+    prices_free(c->prices);
     collaterals_free(c->collaterals);
     http_client_free(c->http);
     collateral_cache_free(c->cache);

@@ -12,6 +12,7 @@
 #include "trust/state.h"
 
 struct directory;
+struct prices;
 
 /* All texts are copied. */
 struct client_options {
@@ -38,6 +39,7 @@ struct client {
     struct collaterals *collaterals; /* NULL: workers bring theirs */
     struct collateral_cache *cache;
     struct directory *directory;
+    struct prices *prices;
     uint8_t key[CLIENT_KEY_LEN];
     bool insecure_dev;
     uint64_t silence_ms, total_ms, ping_ms;

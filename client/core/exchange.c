@@ -20,6 +20,11 @@ const struct shown *exchange_shown(const struct exchange *x)
     return &x->shown;
 }
 
+int64_t exchange_cost(const struct exchange *x)
+{
+    return x->cost_nano;
+}
+
 const struct attest_verdict *exchange_verdict(const struct exchange *x)
 {
     return x->verified ? &x->verified->verdict : NULL;
@@ -48,6 +53,7 @@ static void stop(struct exchange *x)
     record_search_stop(&x->record);
     loop_timer_cancel(l, &x->silence);
     loop_timer_cancel(l, &x->total);
+    loop_timer_cancel(l, &x->price_timer);
 }
 
 static void free_now(void *obj)
@@ -96,16 +102,24 @@ static void fail_with(struct exchange *x, const struct api_error *e, const char 
 
 /* ---- Judging ---- */
 
-static void succeed(struct exchange *x)
+static void succeed(void *arg)
 {
+    struct exchange *x = arg;
     AUTO(buf_wipe) struct buf kept = {0};
 
-    exchange_save(x);
+    exchange_save(x); /* the worker's own bytes */
+    exchange_cost_splice(x);
     buf_take(&kept, &x->answer.kept);
     stop(x);
     if (kept.len > 0)
         x->events->content(x->arg, buf_span(&kept));
     x->events->end(x->arg);
+}
+
+static void priced(void *arg)
+{
+    if (!exchange_cost_awaited(arg, priced))
+        succeed(arg);
 }
 
 static void conclude(void *arg)
@@ -114,7 +128,9 @@ static void conclude(void *arg)
     const char *finding = exchange_judge(x);
 
     if (!finding) {
-        succeed(x);
+        x->state = EXCHANGE_RECORD;
+        if (!exchange_cost_awaited(x, priced))
+            succeed(x);
         return;
     }
     log_event(LOG_WARN, "verification_failed", "call=%s why=\"%s\"", x->shown.call, finding);
@@ -188,6 +204,8 @@ static void post_head(void *arg, struct http_transfer *t, unsigned status, struc
                   "The gateway answered without encryption; the answer was thrown away.");
     else if (!x->shown.call[0])
         fail_with(x, &ERR_VERIFICATION_FAILED, "The gateway's answer names no call.");
+    else
+        exchange_price(x);
 }
 
 static void post_data(void *arg, struct http_transfer *t, struct span bytes)
@@ -367,6 +385,7 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
     struct exchange *x = mem_zero(sizeof(*x));
 
     x->client = c;
+    x->cost_nano = -1;
     x->ask = *ask;
     x->events = ev;
     x->arg = arg;

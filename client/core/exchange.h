@@ -38,6 +38,8 @@ void exchange_pause(struct exchange *x, bool paused);
 
 /* The head of the gateway's last answer. */
 const struct shown *exchange_shown(const struct exchange *x);
+/* Nano that the answer cost, once it has ended; -1: not known. */
+int64_t exchange_cost(const struct exchange *x);
 /* Of the worker that was asked; NULL before. */
 const struct attest_verdict *exchange_verdict(const struct exchange *x);
 

@@ -4,6 +4,7 @@
 
 #include "client/core/exchange.h"
 #include "client/core/outer.h"
+#include "client/core/prices.h"
 #include "client/core/record.h"
 #include "client/core/saving.h"
 #include "client/core/sealed_answer.h"
@@ -48,6 +49,14 @@ struct exchange {
     struct buf refusal; /* an answer in clear */
     unsigned status;    /* of the outer answer */
 
+    bool priced;                  /* the answer names a price book */
+    int64_t version, coefficient; /* of it */
+    struct usage used;            /* what the answer shows, and the receipt says */
+    bool has_used;
+    int64_t cost_nano; /* -1: not known */
+    unsigned price_looks;
+    struct loop_timer price_timer;
+
     struct record_search record; /* its jws: the usage record, wherever it came from */
     struct saving saving;
     struct api_fault fault;
@@ -60,7 +69,13 @@ MUST_CHECK int exchange_seal(struct exchange *x, struct buf *sealed, struct oute
                              void (*content)(void *arg, struct span bytes));
 /* exchange_judge.c: of a whole answer. NULL when receipt and record fit it, else what does not, as
  * a sentence for the user. */
-const char *exchange_judge(const struct exchange *x);
+const char *exchange_judge(struct exchange *x);
+/* exchange_cost.c: begins to fetch the prices that the answer's head names. */
+void exchange_price(struct exchange *x);
+/* Whether its cost can be known a moment later: then `again` is called, a few times at the most. */
+bool exchange_cost_awaited(struct exchange *x, void (*again)(void *arg));
+/* Puts the cost, where it is known, into the closing bytes of a verified answer. */
+void exchange_cost_splice(struct exchange *x);
 /* Keeps what proves it, where the user asked for that. Before what is kept is handed out. */
 void exchange_save(struct exchange *x);
 

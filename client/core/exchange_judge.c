@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "client/core/evidence.h"
 
-const char *exchange_judge(const struct exchange *x)
+const char *exchange_judge(struct exchange *x)
 {
     const struct sealed_answer *a = &x->answer;
     struct evidence e = {
@@ -30,6 +30,8 @@ const char *exchange_judge(const struct exchange *x)
     e.has_counts = error == 0;
     if (!e.has_counts && (a->whole || x->ask.rq->include_usage))
         return "The answer shows no token counts.";
+    x->has_used = e.has_counts;
+    x->used = e.counts;
     return evidence_judge(&e, a->receipt.len > 0 ? buf_span(&a->receipt) : (struct span){0},
                           buf_span(&x->record.jws));
 }

@@ -194,6 +194,7 @@ class EvilGateway:
         self.workers_say = self.document_says = None
         self.heard, self.asked, self.calls, self.posts, self.receipts = [], [], [], [], {}
         self.ttl, self.extra, self.usage_in_trailer, self.serve_receipts = 30, [], True, True
+        self.prices, self.prices_take = {}, 0  # version → bytes of a book
         self.gone = threading.Event()  # the client closed a connection of a call
 
     def start(self, context=None):
@@ -242,6 +243,9 @@ class EvilGateway:
                 wire.reply(None, 200, json.dumps({"usage": jws}).encode(), "application/json")
             else:
                 wire.problem(404, "not_found")
+        elif url.path.startswith("/v1/prices/") and url.path.rsplit("/", 1)[1] in self.prices:
+            time.sleep(self.prices_take)
+            wire.reply(None, 200, self.prices[url.path.rsplit("/", 1)[1]], "application/json")
         elif url.path.startswith("/v1/models"):
             wire.reply(None, 200, json.dumps({"object": "list", "data": [{"id": "fake-model", "object": "model", "created": 1,
                                                                           "owned_by": "cocoon"}]}).encode(), "application/json")
