@@ -186,6 +186,16 @@ static const struct engine_run_events run_events = {
     .end = on_run_end,
 };
 
+/* llama.cpp takes `echo` and does nothing. */
+static struct span echo_of(const struct call *c)
+{
+    const struct request *rq = &c->opened.request;
+    const bool ours = engine_kind(c->worker->engine) == ENGINE_LLAMACPP;
+
+    return ours && span_is(request_member(rq, "echo"), "true") ? request_member(rq, "prompt")
+                                                               : (struct span){0};
+}
+
 static struct answer *make_answer(const struct call *c)
 {
     const struct opened *o = &c->opened;
@@ -199,6 +209,8 @@ static struct answer *make_answer(const struct call *c)
         .base64 = rq->base64,
         .dimensions = rq->dimensions,
         .service_tier = request_member(rq, "service_tier").data ? "default" : NULL,
+        .mute = rq->endpoint == EP_COMPLETIONS && o->cap == 0,
+        .echo = echo_of(c),
         .padding = o->padding,
         .choices = rq->endpoint == EP_EMBEDDINGS ? rq->prompts : rq->prompts * rq->choices,
         .prompts = rq->prompts,

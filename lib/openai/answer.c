@@ -24,6 +24,7 @@ struct answer *answer_new(const struct answer_options *o)
         a->o.prompts = 1;
     utf8_repair(&a->public_model, o->public_model);
     utf8_repair(&a->service_tier, span_str(o->service_tier));
+    buf_append(&a->echo, o->echo);
     if (o->endpoint == EP_EMBEDDINGS) // it has one stream, and no choices
         a->choices = NULL;
     else
@@ -55,6 +56,7 @@ void answer_free(struct answer *a)
     free(a->streams);
     buf_wipe(&a->public_model);
     buf_wipe(&a->service_tier);
+    buf_wipe(&a->echo);
     buf_wipe(&a->head);
     buf_wipe(&a->scratch);
     buf_wipe(&a->data);

@@ -24,6 +24,9 @@ struct answer_options {
     int64_t choices;          /* choices expected in all (prompts × n); embeddings: vectors */
     int64_t prompts;          /* choices / prompts share one prompt's tokens; 0: 1 */
     const char *service_tier; /* NULL: none */
+    bool mute; /* completions of no token, of which engines make one: it is not told nor counted */
+    struct span echo; /* completions: the request's prompts as JSON, each to stand before its texts,
+                         where the engine does not do that; data NULL: no. Copied */
 };
 
 struct answer;

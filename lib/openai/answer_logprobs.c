@@ -134,7 +134,7 @@ void logprobs_write_chat(const struct choice *c, struct buf *out)
 // ---- Legacy shape ----
 
 /* Characters that a JSON string's inside stands for. */
-static size_t inside_chars(struct span inside)
+size_t inside_chars(struct span inside)
 {
     size_t chars = utf8_count(inside);
 

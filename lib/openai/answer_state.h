@@ -49,7 +49,7 @@ struct stream {
 
 struct answer {
     struct answer_options o;
-    struct buf public_model, service_tier;
+    struct buf public_model, service_tier, echo;
     struct choice *choices;
     struct stream *streams;
     int64_t count;    /* of both */
@@ -111,6 +111,8 @@ MUST_CHECK int logprobs_take_legacy(struct choice *c, struct span logprobs);
 void logprobs_write_chat(const struct choice *c, struct buf *out);
 void logprobs_write_legacy(const struct choice *c, struct buf *out);
 
+/* Characters of a string's inside, an escape being one. */
+size_t inside_chars(struct span inside);
 /* A non-negative integer value, or `otherwise`. */
 int64_t integer_of(struct span value, int64_t otherwise);
 /* Usage of one stream, as the engine reports it. E_PROTOCOL. */

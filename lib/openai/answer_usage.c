@@ -34,6 +34,8 @@ int usage_take(struct stream *s, struct span usage)
  * floor (engine.md §5). */
 static int64_t stream_out(const struct answer *a, const struct stream *s)
 {
+    if (a->o.mute)
+        return 0;
     if (!s->reported)
         return s->tokens;
     if (a->o.kind == ENGINE_LLAMACPP && s->choices > 1 && s->tokens > s->usage.out)

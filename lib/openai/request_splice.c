@@ -151,7 +151,9 @@ static int write_generation(struct writer *w, const struct request *rq,
         TRY(write_prompt(w, rq, ask->prompt));
     write_counts(w, rq, ask);
     write_seed(w, rq, ask->choice);
-    write_integer(w, "max_tokens", ask->cap); /* the one name that every engine reads */
+    /* The one name that every engine reads. None makes nothing of 0: one refuses it, others make
+     * one token all the same. */
+    write_integer(w, "max_tokens", ask->cap > 0 ? ask->cap : 1);
     write_value(w, "stream", SPAN("true"));
     write_value(w, "stream_options", SPAN("{\"include_usage\":true}"));
     if (ask->cache_salt.data && (ask->kind == ENGINE_VLLM || ask->kind == ENGINE_SGLANG))

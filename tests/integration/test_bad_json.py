@@ -416,7 +416,14 @@ def test_of_template_arguments_only_thinking_passes(raw):
 
 
 def test_echo_is_legal_for_completions(raw):
-    assert post(raw, COMPLETIONS, {"model": "fake-model", "prompt": "x", "echo": True}).status == 200
+    answer = post(raw, COMPLETIONS, {"model": "fake-model", "prompt": "Say: ", "echo": True})
+    assert answer.status == 200 and answer.json["choices"][0]["text"].startswith("Say: Hello")  # the engine takes no notice
+
+
+def test_of_no_token_there_is_none(raw):
+    answer = post(raw, COMPLETIONS, {"model": "fake-model", "prompt": ["a", "b"], "echo": True, "max_tokens": 0})
+    assert [(c["text"], c["finish_reason"]) for c in answer.json["choices"]] == [("a", "length"), ("b", "length")]
+    assert answer.json["usage"]["completion_tokens"] == 0
 
 
 # ---- Bytes stay as they came --------------------------------------------------------------------------

@@ -603,6 +603,64 @@ static void completions_are_streamed_as_text(void **state)
     done(&m);
 }
 
+static void a_prompt_is_given_before_its_texts_when_it_is_to_be_echoed(void **state)
+{
+    static const char *const prompts[] = {"[\"one \\n\",\"two \"]", "[[1],[2]]", "[1,2]",
+                                          "\"one\""};
+    static const char *const texts[] = {"one \\nab", "ab", "ab", "oneab"};
+    struct made m;
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    o.endpoint = EP_COMPLETIONS;
+    o.choices = 4;
+    for (size_t i = 0; i < 4; i++) {
+        char first[64];
+        o.stream = i % 2;
+        o.prompts = i < 2 ? 2 : 1;
+        o.echo = span_str(prompts[i]);
+        begin(&m, o);
+        for (int64_t k = 0; k < 4; k++) {
+            assert_int_equal(feed_at(&m, "{\"choices\":[{\"text\":\"a\",\"index\":0}]}", k), 0);
+            assert_int_equal(feed_at(&m,
+                                     "{\"choices\":[{\"text\":\"b\",\"index\":0,\"finish_reason\":"
+                                     "\"stop\"}]}",
+                                     k),
+                             0);
+        }
+        finish(&m);
+        snprintf(first, sizeof(first), "{\"text\":\"%s\",\"index\":1,", texts[i]);
+        if (o.stream)
+            first[strlen(first) - strlen("b\",\"index\":1,")] = 0;
+        assert_has(o.stream ? &m.out : &m.usage_event, first);
+        assert_has(o.stream ? &m.out : &m.usage_event,
+                   i == 0 ? "\"text\":\"two ab\",\"index\":2" : "\"index\":2");
+        done(&m);
+    }
+}
+
+static void of_no_token_there_is_the_prompt_alone(void **state)
+{
+    struct made m;
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    o.endpoint = EP_COMPLETIONS;
+    o.stream = false;
+    o.mute = true;
+    o.echo = SPAN("\"one\"");
+    begin(&m, o);
+    feed(&m, "{\"choices\":[{\"text\":\"a\",\"index\":0,\"finish_reason\":\"stop\"}],"
+             "\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":1,\"total_tokens\":3}}");
+    finish(&m);
+    assert_has(&m.usage_event, "\"text\":\"one\",\"index\":0,\"logprobs\":null,\"finish_reason\":"
+                               "\"length\"");
+    assert_has(&m.usage_event, "\"completion_tokens\":0,\"total_tokens\":2,");
+    assert_int_equal(m.usage.in, 2);
+    assert_int_equal(m.usage.out, 0);
+    done(&m);
+}
+
 static void chat_logprobs_become_legacy_ones(void **state)
 {
     struct made m;
@@ -921,6 +979,8 @@ int main(void)
         cmocka_unit_test(logprobs_refusals_and_legacy_calls_are_collected),
         cmocka_unit_test(a_whole_message_is_taken_too),
         cmocka_unit_test(completions_are_streamed_as_text),
+        cmocka_unit_test(a_prompt_is_given_before_its_texts_when_it_is_to_be_echoed),
+        cmocka_unit_test(of_no_token_there_is_the_prompt_alone),
         cmocka_unit_test(chat_logprobs_become_legacy_ones),
         cmocka_unit_test(legacy_logprobs_stay_legacy),
         cmocka_unit_test(vectors_are_copied_as_written),
