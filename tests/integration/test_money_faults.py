@@ -349,3 +349,82 @@ def test_two_claims_for_one_call_are_paid_once(till):
     wait_for(lambda: [a for a in till.worker.asked if a[1].startswith("/v1/usage?")], "it is asked for records")
     time.sleep(0.5)
     assert till.charged == paid and len(till.bills) == 1
+
+
+# ---- A gateway that does not come back ----
+
+def test_holds_of_a_dead_gateway_are_given_back_and_its_record_is_charged_late_once(stack):
+    short = {"timeouts.total_ms": 2000, "billing.grace_ms": 1000}
+    till = Till(stack, worker=False, **short)
+    other = stack.gateway(**{"billing.journal": os.path.join(stack.folder, "other.journal"), "redis.command_ms": 1000, **short})
+    w = till.worker = till.peer()
+    parked = []
+    w.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked, "one runs")
+    call = parked[0]
+    till.gateway.kill()
+    w.close()
+    try:
+        assert till.open_holds == 1
+        wait_for(lambda: till.open_holds == 0, "the other gateway sweeps", 15)
+        assert till.available == RICH and till.charged == 0
+        assert other.metric("cocoon_holds_expired_total") == 1
+        call.content = b""
+        w.records = [w.sign(call.record(prompt=9, completion=2))]
+        w.address = other.tunnel
+        w.dial()
+        wait_for(lambda: till.purse.bills(other.name), "the record is charged", 20)
+        (bill,) = till.purse.bills(other.name)
+        assert bill["kind"] == "late_settled" and bill["b"]["amount"] == str(amount((9, 0, 2, 0)))
+        ack = wait_for(lambda: w.acks, "the worker is told")[0]
+        assert ack["result"] == "late_settled" and ack["pay"] == str(amount((9, 0, 2, 0)) * 9500 // 10000)
+        assert till.charged == amount((9, 0, 2, 0)) and till.available == RICH - till.charged
+    finally:
+        w.close()
+
+
+def test_an_open_hold_of_a_living_gateway_is_left_to_it(stack):
+    """A second gateway that is handed the record of a call which still runs at the first does not touch it."""
+    till = Till(stack, worker=False)
+    other = stack.gateway(**{"billing.journal": os.path.join(stack.folder, "other.journal"), "redis.command_ms": 1000})
+    w = till.worker = till.peer()
+    parked = []
+    w.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked, "one runs")
+    twin = WorkerPeer(stack.folder, other.tunnel, bytes.fromhex(stack.operator.pin), name="twin")
+    twin.receipt, twin.records = w.receipt, [w.sign(parked[0].record(prompt=9, completion=2))]
+    twin.make_keyset()
+    twin.dial()
+    try:
+        twin.wait_asked("GET", "/v1/usage")
+        time.sleep(0.5)
+        assert till.open_holds == 1 and till.charged == 0 and twin.acks == []
+        plain_answer(parked[0])
+        till.settled(1)
+        assert raw.head().status == 200
+    finally:
+        twin.close()
+        w.close()
+
+
+def test_an_unanswered_release_does_not_keep_the_money(stack):
+    """The hold applies while its gateway has given up on it: 503 to the caller, and the money comes back."""
+    till = Till(stack, **{"redis.command_ms": 100})
+    try:
+        stack.redis.client.client_kill_filter(_type="normal", skipme=True)
+        wait_for(lambda: till.gateway.metric("cocoon_money_open") == 1 and till.ask().status == 200, "it is back")
+        stack.redis.client.config_set("busy-reply-threshold", 10000)
+        till.worker.answer = plain_answer
+        stack.redis.pause()
+        raw = till.raw()
+        raw.request("POST", CHAT, chat())
+        assert raw.head().status == 503
+        stack.redis.resume()
+        wait_for(lambda: till.open_holds == 0, "what applied late is given back")
+        assert till.available == RICH - till.charged
+    finally:
+        till.worker.close()
