@@ -1,7 +1,7 @@
 /* Types of files in a table: how each is told, and how it is judged. Documents and keysets are read
  * first, since they bring the keys; then records are verified, documents judged as of the requests
  * they vouch for, and contents held against the hashes. */
-#include "tools/proof.h"
+#include "tools/proof_impl.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -14,21 +14,9 @@
 /* A key is accepted five minutes beyond its keyset's end, and clocks may be a minute off. */
 enum { KEY_GRACE_S = 360, CLOCK_SLACK_S = 60 };
 
-/* Order of judging. */
-enum proof_pass { PASS_KEYS, PASS_RECORDS, PASS_DOCUMENTS, PASS_BINDING, PASS_CONTENTS, PASSES };
-
-struct proof_type {
-    const char *title;
-    const char *typ;    /* of a JWS; NULL: none */
-    const char *member; /* of the JSON object, which tells it; with `value`, whose string it is */
-    const char *value;
-    void (*judge[PASSES])(struct proof *p, struct proof_item *it);
-};
-
 /* ---- Findings ---- */
 
-__attribute__((format(printf, 3, 4))) static void find(struct proof_item *it, bool good,
-                                                       const char *fmt, ...)
+void proof_find(struct proof_item *it, bool good, const char *fmt, ...)
 {
     va_list args;
 
@@ -51,9 +39,9 @@ static void document_open(struct proof *p, struct proof_item *it)
 
     (void)p;
     if (attest_document_read(&d, buf_span(&it->bytes)) < 0)
-        find(it, false, "It is no well-formed attestation document.");
+        proof_find(it, false, "It is no well-formed attestation document.");
     else if (keyset_parse(&it->keyset, buf_span(&d.keyset)) < 0)
-        find(it, false, "Its keyset is not well-formed.");
+        proof_find(it, false, "Its keyset is not well-formed.");
     else
         it->has_keyset = true;
 }
@@ -63,16 +51,16 @@ static void keyset_open(struct proof *p, struct proof_item *it)
     (void)p;
     it->has_keyset = keyset_parse(&it->keyset, buf_span(&it->bytes)) == 0;
     if (!it->has_keyset)
-        find(it, false, "The keyset is not well-formed.");
+        proof_find(it, false, "The keyset is not well-formed.");
 }
 
 static void collateral_open(struct proof *p, struct proof_item *it)
 {
     (void)p;
     if (collateral_read_bytes(&it->collateral, buf_span(&it->bytes)) < 0)
-        find(it, false, "It is no collateral.");
+        proof_find(it, false, "It is no collateral.");
     else
-        find(it, true, "Collateral; what it says counts only as far as Intel signed it.");
+        proof_find(it, true, "Collateral; what it says counts only as far as Intel signed it.");
 }
 
 /* The time of the earliest request that the document vouches for, within its keys' life: a worker's
@@ -115,12 +103,13 @@ static void document_judge(struct proof *p, struct proof_item *it)
         error = attest_verify(&in, &k, &it->verdict);
     }
     if (error == 0)
-        find(it, true, "The policy accepts this worker: measurement \"%s\", %s.",
-             it->verdict.measurement, attest_env_name(it->verdict.env));
+        proof_find(it, true, "The policy accepts this worker: measurement \"%s\", %s.",
+                   it->verdict.measurement, attest_env_name(it->verdict.env));
     else
-        find(it, false, "The policy refuses this worker: %s (%s)%s%s",
-             attest_reason_sentence(it->verdict.reason), attest_reason_name(it->verdict.reason),
-             it->verdict.detail[0] ? ": " : "", it->verdict.detail);
+        proof_find(it, false, "The policy refuses this worker: %s (%s)%s%s",
+                   attest_reason_sentence(it->verdict.reason),
+                   attest_reason_name(it->verdict.reason), it->verdict.detail[0] ? ": " : "",
+                   it->verdict.detail);
 }
 
 static bool is_document(const struct proof_item *it)
@@ -132,12 +121,12 @@ static void keyset_judge(struct proof *p, struct proof_item *it)
 {
     if (!it->has_keyset)
         return;
-    find(it, false, "No attestation document here vouches for this keyset.");
+    proof_find(it, false, "No attestation document here vouches for this keyset.");
     for (size_t i = 0; i < p->count; i++) {
         const struct proof_item *other = p->items[i];
         if (is_document(other) && other->has_keyset &&
             digest_is(other->keyset.digest, it->keyset.digest))
-            find(it, other->good, "It is the keyset of %s.", other->name);
+            proof_find(it, other->good, "It is the keyset of %s.", other->name);
     }
 }
 
@@ -238,12 +227,12 @@ static void record_judge(struct proof *p, struct proof_item *it, bool is_receipt
 
     it->record = record_open(p, it, is_receipt);
     if (!it->record) {
-        find(it, false,
-             "No attestation document here holds the key that signed it, or it was changed.");
+        proof_find(it, false,
+                   "No attestation document here holds the key that signed it, or it was changed.");
         return;
     }
     wrong = misfit(it->record, &it->record->by->keyset);
-    find(it, !wrong, "%s", wrong ? wrong : "It is signed by the worker.");
+    proof_find(it, !wrong, "%s", wrong ? wrong : "It is signed by the worker.");
 }
 
 static void usage_judge(struct proof *p, struct proof_item *it)
@@ -284,11 +273,11 @@ static void record_conclude(struct proof *p, struct proof_item *it)
     if (!r || !it->good)
         return;
     if (!r->by->good)
-        find(it, false, "It is signed by a worker that the policy refuses.");
+        proof_find(it, false, "It is signed by a worker that the policy refuses.");
     else if (strcmp(r->u.env, attest_env_name(r->by->verdict.env)) != 0)
-        find(it, false, "It names another environment than the worker's evidence.");
+        proof_find(it, false, "It names another environment than the worker's evidence.");
     else if (partner && !records_agree(&r->u, &partner->u))
-        find(it, false, "Usage record and content receipt of this call do not agree.");
+        proof_find(it, false, "Usage record and content receipt of this call do not agree.");
 }
 
 /* ---- Contents ---- */
@@ -309,17 +298,17 @@ static void contents_judge(struct proof *p, struct proof_item *it)
     uint8_t digest[SHA256_LEN];
 
     sha256(digest, buf_span(&it->bytes));
-    find(it, false,
-         "No receipt here names these bytes: they are another answer or request, or "
-         "were changed.");
+    proof_find(it, false,
+               "No receipt here names these bytes: they are another answer or request, or "
+               "were changed.");
     for (size_t i = 0; i < p->count && !it->good; i++) {
         const struct proof_item *by = p->items[i];
         const char *what = by->record ? bound_as(by->record, digest) : NULL;
         if (!what)
             continue;
         it->bound = by;
-        find(it, by->good, "It is the %s of call %s, byte for byte%s.", what, by->record->u.call,
-             by->good ? "" : ", says a record that does not hold");
+        proof_find(it, by->good, "It is the %s of call %s, byte for byte%s.", what,
+                   by->record->u.call, by->good ? "" : ", says a record that does not hold");
     }
 }
 
@@ -362,6 +351,14 @@ static const struct proof_type proof_types[] = {
      "format",
      "cgw/keyset/v1",
      {[PASS_KEYS] = keyset_open, [PASS_BINDING] = keyset_judge}},
+    {"bill",
+     BILL_TYP,
+     NULL,
+     NULL,
+     {[PASS_RECORDS] = proof_bill_verify, [PASS_CONTENTS] = proof_bill_bind}},
+    {"operator's document", NULL, "format", "cgw/operator/v1", {[PASS_KEYS] = proof_operator_open}},
+    {"price book", NULL, "format", "cgw/prices/v1", {[PASS_KEYS] = proof_book_open}},
+    {"bill's proof", NULL, "root", NULL, {[PASS_CONTENTS] = proof_tree_judge}},
     {"collateral", NULL, "tcb_info", NULL, {[PASS_KEYS] = collateral_open}},
     {"contents", NULL, NULL, NULL, {[PASS_CONTENTS] = contents_judge}},
 };
@@ -429,29 +426,57 @@ static int item_add(struct proof *p, const char *name, const char *member, struc
     return 0;
 }
 
-/* What the gateway hands over for a call: an object of strings, each a JWS or a proof. */
-static bool is_handed_over(json_t *doc)
-{
-    static const char *const members[] = {"usage", "receipt", "bill", "proof"};
-    size_t known = 0;
+static const char *const handed[] = {"usage", "receipt", "bill"};
+enum { HANDED = sizeof(handed) / sizeof(handed[0]) };
 
-    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
-        known += json_is_string(json_object_get(doc, members[i])) ? 1 : 0;
-    return known > 0 && known == json_object_size(doc);
+static struct span jws_of(const json_t *doc, const char *member)
+{
+    AUTO_JSON json_t *header = NULL;
+    struct span jws = {0};
+
+    if (json_obj_string(doc, member, &jws) < 0 || !jws_typ(jws, &header).data)
+        return (struct span){0};
+    return jws;
+}
+
+/* What the gateway or the ledger hands over for a call: an object with JWS among its members. */
+static bool is_handed_over(const json_t *doc)
+{
+    for (size_t i = 0; i < HANDED; i++)
+        if (jws_of(doc, handed[i]).data)
+            return true;
+    return false;
+}
+
+static int handed_add(struct proof *p, const char *name, const json_t *doc)
+{
+    const json_t *proof = json_object_get(doc, "proof");
+    const size_t before = p->count;
+
+    for (size_t i = 0; i < HANDED; i++) {
+        const struct span jws = jws_of(doc, handed[i]);
+        if (jws.data)
+            TRY(item_add(p, name, handed[i], jws, NULL));
+    }
+    if (!json_is_object(proof))
+        return 0;
+    char *text = json_dumps(proof, JSON_COMPACT);
+    const int error = item_add(p, name, "proof", span_str(text), proof);
+    free(text);
+    TRY(error);
+    for (size_t i = before; i + 1 < p->count; i++)
+        if (p->items[i]->type->judge[PASS_RECORDS] == proof_bill_verify)
+            p->items[p->count - 1]->of = p->items[i];
+    return 0;
 }
 
 int proof_add(struct proof *p, const char *name, struct span bytes)
 {
     AUTO_JSON json_t *doc = NULL;
-    const char *member;
-    json_t *value;
 
     if (json_read(bytes, &doc) < 0 || !is_handed_over(doc))
         return item_add(p, name, NULL, bytes, doc);
-    json_object_foreach(doc, member, value)
-        TRY(item_add(p, name, member, span_of(json_string_value(value), json_string_length(value)),
-                     NULL));
-    return 0;
+    return handed_add(p, name, doc);
 }
 
 /* ---- Judging ---- */
@@ -467,7 +492,7 @@ bool proof_judge(struct proof *p)
                 p->items[i]->type->judge[pass](p, p->items[i]);
     for (size_t i = 0; i < p->count; i++) {
         good = good && p->items[i]->good;
-        records += p->items[i]->record && p->items[i]->good ? 1 : 0;
+        records += (p->items[i]->record || p->items[i]->has_bill) && p->items[i]->good ? 1 : 0;
     }
     return good && records > 0;
 }
@@ -479,6 +504,9 @@ void proof_fini(struct proof *p)
         record_free(it->record);
         keyset_fini(&it->keyset);
         collateral_fini(&it->collateral);
+        buf_fini(&it->bill_keys);
+        price_book_unref(it->book);
+        bill_fini(&it->bill);
         buf_wipe(&it->bytes);
         free(it->name);
         free(it);

@@ -5,6 +5,8 @@
 #define TOOLS_PROOF_H
 
 #include "attest/verify.h"
+#include "billing/price_book.h"
+#include "receipt/bill.h"
 #include "receipt/usage_record.h"
 
 enum { PROOF_ITEMS_MAX = 512, PROOF_WHY_LEN = 320 };
@@ -34,6 +36,13 @@ struct proof_item {
     struct proof_record *record;   /* of a verified receipt or usage record; NULL: none */
     struct collateral collateral;
     const struct proof_item *bound; /* of contents: the record that binds it */
+
+    struct buf bill_keys;    /* of an operator's document: ED25519_KEY_LEN bytes each */
+    struct price_book *book; /* of a price book; NULL: none */
+    struct bill bill;        /* of a bill that an operator's key has signed */
+    bool has_bill;
+    bool usage_bound, price_checked; /* its usage record holds; its prices were looked up */
+    const struct proof_item *of;     /* of a bill's proof: the bill; NULL: none */
 };
 
 /* {0} is none. policy is borrowed; at_s 0: documents are judged as of the requests that they vouch

@@ -81,6 +81,20 @@ static void record_proven(const struct proof *p, const struct proof_item *it, se
             u->call);
 }
 
+static void bill_proven(const struct proof_item *it, sentence_fn *fn, void *arg)
+{
+    const struct bill *b = &it->bill;
+
+    say(fn, arg,
+        "The holder of the operator's key billed account %s %" PRId64 " nano for call %s, of which "
+        "%" PRId64 " are its fee: %" PRId64 " tokens in and %" PRId64 " out at price book %" PRId64
+        ", coefficient %" PRId64 "/1000%s.",
+        b->account, b->amount, b->call, b->fee, b->in, b->out, b->price, b->coefficient,
+        it->price_checked ? ", no more than the book says" : "");
+    if (it->usage_bound)
+        say(fn, arg, "That bill is for what the worker counted, or less.");
+}
+
 static void proven(const struct proof *p, sentence_fn *fn, void *arg)
 {
     for (size_t i = 0; i < p->count; i++)
@@ -88,6 +102,9 @@ static void proven(const struct proof *p, sentence_fn *fn, void *arg)
     for (size_t i = 0; i < p->count; i++)
         if (p->items[i]->record && p->items[i]->good)
             record_proven(p, p->items[i], fn, arg);
+    for (size_t i = 0; i < p->count; i++)
+        if (p->items[i]->has_bill && p->items[i]->good)
+            bill_proven(p->items[i], fn, arg);
     for (size_t i = 0; i < p->count; i++)
         if (p->items[i]->bound && p->items[i]->good)
             say(fn, arg, "%s: %s", p->items[i]->name, p->items[i]->why);
@@ -116,12 +133,40 @@ static void record_open_ends(const struct proof *p, const struct proof_item *it,
             usage_outcome_name(r->u.outcome));
 }
 
+static void bill_open_ends(const struct proof_item *it, sentence_fn *fn, void *arg)
+{
+    const char *call = it->bill.call;
+
+    say(fn, arg,
+        "That the key of call %s's bill is the operator's: its document is worth what the "
+        "connection was that it came over.",
+        call);
+    if (!it->usage_bound)
+        say(fn, arg,
+            "That call %s's bill is for what the worker counted: no usage record here "
+            "holds.",
+            call);
+    if (!it->price_checked)
+        say(fn, arg, "That call %s's bill follows the price book: it is not here.", call);
+}
+
 static void not_proven(const struct proof *p, sentence_fn *fn, void *arg)
 {
+    bool billed = false;
+
+    for (size_t i = 0; i < p->count; i++) {
+        if (!p->items[i]->has_bill || !p->items[i]->good)
+            continue;
+        billed = true;
+        bill_open_ends(p->items[i], fn, arg);
+    }
     for (size_t i = 0; i < p->count; i++)
         if (p->items[i]->record && p->items[i]->good)
             record_open_ends(p, p->items[i], fn, arg);
-    say(fn, arg, "Who asked, and what was charged: receipts name no account.");
+    if (!billed)
+        say(fn, arg,
+            "Who asked, and what was charged: receipts name no account, and no bill is "
+            "here.");
     say(fn, arg,
         "When it was: times are the worker's own, and evidence is judged as of them "
         "unless --at says otherwise.");

@@ -7,7 +7,9 @@
 #include <cmocka.h>
 
 #include "attest/document_read.h"
+#include "base/encode.h"
 #include "devtee/issuer.h"
+#include "ledger/books/chain.h"
 #include "tools/proof.h"
 
 #define CALL   "00112233445566778899aabbccddeeff"
@@ -412,6 +414,185 @@ static void contents_that_look_like_evidence_are_judged_as_it(void **state)
     assert_string_equal(proof_title(p.items[1]), "contents");
 }
 
+/* ---- What it cost ---- */
+
+static const char BOOK[] =
+    "{\"commission_bps\":500,\"currency\":\"TON\",\"format\":\"cgw/prices/v1\",\"models\":{"
+    "\"served\":{\"cached\":\"1000000\",\"completion\":\"4000000\",\"minimum\":\"0\","
+    "\"per_request\":\"5\",\"prompt\":\"1000000\",\"reasoning\":\"4000000\"}},\"version\":3}";
+enum { COST = 9 + 8 + 5 };
+
+/* A bill for the world's usage record, and what stands beside it. */
+struct billed {
+    struct ed25519 *key;
+    struct bill bill;
+    struct buf operator, handed;
+    bool spoil_tree;
+};
+
+static void billed_begin(struct billed *b, const struct world *w)
+{
+    *b = (struct billed){.bill = {.model = SPAN("served"),
+                                  .price = 3,
+                                  .coefficient = 1000,
+                                  .in = 9,
+                                  .out = 2,
+                                  .amount = COST,
+                                  .fee = 1,
+                                  .t_ms = NOW_S * 1000}};
+    assert_int_equal(ed25519_generate(&b->key), 0);
+    strcpy(b->bill.call, CALL);
+    strcpy(b->bill.account, "acme");
+    strcpy(b->bill.worker, "0:" DIGEST);
+    sha256(b->bill.price_sha256, span_str(BOOK));
+    sha256(b->bill.usage, buf_span(&w->files[USAGE]));
+}
+
+static void tree_write(const struct billed *b, struct span jws, struct buf *out)
+{
+    uint8_t leaves[3][SHA256_LEN] = {{1}, {2}, {3}}, root[SHA256_LEN];
+    AUTO(buf_fini) struct buf path = {0};
+    struct tree tree = {.leaves = 0};
+    char hex[2 * SHA256_LEN + 1];
+
+    tree_leaf(leaves[1], jws);
+    for (size_t i = 0; i < 3; i++)
+        tree_add(&tree, leaves[i]);
+    tree_root(&tree, root);
+    root[0] ^= b->spoil_tree;
+    tree_path(&path, leaves[0], 3, 1);
+    hex_encode(hex, SPAN_OF(root));
+    buf_printf(out, "{\"day\":\"2026-09-21\",\"leaf\":1,\"leaves\":3,\"root\":\"%s\",\"path\":[",
+               hex);
+    for (size_t at = 0; at < path.len; at += SHA256_LEN) {
+        hex_encode(hex, span_cut(buf_span(&path), at, SHA256_LEN));
+        buf_printf(out, "%s\"%s\"", at ? "," : "", hex);
+    }
+    buf_append_str(out, "]}");
+}
+
+/* Judges the handed-over bill beside document, price book and operator's document; the finding on
+ * the bill is p's item 1, on its proof item 2. */
+static bool billed_judge(struct billed *b, const struct world *w, struct proof *p)
+{
+    AUTO(buf_fini) struct buf jws = {0}, tree = {0};
+    uint8_t public[ED25519_KEY_LEN];
+    char hex[2 * ED25519_KEY_LEN + 1];
+
+    assert_int_equal(bill_sign(&b->bill, b->key, &jws), 0);
+    tree_write(b, buf_span(&jws), &tree);
+    ed25519_public(b->key, public);
+    hex_encode(hex, SPAN_OF(public));
+    buf_clear(&b->operator);
+    buf_printf(
+        &b->operator,
+        "{\"format\":\"cgw/operator/v1\",\"bill_keys\":[{\"kid\":\"x\",\"ed25519\":\"%s\"}]}", hex);
+    buf_clear(&b->handed);
+    buf_printf(
+        &b->handed, "{\"call\":\"" CALL "\",\"usage\":\"%.*s\",\"bill\":\"%.*s\",\"proof\":%.*s}",
+        SPAN_FMT(buf_span(&w->files[USAGE])), SPAN_FMT(buf_span(&jws)), SPAN_FMT(buf_span(&tree)));
+    *p = (struct proof){.policy = w->policy, .now_s = LATER, .cache = w->cache};
+    add(p, "handed.json", &b->handed);
+    add(p, "cocoon.json", &b->operator);
+    add(p, "attestation.json", &w->files[DOCUMENT]);
+    assert_int_equal(proof_add(p, "prices.json", span_str(BOOK)), 0);
+    return proof_judge(p);
+}
+
+static void billed_end(struct billed *b)
+{
+    ed25519_free(b->key);
+    buf_fini(&b->operator);
+    buf_fini(&b->handed);
+}
+
+static void a_bill_is_held_against_record_prices_and_tree(void **state)
+{
+    AUTO(proof_fini) struct proof p = {.count = 0};
+    const struct world *w = *state;
+    struct billed b;
+
+    billed_begin(&b, w);
+    assert_true(billed_judge(&b, w, &p));
+    assert_string_equal(proof_title(p.items[1]), "bill");
+    assert_string_equal(proof_title(p.items[2]), "bill's proof");
+    assert_true(p.items[1]->usage_bound && p.items[1]->price_checked);
+    billed_end(&b);
+}
+
+static void refused_bill(const struct world *w, void (*change)(struct billed *b), size_t item,
+                         const char *part)
+{
+    AUTO(proof_fini) struct proof p = {.count = 0};
+    struct billed b;
+
+    billed_begin(&b, w);
+    change(&b);
+    assert_false(billed_judge(&b, w, &p));
+    assert_false(p.items[item]->good);
+    if (!strstr(p.items[item]->why, part))
+        print_message("%s\n", p.items[item]->why);
+    assert_non_null(strstr(p.items[item]->why, part));
+    billed_end(&b);
+}
+
+static void other_usage(struct billed *b)
+{
+    b->bill.usage[0] ^= 1;
+}
+
+static void more_tokens(struct billed *b)
+{
+    b->bill.out++;
+}
+
+static void more_money(struct billed *b)
+{
+    b->bill.amount++;
+}
+
+static void other_prices(struct billed *b)
+{
+    b->bill.price_sha256[0] ^= 1;
+}
+
+static void other_coefficient(struct billed *b)
+{
+    b->bill.coefficient = 2000;
+}
+
+static void other_tree(struct billed *b)
+{
+    b->spoil_tree = true;
+}
+
+static void a_bill_that_takes_too_much_is_found(void **state)
+{
+    const struct world *w = *state;
+
+    refused_bill(w, other_usage, 1, "another usage record");
+    refused_bill(w, more_tokens, 1, "more tokens");
+    refused_bill(w, more_money, 1, "more than the price book says");
+    refused_bill(w, other_prices, 1, "other prices");
+    refused_bill(w, other_coefficient, 1, "another model or price");
+    refused_bill(w, other_tree, 2, "no leaf of the tree");
+}
+
+static void a_bill_by_nobodys_key_is_none(void **state)
+{
+    const struct world *w = *state;
+    AUTO(proof_fini) struct proof p = {.count = 0}, alone = {.now_s = NOW_S};
+    struct billed b;
+
+    billed_begin(&b, w);
+    assert_true(billed_judge(&b, w, &p));
+    add(&alone, "handed.json", &b.handed);
+    assert_false(proof_judge(&alone));
+    assert_non_null(strstr(alone.items[1]->why, "cocoon.json"));
+    assert_false(alone.items[2]->good);
+    billed_end(&b);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -431,6 +612,9 @@ int main(void)
         CASE(the_policy_judges_as_of_then_and_may_refuse),
         CASE(another_workers_signature_is_nobodys),
         CASE(contents_that_look_like_evidence_are_judged_as_it),
+        CASE(a_bill_is_held_against_record_prices_and_tree),
+        CASE(a_bill_that_takes_too_much_is_found),
+        CASE(a_bill_by_nobodys_key_is_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,184 @@
+/* What a call cost: the bill by the operator's published keys, held against the worker's usage
+ * record and the price book, and its place in a day's tree (wire.md §12, money.md §7). */
+#include <stdlib.h>
+
+#include "base/encode.h"
+#include "billing/price_book.h"
+#include "ledger/books/chain.h"
+#include "tools/proof_impl.h"
+
+enum { BILL_KEYS_MAX = 256, PATH_MAX_HASHES = 64 };
+
+/* ---- Keys and prices ---- */
+
+static int keys_read(struct buf *keys, const json_t *list)
+{
+    uint8_t key[ED25519_KEY_LEN];
+    struct span hex;
+
+    if (!json_is_array(list) || json_array_size(list) > BILL_KEYS_MAX)
+        return E_INVALID;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (json_obj_string(json_array_get(list, i), "ed25519", &hex) < 0)
+            return E_INVALID;
+        TRY(hex_decode(key, sizeof(key), hex));
+        buf_append(keys, SPAN_OF(key));
+    }
+    return 0;
+}
+
+void proof_operator_open(struct proof *p, struct proof_item *it)
+{
+    AUTO_JSON json_t *doc = NULL;
+
+    (void)p;
+    if (json_read(buf_span(&it->bytes), &doc) < 0 ||
+        keys_read(&it->bill_keys, json_object_get(doc, "bill_keys")) < 0)
+        proof_find(it, false, "Its bill keys cannot be read.");
+    else
+        proof_find(it, true, "Keys that an operator says are its own; nothing here proves it.");
+}
+
+void proof_book_open(struct proof *p, struct proof_item *it)
+{
+    (void)p;
+    if (price_book_parse(&it->book, buf_span(&it->bytes)) < 0)
+        proof_find(it, false, "It is no price book.");
+    else
+        proof_find(it, true, "Prices of version %lld.", (long long)it->book->version);
+}
+
+/* ---- Bills ---- */
+
+static int verify_by(struct proof_item *it, struct span keys)
+{
+    for (; keys.len >= ED25519_KEY_LEN; keys = span_from(keys, ED25519_KEY_LEN)) {
+        AUTO(ed25519_free) struct ed25519 *key = NULL;
+        if (ed25519_from_public(&key, span_cut(keys, 0, ED25519_KEY_LEN)) == 0 &&
+            bill_verify(&it->bill, key, buf_span(&it->bytes)) == 0)
+            return 0;
+    }
+    return E_AUTH;
+}
+
+void proof_bill_verify(struct proof *p, struct proof_item *it)
+{
+    for (size_t i = 0; i < p->count && !it->has_bill; i++)
+        it->has_bill = verify_by(it, buf_span(&p->items[i]->bill_keys)) == 0;
+    if (it->has_bill)
+        proof_find(it, true, "It is signed by the operator.");
+    else
+        proof_find(
+            it, false,
+            "No operator's document (/.well-known/cocoon.json) here holds the key that signed "
+            "it, or it was changed.");
+}
+
+static const struct proof_item *usage_of(const struct proof *p, const struct bill *b)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        const struct proof_record *r = p->items[i]->record;
+        if (r && !r->is_receipt && strcmp(r->u.call, b->call) == 0 && r->u.attempt == b->attempt)
+            return p->items[i];
+    }
+    return NULL;
+}
+
+/* NULL, or what does not fit. Less may be charged than the worker counted, never more. */
+static const char *usage_misfit(const struct bill *b, const struct proof_item *usage)
+{
+    const struct usage_record *u = &usage->record->u;
+    uint8_t digest[SHA256_LEN];
+    char price[40];
+
+    sha256(digest, buf_span(&usage->bytes));
+    snprintf(price, sizeof(price), "%lld;%lld", (long long)b->price, (long long)b->coefficient);
+    if (memcmp(digest, b->usage, SHA256_LEN) != 0)
+        return "It names another usage record than this call's.";
+    if (!span_eq(b->model, u->model) || strcmp(price, u->price) != 0)
+        return "It names another model or price than the usage record.";
+    if (b->in > u->in || b->out > u->out)
+        return "It charges more tokens than the worker counted.";
+    return NULL;
+}
+
+static const char *price_misfit(const struct bill *b, const struct price_book *book)
+{
+    const struct price_tokens t = {
+        .in = b->in, .cached = b->cached, .out = b->out, .reasoning = b->reasoning};
+    const struct price *price = price_book_find(book, b->model);
+    int64_t nano;
+
+    if (memcmp(book->sha256, b->price_sha256, SHA256_LEN) != 0)
+        return "It names other prices of that version than this book.";
+    if (!price || price_amount(price, &t, b->coefficient, &nano) < 0)
+        return "The price book has no price for it.";
+    return b->amount <= nano ? NULL : "It charges more than the price book says.";
+}
+
+void proof_bill_bind(struct proof *p, struct proof_item *it)
+{
+    const struct proof_item *usage = it->has_bill ? usage_of(p, &it->bill) : NULL;
+    const char *wrong = usage ? usage_misfit(&it->bill, usage) : NULL;
+
+    if (!it->has_bill)
+        return;
+    it->usage_bound = usage && usage->good;
+    for (size_t i = 0; i < p->count && !wrong; i++) {
+        const struct price_book *book = p->items[i]->book;
+        if (!book || book->version != it->bill.price)
+            continue;
+        wrong = price_misfit(&it->bill, book);
+        it->price_checked = !wrong;
+    }
+    if (wrong)
+        proof_find(it, false, "%s", wrong);
+}
+
+/* ---- The day's tree ---- */
+
+static int path_read(struct buf *path, const json_t *list)
+{
+    uint8_t hash[SHA256_LEN];
+
+    if (!json_is_array(list) || json_array_size(list) > PATH_MAX_HASHES)
+        return E_INVALID;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *text = json_array_get(list, i);
+        if (!json_is_string(text))
+            return E_INVALID;
+        TRY(hex_decode(hash, sizeof(hash),
+                       span_of(json_string_value(text), json_string_length(text))));
+        buf_append(path, SPAN_OF(hash));
+    }
+    return 0;
+}
+
+static int tree_check(const struct proof_item *bill, struct span json)
+{
+    AUTO_JSON json_t *doc = NULL;
+    AUTO(buf_fini) struct buf path = {0};
+    uint8_t root[SHA256_LEN], leaf[SHA256_LEN];
+    int64_t index, count;
+    struct span hex;
+
+    TRY(json_read(json, &doc));
+    TRY(json_obj_int(doc, "leaf", 0, INT64_MAX, &index));
+    TRY(json_obj_int(doc, "leaves", 1, INT64_MAX, &count));
+    TRY(json_obj_string(doc, "root", &hex));
+    TRY(hex_decode(root, sizeof(root), hex));
+    TRY(path_read(&path, json_object_get(doc, "path")));
+    tree_leaf(leaf, buf_span(&bill->bytes));
+    return tree_verify(root, leaf, (uint64_t)index, (uint64_t)count, buf_span(&path));
+}
+
+void proof_tree_judge(struct proof *p, struct proof_item *it)
+{
+    (void)p;
+    if (!it->of || !it->of->has_bill)
+        proof_find(it, false, "No bill that holds stands beside it.");
+    else if (tree_check(it->of, buf_span(&it->bytes)) < 0)
+        proof_find(it, false, "The bill is no leaf of the tree with this root.");
+    else
+        proof_find(it, true, "The bill is a leaf of its day's tree.");
+}
