@@ -517,6 +517,33 @@ static void csv_runs_nothing_in_a_spreadsheet(void **state)
                                         "\"a\"\"b,c\",1,2,0,3,0,5,0\r\n");
 }
 
+// Books of the first version, as they were: the later steps are run when they are opened.
+static void older_books_are_brought_up_to_date_and_newer_ones_refused(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf_fini) struct buf why = {0};
+    struct books *again;
+
+    make_account(f, "acme", 7);
+    assert_int_equal(db_script(f->books->db, "DROP INDEX transfers_reference"), 0);
+    assert_int_equal(db_script(f->books->db, "UPDATE schema_version SET version = 1"), 0);
+    assert_int_equal(books_open(&again, f->where, false, &why), E_UNSUPPORTED);
+    close_books(f);
+    open_books(f);
+    assert_int_equal(balance_of(f, "client:acme"), 7);
+    assert_int_equal(books_open(&again, f->where, false, &why), 0);
+    books_close(again);
+    assert_int_equal(db_script(f->books->db, "UPDATE schema_version SET version = 99"), 0);
+    close_books(f);
+    assert_int_equal(books_open(&again, f->where, true, &why), E_UNSUPPORTED);
+    assert_non_null(strstr(buf_cstr(&why), "another version"));
+    struct db *db;
+    open_db(f, &db);
+    assert_int_equal(db_script(db, "UPDATE schema_version SET version = 2"), 0);
+    db_close(db);
+    open_books(f);
+}
+
 static void numbers_that_only_grow_do(void **state)
 {
     struct fixture *f = *state;
@@ -557,6 +584,7 @@ int main(void)
         CASE(a_delivery_is_tried_again_later_and_later_with_the_same_id),
         CASE(a_url_that_is_no_public_https_is_refused),
         CASE(usage_sums_up_to_the_charge_however_it_is_cut),
+        CASE(older_books_are_brought_up_to_date_and_newer_ones_refused),
         CASE(numbers_that_only_grow_do),
     };
     static const struct CMUnitTest pure[] = {
