@@ -1,13 +1,18 @@
 """cocoon-client counts what an answer cost, by the operator's price book: as the gateway does in sealed mode, and never instead of an answer."""
 
 import json
+import os
 
 import pytest
 
 pytest.importorskip("h2")
 pytest.importorskip("cryptography")
 
+from client_peer import Client  # noqa: E402
+from purse import Till  # noqa: E402
+from stack import wait_for  # noqa: E402
 from test_client_mitm import lied, place, tee  # noqa: E402, F401
+from test_rotation import Tee  # noqa: E402
 
 MODEL = {"prompt": "1000000", "cached": "500000", "completion": "4000000", "reasoning": "4000000", "per_request": "5", "minimum": "0"}
 NANO = 9 * 1 + 2 * 4 + 5  # of 9 prompt and 2 completion tokens, at a coefficient of 1000
@@ -46,3 +51,38 @@ def test_prices_that_never_come_do_not_hold_the_answer_up(lied):  # noqa: F811
     lied.g.prices, lied.g.prices_take = {"3": book()}, 8
     a = lied.ask()
     assert a.status == 200 and "cost_nano" not in a.json["usage"]
+
+
+# ---- Beside a gateway that bills -----------------------------------------------------------------------
+
+def test_client_and_gateway_count_the_same_and_the_bill_is_proven(stack):
+    stack.engine()
+    till = Till(stack, worker=False)
+    stack.worker()
+    stack.wait_ready()
+    saved = os.path.join(stack.folder, "saved")
+    cocoon = Client(stack.folder, f"http://{till.gateway.listen}", Tee, "--save-receipts", saved).start()
+    try:
+        sdk = cocoon.sdk(till.key)
+        whole = sdk.chat.completions.with_raw_response.create(model="fake-model", messages=[{"role": "user", "content": "Hi"}])
+        *_, last = sdk.chat.completions.create(model="fake-model", messages=[{"role": "user", "content": "Hi"}], stream=True,
+                                               stream_options={"include_usage": True})
+        till.settled(2)
+        amounts = sorted(int(b["b"]["amount"]) for b in till.bills)
+        shown = [json.loads(whole.text)["usage"]["cost_nano"], last.usage.model_extra["cost_nano"]]
+        assert sorted(shown) == amounts and amounts[0] > 0 and whole.headers["cocoon-cost-nano"] == str(shown[0])
+        call = whole.headers["cocoon-call"]
+        wait_for(lambda: os.path.isdir(os.path.join(saved, call)), "saved files")
+        files = [os.path.join(saved, call, name) for name in sorted(os.listdir(os.path.join(saved, call)))]
+        with till.raw() as raw:
+            for name, path in (("handed.json", f"/v1/billing/receipts/{call}"), ("cocoon.json", "/.well-known/cocoon.json"),
+                               ("prices.json", "/v1/prices/1")):
+                files.append(os.path.join(stack.folder, name))
+                with open(files[-1], "wb") as f:
+                    f.write(raw.ask("GET", path).body)
+    finally:
+        cocoon.stop()
+    done = stack.ctl("receipts", "verify", "--policy", Tee.path("policy.json"), "--release-key", Tee.read("release.pub").decode().strip(), *files, check=False)
+    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr
+    assert f"billed account {till.account} {shown[0]} nano for call {call}" in done.stdout and "no more than the book says" in done.stdout
+    assert "for what the worker counted, or less" in done.stdout
