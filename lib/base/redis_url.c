@@ -157,7 +157,7 @@ static int read_unix(struct redis_url *u, struct span rest)
     }
     const ptrdiff_t query = span_find(rest, SPAN("?"));
     const struct span path = query < 0 ? rest : span_cut(rest, 0, (size_t)query);
-    const struct span db = query < 0 ? (struct span){0} : span_from(rest, (size_t)query);
+    const struct span db = span_from(rest, query < 0 ? rest.len : (size_t)query);
     if (query >= 0) {
         if (!span_starts(db, SPAN("?db=")))
             return E_INVALID;

@@ -218,7 +218,8 @@ void redis_free(struct redis *r)
 {
     if (!r || r->freed)
         return;
-    r->freed = r->setup.closed = true;
+    r->freed = true;
+    redis_setup_close(&r->setup);
     loop_hook_del(r->loop, &r->flush);
     redis_pubsub_stop(r);
     redis_sentinel_free(r);

@@ -33,6 +33,9 @@ struct redis_pubsub {
     struct loop_timer check;
     uint64_t heard_before;
     char place[REDIS_PLACE_LEN];
+    char echo[32];       /* a channel of this client alone */
+    unsigned until_echo; /* checks until it is used again */
+    bool echo_due;       /* published, and not heard yet */
 };
 
 struct redis {

@@ -12,7 +12,8 @@ enum { BACKOFF_MIN_MS = 50, BACKOFF_MAX_MS = 2000 };
 
 /* A look-up cannot be cancelled: it outlives a line that has stopped. */
 struct redis_lookup {
-    struct redis_line *line; /* NULL: nobody waits */
+    struct redis_line *line;   /* NULL: nobody waits */
+    struct redis_setup *setup; /* NULL: the client is gone */
     char host[REDIS_PLACE_LEN];
 };
 
@@ -101,12 +102,11 @@ static void got_auth(void *arg, int error, const struct redisReply *reply)
 static void sign_in(struct redis_line *line)
 {
     const struct redis_login *login = line->login;
-    const bool user = login && login->user[0];
-    const struct span argv[] = {SPAN("AUTH"), span_str(user ? login->user : ""),
-                                span_str(login ? login->password : "")};
+    const bool user = login->user[0];
+    const struct span argv[] = {SPAN("AUTH"), span_str(login->user), span_str(login->password)};
     const struct span old[] = {argv[0], argv[2]}; /* before Redis 6 there are no users */
 
-    if (login && (user || login->password[0])) {
+    if (user || login->password[0]) {
         /* A fresh connection has room for these few bytes. */
         CHECK(redis_conn_command(line->conn, user ? argv : old, user ? 3 : 2, got_auth, line) == 0);
     }
@@ -160,6 +160,8 @@ static void looked_up(void *arg, int error, const struct net_addr *addr)
     struct redis_lookup *lookup = arg;
     struct redis_line *line = lookup->line;
 
+    if (lookup->setup)
+        lookup->setup->lookup = NULL;
     if (line) {
         line->lookup = NULL;
         if (error < 0) {
@@ -175,15 +177,21 @@ static void looked_up(void *arg, int error, const struct net_addr *addr)
 
 static void look_up(struct redis_line *line, const char *place)
 {
-    struct redis_lookup *lookup = mem_zero(sizeof(*lookup));
+    struct redis_setup *setup = line->setup;
     int error = E_UNSUPPORTED;
 
+    if (setup->lookup) {
+        try_later(line);
+        return;
+    }
+    struct redis_lookup *lookup = mem_zero(sizeof(*lookup));
     lookup->line = line;
+    lookup->setup = setup;
     host_of(place, lookup->host);
-    if (line->setup->offload)
-        error = net_resolve_nth(line->setup->offload, place, line->tries, looked_up, lookup);
+    if (setup->offload)
+        error = net_resolve_nth(setup->offload, place, line->tries, looked_up, lookup);
     if (error == 0) {
-        line->lookup = lookup;
+        line->lookup = setup->lookup = lookup;
         return;
     }
     free(lookup);
@@ -211,8 +219,16 @@ static void connect_now(void *arg)
 
 /* ---- Life ---- */
 
-void redis_line_init(struct redis_line *line, const struct redis_setup *setup,
-                     struct redis_login *login, const struct redis_line_events *ev, void *arg)
+void redis_setup_close(struct redis_setup *setup)
+{
+    setup->closed = true;
+    if (setup->lookup)
+        setup->lookup->setup = NULL;
+    setup->lookup = NULL;
+}
+
+void redis_line_init(struct redis_line *line, struct redis_setup *setup, struct redis_login *login,
+                     const struct redis_line_events *ev, void *arg)
 {
     *line = (struct redis_line){.setup = setup,
                                 .login = login,

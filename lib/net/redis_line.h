@@ -20,6 +20,8 @@ struct redis_setup {
     char *tls_name;          /* that certificates must carry; "": the host of the place */
     struct redis_login server, sentinel;
     uint64_t dead_ms;
+    /* One name at a time: a resolver that hangs holds one thread of the pool. */
+    struct redis_lookup *lookup;
     bool closed; /* the client is being freed: nothing starts any more */
 };
 
@@ -38,8 +40,8 @@ struct redis_line_events {
 
 /* Embedded by the owner, whose `arg` the events get. */
 struct redis_line {
-    const struct redis_setup *setup;
-    struct redis_login *login; /* NULL: none */
+    struct redis_setup *setup;
+    struct redis_login *login;
     const struct redis_line_events *ev;
     void *arg;
     struct redis_conn *conn; /* NULL while down */
@@ -50,8 +52,8 @@ struct redis_line {
     bool running;
 };
 
-void redis_line_init(struct redis_line *line, const struct redis_setup *setup,
-                     struct redis_login *login, const struct redis_line_events *ev, void *arg);
+void redis_line_init(struct redis_line *line, struct redis_setup *setup, struct redis_login *login,
+                     const struct redis_line_events *ev, void *arg);
 /* Connects now, dropping what there is; keeps trying from now on. */
 void redis_line_start(struct redis_line *line);
 /* Outstanding commands get E_UNAVAILABLE; `lost` is not called. */
@@ -65,6 +67,9 @@ void redis_line_calm(struct redis_line *line);
  * fn gets the line's `arg`. */
 void redis_line_ask(struct redis_line *line, const char *word, const char *argument,
                     redis_reply_fn *fn);
+
+/* Before the setup is freed: nothing starts any more. */
+void redis_setup_close(struct redis_setup *setup);
 
 /* Reads the password's file; no file is no error. Errors of file_read_secret; E_TOO_LARGE. */
 MUST_CHECK int redis_login_read(struct redis_login *login);

@@ -1,11 +1,14 @@
 /* Subscriptions: a connection of their own to the server, Sentinel's primary, or any node of a
- * Cluster (which passes messages on to all). A loss is noticed by a PING and never silent. */
+ * Cluster (which passes messages on to all). No loss is silent: a PING shows that the connection
+ * lives, and a message to ourselves, published where commands go, that messages still get there. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/random.h"
 #include "net/redis_impl.h"
+
+enum { CHECKS_AN_ECHO = 4 };
 
 struct subscription {
     struct list link;
@@ -14,12 +17,36 @@ struct subscription {
     void *arg;
 };
 
-static void ask_channel(struct redis_pubsub *p, const struct subscription *s)
+static void ask_channel(struct redis_pubsub *p, const char *channel)
 {
-    const struct span argv[] = {SPAN("SUBSCRIBE"), span_str(s->channel)};
+    const struct span argv[] = {SPAN("SUBSCRIBE"), span_str(channel)};
 
     redis_conn_send(p->line.conn, argv, 2);
     p->asked++;
+}
+
+/* Whoever refuses or loses it says nothing of the subscription. */
+static void got_published(void *arg, int error, const struct redisReply *reply)
+{
+    struct redis *r = arg;
+
+    if (error < 0 || redis_reply_type(reply) != REDIS_NUMBER)
+        r->pubsub.echo_due = false;
+}
+
+/* False: the last one was published and has not come. */
+static bool echo(struct redis *r)
+{
+    struct redis_pubsub *p = &r->pubsub;
+    const struct span argv[] = {SPAN("PUBLISH"), span_str(p->echo), SPAN("1")};
+
+    if (p->until_echo-- > 0)
+        return true;
+    p->until_echo = CHECKS_AN_ECHO - 1;
+    if (p->echo_due)
+        return false;
+    p->echo_due = redis_command(r, argv[1], argv, 3, got_published, r) == 0;
+    return true;
 }
 
 /* Every dead_ms: all must be confirmed, and something (the last PING's answer at least) must have
@@ -34,7 +61,7 @@ static void check(void *arg)
         return;
     const uint64_t heard = redis_conn_heard(p->line.conn);
 
-    if (p->confirmed < p->asked || heard == p->heard_before) {
+    if (p->confirmed < p->asked || heard == p->heard_before || !echo(r)) {
         redis_line_refuse(&p->line, "subscription_check");
         return;
     }
@@ -50,13 +77,18 @@ static void sign_in(void *arg)
 
     p->asked = p->confirmed = 0;
     p->heard_before = 0;
+    p->echo_due = false;
+    p->until_echo = CHECKS_AN_ECHO - 1;
+    ask_channel(p, p->echo);
     LIST_FOREACH(it, &p->subscriptions)
-        ask_channel(p, CONTAINER(it, struct subscription, link));
+        ask_channel(p, CONTAINER(it, struct subscription, link)->channel);
     loop_timer_set(r->loop, &p->check, r->setup.dead_ms, check, r);
 }
 
 static void deliver(struct redis *r, struct span channel, struct span payload)
 {
+    if (span_is(channel, r->pubsub.echo))
+        r->pubsub.echo_due = false;
     LIST_FOREACH(it, &r->pubsub.subscriptions) {
         struct subscription *s = CONTAINER(it, struct subscription, link);
         if (span_is(channel, s->channel))
@@ -135,7 +167,7 @@ int redis_subscribe(struct redis *r, const char *channel, redis_message_fn *fn, 
     if (!p->line.running)
         redis_line_start(&p->line);
     else if (p->line.conn)
-        ask_channel(p, s);
+        ask_channel(p, s->channel);
     return 0;
 }
 
@@ -150,6 +182,8 @@ bool redis_subscribed(const struct redis *r)
 void redis_pubsub_init(struct redis *r)
 {
     list_init(&r->pubsub.subscriptions);
+    snprintf(r->pubsub.echo, sizeof(r->pubsub.echo), "redis:echo:%llx",
+             (unsigned long long)random_below(UINT64_MAX));
     redis_line_init(&r->pubsub.line, &r->setup, &r->setup.server, &events, r);
 }
 

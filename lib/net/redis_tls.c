@@ -72,7 +72,7 @@ static bool expect_host(SSL *ssl, const char *host)
         return X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1;
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 &&
-           SSL_set_tlsext_host_name(ssl, host) == 1;
+           SSL_set_tlsext_host_name(ssl, host) == 1; // NOLINT(clang-diagnostic-cast-qual)
 }
 
 int redis_tls_begin(struct ssl_st **out, const struct redis_tls *t, int fd, const char *host)

@@ -57,7 +57,7 @@ static int setup_cluster(void **state)
     snprintf(url, sizeof(url), "redis+cluster://127.0.0.1:%d,localhost:%d", f->ports[1],
              f->ports[2]);
     const struct redis_access at = {.url = url};
-    fleet_client(f, &at, 2000, 3000);
+    fleet_client(f, &at, 2000, 1000);
     char runs[4][REDIS_RUN_ID_LEN + 1];
     WAIT_FOR(&f->w, redis_run_ids(f->w.redis, runs, 4) == PRIMARIES);
     return 0;
@@ -276,6 +276,28 @@ static void a_killed_primary_costs_its_own_slots_a_pause_and_others_nothing(void
     assert_int_equal(after.failed, 0);
 }
 
+/* A node that has left the Cluster answers PINGs, and hears nothing of what is published. */
+static void a_node_that_hears_no_messages_any_more_is_left(void **state)
+{
+    struct fleet *f = *state;
+    struct world *w = &f->w;
+    size_t at = 0;
+    int heard = 0;
+
+    assert_int_equal(redis_subscribe(w->redis, "news", on_message, &heard), 0);
+    expect_messages_from_everywhere(f, &heard);
+    while (!strstr(fleet_order(f, at, "PUBSUB NUMSUB news"), ":1"))
+        assert_true(++at < PRIMARIES);
+    fleet_order(f, at, "FLUSHALL");
+    assert_non_null(strstr(fleet_order(f, at, "CLUSTER RESET HARD"), "+OK"));
+    heard = 0;
+    for (uint64_t end = clock_mono_ms() + 15000; heard == 0 && clock_mono_ms() < end;) {
+        fleet_order(f, (at + 1) % PRIMARIES, "PUBLISH news x");
+        run_for(w, 50);
+    }
+    assert_true(heard > 0);
+}
+
 static void a_cluster_that_is_gone_is_found_again_through_its_seeds(void **state)
 {
     struct fleet *f = *state;
@@ -318,6 +340,7 @@ int main(void)
         CASE(a_script_is_learnt_by_every_node_and_touches_one_slot),
         CASE(a_slot_that_moves_under_traffic_costs_no_command),
         CASE(a_killed_primary_costs_its_own_slots_a_pause_and_others_nothing),
+        CASE(a_node_that_hears_no_messages_any_more_is_left),
         CASE(a_cluster_that_is_gone_is_found_again_through_its_seeds),
         CASE(a_server_of_another_kind_is_refused),
     };
