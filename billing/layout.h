@@ -1,20 +1,25 @@
 /* Where money is in Redis: keys, hashes and streams, shared by gateways and the ledger. Everything
- * of one account is in one slot, by the literal braces around its name. The scripts of billing/lua
- * say what the fields hold.
+ * of one account is in one slot, by the literal braces around its name ({A}; {I} is an instance).
+ * The scripts of billing/lua say what the fields hold.
  *
- *   m1:acct:{A}         hash: available, granted, charged (nano), version, epoch, cfg, kv:<key>
- * (version of a key), p:<project>, m:<model> (limits), v:<field> (versions), and what admission
- * counts: r:, t: (GCRA, us), s: (streams), w:, b: (window and nano of a budget) cfg and p:
- * state|requests|tokens|streams|day|month|total    m:  requests|tokens|streams m1:hold:{A}:<call>
- * string: the row of a hold (common.lua) m1:holds:{A}        sorted set: open calls by the ms
- * (Redis' clock) in which they expire m1:call:<call>      string: the account, so that any instance
- * can settle a record m1:accounts         set: accounts that ever had a hold m1:sweeper string:
- * which instance sweeps m1:epoch            hash: n, run_id, state (open, recovering); the ledger's
- *   m1:epoch:said       hash: instance → n for which it has put everything back
- *   prices:current      string: version; prices:book:<version>: its bytes; channel prices:changed
- *   bills:{I}           stream of instance I: n, call, attempt, bill, usage, account, project, key,
- * kind, endpoint books:acked         hash: instance → n that the books have bills:keys hash: kid →
- * 64 hex; bills:instances: set of instances */
+ * - m1:acct:{A}, hash: available, granted, charged (nano), version, epoch, cfg, kv:<key> (version
+ * of a key), p:<project> and m:<model> (limits), v:<field> (versions), and what admission counts:
+ * r:, t: (GCRA, us), s: (streams), w:, b: (window and nano of a budget). cfg and p: are
+ *   state|requests|tokens|streams|day|month|total, m: is requests|tokens|streams.
+ * - m1:hold:{A}:<call>, string: the row of a hold (common.lua).
+ * - m1:holds:{A}, sorted set: open calls by the ms (Redis' clock) in which they expire.
+ * - m1:call:<call>, string: the account, so that any instance can settle a record.
+ * - m1:accounts, set: accounts that ever had a hold.
+ * - m1:sweeper, string: which instance sweeps.
+ * - m1:epoch, hash: n, run_id, run:<run_id> of further primaries, state (open, recovering); the
+ *   ledger's.
+ * - m1:epoch:said, hash: instance → n for which it has put everything back.
+ * - m1:events, stream of refusals for a budget: account, project, key, of (a, p, k), window (d, m,
+ *   t).
+ * - prices:current, string: version; prices:book:<version>: its bytes; channel prices:changed.
+ * - bills:{I}, stream: n, call, attempt, bill, usage, account, project, key, kind, endpoint.
+ * - books:acked, hash: instance → n that the books have.
+ * - bills:keys, hash: kid → 64 hex; bills:instances, set. */
 #ifndef BILLING_LAYOUT_H
 #define BILLING_LAYOUT_H
 

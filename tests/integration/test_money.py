@@ -359,6 +359,8 @@ def test_a_used_up_budget_says_whose_it_is(till):
     a = till.ask(key=key)
     assert a.status == 429 and a.error["code"] == "insufficient_quota" and "key's budget for today" in a.error["message"]
     assert a.header("x-should-retry") == "false"
+    (_, event), = till.purse.redis.xrange("m1:events")
+    assert (event["account"], event["of"], event["window"]) == (till.account, "k", "d") and len(event["key"]) == 12
     till.nothing_charged()
 
 
