@@ -54,8 +54,10 @@ static void redis_state(void *arg, bool up, const char *run_id)
         money_connected(g->money, up);
     if (up && g->projection)
         projection_write(g->projection);
-    if (up && g->decisions)
+    if (up && g->decisions) {
+        peers_renew(g->peers);
         decisions_read(g->decisions);
+    }
     if (up && g->counters)
         counters_redis_back(g->counters);
 }
@@ -274,6 +276,7 @@ int gateway_start(struct gateway *g)
     if ((error = start_api(g, s)) < 0)
         return bad("listen", error);
     announce(g, s);
+    lag_start(g);
     return 0;
 }
 
@@ -405,8 +408,10 @@ static void stop_writers(struct gateway *g)
 void gateway_stop(struct gateway *g)
 {
     upgrade_end(g);
-    if (g->loop)
+    if (g->loop) {
         loop_timer_cancel(g->loop, &g->watchdog_timer);
+        lag_stop(g);
+    }
     http_server_free(g->api);
     buf_fini(&g->full_answer);
     http_server_free(g->admin);

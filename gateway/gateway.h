@@ -53,7 +53,9 @@ struct gateway {
     size_t call_count;
     size_t bodies_in_flight; /* bytes of request bodies held by calls */
     uint64_t started_ms, drain_until_ms, quiet_ms;
-    struct loop_timer drain_timer, watchdog_timer, hold_timer;
+    struct histogram loop_lag;
+    uint64_t lag_due_us;
+    struct loop_timer drain_timer, watchdog_timer, hold_timer, lag_timer;
 };
 
 /* The snapshot's settings at this moment; a call keeps the snapshot it began with. */
@@ -88,6 +90,10 @@ int gateway_given(const struct gateway *g, const char *role, int i);
 /* Takes clients and admin's callers, who waited, or whom the predecessor served until now. */
 void gateway_takeover(struct gateway *g);
 void gateway_stop(struct gateway *g);
+
+/* lag.c. Looks each second how late the loop is. */
+void lag_start(struct gateway *g);
+void lag_stop(struct gateway *g);
 
 /* Being run without a service manager is fine: there is nobody to tell then. */
 static inline void manager_told(int error)

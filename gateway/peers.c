@@ -124,7 +124,7 @@ static void listed(void *arg, int error, const struct redisReply *reply)
         read_list(p, reply); /* else: what was known stays */
 }
 
-static void renew(struct peers *p)
+void peers_renew(struct peers *p)
 {
     const struct span key = SPAN("gateways");
     const struct span args[] = {span_str(p->member), p->left ? SPAN("0") : SPAN(LIFE_S)};
@@ -137,7 +137,7 @@ static void renew_again(void *arg)
 {
     struct peers *p = arg;
 
-    renew(p);
+    peers_renew(p);
     loop_timer_set(p->loop, &p->timer, EVERY_MS, renew_again, p);
 }
 
@@ -206,7 +206,7 @@ void peers_leave(struct peers *p, bool successor)
     if (successor)
         loop_timer_cancel(p->loop, &p->timer); /* it renews the same entry */
     else
-        renew(p);
+        peers_renew(p);
 }
 
 size_t peers_count(const struct peers *p)

@@ -17,6 +17,8 @@ const char *peers_own_address(const struct gateway_config *s);
  * all of them, at most a second after a change. instance and address live as long as it does. */
 struct peers *peers_new(struct loop *l, struct redis *r, struct pool *p, const char *instance,
                         const char *address);
+/* Now, instead of within a second: Redis has come up. */
+void peers_renew(struct peers *p);
 /* This instance is no longer to be dialled, or its successor is, under the same name and address.
  */
 void peers_leave(struct peers *p, bool successor);

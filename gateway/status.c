@@ -221,6 +221,15 @@ void pool_metrics_write(struct gateway *g, struct buf *out)
     metric_head_write("cocoon_workers", "Connected workers by state.", "gauge", out);
     for (unsigned s = 0; s < POOL_GONE; s++)
         buf_printf(out, "cocoon_workers{state=\"%s\"} %zu\n", pool_state_name(s), states[s]);
+    metric_head_write("cocoon_verdicts_total",
+                      "Verdicts on workers' proofs, by reason; OK: accepted.", "counter", out);
+    const uint64_t *verdicts = pool_verdicts(g->pool);
+    for (unsigned r = 0; r < ATTEST_REASONS; r++)
+        if (verdicts[r] > 0)
+            buf_printf(out, "cocoon_verdicts_total{reason=\"%s\"} %llu\n",
+                       attest_reason_name((enum attest_reason)r), (unsigned long long)verdicts[r]);
+    histogram_write(&g->loop_lag, "cocoon_loop_lag_seconds",
+                    "How late the event loop is with what is due; looked at each second.", out);
     gauge_write("cocoon_gateways", "Live instances of this operator, as Redis knows them.",
                 (double)peers_count(g->peers), out);
     gauge_write("cocoon_drained_workers", "Drains that the operator has decided.",

@@ -246,6 +246,7 @@ static void proof_done(struct offload_job *job)
     bool gone = !w->tunnel || w->state == POOL_REFUSED;
 
     w->attesting = w->attesting && j->again;
+    w->pool->proofs[j->verdict.reason]++;
     raise_floor(w->pool, j);
     collaterals_judged(j->collateral, &j->verdict);
     if (!gone && is_stale(w, j))

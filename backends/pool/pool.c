@@ -209,6 +209,11 @@ void pool_set_floor(struct pool *p, const struct attest_floor *floor, pool_floor
     p->floor_arg = arg;
 }
 
+const uint64_t *pool_verdicts(const struct pool *p)
+{
+    return p->proofs;
+}
+
 uint64_t pool_collateral_until(const struct pool *p)
 {
     uint64_t first = 0;

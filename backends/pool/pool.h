@@ -64,6 +64,8 @@ void pool_set_floor(struct pool *p, const struct attest_floor *floor, pool_floor
 /* When the first of the collateral that ready workers were judged by ends; seconds since 1970, 0:
  * none was used. */
 uint64_t pool_collateral_until(const struct pool *p);
+/* Verdicts on workers' proofs so far, by enum attest_reason; ATTEST_OK: accepted. */
+const uint64_t *pool_verdicts(const struct pool *p);
 /* Called whenever a worker becomes able to take a call (a slot freed, a worker joined): queued
  * calls try again. */
 void pool_on_capacity(struct pool *p, void (*fn)(void *arg), void *arg);

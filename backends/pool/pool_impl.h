@@ -39,9 +39,10 @@ struct pool {
     struct attest_floor floor;
     pool_floor_fn *floor_fn;
     void *floor_arg;
-    struct map drained, banned; /* iids; subjects of bans (decisions.h) */
-    struct map standing;        /* wid → counters since they were handed over */
-    struct buf gateways;        /* what workers are told of live gateways */
+    struct map drained, banned;      /* iids; subjects of bans (decisions.h) */
+    uint64_t proofs[ATTEST_REASONS]; /* verdicts on them so far */
+    struct map standing;             /* wid → counters since they were handed over */
+    struct buf gateways;             /* what workers are told of live gateways */
     void (*ready_fn)(void *arg, const char *iid);
     void *ready_arg;
     struct collateral_cache *checked; /* collateral whose signatures were verified */
