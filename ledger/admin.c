@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "ledger/books/record.h"
 #include "ledger/pages.h"
@@ -198,7 +198,11 @@ static int run(struct request *r)
     if (r->route->kind == ROUTE_RAW)
         return r->route->run(r);
     TRY(books_begin(b));
-    return books_end(b, r->route->run(r));
+    const int error = r->route->run(r);
+    fail_point("books.admin.before");
+    const int committed = books_end(b, error);
+    fail_point("books.admin.after");
+    return committed;
 }
 
 static void finish(struct request *r)

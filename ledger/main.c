@@ -27,8 +27,8 @@ static void on_signal(void *arg, int signo)
 {
     struct ledger *l = arg;
 
-    (void)signo;
-    loop_stop(l->loop);
+    if (signo != SIGHUP) /* its settings are read at the start only */
+        loop_stop(l->loop);
 }
 
 static void on_watchdog(void *arg)
@@ -63,7 +63,7 @@ static void on_redis(void *arg, bool up, const char *run_id)
 
 static int start_loop(struct ledger *l)
 {
-    static const int signals[] = {SIGTERM, SIGINT};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
     TRY(loop_new(&l->loop));
     TRY(loop_signals(l->loop, signals, 2, on_signal,

@@ -8,7 +8,7 @@
 
 #include "auth/marker.h"
 #include "base/clock.h"
-#include "base/encode.h"
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/random.h"
@@ -673,6 +673,7 @@ static void step(struct job *j)
 {
     j->running = true;
     while (j->pending == 0 && j->error == 0 && j->phase < kinds[j->kind].phases) {
+        fail_point("projection.phase");
         j->phase++;
         const int error = run_phase(j);
         if (error < 0 && j->error == 0)

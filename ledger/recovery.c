@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/fail_point.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "billing/layout.h"
@@ -171,6 +172,7 @@ static void on_restored(void *arg, bool known)
 
     if (r->stopped || r->state != RECOVERY_RESTORING)
         return;
+    fail_point("recovery.open");
     if (!known || write_epoch(r, "open", on_open) < 0)
         r->forced = true;
 }
@@ -187,6 +189,7 @@ static void restored_first(void *arg, bool known)
 
 static void restore(struct recovery *r)
 {
+    fail_point("recovery.restore");
     r->opened_ms = clock_wall_ms();
     intake_recovered(r->ledger->intake);
     become(r, RECOVERY_RESTORING);

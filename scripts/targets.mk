@@ -46,7 +46,7 @@ tsan: ## Unit tests with the thread sanitizer
 faults: ## Money while everything breaks: the long form (1,000 requests at three gateways, twenty times; every kill and loss)
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all
-	@BIN=$(abspath $(BIN)) FAULTS=1 .cache/test/bin/python -m pytest -q -n $$(nproc) tests/integration/test_money_faults.py \
+	@BIN=$(abspath $(BIN)) FAULTS=1 .cache/test/bin/python -m pytest -q -n $$(nproc) tests/integration/test_money_faults.py tests/integration/test_ledger_faults.py \
 	  tests/integration/test_money_scripts.py $(PYTEST_ARGS)
 
 cover: ## Run the tests and say which share of the lines they ran, a folder a line

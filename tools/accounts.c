@@ -170,6 +170,24 @@ static int projects_write(const struct command *c, int argc, char **argv, bool c
     return code >= 0 ? code : ledger_print(&f, doc);
 }
 
+static int projects_show(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    AUTO_JSON json_t *doc = NULL;
+    struct arena arena = {0};
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 2, 2, &operands);
+
+    if (code < 0)
+        code = ledger_ask(
+            c, &f, "GET",
+            ledger_path(&arena, "/v1/projects/%s/%s", operands.items[0], operands.items[1]), NULL,
+            &doc);
+    arena_fini(&arena);
+    return code >= 0 ? code : ledger_print(&f, doc);
+}
+
 static int projects_create(const struct command *c, int argc, char **argv)
 {
     return projects_write(c, argc, argv, true);
@@ -309,6 +327,7 @@ const struct command account_commands[] = {
     {"accounts", "resume", "ACCOUNT", "Admit its requests again.", accounts_resume},
     {"projects", "list", "", "Projects.", projects_list},
     {"projects", "create", "ACCOUNT PROJECT", "Make a project of an account.", projects_create},
+    {"projects", "show", "ACCOUNT PROJECT", "One project.", projects_show},
     {"projects", "set", "ACCOUNT PROJECT", "Change limits, budgets, models, state.", projects_set},
     {"invites", "create", "", "Make an invitation; its code is printed once.", invites_create},
     {"invites", "list", "", "Invitations.", invites_list},

@@ -139,24 +139,58 @@ static int intake(const struct command *c, int argc, char **argv)
     return code >= 0 ? code : ledger_print(&f, doc);
 }
 
+// ---- Looking ------------------------------------------------------------------------------------
+
+// A list that takes one filter at most.
+static int list(const struct command *c, int argc, char **argv, const char *path,
+                const char *filter, const char *filter_help, const char *const *columns,
+                size_t count)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const char *value = "";
+    const struct option options[] = {LEDGER_FLAGS(f), {filter, OPTION_TEXT, &value, filter_help}};
+    AUTO(buf_fini) struct buf where = {0};
+    AUTO_JSON json_t *doc = NULL;
+    struct operands operands;
+    int code =
+        options_parse(c, options, COUNT(options) - (*filter ? 0 : 1), argc, argv, 0, 0, &operands);
+
+    buf_append_str(&where, path);
+    ledger_query(&where, filter, value);
+    if (code < 0)
+        code = ledger_ask(c, &f, "GET", buf_cstr(&where), NULL, &doc);
+    return code >= 0 ? code : ledger_print_rows(&f, json_object_get(doc, "data"), columns, count);
+}
+
+static int purses(const struct command *c, int argc, char **argv)
+{
+    static const char *const columns[] = {"name", "currency", "debits", "credits", "balance"};
+
+    return list(c, argc, argv, "/v1/purses", "", "", columns, COUNT(columns));
+}
+
+static int transfers(const struct command *c, int argc, char **argv)
+{
+    static const char *const columns[] = {"seq",  "time",   "debit",    "credit",
+                                          "code", "amount", "reference"};
+
+    return list(c, argc, argv, "/v1/transfers?limit=100", "purse", "only of this purse", columns,
+                COUNT(columns));
+}
+
+static int days(const struct command *c, int argc, char **argv)
+{
+    static const char *const columns[] = {"day", "leaves", "root", "closed"};
+
+    return list(c, argc, argv, "/v1/days", "", "", columns, COUNT(columns));
+}
+
 static int audit(const struct command *c, int argc, char **argv)
 {
     static const char *const columns[] = {"seq", "time", "who", "role", "action", "object"};
-    struct ledger_flags f = ledger_flags_default();
-    const char *object = "";
-    const struct option options[] = {
-        {"object", OPTION_TEXT, &object, "only of this account, key, project …"}, LEDGER_FLAGS(f)};
-    AUTO(buf_fini) struct buf path = {0};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
 
-    buf_append_str(&path, "/v1/audit?limit=100");
-    ledger_query(&path, "object", object);
-    if (code < 0)
-        code = ledger_ask(c, &f, "GET", buf_cstr(&path), NULL, &doc);
-    return code >= 0 ? code
-                     : ledger_print_rows(&f, json_object_get(doc, "data"), columns, COUNT(columns));
+    return list(c, argc, argv, "/v1/audit?limit=100", "object",
+                "only of this account, key, project …", columns, COUNT(columns));
 }
 
 const struct command ledger_commands[] = {
@@ -166,6 +200,9 @@ const struct command ledger_commands[] = {
     {"ledger", "recover", "", "Write balances anew once all gateways have put back theirs.",
      recover},
     {"ledger", "intake", "JOURNAL", "Take a gateway's journal into the books.", intake},
+    {"ledger", "purses", "", "The books' accounts and their sums.", purses},
+    {"ledger", "transfers", "", "Transfers, newest first.", transfers},
+    {"ledger", "days", "", "The days' trees of bills.", days},
     {"audit", "", "", "Who changed what.", audit},
     {NULL, NULL, NULL, NULL, NULL},
 };

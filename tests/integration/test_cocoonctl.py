@@ -146,7 +146,7 @@ def test_usage_errors_say_what_to_do(tmp_path, line, says):
                                    "keys set", "accounts list", "accounts create", "accounts set", "projects create", "credit",
                                    "prices apply", "prices show", "usage", "statements", "receipts list", "receipts show",
                                    "invites create", "invites redeem", "webhooks create", "audit", "ledger status", "ledger verify",
-                                   "ledger recover", "ledger intake"])
+                                   "ledger recover", "ledger intake", "ledger purses", "ledger transfers", "ledger days", "projects show"])
 def test_help_and_version_are_everywhere(words):
     for option, says in (("--help", "Usage: cocoonctl"), ("--version", "cocoonctl 0.")):
         done = subprocess.run([os.path.join(BIN, "cocoonctl"), *words.split(), option], text=True, capture_output=True, timeout=30)

@@ -8,12 +8,18 @@ import subprocess
 import threading
 import time
 
+import httpx
 import pytest
 
-from ledger_stack import PRICES, Ledger, start_ledger
-from stack import BIN, SLOW, chat, wait_for
+from ledger_stack import Ledger, start_ledger
+from stack import BIN, Process, chat, wait_for
 
 CHAT = "/v1/chat/completions"
+
+
+def points(*names):
+    """Fail points to be killed at: all of them in `make faults`, the last one in `make test`."""
+    return names if os.environ.get("FAULTS") else names[-1:]
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def test_redis_that_comes_back_empty_loses_no_bill_that_was_not_in_the_books(sho
     check(shop, 4)
 
 
-@pytest.mark.parametrize("point", ["books.bills.before", "books.bills.after"])
+@pytest.mark.parametrize("point", points("books.bills.before", "books.bills.after"))
 def test_a_ledger_killed_around_a_commit_takes_each_bill_once(shop, point):
     shop.ledger.stop()
     shop.ledger.env = {"COCOON_FAIL_AT": point}
@@ -91,6 +97,49 @@ def test_a_ledger_killed_around_a_commit_takes_each_bill_once(shop, point):
     shop.ledger.wait_ready()
     assert ask(shop) == 200
     check(shop, 4)
+
+
+@pytest.mark.parametrize("point", points("books.admin.before", "projection.phase:2", "projection.phase:4", "books.admin.after"))
+def test_a_ledger_killed_in_a_credit_gives_it_once(shop, point):
+    shop.ledger.stop()
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    wait_for(lambda: shop.ledger.status["projection_waiting"] == 0, "the projection")
+    shop.ledger.stop()
+    shop.ledger.env = {"COCOON_FAIL_AT": point}
+    shop.ledger.start()
+
+    def credit():
+        try:
+            return shop.ledger.api("POST", "/v1/credit", {"account": "acme", "amount": "1000", "id": "again"})[0]
+        except httpx.HTTPError:
+            return 0  # it was killed
+
+    wait_for(lambda: credit() != 200 or not shop.ledger.alive, f"the end at {point}")
+    wait_for(lambda: not shop.ledger.alive, f"the end at {point}")
+    shop.ledger.env = None
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    assert credit() == 200 and credit() == 200
+    assert shop.ledger.balance() == 10**9 + 1000
+    shop.ledger.verify()
+
+
+@pytest.mark.parametrize("point", points("recovery.restore", "recovery.open"))
+def test_a_ledger_killed_in_a_recovery_does_it_again(shop, point):
+    assert ask(shop) == 200
+    wait_for(lambda: len(shop.ledger.bills()) == 1, "the bill")
+    shop.ledger.stop()
+    shop.ledger.env = {"COCOON_FAIL_AT": point}
+    shop.redis.flush()
+    shop.ledger.process = None
+    Process.start(shop.ledger)
+    wait_for(lambda: not shop.ledger.alive, f"the end at {point}", 20)
+    shop.ledger.env = None
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    ask_until(shop)
+    check(shop, 2)
 
 
 def test_a_gateway_killed_with_bills_that_the_books_have_not(shop):
