@@ -15,7 +15,7 @@ import time
 import redis as redis_package
 from redis.cluster import RedisCluster
 
-from stack import Process, free_port, wait_for
+from stack import ROOT, Process, free_port, wait_for
 
 
 def server(stack, name, *options, port=None):
@@ -45,7 +45,7 @@ class Form:
 
 
 class Tls(Form):
-    """One server with TLS for both sides and a password."""
+    """One server with TLS for both sides, and a user with a password who may do what docs/redis.md says."""
 
     def __init__(self, stack):
         port, at = free_port(), lambda name: os.path.join(stack.folder, name)
@@ -58,7 +58,7 @@ class Tls(Form):
         process = server(stack, "redis", "--tls-cert-file", at("r-server.pem"), "--tls-key-file", at("r-server.key"),
                          "--tls-ca-cert-file", at("r-client.pem"), "--requirepass", "p@ss:word", "--tls-port", str(port), port=0)
         self.url = f"rediss://127.0.0.1:{port}"
-        self.settings = {"redis.password_file": at("r-password"), "redis.ca_file": at("r-server.pem"),
+        self.settings = {"redis.user": "gateway", "redis.password_file": at("r-password"), "redis.ca_file": at("r-server.pem"),
                          "redis.cert_file": at("r-client.pem"), "redis.key_file": at("r-client.key")}
         config = at("cocoonctl.yaml")
         with open(config, "w") as f:  # cocoonctl takes what it needs from a gateway's settings
@@ -69,6 +69,9 @@ class Tls(Form):
                                           ssl_ca_certs=at("r-server.pem"), ssl_certfile=at("r-client.pem"), ssl_keyfile=at("r-client.key"))
         self.start_all(stack, process)
         wait_for(lambda: answers(self.client), "redis with TLS")
+        with open(os.path.join(ROOT, "docs", "redis.md")) as f:  # what the page says is enough
+            rules = re.search(r"ACL SETUSER (gateway .*)", f.read())[1].replace("<password>", "p@ss:word")
+        self.client.execute_command("ACL", "SETUSER", *rules.split())
 
 
 class Sentinel(Form):

@@ -64,6 +64,8 @@ def test_everything_of_redis_works_in_each_form(stack, form):
     assert metrics["cocoon_redis_primaries"] == (3 if form is Cluster else 1) and metrics["cocoon_redis_breaker_open"] == 0
     assert metrics["cocoon_redis_unsafe"] == (1 if form is Tls else 0)
     assert metrics['cocoon_redis_failures_total{why="lost"}'] == 0
+    if form is Tls:
+        assert not redis.client.execute_command("ACL LOG")  # nothing was denied
     gateway.stop()
     assert not redis.client.exists("gw:gateway")
 
