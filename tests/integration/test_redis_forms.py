@@ -2,12 +2,14 @@
 fail-over under load, and servers that are slow, read-only, loading, or set back."""
 
 import json
+import os
 import threading
 import time
 
 import pytest
 import redis as redis_package
 
+from ledger_stack import start_ledger
 from redis_forms import Cluster, Proxy, Sentinel, Tls, use
 from stack import SLOW, chat, wait_for
 
@@ -68,6 +70,30 @@ def test_everything_of_redis_works_in_each_form(stack, form):
         assert not redis.client.execute_command("ACL LOG")  # nothing was denied
     gateway.stop()
     assert not redis.client.exists("gw:gateway")
+
+
+def paid(stack, key):
+    """What the answer says that it cost; 503 until money is open."""
+    answer = wait_for(lambda: (a := ask(stack, key)).status == 200 and a or not unavailable(a), "money is open", 30, 0.1)
+    return answer.json["usage"]["cost_nano"]
+
+
+@pytest.mark.parametrize("form", [Sentinel, Cluster])
+def test_money_goes_through_each_form_and_comes_back_after_a_fail_over(stack, form):
+    use(stack, form(stack))
+    ledger = start_ledger(stack, **stack.redis.settings)
+    ledger.prices()
+    start(stack, **{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
+    accounts = [ledger.account(f"a{i}", 10**9) for i in range(4)]  # in a Cluster: in several slots
+    keys = {a: ledger.key(a) for a in accounts}
+    cost = {a: paid(stack, keys[a]) for a in accounts}
+    assert all(c > 0 for c in cost.values())
+    (stack.redis.nodes[0] if form is Cluster else stack.redis.primary).kill()
+    for a in accounts:
+        cost[a] += paid(stack, keys[a])
+    wait_for(lambda: all(len(ledger.bills(a)) == 2 for a in accounts), "the bills in the books", 15)
+    assert {a: ledger.balance(a) for a in accounts} == {a: 10**9 - cost[a] for a in accounts}
+    ledger.verify()
 
 
 class Load:
