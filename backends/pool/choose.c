@@ -39,7 +39,8 @@ void worker_changed(struct pool_worker *w)
     e->max = w->load.max;
     e->kv = w->load.kv;
     e->rtt_ms = w->tunnel ? tunnel_rtt_ms(w->tunnel) : 0;
-    chooser_update(e, loop_now(w->pool->loop));
+    if (chooser_update(e, loop_now(w->pool->loop)))
+        link_capacity(w->pool);
     if (e->ready != before.ready || e->accepting != before.accepting || e->ask != before.ask)
         w->pool->changes++;
 }

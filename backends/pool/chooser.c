@@ -375,7 +375,7 @@ void chooser_serve(struct chooser_worker *w, const struct chooser_offer *offers,
     seats_drop(w->seats, w->seat_count);
     w->seats = seats;
     w->seat_count = kept;
-    chooser_update(w, now_ms);
+    (void)chooser_update(w, now_ms);
 }
 
 void chooser_leave(struct chooser_worker *w)
@@ -392,17 +392,24 @@ void chooser_leave(struct chooser_worker *w)
     w->chooser = NULL;
 }
 
-void chooser_update(struct chooser_worker *w, uint64_t now_ms)
+bool chooser_update(struct chooser_worker *w, uint64_t now_ms)
 {
-    for (size_t i = 0; i < w->seat_count; i++)
+    bool opened = false;
+
+    for (size_t i = 0; i < w->seat_count; i++) {
+        const struct chooser_seat *s = w->seats[i];
+        const bool was = s->model->weights[s->at] > 0;
         seat_refresh(w->seats[i], now_ms);
+        opened = opened || (!was && s->model->weights[s->at] > 0);
+    }
+    return opened;
 }
 
 void chooser_forgive(struct chooser_worker *w, uint64_t now_ms)
 {
     for (size_t i = 0; i < w->seat_count; i++)
         w->seats[i]->breaker = (struct breaker){0};
-    chooser_update(w, now_ms);
+    (void)chooser_update(w, now_ms);
 }
 
 /* ---- Views ---- */

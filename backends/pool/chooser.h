@@ -107,7 +107,8 @@ void chooser_leave(struct chooser_worker *w);
 /* What w offers from now on, at most once each name. What is known of a seat that stays is kept. */
 void chooser_serve(struct chooser_worker *w, const struct chooser_offer *offers, size_t count,
                    uint64_t now_ms);
-void chooser_update(struct chooser_worker *w, uint64_t now_ms);
+/* True: it may be asked now for a model for which it could not before. */
+bool chooser_update(struct chooser_worker *w, uint64_t now_ms);
 /* It has other keys now: what failed for the old ones' sake is forgiven. */
 void chooser_forgive(struct chooser_worker *w, uint64_t now_ms);
 
@@ -119,11 +120,13 @@ bool chooser_may_wait(struct chooser *c, const struct chooser_query *q, uint64_t
 /* Why there is none: looks at every worker. */
 void chooser_explain(struct chooser *c, const struct chooser_query *q, uint64_t now_ms,
                      struct chooser_excluded *why);
-/* Nothing keeps w out; else the one condition is counted. */
+/* Nothing keeps w out, or only its breaker while most are out (panic); else the one condition is
+ * counted. */
 bool chooser_eligible(const struct chooser_worker *w, const struct chooser_query *q,
                       uint64_t now_ms, struct chooser_excluded *why);
-/* Eligible seats, best first, full ones last or left out. Of very many only some, drawn in
- * proportion to their speed. Returns how many, at most max and CHOOSER_RANK_MAX. */
+/* Eligible seats, best first and before them the conversation's own, full ones last or left out. Of
+ * very many only some, drawn in proportion to their speed. Returns how many, at most max and
+ * CHOOSER_RANK_MAX. */
 size_t chooser_rank(struct chooser *c, const struct chooser_query *q, bool full_too,
                     uint64_t now_ms, struct chooser_seat **out, size_t max);
 

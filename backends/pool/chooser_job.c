@@ -23,7 +23,7 @@ void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct c
     w->in_flight++;
     w->work_in_flight += j->work;
     w->started_ms += (double)now_ms;
-    chooser_update(w, now_ms);
+    (void)chooser_update(w, now_ms);
 }
 
 void chooser_freed(struct chooser_job *j, uint64_t now_ms)
@@ -38,7 +38,7 @@ void chooser_freed(struct chooser_job *j, uint64_t now_ms)
     s->worker->started_ms -= (double)j->started_ms;
     if (s->model)
         s->model->running[j->class]--;
-    chooser_update(s->worker, now_ms);
+    (void)chooser_update(s->worker, now_ms);
 }
 
 /* ---- Marks ---- */

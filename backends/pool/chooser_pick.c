@@ -319,21 +319,31 @@ static bool is_worth_it(const struct chooser_seat *s, const struct chooser_query
            b->score + depth_of(s, q, b->seat, now_ms);
 }
 
-static struct chooser_seat *find_warm(struct chooser_model *m, const struct chooser_query *q,
-                                      const struct best *b, uint64_t now_ms)
+/* The first of its workers that takes it and is worth it, and whether that is its very first; NULL:
+ * none is. */
+static struct chooser_seat *find_warm(const struct chooser_model *m, const struct chooser_query *q,
+                                      const struct best *b, uint64_t now_ms, bool *home)
 {
     struct home homes[WARM_MAX];
     const size_t count = find_homes(m, q->affinity, homes);
 
     for (size_t i = 0; i < count; i++) {
         struct chooser_seat *s = m->seats[homes[i].at];
-        if (exclusion_of(s, q, now_ms) != NOT_EXCLUDED || !is_worth_it(s, q, b, now_ms))
-            continue;
-        *(i == 0 ? &m->chooser->counts.warm : &m->chooser->counts.moved) += 1;
-        return s;
+        *home = i == 0;
+        if (exclusion_of(s, q, now_ms) == NOT_EXCLUDED && is_worth_it(s, q, b, now_ms))
+            return s;
     }
-    m->chooser->counts.moved++;
-    return b->seat;
+    return NULL;
+}
+
+static struct chooser_seat *pick_warm(struct chooser_model *m, const struct chooser_query *q,
+                                      const struct best *b, uint64_t now_ms)
+{
+    bool home = false;
+    struct chooser_seat *warm = find_warm(m, q, b, now_ms, &home);
+
+    *(warm && home ? &m->chooser->counts.warm : &m->chooser->counts.moved) += 1;
+    return warm ? warm : b->seat;
 }
 
 /* ---- Panic ---- */
@@ -345,21 +355,30 @@ static bool is_less_bad(const struct chooser_seat *a, const struct chooser_seat 
     return a->breaker.until_ms < b->breaker.until_ms;
 }
 
-/* Over half of a model's workers are out by breaker or health: rather the least bad than none; only
- * its breaker may speak against it. */
+/* Over half of a model's workers are out by breaker or health. */
+static bool is_panic(const struct chooser_model *m, uint64_t now_ms)
+{
+    size_t out = 0;
+
+    if (2 * m->out <= m->count) /* as of their last updates; it may be fewer by now */
+        return false;
+    for (size_t i = 0; i < m->count; i++)
+        out += m->seats[i]->worker->ready && breaker_allows(&m->seats[i]->breaker, now_ms) ? 0 : 1;
+    return 2 * out > m->count;
+}
+
+/* Then rather the least bad than none; only its breaker may speak against it. */
 static struct chooser_seat *find_least_bad(const struct chooser_model *m,
                                            const struct chooser_query *q, uint64_t now_ms)
 {
     struct chooser_seat *best = NULL;
-    size_t out = 0;
 
-    for (size_t i = 0; 2 * m->out > m->count && i < m->count; i++) {
+    for (size_t i = 0; i < m->count; i++) {
         struct chooser_seat *s = m->seats[i];
-        out += s->worker->ready && breaker_allows(&s->breaker, now_ms) ? 0 : 1;
         if (exclusion_of(s, q, now_ms) == EX_FAILING && (!best || is_less_bad(s, best)))
             best = s;
     }
-    return 2 * out > m->count ? best : NULL;
+    return best;
 }
 
 /* ---- The choice ---- */
@@ -375,8 +394,9 @@ struct chooser_seat *chooser_pick(struct chooser *c, const struct chooser_query 
     }
     find_best(m, q, &b, now_ms);
     if (b.seat)
-        return q->affinity ? find_warm(m, q, &b, now_ms) : b.seat;
-    b.seat = find_least_bad(m, q, now_ms);
+        return q->affinity ? pick_warm(m, q, &b, now_ms) : b.seat;
+    if (is_panic(m, now_ms))
+        b.seat = find_least_bad(m, q, now_ms);
     *(b.seat ? &c->counts.panic : &c->counts.none) += 1;
     return b.seat;
 }
@@ -421,8 +441,13 @@ void chooser_explain(struct chooser *c, const struct chooser_query *q, uint64_t 
 bool chooser_eligible(const struct chooser_worker *w, const struct chooser_query *q,
                       uint64_t now_ms, struct chooser_excluded *why)
 {
-    *why = (struct chooser_excluded){0};
-    return explain(w, q, now_ms, why) == NOT_EXCLUDED;
+    const struct chooser_seat *s = chooser_seat_of(w, q->model);
+
+    *why = (struct chooser_excluded){.reserved = s && is_reserved(s->model, q->class)};
+    const enum exclusion e = explain(w, q, now_ms, why);
+    if (why->reserved)
+        return false;
+    return e == NOT_EXCLUDED || (s && e == EX_FAILING && is_panic(s->model, now_ms));
 }
 
 /* ---- Ranks ---- */
@@ -479,6 +504,26 @@ static void rank_seat(struct ranking *r, struct chooser_seat *s, const struct ch
         rank_insert(r, (struct rank){s, why, score_of(s, q, now_ms)}, &s->model->chooser->dice);
 }
 
+/* The conversation's own worker goes before all others. */
+static void rank_warm_first(struct ranking *r, const struct chooser_model *m,
+                            const struct chooser_query *q, uint64_t now_ms)
+{
+    const struct best b = {.seat = r->ranks[0].seat, .score = r->ranks[0].score};
+    bool home;
+    struct chooser_seat *s = find_warm(m, q, &b, now_ms, &home);
+    size_t at = 0;
+
+    while (s && at < r->count && r->ranks[at].seat != s)
+        at++;
+    if (!s || at == 0)
+        return;
+    if (at == r->count && r->count < r->max)
+        r->count++;
+    at = at < r->count ? at : r->count - 1;
+    memmove(&r->ranks[1], &r->ranks[0], at * sizeof(*r->ranks));
+    r->ranks[0] = (struct rank){.seat = s};
+}
+
 enum { RANK_ALL = 64 }; /* up to so many seats all are looked at */
 
 size_t chooser_rank(struct chooser *c, const struct chooser_query *q, bool full_too,
@@ -497,6 +542,8 @@ size_t chooser_rank(struct chooser *c, const struct chooser_query *q, bool full_
     }
     for (size_t i = 0; (!many || r.count == 0) && i < m->count; i++)
         rank_seat(&r, m->seats[i], q, full_too, now_ms);
+    if (q->affinity && r.count > 0)
+        rank_warm_first(&r, m, q, now_ms);
     for (size_t i = 0; i < r.count; i++)
         out[i] = r.ranks[i].seat;
     return r.count;

@@ -412,6 +412,33 @@ def test_a_worker_that_fails_before_its_first_byte_costs_another_encapsulation(t
     assert len(second.calls) == 1 and second.calls[0].sealed == again.bytes
 
 
+def test_the_bid_stands_outside_and_the_ask_is_what_is_paid(there):
+    there.w.about["ask"] = 1500
+    sealed = there.client.seal(chat(stream=True))  # the list has it whatever it asks for
+    wait_for(lambda: there.client.post(sealed).status == 503, "its ask is known")
+    count = len(there.w.calls)
+    answer = there.client.post(sealed, {"Cocoon-Max-Coefficient": "1499"})
+    problem(answer, 503, "no_capacity")
+    assert "1500/1000" in answer.json["detail"] and len(there.w.calls) == count
+    answer = there.client.post(sealed, {"Cocoon-Max-Coefficient": "2000"})
+    assert answer.status == 200 and sealed.complete and answer.header("cocoon-price") == "0;1500"
+    assert there.w.calls[-1].outer["cocoon-price"] == "0;1500"
+
+
+def test_the_next_key_follows_the_conversation(there):
+    for name in ("two", "three", "four"):
+        there.peer(name=f"peer-{name}")
+    wait_for(lambda: len(there.client.workers()) == 4, "all on the list")
+    listed = there.client.workers()
+    nexts = []
+    for tag in [f"conversation-{i}" for i in range(6)] * 2:
+        sealed = there.client.seal(chat(stream=True), listed[0])
+        answer = there.client.post(sealed, {"Cocoon-Affinity": tag})
+        assert answer.status == 200
+        nexts.append(answer.header("cocoon-next").split(",")[0])
+    assert nexts[:6] == nexts[6:] and len(set(nexts)) > 1
+
+
 def test_when_there_is_no_other_worker_it_says_so(there):
     there.w.answer = lambda call: call.problem(503, "busy")
     answer = there.client.chat(stream=True)

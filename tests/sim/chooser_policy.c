@@ -66,7 +66,7 @@ static void join(struct self *s, uint32_t i)
     w->standing = 1;
     chooser_join(s->chooser, w, 0);
     chooser_serve(w, &offer, 1, 0);
-    chooser_update(w, 0);
+    (void)chooser_update(w, 0);
 }
 
 static struct self *make(struct vpool *p, bool affinity)
@@ -118,7 +118,7 @@ static void second(void *self)
 
     for (uint32_t i = 0; i < s->pool->count; i++) {
         s->workers[i].kv = model_kv(s->pool->workers[i].model);
-        chooser_update(&s->workers[i], now_ms(s));
+        (void)chooser_update(&s->workers[i], now_ms(s));
     }
     if (chooser_model(s->chooser, MODEL, now_ms(s), &view))
         s->output = view.output;

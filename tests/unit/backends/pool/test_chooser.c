@@ -45,20 +45,20 @@ static void each_condition_is_told_apart(void **state)
     assert_false(chooser_may_wait(p->chooser, &q, p->now_ms));
     q = virtual_query();
     w->ready = false;
-    chooser_update(w, p->now_ms);
+    (void)chooser_update(w, p->now_ms);
     assert_int_equal(excluded(p, &q).not_ready, 1);
     w->ready = true;
     w->accepting = false;
-    chooser_update(w, p->now_ms);
+    (void)chooser_update(w, p->now_ms);
     assert_int_equal(excluded(p, &q).draining, 1);
     assert_false(chooser_may_wait(p->chooser, &q, p->now_ms));
     w->accepting = true;
     w->full = true;
-    chooser_update(w, p->now_ms);
+    (void)chooser_update(w, p->now_ms);
     assert_int_equal(excluded(p, &q).full, 1);
     assert_true(chooser_may_wait(p->chooser, &q, p->now_ms));
     w->full = false;
-    chooser_update(w, p->now_ms);
+    (void)chooser_update(w, p->now_ms);
     assert_ptr_equal(virtual_pick(p, &q), w);
     virtual_free(p);
 }
@@ -76,7 +76,7 @@ static void a_bid_below_the_ask_is_told_the_lowest_that_would_do(void **state)
     p->w[2].refused_coefficient = 1700;
     q.coefficient = 1600;
     for (size_t i = 0; i < 3; i++)
-        chooser_update(&p->w[i], p->now_ms);
+        (void)chooser_update(&p->w[i], p->now_ms);
     assert_null(virtual_pick(p, &q));
     chooser_explain(p->chooser, &q, p->now_ms, &why);
     assert_int_equal(why.price, 3);
@@ -86,7 +86,7 @@ static void a_bid_below_the_ask_is_told_the_lowest_that_would_do(void **state)
     assert_true(chooser_may_wait(p->chooser, &q, p->now_ms));
     p->w[2].ask = 1701;
     p->w[2].refused_coefficient = 0;
-    chooser_update(&p->w[2], p->now_ms);
+    (void)chooser_update(&p->w[2], p->now_ms);
     assert_ptr_equal(virtual_pick(p, &q), &p->w[2]);
     virtual_free(p);
 }
@@ -105,7 +105,7 @@ static void a_full_worker_takes_nothing(void **state)
     chooser_freed(last, p->now_ms);
     assert_ptr_equal(virtual_pick(p, &q), w);
     w->others = 1; /* what it runs for other gateways counts as well */
-    chooser_update(w, p->now_ms);
+    (void)chooser_update(w, p->now_ms);
     assert_int_equal(excluded(p, &q).full, 1);
     virtual_free(p);
 }
@@ -193,7 +193,7 @@ static void a_narrow_request_finds_the_one_of_many_that_takes_it(void **state)
 
     (void)state;
     p->w[777].ask = 500;
-    chooser_update(&p->w[777], p->now_ms);
+    (void)chooser_update(&p->w[777], p->now_ms);
     q.coefficient = 600;
     for (int i = 0; i < 8; i++)
         virtual_start(p, virtual_pick(p, &q), &q);
@@ -268,7 +268,7 @@ static void a_newcomers_share_grows(void **state)
         p->job_count = 0;
         p->now_ms += 30000;
         for (size_t i = 0; i < p->count; i++)
-            chooser_update(&p->w[i], p->now_ms);
+            (void)chooser_update(&p->w[i], p->now_ms);
     }
     virtual_free(p);
 }
@@ -375,8 +375,8 @@ static void half_open_lets_one_through(void **state)
     for (size_t i = 0; i < 2; i++)
         virtual_join(p, 8);
     p->w[1].accepting = p->w[2].accepting = false;
-    chooser_update(&p->w[1], p->now_ms);
-    chooser_update(&p->w[2], p->now_ms);
+    (void)chooser_update(&p->w[1], p->now_ms);
+    (void)chooser_update(&p->w[2], p->now_ms);
     virtual_fail(p, &p->w[0]);
     assert_null(virtual_pick(p, &q));
     assert_true(chooser_may_wait(p->chooser, &q, p->now_ms));
@@ -424,8 +424,44 @@ static void panic_overrides_breakers_only(void **state)
     p->w[1].accepting = false;
     p->w[2].ready = false;
     for (size_t i = 0; i < 3; i++)
-        chooser_update(&p->w[i], p->now_ms);
+        (void)chooser_update(&p->w[i], p->now_ms);
     assert_null(virtual_pick(p, &q));
+    virtual_free(p);
+}
+
+/* End to end the client has chosen: the same rules for its one worker. */
+static void one_worker_is_judged_as_all_are(void **state)
+{
+    struct virtual_pool *p = virtual_crew(2, 50);
+    const struct chooser_query q = virtual_query();
+    struct chooser_excluded why;
+
+    (void)state;
+    assert_true(chooser_eligible(&p->w[0], &q, p->now_ms, &why));
+    virtual_fail(p, &p->w[0]);
+    assert_false(chooser_eligible(&p->w[0], &q, p->now_ms, &why));
+    assert_int_equal(why.failing, 1);
+    virtual_fail(p, &p->w[1]);
+    assert_true(chooser_eligible(&p->w[0], &q, p->now_ms, &why)); /* panic */
+    while (p->job_count < 98)
+        virtual_start(p, &p->w[p->job_count % 2], &q);
+    assert_false(chooser_eligible(&p->w[0], &q, p->now_ms, &why));
+    assert_true(why.reserved);
+    virtual_free(p);
+}
+
+static void who_can_be_asked_again_is_told(void **state)
+{
+    struct virtual_pool *p = virtual_crew(1, 8);
+    struct chooser_worker *w = &p->w[0];
+
+    (void)state;
+    assert_false(chooser_update(w, p->now_ms));
+    virtual_fail(p, w);
+    assert_false(chooser_update(w, p->now_ms));
+    p->now_ms += 2 * BREAKER_FIRST_MS;
+    assert_true(chooser_update(w, p->now_ms));
+    assert_false(chooser_update(w, p->now_ms));
     virtual_free(p);
 }
 
@@ -463,7 +499,7 @@ static void the_fast_have_more_conversations(void **state)
         virtual_serve(p, &p->w[i], i < 2 ? 400 : 100);
     p->now_ms += 1000;
     for (size_t i = 0; i < 8; i++)
-        chooser_update(&p->w[i], p->now_ms);
+        (void)chooser_update(&p->w[i], p->now_ms);
     for (uint64_t tag = 1; tag <= 1000; tag++) {
         q.affinity = tag * 0x9e3779b97f4a7c15u;
         fast += virtual_pick(p, &q) - p->w < 2 ? 1 : 0;
@@ -617,6 +653,24 @@ static void ranks_are_best_first_and_full_ones_last(void **state)
     virtual_free(p);
 }
 
+static void a_conversations_own_worker_is_ranked_first(void **state)
+{
+    struct virtual_pool *p = virtual_crew(100, 20);
+    struct chooser_query q = virtual_query();
+    struct chooser_seat *out[4];
+
+    (void)state;
+    for (uint64_t tag = 1; tag < 50; tag++) {
+        q.affinity = tag;
+        const struct chooser_worker *home = virtual_pick(p, &q);
+        assert_int_equal(chooser_rank(p->chooser, &q, true, p->now_ms, out, 4), 4);
+        assert_ptr_equal(chooser_seat_worker(out[0]), home);
+        for (size_t i = 1; i < 4; i++)
+            assert_ptr_not_equal(chooser_seat_worker(out[i]), home);
+    }
+    virtual_free(p);
+}
+
 static void of_very_many_some_are_ranked_each_once(void **state)
 {
     struct virtual_pool *p = virtual_crew(500, 2);
@@ -692,6 +746,8 @@ int main(void)
         cmocka_unit_test(half_open_lets_one_through),
         cmocka_unit_test(when_over_half_are_out_the_least_bad_is_taken),
         cmocka_unit_test(panic_overrides_breakers_only),
+        cmocka_unit_test(one_worker_is_judged_as_all_are),
+        cmocka_unit_test(who_can_be_asked_again_is_told),
         cmocka_unit_test(a_conversation_stays_where_its_cache_is),
         cmocka_unit_test(the_fast_have_more_conversations),
         cmocka_unit_test(others_keep_their_home_when_a_worker_leaves),
@@ -700,6 +756,7 @@ int main(void)
         cmocka_unit_test(batch_takes_what_the_reserves_leave),
         cmocka_unit_test(a_class_that_uses_its_reserve_keeps_no_more_free),
         cmocka_unit_test(ranks_are_best_first_and_full_ones_last),
+        cmocka_unit_test(a_conversations_own_worker_is_ranked_first),
         cmocka_unit_test(of_very_many_some_are_ranked_each_once),
         cmocka_unit_test(jobs_outlive_the_model_and_the_tunnel),
         cmocka_unit_test(ten_thousand_workers_cost_no_more_than_a_few),

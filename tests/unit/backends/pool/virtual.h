@@ -75,7 +75,7 @@ static inline struct virtual_pool *virtual_crew(size_t count, int64_t max)
         virtual_join(p, max);
     p->now_ms += LONG_AGO_MS;
     for (size_t i = 0; i < count; i++)
-        chooser_update(&p->w[i], p->now_ms);
+        (void)chooser_update(&p->w[i], p->now_ms);
     return p;
 }
 
