@@ -17,7 +17,7 @@
 #include "ledger/recovery.h"
 #include "ledger/watch.h"
 
-enum { LOOK_MS = 50, WHO_MS = 1000, BATCH = 500, LAST_LEN = 48 };
+enum { LOOK_MS = 50, FAILED_MS = 1000, WHO_MS = 1000, BATCH = 500, LAST_LEN = 48 };
 
 struct source {
     struct intake *intake;
@@ -233,6 +233,7 @@ static void take_batch(struct source *s, const struct redisReply *entries)
     }
     if (error < 0) {
         log_event(LOG_ERROR, "intake", "instance=%s error=%s", s->instance, error_name(error));
+        loop_timer_set(s->intake->ledger->loop, &s->intake->look, FAILED_MS, look, s->intake);
         return;
     }
     s->n = b.n;

@@ -235,5 +235,6 @@ int main(int argc, char **argv)
     if (process_guard() < 0) /* secrets of keys and webhooks pass through */
         log_event(LOG_WARN, "memory_unguarded", "note=core-files-could-not-be-switched-off");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a full disk is an error of write(2) */
     return run(&l);
 }

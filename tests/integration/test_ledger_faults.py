@@ -1,6 +1,7 @@
 """What may be lost or killed around the ledger, one short case of each kind; afterwards the books and Redis are exact to the nano."""
 
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -234,6 +235,20 @@ def test_a_copy_of_the_books_is_verified_offline_and_a_flipped_byte_is_found(sho
     assert done.returncode == 1 and "BAD  I10" in done.stdout, done.stdout
 
 
+def test_a_full_disk_loses_no_bill_and_says_so(shop):
+    assert ask(shop) == 200
+    wait_for(lambda: len(shop.ledger.bills()) == 1, "the bill")
+    no_more = (0, resource.RLIM_INFINITY)
+    resource.prlimit(shop.ledger.pid, resource.RLIMIT_FSIZE, no_more)
+    assert [ask(shop) for _ in range(2)] == [200] * 2  # they wait in Redis' stream
+    wait_for(lambda: shop.ledger.status["gateways"][0]["waiting"] == 2, "the bills that wait")
+    assert len(shop.ledger.bills()) == 1
+    status, answer = shop.ledger.api("POST", "/v1/credit", {"account": "acme", "amount": "5", "id": "x"})
+    assert status == 503 and answer["error"]["code"] == "books"
+    resource.prlimit(shop.ledger.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    check(shop, 3)
+
+
 def test_two_gateways_and_many_requests_at_once_leave_exact_books(shop):
     shop.gateway(**{"billing.journal": os.path.join(shop.folder, "gateway-2.journal")})
     shop.workers[0].stop()
@@ -278,18 +293,30 @@ def postgres(tmp_path):
         os.chown(folder, user.pw_uid, user.pw_gid)
     subprocess.run([home + "initdb", "-D", folder + "/d", "-N", "-U", "cocoon", "-A", "trust", "-E", "UTF8", "--locale=C"], check=True,
                    preexec_fn=as_user, stdout=subprocess.DEVNULL, cwd="/")
-    server = subprocess.Popen([home + "postgres", "-D", folder + "/d", "-k", folder, "-h", ""], preexec_fn=as_user, cwd="/",
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: os.path.exists(folder + "/.s.PGSQL.5432"), "PostgreSQL", 20)
     os.chmod(folder, 0o755)
-    yield f"postgresql://cocoon@/postgres?host={folder}", server
-    server.send_signal(signal.SIGINT)
-    server.wait(20)
+    running = []
+
+    def stop():
+        running[-1].send_signal(signal.SIGINT)
+        running[-1].wait(20)
+
+    def start():
+        running.append(subprocess.Popen([home + "postgres", "-D", folder + "/d", "-k", folder, "-h", ""], preexec_fn=as_user, cwd="/",
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        wait_for(lambda: os.path.exists(folder + "/.s.PGSQL.5432"), "PostgreSQL", 20)
+
+    def restart():
+        stop()
+        start()
+
+    start()
+    yield f"postgresql://cocoon@/postgres?host={folder}", restart
+    stop()
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_books_on_postgresql_are_kept_over_a_killed_ledger(stack, postgres):
-    where, _ = postgres
+    where, restart = postgres
     stack.ledger = ledger = stack.start(Ledger(stack, books=where))
     ledger.wait_ready()
     ledger.prices()
@@ -306,3 +333,6 @@ def test_books_on_postgresql_are_kept_over_a_killed_ledger(stack, postgres):
     ledger.wait_ready()
     assert ledger.status["books"] == "postgresql"
     check(stack, 5)
+    restart()  # PostgreSQL goes away and comes back: the ledger connects, and locks, anew
+    assert ask(stack) == 200
+    check(stack, 6)
