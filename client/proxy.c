@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/version.h"
 
-enum { DAEMONS = 8, DRAIN_LOOK_MS = 20, PATH_LEN = 1024 };
+enum { DAEMONS = 8, DRAIN_LOOK_MS = 20, PATH_LEN = 1024, DAY_S = 86400, ALARM_S = 14 * DAY_S };
 
 static int bad(char why[static 300], const char *what, int error)
 {
@@ -56,6 +56,16 @@ int proxy_start(struct proxy *p, char why[static 300])
     return start_client(p, why);
 }
 
+/* After its end it lets nobody pass. */
+static void warn_of_end(const struct attest_policy *policy)
+{
+    const uint64_t now_s = clock_wall_ms() / 1000, end_s = attest_policy_expires(policy);
+
+    if (end_s < now_s + ALARM_S)
+        log_event(LOG_WARN, "policy_ends", "days_left=%llu",
+                  (unsigned long long)(end_s > now_s ? (end_s - now_s) / DAY_S : 0));
+}
+
 static void announce(const struct proxy *p)
 {
     struct net_addr at;
@@ -67,6 +77,7 @@ static void announce(const struct proxy *p)
     if (!attest_policy_production(p->client->policy))
         log_event(LOG_WARN, "insecure_dev",
                   "note=the-policy-is-for-development-nothing-here-is-confidential");
+    warn_of_end(p->client->policy);
 }
 
 int proxy_listen(struct proxy *p, char why[static 300])
