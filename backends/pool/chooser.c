@@ -258,19 +258,21 @@ static void seat_share(struct chooser_seat *s, uint64_t now_ms)
     if (s->tokens_per_s <= 0 || median <= 0)
         return;
     const double exact = log2(s->tokens_per_s / median);
-    if (fabs(exact - log2(*share)) > share_slack)
+    if (fabs(exact - log2((double)*share)) > share_slack)
         *share = (float)exp2(fmax(-SHARE_MOST, fmin(SHARE_MOST, round(exact))));
 }
 
-void seat_refresh(struct chooser_seat *s, uint64_t now_ms)
+bool seat_refresh(struct chooser_seat *s, uint64_t now_ms)
 {
     const struct chooser_worker *w = s->worker;
 
     if (!s->model)
-        return;
+        return false;
+    const size_t open = s->model->open;
     seat_count(s, w->ready && w->accepting, !w->ready || !breaker_allows(&s->breaker, now_ms));
     index_weigh(s->model, s->at, is_open(s, now_ms) ? weight_of(s, now_ms) : 0);
     seat_share(s, now_ms);
+    return s->model->open > open;
 }
 
 static void seat_retire(struct chooser_seat *s)
@@ -320,7 +322,7 @@ void chooser_hint(struct chooser_seat *s, double first_token_ms, double tokens_p
         return;
     s->tokens_per_s = tokens_per_s > 0 ? tokens_per_s : 0;
     s->first_token_ms = first_token_ms > 0 ? first_token_ms : 0;
-    seat_refresh(s, now_ms);
+    (void)seat_refresh(s, now_ms);
 }
 
 /* ---- Workers ---- */
@@ -396,12 +398,8 @@ bool chooser_update(struct chooser_worker *w, uint64_t now_ms)
 {
     bool opened = false;
 
-    for (size_t i = 0; i < w->seat_count; i++) {
-        const struct chooser_seat *s = w->seats[i];
-        const bool was = s->model->weights[s->at] > 0;
-        seat_refresh(w->seats[i], now_ms);
-        opened = opened || (!was && s->model->weights[s->at] > 0);
-    }
+    for (size_t i = 0; i < w->seat_count; i++)
+        opened = seat_refresh(w->seats[i], now_ms) || opened;
     return opened;
 }
 

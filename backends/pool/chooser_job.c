@@ -73,7 +73,7 @@ void chooser_failed(struct chooser_job *j, uint64_t now_ms)
         return;
     s->model->chooser->counts.opened++;
     look_slow(s, j);
-    seat_refresh(s, now_ms);
+    (void)seat_refresh(s, now_ms);
 }
 
 static void learn(struct chooser_seat *s, const struct chooser_job *j,
@@ -105,7 +105,7 @@ void chooser_served(struct chooser_job *j, const struct chooser_served *r, uint6
     if (!s->model)
         return;
     learn(s, j, r);
-    seat_refresh(s, now_ms);
+    (void)seat_refresh(s, now_ms);
 }
 
 void chooser_finish(struct chooser_job *j, uint64_t now_ms)
@@ -119,6 +119,6 @@ void chooser_finish(struct chooser_job *j, uint64_t now_ms)
         breaker_dropped(&s->breaker, j->probe);
     j->seat = NULL;
     if (s->model)
-        seat_refresh(s, now_ms);
+        (void)seat_refresh(s, now_ms);
     seat_unref(s);
 }
