@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "gateway/money.h"
+#include "backends/pool/standing.h"
 #include "base/clock.h"
 #include "base/fail_point.h"
 
@@ -146,18 +147,26 @@ static bool is_free(const struct usage_record *u, bool generates)
            (generates && u->out == 0);
 }
 
-/* The tokens that can be true, at the pinned price. */
+/* The tokens that can be true. */
+static void tokens_bound(const struct money_terms *t, struct pool_worker *w,
+                         const struct usage_record *u, struct price_tokens *tokens)
+{
+    const struct price_tokens claim = {u->in, u->cached, u->out, u->reasoning};
+
+    if (!plausible_bound(&claim, &t->bounds, tokens))
+        return;
+    log_event(LOG_WARN, "usage_bounded", "call=%s in=%lld/%lld out=%lld/%lld", u->call,
+              (long long)tokens->in, (long long)u->in, (long long)tokens->out, (long long)u->out);
+    standing_note(w, STANDING_USAGE_MISMATCH);
+}
+
+/* At the pinned price. */
 static int64_t amount_of(const struct money_terms *t, const struct usage_record *u,
-                         struct price_tokens *tokens)
+                         const struct price_tokens *tokens)
 {
     const struct price *p = price_book_find(t->book, u->model);
-    const struct price_tokens claim = {u->in, u->cached, u->out, u->reasoning};
     int64_t nano = 0;
 
-    if (plausible_bound(&claim, &t->bounds, tokens))
-        log_event(LOG_WARN, "usage_bounded", "call=%s in=%lld/%lld out=%lld/%lld", u->call,
-                  (long long)tokens->in, (long long)u->in, (long long)tokens->out,
-                  (long long)u->out);
     if (!p || is_free(u, t->generates))
         return 0;
     if (price_amount(p, tokens, t->coefficient, &nano) < 0 || nano > t->ceiling)
@@ -200,8 +209,9 @@ void settlement_begin(struct money *m, struct charge *ch, struct hold *give,
 {
     struct settlement *s = mem_zero(sizeof(*s));
     struct price_tokens tokens;
-    int64_t amount = amount_of(t, u, &tokens);
 
+    tokens_bound(t, w, u, &tokens);
+    int64_t amount = amount_of(t, u, &tokens);
     s->money = m;
     s->charge = ch ? charge_ref(ch) : NULL;
     s->worker = pool_worker_ref(w);

@@ -275,6 +275,8 @@ def test_nobody_is_paid_above_what_passed_through(till, claim, paid):
         assert (b["in"], b["out"]) == paid
     else:
         till.gateway.wait_log("event=usage_bounded")
+        counted = lambda: any(till.purse.redis.hget(k, "usage_mismatches") for k in till.purse.redis.keys("standing:*"))  # noqa: E731
+        wait_for(counted, "its standing falls")
 
 
 # ---- What is refused ----
