@@ -9,20 +9,35 @@
 #include "gateway/receipts.h"
 #include "gateway/reply.h"
 
-enum { LIST_MAX = 100 };
+enum { LIST_MAX = 100, RECEIPT_LOOK_MS = 150, RECEIPT_LOOKS = 12 };
 
 /* A question whose answer may come after its call has gone. */
 struct billing_ask {
     struct call *call; /* NULL: gone */
     struct buf body;
     size_t rows;
+    struct loop_timer timer; /* between two looks for what the ledger says */
+    unsigned looks;
 };
+
+static void ask_free(struct billing_ask *a)
+{
+    buf_fini(&a->body);
+    free(a);
+}
 
 void billing_forget(struct call *c)
 {
-    if (c->billing_ask)
-        c->billing_ask->call = NULL;
+    struct billing_ask *a = c->billing_ask;
+
     c->billing_ask = NULL;
+    if (!a)
+        return;
+    a->call = NULL;
+    if (loop_timer_is_set(&a->timer)) { /* nothing else names it then */
+        loop_timer_cancel(c->gateway->loop, &a->timer);
+        ask_free(a);
+    }
 }
 
 static struct billing_ask *ask_new(struct call *c)
@@ -42,12 +57,6 @@ static struct call *ask_call(const struct billing_ask *a)
     if (c)
         c->billing_ask = NULL;
     return c && !c->answered && !c->gone ? c : NULL;
-}
-
-static void ask_free(struct billing_ask *a)
-{
-    buf_fini(&a->body);
-    free(a);
 }
 
 static void refuse(struct call *c, const struct api_error *e, const char *arg)
@@ -197,20 +206,98 @@ static void usage_reply(struct call *c)
     reply_json(c, &body);
 }
 
-static void bill_found(void *arg, const struct journal_row *r)
+/* With what this instance has itself. */
+static void receipt_reply(struct billing_ask *a)
 {
-    struct billing_ask *a = arg;
-
-    if (r) {
-        row_write(&a->body, r);
-        return;
-    }
     struct call *c = ask_call(a);
+
     if (c && a->body.len > 0)
         reply_json(c, &a->body);
     else if (c)
         usage_reply(c);
     ask_free(a);
+}
+
+static void receipt_look(void *arg);
+
+/* "": the books have no such bill, or not yet. */
+static void receipt_told(void *arg, int error, const struct redisReply *reply)
+{
+    struct billing_ask *a = arg;
+    const struct span text = error == 0 ? redis_reply_text(reply) : SPAN("");
+
+    if (text.len > 0) {
+        buf_clear(&a->body);
+        buf_append(&a->body, text);
+    }
+    if (text.len > 0 || text.data || error < 0 || !a->call || ++a->looks == RECEIPT_LOOKS)
+        receipt_reply(a);
+    else
+        loop_timer_set(a->call->gateway->loop, &a->timer, RECEIPT_LOOK_MS, receipt_look, a);
+}
+
+static void receipt_look(void *arg)
+{
+    struct billing_ask *a = arg;
+    char key[LAYOUT_KEY_LEN], id[LAYOUT_NAME_MAX + 1];
+
+    if (span_cstr(a->call->tail, id, sizeof(id)) < 0) {
+        receipt_reply(a);
+        return;
+    }
+    snprintf(key, sizeof(key), LAYOUT_RECEIPT, a->call->key->account, id);
+    const struct span argv[] = {SPAN("GET"), span_str(key)};
+    if (redis_command(a->call->gateway->redis, argv[1], argv, 2, receipt_told, a) < 0)
+        receipt_reply(a);
+}
+
+static void ledger_asked(void *arg, int error, const struct redisReply *reply)
+{
+    (void)arg;
+    (void)error;
+    (void)reply;
+}
+
+/* The books know what other instances billed, and the bill's place in its day's tree. */
+static void ledger_ask(struct billing_ask *a)
+{
+    struct call *c = a->call;
+    const struct span argv[] = {SPAN("XADD"),    SPAN(LAYOUT_EVENTS),
+                                SPAN("MAXLEN"),  SPAN("~"),
+                                SPAN("10000"),   SPAN("*"),
+                                SPAN("type"),    SPAN("receipt"),
+                                SPAN("account"), span_str(c->key->account),
+                                SPAN("call"),    c->tail};
+
+    if (redis_command(c->gateway->redis, argv[1], argv, sizeof(argv) / sizeof(*argv), ledger_asked,
+                      NULL) < 0)
+        receipt_reply(a);
+    else
+        loop_timer_set(c->gateway->loop, &a->timer, RECEIPT_LOOK_MS, receipt_look, a);
+}
+
+/* Only what is not here, or lacks the proof that is wanted. */
+static bool may_ask(const struct billing_ask *a)
+{
+    const struct call *c = a->call;
+
+    if (c->tail.len != CALL_ID_LEN || !span_visible(c->tail, CALL_ID_LEN))
+        return false;
+    if (a->body.len > 0)
+        return span_is(http_query(c->ex), "proof=true");
+    return receipts_find(c->gateway->receipts, c->tail, c->key->id).len == 0;
+}
+
+static void bill_found(void *arg, const struct journal_row *r)
+{
+    struct billing_ask *a = arg;
+
+    if (r)
+        row_write(&a->body, r);
+    else if (a->call && may_ask(a))
+        ledger_ask(a);
+    else
+        receipt_reply(a);
 }
 
 void receipts_get(struct call *c)

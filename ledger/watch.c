@@ -1,5 +1,6 @@
-/* Refusals for a budget come through a stream of the gateways, m1:events, of which an entry may be
- * missed (the next refusal brings another) and none counts twice. */
+/* Refusals for a budget, and questions for receipts, come through a stream of the gateways,
+ * m1:events, of which an entry may be missed (the next one brings another) and none counts twice.
+ */
 #include "ledger/watch.h"
 
 #include <inttypes.h>
@@ -14,7 +15,7 @@
 #include "ledger/books/record.h"
 #include "ledger/webhooks.h"
 
-enum { LOOK_MS = 500, NAME = LAYOUT_NAME_MAX + 1, ID_LEN = 48 };
+enum { LOOK_MS = 200, NAME = LAYOUT_NAME_MAX + 1, ID_LEN = 48 };
 
 struct watch {
     struct ledger *ledger;
@@ -108,6 +109,56 @@ static int tell_refusal(struct watch *w, const struct refusal *r, size_t *queued
     return hook_tell(b, r->account, "budget.reached", what, data, queued);
 }
 
+/* ---- Receipts ---- */
+
+static void nothing(void *arg, int error, const struct redisReply *reply)
+{
+    (void)arg, (void)error, (void)reply;
+}
+
+static struct span field_of(const struct redisReply *fields, const char *name)
+{
+    for (size_t i = 0; i + 1 < redis_reply_count(fields); i += 2)
+        if (span_is(redis_reply_text(redis_reply_at(fields, i)), name))
+            return redis_reply_text(redis_reply_at(fields, i + 1));
+    return SPAN("");
+}
+
+static void write_receipt(struct buf *out, const json_t *bill)
+{
+    static const char *const members[] = {"call", "bill", "usage", "proof"};
+    AUTO_JSON json_t *it = record_object();
+
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+        record_set(it, members[i], json_deep_copy(json_object_get(bill, members[i])));
+    record_write(out, it);
+}
+
+/* What has its proof stays for a day; what is still to get one, or is not known yet, for moments.
+ */
+static int give_receipt(struct watch *w, const struct redisReply *fields)
+{
+    AUTO_JSON json_t *bill = NULL;
+    AUTO(buf_fini) struct buf text = {0};
+    char account[NAME], call[NAME], key[LAYOUT_KEY_LEN];
+
+    if (span_cstr(field_of(fields, "account"), account, NAME) < 0 ||
+        span_cstr(field_of(fields, "call"), call, NAME) < 0 ||
+        !record_id_valid(span_str(account)) || !record_id_valid(span_str(call)))
+        return 0;
+    const int error = bill_find(w->ledger->books, account, call, &bill);
+    if (error < 0 && error != E_NOT_FOUND)
+        return error;
+    if (bill)
+        write_receipt(&text, bill);
+    snprintf(key, sizeof(key), LAYOUT_RECEIPT, account, call);
+    const bool proven = json_is_object(json_object_get(bill, "proof"));
+    const struct span argv[] = {SPAN("SET"), span_str(key), buf_span(&text), SPAN("EX"),
+                                proven ? SPAN("86400") : SPAN("5")};
+    (void)!redis_command(w->ledger->redis, argv[1], argv, 5, nothing, NULL);
+    return 0;
+}
+
 static int take(struct watch *w, const struct redisReply *entries, size_t *queued)
 {
     struct refusal r;
@@ -115,17 +166,19 @@ static int take(struct watch *w, const struct redisReply *entries, size_t *queue
     for (size_t i = 0; i < redis_reply_count(entries); i++) {
         const struct redisReply *entry = redis_reply_at(entries, i);
         size_t more = 0;
-        if (redis_reply_count(entry) != 2 || read_refusal(redis_reply_at(entry, 1), &r) < 0)
+        if (redis_reply_count(entry) != 2)
+            continue;
+        const struct redisReply *fields = redis_reply_at(entry, 1);
+        if (span_is(field_of(fields, "type"), "receipt")) {
+            TRY(give_receipt(w, fields));
+            continue;
+        }
+        if (read_refusal(fields, &r) < 0)
             continue;
         TRY(tell_refusal(w, &r, &more));
         *queued += more;
     }
     return 0;
-}
-
-static void nothing(void *arg, int error, const struct redisReply *reply)
-{
-    (void)arg, (void)error, (void)reply;
 }
 
 static void forget(struct watch *w, struct span last)

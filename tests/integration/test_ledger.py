@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -112,6 +113,39 @@ def test_a_receipt_is_found_by_its_call(office, acme):
     payload = json.loads(base64.urlsafe_b64decode(receipt["bill"].split(".")[1] + "=="))
     assert payload["usage"] == base64.urlsafe_b64encode(hashlib.sha256(receipt["usage"].encode()).digest()).decode().rstrip("=")
     assert ledger.api("GET", f"/v1/accounts/other/receipts/{call}")[0] == 404
+
+
+def test_every_gateway_shows_a_receipt_and_its_proof_once_the_day_is_closed(stack):
+    ledger = start_ledger(stack)
+    ledger.prices()
+    stack.engine()
+    for name in ("one", "two"):
+        stack.gateway(name, **{"billing.journal": os.path.join(stack.folder, name + ".journal")})
+    stack.worker()
+    stack.wait_ready()
+    key = (ledger.account(), ledger.key())[1]
+    call = ask(stack, key).header("cocoon-call")
+
+    def receipt(gateway, more=""):
+        with stack.raw(stack.gateways[gateway], key=key) as raw:
+            return raw.ask("GET", f"/v1/billing/receipts/{call}{more}")
+
+    own = wait_for(lambda: (a := receipt(0)).status == 200 and "bill" in a.json and a, "the receipt").json
+    other = wait_for(lambda: (a := receipt(1)).status == 200 and a, "the other gateway's").json
+    assert other["bill"] == own["bill"] and other["usage"] == own["usage"] and other["proof"] is None
+    ledger.stop()
+    with sqlite3.connect(ledger.settings["books"]) as db:  # the day is over
+        db.execute("UPDATE days SET closed = 1")
+    ledger.start()
+    ledger.wait_ready()
+    proven = wait_for(lambda: (a := receipt(0, "?proof=true")).json.get("proof") and a.json, "the proof", 15)
+    leaf = hashlib.sha256(b"\0" + own["bill"].encode()).hexdigest()
+    assert proven["bill"] == own["bill"] and proven["proof"]["leaves"] == 1 and proven["proof"]["root"] == leaf
+    with stack.raw(stack.gateways[1], key=ledger.key()) as raw:
+        assert raw.ask("GET", "/v1/billing/receipts/" + "0" * 32).status == 404
+    other_account = ledger.account("other")
+    with stack.raw(stack.gateways[1], key=ledger.key(other_account)) as raw:
+        assert raw.ask("GET", f"/v1/billing/receipts/{call}").status == 404
 
 
 # ---- What the operator changes, gateways know ----
