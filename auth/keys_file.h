@@ -24,9 +24,10 @@ struct key_spec {
     const char *name, *account, *project; /* project may be "" */
     const char *class;                    /* interactive, batch, internal */
     const char *const *models, *const *endpoints, *const *ranges;
-    uint64_t expires_s;  /* 0: never */
-    int64_t max_output;  /* 0: the gateway's */
-    const char *require; /* as Cocoon-Require; NULL or "": nothing */
+    uint64_t expires_s;      /* 0: never */
+    int64_t max_output;      /* 0: the gateway's */
+    int64_t max_coefficient; /* the bid of its requests that name none, 1/1000; 0: 1000 */
+    const char *require;     /* as Cocoon-Require; NULL or "": nothing */
     bool strict, end_to_end_only;
 };
 

@@ -262,7 +262,8 @@ static int create(const struct command *c, const struct common *o, const struct 
         return EXIT_FAILED;
     if (keys_file_create(f, spec, &text, id) < 0)
         return usage_error(c, "--account, --project (words of at most 64 characters), --name (64 "
-                              "bytes) or --model (256 characters) is not usable");
+                              "bytes), --model (256 characters) or --max-coefficient (1000000) is "
+                              "not usable");
     if (keys_file_save(f) < 0 || keys_file_find(f, id, &key) < 0)
         return failure(c, "%s cannot be written: %m", o->file);
     print_secret(key, &text, o->json, quiet);
@@ -285,6 +286,8 @@ static int file_create(const struct command *c, int argc, char **argv)
         {"range", OPTION_TEXTS, &ranges, "only from these addresses (any)"},
         {"expires", OPTION_TIME, &s.expires_s, "good until then (for ever)"},
         {"max-output", OPTION_NUMBER, &s.max_output, "most tokens of an answer (the gateway's)"},
+        {"max-coefficient", OPTION_NUMBER, &s.max_coefficient,
+         "most to pay, in 1/1000 of the list price, where a request does not say (1000)"},
         {"strict", OPTION_FLAG, &s.strict, "refuse parameters that are not known"},
         {"end-to-end-only", OPTION_FLAG, &s.end_to_end_only, "refuse what the gateway could read"},
         {"require", OPTION_TEXT, &s.require, "evidence that workers must have, as Cocoon-Require"},

@@ -165,6 +165,13 @@ def test_a_bid_is_run_by_who_asks_for_no_more_at_the_price_that_is_asked(asking)
     assert counts()[0] > before[0]
 
 
+def test_a_request_that_names_no_bid_has_its_keys(asking):
+    key = asking.key("--max-coefficient", "1200")
+    with asking.raw(key=key) as raw:
+        assert raw.ask("POST", CHAT, chat("Hi")).status == 200
+        assert raw.ask("POST", CHAT, chat("Hi", max_coefficient=1000)).status == 503
+
+
 def test_an_ask_that_is_raised_costs_the_caller_nothing_he_has_not_bid(asking):
     worker = asking.workers[1]
     owner(asking, worker, "set", "ask=1300")
