@@ -223,6 +223,12 @@ static json_t *item_json(const struct proof_item *it)
                            "in", (json_int_t)u->in, "out", (json_int_t)u->out, "outcome",
                            usage_outcome_name(u->outcome), "environment", u->env, "t0",
                            (json_int_t)u->t0_ms, "t1", (json_int_t)u->t1_ms));
+    if (it->has_bill)
+        json_object_update_new(doc, json_pack("{s:s, s:s, s:I, s:I, s:b, s:b}", "call",
+                                              it->bill.call, "account", it->bill.account,
+                                              "amount_nano", (json_int_t)it->bill.amount,
+                                              "fee_nano", (json_int_t)it->bill.fee, "usage_bound",
+                                              it->usage_bound, "price_checked", it->price_checked));
     if (it->judged_s)
         json_object_update_new(doc, json_pack("{s:I, s:s, s:s, s:s}", "judged_at",
                                               (json_int_t)it->judged_s, "environment",

@@ -82,6 +82,10 @@ def test_client_and_gateway_count_the_same_and_the_bill_is_proven(stack):
                     f.write(raw.ask("GET", path).body)
     finally:
         cocoon.stop()
+    told = json.loads(stack.ctl("receipts", "verify", "--json", "--policy", Tee.path("policy.json"), "--release-key",
+                                Tee.read("release.pub").decode().strip(), *files).stdout)
+    (bill,) = [f for f in told["files"] if f["kind"] == "bill"]
+    assert bill["amount_nano"] == shown[0] and bill["usage_bound"] and bill["price_checked"] and bill["holds"]
     done = stack.ctl("receipts", "verify", "--policy", Tee.path("policy.json"), "--release-key", Tee.read("release.pub").decode().strip(), *files, check=False)
     assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr
     assert f"billed account {till.account} {shown[0]} nano for call {call}" in done.stdout and "no more than the book says" in done.stdout
