@@ -15,19 +15,21 @@ from pool import Pool, free_port
 from stack import Process, wait_for
 
 RATE = 12
-FRESH_EVERY_S = 0.25  # a request with a key that this gateway has not seen
+FRESH_EVERY_S = 0.1  # a request with a key that this gateway has not seen
 
 
 def ask(gateway, key):
-    """Status and code of a short request."""
+    """Status and code of a short request; 0 and the reason when there was no answer."""
     body = json.dumps({"model": "sim", "messages": [{"role": "user", "content": "Hi"}], "seed": 1}).encode()
     request = urllib.request.Request(f"{gateway.base_url}/chat/completions", body,
                                      {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             return answer.status, ""
     except urllib.error.HTTPError as e:
         return e.code, json.loads(e.read())["error"]["code"]
+    except OSError as e:
+        return 0, str(e)
 
 
 class Strangers:
@@ -35,6 +37,7 @@ class Strangers:
 
     def __init__(self, pool, keys):
         self.pool, self.keys, self.seen = pool, keys, []  # (time, status, code)
+        self.slowest = 0.0  # seconds
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.stopping = threading.Event()
 
@@ -42,6 +45,7 @@ class Strangers:
         for key in self.keys:
             begun = time.monotonic()
             self.seen.append((begun, *ask(self.pool.gateways[0], key)))
+            self.slowest = max(self.slowest, time.monotonic() - begun)
             if self.stopping.wait(max(0.0, begun + FRESH_EVERY_S - time.monotonic())):
                 return
 
@@ -159,12 +163,16 @@ def sentinel_failover(args):
             run.until(4)
             killed_at = time.monotonic()
             made[0].fail_over()
+            run.until(seconds)
         later = [(at, status, code) for at, status, code in strangers.seen if at > killed_at]
         lost = [at for at, status, _ in later if status != 200]
         pause = next((at for at, status, _ in later if status == 200 and at > lost[-1]), float("inf")) - killed_at if lost else 0.0
         return run.trace, judged(run.requests) + [
             Check("requests of cached keys that failed", sum(not r.ok for r in run.requests), most=0),
             Check("pause until a new key was served again", pause, most=1.0, unit="s"),
+            Check("new keys asked with after the kill", len(later), least=50),
+            Check("slowest answer to a new key", strangers.slowest, most=1.0, unit="s"),
+            Check("the replica was promoted", int("role:master" in made[0].cli(made[0].ports[1], "info", "replication")), least=1),
             Check("answers in it other than 503 service_unavailable",
                   sum((status, code) not in ((200, ""), (503, "service_unavailable")) for _, status, code in later), most=0),
         ] + summary(run.requests, engine_figures(pool, before), seconds)
