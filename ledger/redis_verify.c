@@ -1,4 +1,6 @@
-/* Accounts one after the other, so that a check of many costs Redis little at a time. */
+/* Accounts one after the other, so that a check of many costs Redis little at a time. While
+ * requests run the books are a little behind: what Redis says of an account must fit together, the
+ * books must not be ahead of it, and must reach soon what it has charged. */
 #include "ledger/redis_verify.h"
 
 #include <inttypes.h>
@@ -22,7 +24,8 @@ struct look {
     size_t at;
     int tries, pending;
     bool failed;
-    int64_t available, holds;
+    int64_t available, granted, charged, holds; /* of Redis */
+    int64_t before; /* what the books had charged when Redis was asked */
     int64_t looked_at, difference, negative;
     char first[120];
 };
@@ -68,39 +71,60 @@ static const char *account_of(const struct look *k)
     return json_string_value(json_array_get(k->accounts, k->at));
 }
 
-static int expected(struct look *k, int64_t *nano)
+static int read_books(struct look *k, int64_t *granted, int64_t *charged)
 {
     struct books *b = k->ledger->books;
     AUTO_JSON json_t *account = NULL;
 
     TRY(books_begin(b));
     TRY(books_end(b, account_find(b, account_of(k), &account)));
-    *nano = record_money(account, "granted") - record_money(account, "charged");
+    *granted = record_money(account, "granted");
+    *charged = record_money(account, "charged");
     return 0;
 }
 
-static void judge(struct look *k)
-{
-    int64_t nano;
+static void judge(void *arg);
 
-    if (k->failed || expected(k, &nano) < 0) {
-        end(k, E_UNAVAILABLE);
-        return;
-    }
-    const int64_t difference = k->available + k->holds - nano;
-    if (difference != 0 && ++k->tries < TRIES) { /* a bill may be on its way */
-        loop_timer_set(k->ledger->loop, &k->timer, PAUSE_MS, begin_account, k);
-        return;
-    }
+// Once more in a moment; false when that was tried often enough.
+static bool again(struct look *k, loop_timer_fn *fn)
+{
+    if (++k->tries >= TRIES)
+        return false;
+    loop_timer_set(k->ledger->loop, &k->timer, PAUSE_MS, fn, k);
+    return true;
+}
+
+static void next_account(struct look *k, int64_t difference, int64_t books)
+{
     k->looked_at++;
     k->negative += k->available < 0 ? -k->available : 0;
     k->difference += difference < 0 ? -difference : difference;
     if (difference != 0 && !k->first[0])
         snprintf(k->first, sizeof(k->first), "%s: %" PRId64 " in Redis, %" PRId64 " in the books",
-                 account_of(k), k->available + k->holds, nano);
+                 account_of(k), k->available + k->holds, books);
     k->at++;
     k->tries = 0;
     loop_timer_set(k->ledger->loop, &k->timer, 0, begin_account, k);
+}
+
+static void judge(void *arg)
+{
+    struct look *k = arg;
+    int64_t granted, charged;
+
+    if (k->failed || read_books(k, &granted, &charged) < 0) {
+        end(k, E_UNAVAILABLE);
+        return;
+    }
+    const int64_t inside = k->available + k->holds - (k->granted - k->charged);
+    const bool fits = inside == 0 && k->granted == granted && k->before <= k->charged;
+    if (!fits && again(k, begin_account))
+        return;
+    if (fits && charged < k->charged && again(k, judge))
+        return;
+    const int64_t behind = fits && charged < k->charged ? k->charged - charged : 0;
+    const int64_t unfit = k->available + k->holds - (granted - charged);
+    next_account(k, fits ? behind : unfit ? unfit : 1, granted - charged);
 }
 
 static void answered(struct look *k, int error, const struct redisReply *reply)
@@ -122,12 +146,8 @@ static void on_hold(void *arg, int error, const struct redisReply *reply)
     answered(k, error, reply);
 }
 
-static void ask(struct look *k, const char *command, const char *key, const char *more,
-                redis_reply_fn *fn)
+static void ask(struct look *k, const struct span *argv, size_t argc, redis_reply_fn *fn)
 {
-    const struct span argv[] = {span_str(command), span_str(key), span_str(more), SPAN("-1")};
-    const size_t argc = strcmp(command, "GET") == 0 ? 2 : strcmp(command, "HGET") == 0 ? 3 : 4;
-
     if (redis_command(k->ledger->redis, argv[1], argv, argc, fn, k) == 0)
         k->pending++;
     else
@@ -143,20 +163,31 @@ static void on_holds(void *arg, int error, const struct redisReply *reply)
         if (span_cstr(redis_reply_text(redis_reply_at(reply, i)), call, sizeof(call)) < 0)
             continue;
         snprintf(key, sizeof(key), LAYOUT_HOLD, account_of(k), call);
-        ask(k, "GET", key, "", on_hold);
+        ask(k, (const struct span[]){SPAN("GET"), span_str(key)}, 2, on_hold);
     }
     answered(k, error, reply);
 }
 
-static void on_available(void *arg, int error, const struct redisReply *reply)
+static int64_t number_at(const struct redisReply *reply, size_t i)
 {
-    struct look *k = arg;
-    const struct span text = error == 0 ? redis_reply_text(reply) : SPAN("");
+    const struct span text =
+        i < redis_reply_count(reply) ? redis_reply_text(redis_reply_at(reply, i)) : SPAN("");
     const bool minus = span_starts(text, SPAN("-"));
     int64_t nano = 0;
 
-    if (nano_parse(span_from(text, minus ? 1 : 0), &nano) == 0)
-        k->available = minus ? -nano : nano;
+    (void)!nano_parse(span_from(text, minus ? 1 : 0), &nano);
+    return minus ? -nano : nano;
+}
+
+static void on_account(void *arg, int error, const struct redisReply *reply)
+{
+    struct look *k = arg;
+
+    if (error == 0) {
+        k->available = number_at(reply, 0);
+        k->granted = number_at(reply, 1);
+        k->charged = number_at(reply, 2);
+    }
     answered(k, error, reply);
 }
 
@@ -169,13 +200,17 @@ static void begin_account(void *arg)
         end(k, 0);
         return;
     }
-    k->available = k->holds = 0;
-    k->failed = false;
+    int64_t granted;
+    k->available = k->granted = k->charged = k->holds = 0;
+    k->failed = read_books(k, &granted, &k->before) < 0;
     k->pending = 1;
     snprintf(account, sizeof(account), LAYOUT_ACCOUNT, account_of(k));
     snprintf(holds, sizeof(holds), LAYOUT_HOLDS, account_of(k));
-    ask(k, "HGET", account, "available", on_available);
-    ask(k, "ZRANGE", holds, "0", on_holds);
+    const struct span fields[] = {SPAN("HMGET"), span_str(account), SPAN("available"),
+                                  SPAN("granted"), SPAN("charged")};
+    const struct span range[] = {SPAN("ZRANGE"), span_str(holds), SPAN("0"), SPAN("-1")};
+    ask(k, fields, 5, on_account);
+    ask(k, range, 4, on_holds);
     if (--k->pending == 0)
         judge(k);
 }

@@ -69,6 +69,27 @@ def test_a_request_is_charged_billed_and_in_the_books_to_the_nano(office, acme):
     ledger.verify()
 
 
+def test_verifying_while_requests_run_finds_nothing_wrong(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme)
+    over = threading.Event()
+
+    def many():
+        while not over.is_set():
+            ask(office, key)
+
+    threads = [threading.Thread(target=many) for _ in range(3)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(4):
+            ledger.verify()
+    finally:
+        over.set()
+        for t in threads:
+            t.join()
+    assert len(ledger.bills(acme)) > 5
+
+
 def test_usage_costs_and_balance_are_told_in_openais_shape(office, acme):
     ledger = office.ledger
     ledger.good("POST", "/v1/projects", {"account": acme, "id": "web"})
