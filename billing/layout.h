@@ -9,6 +9,7 @@
  * - m1:hold:{A}:<call>, string: the row of a hold (common.lua).
  * - m1:holds:{A}, sorted set: open calls by the ms (Redis' clock) in which they expire.
  * - m1:call:<call>, string: the account, so that any instance can settle a record.
+ * - m1:idem:{A}:<hash>, string: <hash of the body>|<run or done>|<call>.
  * - m1:accounts, set: accounts that ever had a hold.
  * - m1:sweeper, string: which instance sweeps.
  * - m1:epoch, hash: n, run_id, run:<run_id> of further primaries, state (open, recovering); the
@@ -23,21 +24,22 @@
 #ifndef BILLING_LAYOUT_H
 #define BILLING_LAYOUT_H
 
-#define LAYOUT_ACCOUNT   "m1:acct:{%s}"
-#define LAYOUT_HOLD      "m1:hold:{%s}:%s"
-#define LAYOUT_HOLDS     "m1:holds:{%s}"
-#define LAYOUT_CALL      "m1:call:%s"
-#define LAYOUT_ACCOUNTS  "m1:accounts"
-#define LAYOUT_SWEEPER   "m1:sweeper"
-#define LAYOUT_EPOCH     "m1:epoch"
-#define LAYOUT_SAID      "m1:epoch:said"
-#define LAYOUT_CURRENT   "prices:current"
-#define LAYOUT_BOOK      "prices:book:%lld"
-#define LAYOUT_CHANGED   "prices:changed"
-#define LAYOUT_BILLS     "bills:{%s}"
-#define LAYOUT_ACKED     "books:acked"
-#define LAYOUT_KEYS      "bills:keys"
-#define LAYOUT_INSTANCES "bills:instances"
+#define LAYOUT_ACCOUNT     "m1:acct:{%s}"
+#define LAYOUT_HOLD        "m1:hold:{%s}:%s"
+#define LAYOUT_HOLDS       "m1:holds:{%s}"
+#define LAYOUT_CALL        "m1:call:%s"
+#define LAYOUT_IDEMPOTENCY "m1:idem:{%s}:%s"
+#define LAYOUT_ACCOUNTS    "m1:accounts"
+#define LAYOUT_SWEEPER     "m1:sweeper"
+#define LAYOUT_EPOCH       "m1:epoch"
+#define LAYOUT_SAID        "m1:epoch:said"
+#define LAYOUT_CURRENT     "prices:current"
+#define LAYOUT_BOOK        "prices:book:%lld"
+#define LAYOUT_CHANGED     "prices:changed"
+#define LAYOUT_BILLS       "bills:{%s}"
+#define LAYOUT_ACKED       "books:acked"
+#define LAYOUT_KEYS        "bills:keys"
+#define LAYOUT_INSTANCES   "bills:instances"
 /* stream of what gateways tell or ask the ledger: a budget that refused a request (account,
  * project, key, of: a, p, k, window: d, m, t), or a receipt (account, call), which is then in
  * LAYOUT_RECEIPT: its JSON, or "" when there is none */

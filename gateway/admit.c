@@ -1,5 +1,6 @@
 /* Step admit: how much this call may use at most, and the charge that settle ends; of metered keys
  * the rates and the hold (admission.c). */
+#include "gateway/idempotency.h"
 #include "gateway/money.h"
 #include "base/clock.h"
 
@@ -61,8 +62,10 @@ static void begin(struct call *c)
 /* A key is metered if its record says so, and then nothing but its account lets it in. */
 static enum step_result admit(struct call *c)
 {
-    if (c->key->metered)
-        return money_admit(c);
+    if (c->key->metered) {
+        enum step_result first = idempotency_begin(c);
+        return first == STEP_NEXT ? money_admit(c) : first;
+    }
     if (!settings(c)->billing_required)
         return STEP_NEXT;
     api_fault_text(&c->fault, &ERR_FORBIDDEN, NULL, "This API key has no account to pay from.");

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/random.h"
+#include "gateway/idempotency.h"
 #include "gateway/reply.h"
 #include "gateway/spending.h"
 
@@ -108,6 +109,7 @@ static void call_end(struct call *c)
     route_done(c);
     check_forget(c);
     billing_forget(c);
+    idempotency_end(c);
     spending_forget(c);
     if (c->auth_wait)
         auth_cancel(c->auth_wait);

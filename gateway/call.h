@@ -37,6 +37,7 @@ struct check_job;
 struct charge;
 struct hold_answer;
 struct billing_ask;
+struct idempotency;
 struct spending;
 
 struct call {
@@ -79,6 +80,7 @@ struct call {
     int64_t cap, max_tokens, max_input;
     int64_t price_version;               /* pinned; 0: not metered */
     const struct hold_answer *admission; /* in the arena; NULL: not asked, or not answered yet */
+    struct idempotency *idempotency;     /* NULL: no such header, or not metered */
     bool rekeyed;                        /* the key's record was read again */
     struct loop_timer cost_timer;
     struct billing_ask *billing_ask; /* what a question about money waits for */

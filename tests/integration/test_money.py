@@ -467,3 +467,46 @@ def test_the_admin_listener_counts_money(till):
     assert till.gateway.metric("cocoon_holds") == 0
     assert till.gateway.metric("cocoon_bills_unconfirmed") >= 1
     assert till.gateway.metric("cocoon_journal_failing") == 0
+
+
+# ---- Idempotency-Key ----
+
+def again(till, name, body=None, key=None):
+    return till.raw(key).ask("POST", CHAT, body or chat("Once"), [("Idempotency-Key", name)])
+
+
+def test_the_same_request_runs_and_is_charged_once(till):
+    assert again(till, "a").status == 200
+    till.settled(1)
+    a = again(till, "a")
+    assert a.status == 409 and a.error["code"] == "idempotency_no_replay" and a.header("x-should-retry") == "false"
+    b = again(till, "a", chat("Another"))
+    assert b.status == 400 and b.error["code"] == "idempotency_key_reused"
+    assert again(till, "b").status == 200
+    till.settled(2)
+    value = till.purse.redis.keys(f"m1:idem:{{{till.account}}}:*")
+    assert len(value) == 2 and all(0 < till.purse.redis.pttl(v) <= 24 * 3600 * 1000 for v in value)
+
+
+def test_while_the_first_runs_the_second_is_told_to_wait(till):
+    parked = []
+    till.worker.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat("Once"), [("Idempotency-Key", "c")])
+    wait_for(lambda: parked, "the first runs")
+    a = again(till, "c")
+    assert a.status == 409 and a.error["code"] == "idempotency_in_progress" and int(a.header("retry-after-ms")) == 1000
+    plain_answer(parked[0])
+    assert raw.head().status == 200
+    till.settled(1)
+
+
+def test_what_did_not_run_may_come_again_and_accounts_do_not_meet(till):
+    poor = till.purse.account("poor" + till.account, granted=10)
+    key = till.purse.key(poor)
+    assert again(till, "d", key=key).status == 429
+    till.purse.account(poor, granted=RICH)
+    wait_for(lambda: again(till, "d", key=key).status == 200, "it runs now")
+    assert again(till, "d").status == 200  # another account's
+    for bad in ("", "x" * 256, "a b"):
+        assert again(till, bad).status == 400

@@ -1,0 +1,182 @@
+/* One value in Redis a key: <hash of the body>|<run or done>|<call>. */
+#include "gateway/idempotency.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/encode.h"
+#include "crypto/hash.h"
+#include "gateway/money.h"
+
+/* A body is known by its length and as much of both its ends: the hash is made on the loop. */
+enum { HEADER_MAX = 255, HASHED_MAX = 512 * 1024, LIFE_MS = 24 * 3600 * 1000, NUMBER_LEN = 24 };
+
+enum idempotency_state {
+    ASKED,
+    FIRST, /* the value is ours */
+    REFUSED
+};
+
+struct idempotency {
+    struct call *call; /* NULL: gone while Redis was asked */
+    struct gateway *gateway;
+    enum idempotency_state state;
+    const struct api_error *refusal;
+    char key[LAYOUT_KEY_LEN];
+    char body[2 * SHA256_LEN + 1], id[CALL_ID_LEN + 1];
+};
+
+static void nothing(void *arg, int error, const struct redisReply *reply)
+{
+    (void)arg;
+    (void)error;
+    (void)reply;
+}
+
+static void value_write(const struct idempotency *i, const char *state, struct buf *out)
+{
+    buf_printf(out, "%s|%s|%s", i->body, state, i->id);
+}
+
+/* What ran is remembered for a day; anything else is forgotten. */
+static void let_go(struct idempotency *i, bool ran)
+{
+    AUTO(buf_fini) struct buf ours = {0}, next = {0};
+    const struct span key = span_str(i->key);
+    char life[NUMBER_LEN];
+
+    value_write(i, "run", &ours);
+    if (ran)
+        value_write(i, "done", &next);
+    (void)snprintf(life, sizeof(life), "%d", LIFE_MS);
+    const struct span args[] = {buf_span(&ours), span_str(buf_cstr(&next)), span_str(life)};
+    if (redis_script_run(i->gateway->redis, &i->gateway->money->scripts.mark, &key, args, 3,
+                         nothing, NULL) < 0)
+        log_event(LOG_WARN, "idempotency_unmarked", "call=%s", i->id);
+    free(i);
+}
+
+static const struct api_error *judge(const struct idempotency *i, struct span value)
+{
+    struct span body = span_split(&value, '|');
+
+    if (!span_is(body, i->body))
+        return &ERR_IDEMPOTENCY_REUSED;
+    return span_is(span_split(&value, '|'), "done") ? &ERR_IDEMPOTENCY_NO_REPLAY
+                                                    : &ERR_IDEMPOTENCY_IN_PROGRESS;
+}
+
+/* SET … NX GET: what stood there before; nothing: ours stands there now. */
+static void told(void *arg, int error, const struct redisReply *reply)
+{
+    struct idempotency *i = arg;
+
+    if (error == 0 && redis_reply_type(reply) == REDIS_NULL) {
+        i->state = FIRST;
+    } else {
+        i->state = REFUSED;
+        i->refusal = error == 0 && redis_reply_type(reply) == REDIS_BULK
+                         ? judge(i, redis_reply_text(reply))
+                         : &ERR_SERVICE_UNAVAILABLE;
+    }
+    if (i->call)
+        call_resume(i->call);
+    else
+        let_go(i, false);
+}
+
+static void hash_body(struct span body, char out[static 2 * SHA256_LEN + 1])
+{
+    uint8_t hash[SHA256_LEN];
+    char len[NUMBER_LEN];
+    bool large = body.len > 2 * (size_t)HASHED_MAX;
+
+    (void)snprintf(len, sizeof(len), "%zu", body.len);
+    const struct span parts[] = {span_str(len), large ? span_cut(body, 0, HASHED_MAX) : body,
+                                 large ? span_from(body, body.len - HASHED_MAX) : SPAN("")};
+    sha256_parts(hash, parts, 3);
+    hex_encode(out, SPAN_OF(hash));
+}
+
+static struct idempotency *idempotency_new(struct call *c, struct span header)
+{
+    struct idempotency *i = mem_zero(sizeof(*i));
+    uint8_t hash[SHA256_LEN];
+    char hex[2 * SHA256_LEN + 1];
+
+    i->call = c;
+    i->gateway = c->gateway;
+    memcpy(i->id, c->id, sizeof(i->id));
+    sha256(hash, header);
+    hex_encode(hex, span_of(hash, SHA256_LEN / 2));
+    (void)snprintf(i->key, sizeof(i->key), LAYOUT_IDEMPOTENCY, c->key->account, hex);
+    hash_body(buf_span(&c->body), i->body);
+    return i;
+}
+
+static int ask(struct idempotency *i, const struct gateway_config *s)
+{
+    AUTO(buf_fini) struct buf value = {0};
+    char life[NUMBER_LEN];
+
+    value_write(i, "run", &value);
+    (void)snprintf(life, sizeof(life), "%lld", (long long)(s->total_ms + s->hold_grace_ms));
+    const struct span argv[] = {SPAN("SET"), span_str(i->key), buf_span(&value), SPAN("NX"),
+                                SPAN("GET"), SPAN("PX"),       span_str(life)};
+    return redis_command(i->gateway->redis, argv[1], argv, 7, told, i);
+}
+
+static enum step_result refuse(struct call *c, const struct api_error *e, const char *arg)
+{
+    api_fault_set(&c->fault, e, NULL, arg);
+    return STEP_FAIL;
+}
+
+static enum step_result begin(struct call *c)
+{
+    struct span header = http_header(c->ex, "idempotency-key");
+
+    if (!header.data || call_is_end_to_end(c)) /* there the client keeps it */
+        return STEP_NEXT;
+    if (http_header_count(c->ex, "idempotency-key") > 1 || !span_visible(header, HEADER_MAX) ||
+        strlen(c->key->account) > LAYOUT_NAME_MAX)
+        return refuse(c, &ERR_INVALID_HEADER, "Idempotency-Key");
+    struct idempotency *i = idempotency_new(c, header);
+    if (ask(i, c->config->values) < 0) {
+        free(i);
+        return refuse(c, &ERR_SERVICE_UNAVAILABLE, NULL);
+    }
+    c->idempotency = i;
+    return STEP_WAIT;
+}
+
+enum step_result idempotency_begin(struct call *c)
+{
+    const struct idempotency *i = c->idempotency;
+
+    if (!i)
+        return begin(c);
+    if (i->state == ASKED)
+        return STEP_WAIT;
+    return i->state == FIRST ? STEP_NEXT : refuse(c, i->refusal, NULL);
+}
+
+/* Something of the answer went out, or the worker may have made some for a caller who has left. */
+static bool has_run(const struct call *c)
+{
+    return c->event_sent || (c->answered && c->status == 200) || (c->gone && c->sent_us > 0);
+}
+
+void idempotency_end(struct call *c)
+{
+    struct idempotency *i = c->idempotency;
+
+    c->idempotency = NULL;
+    if (!i)
+        return;
+    i->call = NULL;
+    if (i->state == REFUSED && i->refusal != &ERR_SERVICE_UNAVAILABLE)
+        free(i); /* another call's */
+    else if (i->state != ASKED)
+        let_go(i, i->state == FIRST && has_run(c));
+}
