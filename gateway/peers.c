@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "backends/pool/gateways.h"
+#include "backends/pool/standing.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "config/check.h"
@@ -173,9 +174,50 @@ static void ask_one(struct peers *p, const char *instance, const char *iid)
         free(h);
 }
 
-static void on_ready(void *arg, const char *iid)
+/* ---- Standing ---- */
+
+struct look_up {
+    struct peers *peers;
+    char wid[2 * SHA256_LEN + 1];
+};
+
+/* One bulk each in the order asked; what was never counted is none. */
+static void standing_read(void *arg, int error, const struct redisReply *reply)
+{
+    struct look_up *u = arg;
+    uint64_t total[STANDING_EVENTS] = {0};
+
+    if (u->peers->pool && error == 0 && redis_reply_type(reply) == REDIS_LIST &&
+        redis_reply_count(reply) == STANDING_EVENTS) {
+        for (size_t e = 0; e < STANDING_EVENTS; e++)
+            if (span_u64(redis_reply_text(redis_reply_at(reply, e)), INT64_MAX, &total[e]) < 0)
+                total[e] = 0;
+        pool_set_standing(u->peers->pool, u->wid, standing_value(total));
+    }
+    free(u);
+}
+
+static void ask_standing(struct peers *p, const char *wid)
+{
+    struct look_up *u = mem_zero(sizeof(*u));
+    struct span argv[2 + STANDING_EVENTS] = {SPAN("HMGET")};
+    char key[sizeof(u->wid) + 16];
+
+    u->peers = p;
+    snprintf(u->wid, sizeof(u->wid), "%s", wid);
+    snprintf(key, sizeof(key), "standing:%s", wid);
+    argv[1] = span_str(key);
+    for (size_t e = 0; e < STANDING_EVENTS; e++)
+        argv[2 + e] = span_str(standing_name((enum standing_event)e));
+    if (redis_command(p->redis, argv[1], argv, 2 + STANDING_EVENTS, standing_read, u) < 0)
+        free(u);
+}
+
+static void on_ready(void *arg, const char *iid, const char *wid)
 {
     struct peers *p = arg;
+
+    ask_standing(p, wid);
 
     for (size_t i = 0; i < p->count; i++)
         if (strcmp(p->list[i].instance, p->instance) != 0)

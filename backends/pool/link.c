@@ -410,7 +410,7 @@ static void link_ready(struct pool_worker *w)
     gateways_tell(w);
     records_fetch(w);
     if (w->pool->ready_fn)
-        w->pool->ready_fn(w->pool->ready_arg, w->iid);
+        w->pool->ready_fn(w->pool->ready_arg, w->iid, w->wid);
 }
 
 static void keep_etag(struct pool_worker *w, struct span etag)

@@ -169,7 +169,8 @@ void pool_free(struct pool *p)
 
 /* ---- What others know ---- */
 
-void pool_on_ready(struct pool *p, void (*fn)(void *arg, const char *iid), void *arg)
+void pool_on_ready(struct pool *p, void (*fn)(void *arg, const char *iid, const char *wid),
+                   void *arg)
 {
     p->ready_fn = fn;
     p->ready_arg = arg;

@@ -71,7 +71,8 @@ const uint64_t *pool_verdicts(const struct pool *p);
 void pool_on_capacity(struct pool *p, void (*fn)(void *arg), void *arg);
 
 /* A worker has become ready of which nothing is known first-hand. */
-void pool_on_ready(struct pool *p, void (*fn)(void *arg, const char *iid), void *arg);
+void pool_on_ready(struct pool *p, void (*fn)(void *arg, const char *iid, const char *wid),
+                   void *arg);
 /* What another instance has measured of that worker: taken as long as this one knows nothing of its
  * own. 0: unknown. */
 void pool_hint(struct pool *p, const char *iid, double first_token_ms, double tokens_per_s);

@@ -43,7 +43,7 @@ struct pool {
     uint64_t proofs[ATTEST_REASONS]; /* verdicts on them so far */
     struct map standing;             /* wid → counters since they were handed over */
     struct buf gateways;             /* what workers are told of live gateways */
-    void (*ready_fn)(void *arg, const char *iid);
+    void (*ready_fn)(void *arg, const char *iid, const char *wid);
     void *ready_arg;
     struct collateral_cache *checked; /* collateral whose signatures were verified */
     struct collaterals *collaterals;

@@ -5,7 +5,7 @@
 
 #include "backends/pool/pool_impl.h"
 
-enum { ROWS_MAX = 100000 };
+enum { ROWS_MAX = 100000, CREDIT = 50, MISMATCH_WEIGHT = 5, CANARY_WEIGHT = 20 };
 
 struct row {
     uint64_t add[STANDING_EVENTS];
@@ -47,4 +47,24 @@ void pool_standing_take(struct pool *p, pool_standing_fn *fn, void *arg)
     }
     map_fini(&p->standing);
     p->standing = (struct map){0};
+}
+
+/* A few failures of a newcomer, or of anybody long ago, say little. */
+double standing_value(const uint64_t total[static STANDING_EVENTS])
+{
+    const double good = (double)total[STANDING_COMPLETED] + (double)total[STANDING_CANARY_GOOD];
+    const double bad = (double)total[STANDING_FAILED] +
+                       MISMATCH_WEIGHT * (double)total[STANDING_USAGE_MISMATCH] +
+                       CANARY_WEIGHT * (double)total[STANDING_CANARY_BAD];
+
+    return (good + CREDIT) / (good + bad + CREDIT);
+}
+
+void pool_set_standing(struct pool *p, const char *wid, double standing)
+{
+    LIST_FOREACH(it, &p->workers) {
+        struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        if (strcmp(w->wid, wid) == 0)
+            w->entry.standing = standing;
+    }
 }

@@ -24,4 +24,11 @@ void standing_note(struct pool_worker *w, enum standing_event e);
 typedef void pool_standing_fn(void *arg, struct span wid, const uint64_t add[STANDING_EVENTS]);
 void pool_standing_take(struct pool *p, pool_standing_fn *fn, void *arg);
 
+/* What all gateways have counted, as one number: 1: nothing bad, less with each failure beside what
+ * went well, down to 0. A record that does not fit weighs as five failures, a wrong canary as
+ * twenty. */
+double standing_value(const uint64_t total[static STANDING_EVENTS]);
+/* The choice goes by it from now on, for every worker of wid (text) that is here. */
+void pool_set_standing(struct pool *p, const char *wid, double standing);
+
 #endif

@@ -135,8 +135,9 @@ static void workers_are_told_of_gateways_when_the_list_changes(void **state)
     rig_free(r);
 }
 
-static void note_ready(void *arg, const char *iid)
+static void note_ready(void *arg, const char *iid, const char *wid)
 {
+    assert_int_equal(strlen(wid), 32);
     snprintf(arg, IID_LEN + 1, "%s", iid);
 }
 
@@ -146,6 +147,39 @@ static double speed_of(struct rig *r, const struct pool_worker *w)
 
     chooser_seat_view(w->entry.seats[0], loop_now(r->loop), &v);
     return v.tokens_per_s;
+}
+
+static void bad_standing_is_what_failed_beside_what_went_well(void **state)
+{
+    uint64_t total[STANDING_EVENTS] = {0};
+
+    (void)state;
+    assert_true(standing_value(total) > 0.999);
+    total[STANDING_REFUSED] = 1000; /* busy: nothing bad */
+    assert_true(standing_value(total) > 0.999);
+    total[STANDING_FAILED] = 3;
+    assert_true(standing_value(total) > 0.9);
+    total[STANDING_COMPLETED] = 1000;
+    assert_true(standing_value(total) > 0.99);
+    total[STANDING_USAGE_MISMATCH] = 200;
+    const double mismatches = standing_value(total);
+    assert_true(mismatches < 0.6);
+    total[STANDING_CANARY_BAD] = 100;
+    assert_true(standing_value(total) < mismatches / 1.5);
+}
+
+static void the_choice_goes_by_an_owners_standing(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = rig_join(r, NULL);
+
+    (void)state;
+    assert_true(w->entry.standing > 0.999);
+    pool_set_standing(r->pool, "somebody else's", 0.1);
+    assert_true(w->entry.standing > 0.999);
+    pool_set_standing(r->pool, w->wid, 0.5);
+    assert_true(w->entry.standing > 0.499 && w->entry.standing < 0.501);
+    rig_free(r);
 }
 
 static void what_others_have_measured_is_the_first_guess_and_no_more(void **state)
@@ -215,6 +249,8 @@ int main(void)
         cmocka_unit_test(a_banned_worker_that_does_not_listen_is_not_waited_for),
         cmocka_unit_test(who_has_no_machine_is_banned_by_no_machine),
         cmocka_unit_test(workers_are_told_of_gateways_when_the_list_changes),
+        cmocka_unit_test(bad_standing_is_what_failed_beside_what_went_well),
+        cmocka_unit_test(the_choice_goes_by_an_owners_standing),
         cmocka_unit_test(what_others_have_measured_is_the_first_guess_and_no_more),
         cmocka_unit_test(standing_is_handed_over_once),
     };
