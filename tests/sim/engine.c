@@ -42,6 +42,7 @@ struct engine {
     struct buf script;
     size_t script_at;
     struct list told; /* calls with tokens that were not sent yet */
+    struct list live; /* all calls */
     uint64_t requests, served, cancelled, failed;
     bool quiet; /* `refuse` */
 };
@@ -50,8 +51,8 @@ struct call {
     struct model_call model;
     struct engine *engine;
     struct http_exchange *ex;
-    struct list told;
-    struct buf body, text; /* text: of an answer that is not streamed */
+    struct list told, live;
+    struct buf body;
     uint64_t *blocks, id;
     int64_t unsent, sent; /* tokens */
     bool running, stream, usage, dies, over, answered;
@@ -201,6 +202,19 @@ static void cancel(struct call *c)
         model_cancel(c->engine->model, &c->model, model_now(c->engine));
 }
 
+/* Cut off behind the token that the fault names. */
+static void die(struct call *c)
+{
+    c->unsent = c->engine->faults.die_after - c->sent;
+    c->over = false;
+    if (c->unsent > 0)
+        send_tokens(c);
+    cancel(c);
+    c->engine->failed++;
+    c->answered = true;
+    http_stream_abort(c->ex);
+}
+
 static void tell(struct call *c)
 {
     struct engine *e = c->engine;
@@ -208,10 +222,7 @@ static void tell(struct call *c)
     if (!c->stream && !c->over)
         return;
     if (c->dies && c->sent + c->unsent > e->faults.die_after) {
-        cancel(c);
-        e->failed++;
-        c->answered = true;
-        http_stream_abort(c->ex);
+        die(c);
         return;
     }
     if (c->over) {
@@ -488,6 +499,7 @@ static void on_head(void *arg, struct http_exchange *ex)
     c->engine = arg;
     c->ex = ex;
     list_init(&c->told);
+    list_push(&c->engine->live, &c->live);
     http_set_user(ex, c);
     http_receive(ex);
 }
@@ -546,8 +558,8 @@ static void on_done(void *arg, struct http_exchange *ex, bool complete)
     if (!c)
         return;
     cancel(c);
+    list_del(&c->live);
     buf_fini(&c->body);
-    buf_fini(&c->text);
     free(c->blocks);
     free(c);
 }
@@ -681,8 +693,14 @@ static int serve(struct engine *e)
 
 static void stop(struct engine *e)
 {
-    loop_timer_cancel(e->loop, &e->timer);
     loop_timer_cancel(e->loop, &e->script_timer);
+    LIST_FOREACH_SAFE(it, &e->live)
+        http_cut(CONTAINER(it, struct call, live)->ex);
+    http_server_free(e->server);
+    if (e->control)
+        http_server_free(e->control);
+    loop_timer_cancel(e->loop, &e->timer);
+    loop_free(e->loop);
     model_free(e->model);
     buf_fini(&e->script);
 }
@@ -705,6 +723,7 @@ int main(int argc, char **argv)
         return usage();
     net_raise_nofile();
     list_init(&e.told);
+    list_init(&e.live);
     faults_clear(&e.faults);
     e.start_ns = stamp_now();
     e.model = model_new(&e.o.spec, true, on_tokens, &e);
@@ -713,5 +732,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "engine: %s: %s\n", e.o.listen, error_name(error));
     else
         stop(&e);
-    return error < 0; /* connections end with the process */
+    return error < 0;
 }

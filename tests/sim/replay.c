@@ -392,6 +392,19 @@ static int run(struct replay *r)
     return 0;
 }
 
+static void stop(struct replay *r)
+{
+    loop_timer_cancel(r->loop, &r->deadline);
+    loop_fd_del(r->loop, &r->timer);
+    close(r->timer_fd);
+    for (size_t i = 0; i < r->gateways; i++)
+        calls_fini(&r->calls[i]);
+    loop_free(r->loop);
+    trace_fini(&r->trace);
+    buf_fini(&r->keys);
+    free(r->key);
+}
+
 int main(int argc, char **argv)
 {
     struct replay r = {.o = {.timeout_ms = 60000, .asks = {.accounts = 100, .skew = 1, .seed = 1}}};
@@ -407,7 +420,9 @@ int main(int argc, char **argv)
     const int error = r.log ? run(&r) : E_IO;
     if (error < 0)
         fprintf(stderr, "replay: %s: %s\n", r.o.trace, error_name(error));
+    else
+        stop(&r);
     if (r.log && fclose(r.log) != 0)
         return 1;
-    return error < 0; /* connections and what they carry end with the process */
+    return error < 0;
 }
