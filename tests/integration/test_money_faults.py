@@ -102,6 +102,24 @@ def test_an_answer_whose_record_comes_while_redis_is_away_is_charged_after(stack
         till.worker.close()
 
 
+def test_while_redis_takes_no_writes_nothing_is_admitted_and_what_runs_is_charged_after(till):
+    parked = []
+    till.worker.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked, "one runs")
+    till.purse.redis.config_set("min-replicas-to-write", 1)
+    assert till.ask().status == 503
+    plain_answer(parked[0])
+    assert raw.head().status == 200 and raw.rest().json["usage"]["cost_nano"] == amount((9, 0, 2, 0))
+    time.sleep(0.5)
+    assert till.charged == 0 and till.bills == [] and till.worker.acks == []
+    till.purse.redis.config_set("min-replicas-to-write", 0)
+    till.settled(1)
+    till.worker.answer = plain_answer
+    wait_for(lambda: till.ask().status == 200, "it admits again")
+
+
 def test_a_full_disk_stops_admission_and_loses_nothing(till):
     pid = till.gateway.pid
     assert till.ask().status == 200
