@@ -142,7 +142,9 @@ class Sentinels:
             "master_link_status:up" in self.cli(self.ports[1], "info", "replication")
 
     def fail_over(self):
-        self.servers[0].kill()
+        """Kills the present primary: on a busy machine Sentinel may have promoted the replica before."""
+        port = int(self.cli(self.ports[2], "sentinel", "get-master-addr-by-name", "pool").split()[1])
+        self.servers[self.ports.index(port)].kill()
 
 
 def sentinel_failover(args):
