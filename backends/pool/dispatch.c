@@ -63,7 +63,7 @@ struct dispatch {
     struct loop_timer timer;
 
     struct buf jws;
-    uint8_t receipt_key[ED25519_KEY_LEN];
+    struct ed25519 *receipt; /* the worker's key when its record is judged */
     struct usage_record usage;
     bool usage_valid;
 };
@@ -96,6 +96,7 @@ static void dispatch_free(struct dispatch *d)
     buf_fini(&d->sealed);
     buf_fini(&d->problem);
     buf_fini(&d->jws);
+    ed25519_free(d->receipt);
     if (d->usage_valid)
         usage_record_fini(&d->usage);
     pool_worker_unref(d->worker);
@@ -190,11 +191,8 @@ static bool usage_matches(const struct dispatch *d)
 static void usage_work(struct offload_job *job)
 {
     struct dispatch *d = CONTAINER(job, struct dispatch, job);
-    AUTO(ed25519_free) struct ed25519 *key = NULL;
 
-    if (ed25519_from_public(&key, SPAN_OF(d->receipt_key)) < 0)
-        return;
-    d->usage_valid = usage_record_verify(&d->usage, key, buf_span(&d->jws)) == 0;
+    d->usage_valid = usage_record_verify(&d->usage, d->receipt, buf_span(&d->jws)) == 0;
 }
 
 static void mark_served(struct dispatch *d)
@@ -267,7 +265,7 @@ void dispatch_judge(struct dispatch *d, struct span jws)
     list_del(&d->link);
     buf_append(&d->jws, jws);
     d->job = (struct offload_job){.work = usage_work, .done = usage_done};
-    memcpy(d->receipt_key, d->worker->keyset.receipt_key, ED25519_KEY_LEN);
+    d->receipt = ed25519_share(d->worker->receipt);
     if (d->jws.len > 0 && offload_submit(d->worker->pool->offload, &d->job) == 0)
         return;
     if (d->jws.len > 0)

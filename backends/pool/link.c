@@ -150,7 +150,7 @@ static void link_hold(struct pool_worker *w)
 static int link_adopt(struct pool_worker *w, struct proof_job *j)
 {
     struct key_config key;
-    AUTO(ed25519_free) struct ed25519 *receipt = NULL; /* only to see that it is a key */
+    AUTO(ed25519_free) struct ed25519 *receipt = NULL;
 
     TRY(key_config_parse(&key, j->keyset.hpke[0]));
     TRY(ed25519_from_public(&receipt, SPAN_OF(j->keyset.receipt_key)));
@@ -163,6 +163,9 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
         chooser_forgive(&w->entry, loop_now(w->pool->loop));
     }
     w->key = key;
+    ed25519_free(w->receipt);
+    w->receipt = receipt;
+    receipt = NULL;
     keyset_fini(&w->keyset);
     w->keyset = j->keyset;
     j->keyset = (struct keyset){0};

@@ -408,6 +408,7 @@ void pool_worker_unref(struct pool_worker *w)
     buf_fini(&w->document);
     buf_fini(&w->acks);
     senders_drop(w->senders);
+    ed25519_free(w->receipt);
     free(w);
 }
 

@@ -117,6 +117,7 @@ struct pool_worker {
     struct held_key held[HELD_MAX]; /* newest first; the first is `key` */
     size_t held_count;
     struct senders *senders;
+    struct ed25519 *receipt; /* the keyset's key; there since the first proof */
     bool attesting, attest_again;
     uint64_t attested_ms; /* when a proof was last asked for */
     struct loop_timer attest_timer, poll_timer;

@@ -52,6 +52,15 @@ int ed25519_from_public(struct ed25519 **out, struct span public32)
         false);
 }
 
+struct ed25519 *ed25519_share(const struct ed25519 *key)
+{
+    struct ed25519 *same = mem_alloc(sizeof(*same));
+
+    *same = *key;
+    CHECK(EVP_PKEY_up_ref(key->pkey) == 1);
+    return same;
+}
+
 void ed25519_free(struct ed25519 *key)
 {
     if (!key)

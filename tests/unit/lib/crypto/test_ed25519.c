@@ -44,6 +44,20 @@ static void rfc_8032_is_reproduced(void **state)
     }
 }
 
+static void a_shared_key_outlives_the_one_it_is_of(void **state)
+{
+    struct ed25519 *key = NULL;
+    uint8_t sig[ED25519_SIG_LEN];
+
+    (void)state;
+    assert_int_equal(ed25519_generate(&key), 0);
+    struct ed25519 *same = ed25519_share(key);
+    assert_int_equal(ed25519_sign(key, SPAN("m"), sig), 0);
+    ed25519_free(key);
+    assert_int_equal(ed25519_verify(same, SPAN("m"), SPAN_OF(sig)), 0);
+    ed25519_free(same);
+}
+
 static void wrong_lengths_are_refused(void **state)
 {
     AUTO(ed25519_free) struct ed25519 *key = NULL;
@@ -120,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rfc_8032_is_reproduced),
+        cmocka_unit_test(a_shared_key_outlives_the_one_it_is_of),
         cmocka_unit_test(wrong_lengths_are_refused),
         cmocka_unit_test(wycheproof_ed25519),
         cmocka_unit_test(many_threads_use_one_key),
