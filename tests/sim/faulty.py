@@ -133,3 +133,30 @@ def gateway_killed(args):
         trouble = pool.stop()
         if trouble:
             print(trouble)
+
+
+def overloaded(args):
+    """A real pool of speeds 1:2:4:8 with more than it can do"""
+    seconds, settle, rate = 20, 6, 90
+    pool = Pool(args.programs, speeds=[0.5, 1, 2, 4], settings=TIMEOUTS, max_requests=16)
+    try:
+        pool.warm(rate=8, count=40)
+        before = engine_figures(pool)
+        options = {"seed": args.seed, "prompt-max": 300, "output-max": 60}
+        with pool.replay(rate=rate, count=rate * seconds, **options) as run:
+            pass
+        engines = engine_figures(pool, before)
+        speed = sum(e["speed"] for e in engines)
+        made = {e["name"]: sum(r.made for r in run.requests if r.ok and r.engine == e["name"] and settle < r.over_at < seconds)
+                for e in engines}
+        shares = [made[e["name"]] / sum(made.values()) / (e["speed"] / speed) for e in engines]
+        refused = [r for r in run.requests if not r.ok and not r.began]
+        return run.trace, [
+            Check("farthest that a worker's tokens a second are from its share", max(abs(s - 1) for s in shares), most=0.10),
+            Check("requests that were refused", len(refused)),
+            Check("of them otherwise than with 503 no_capacity", sum((r.status, r.code) != (503, "no_capacity") for r in refused), most=0),
+        ] + summary(run.requests, engines, seconds)
+    finally:
+        trouble = pool.stop()
+        if trouble:
+            print(trouble)
