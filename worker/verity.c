@@ -63,7 +63,8 @@ static int table_read(int fd, dev_t dev, char root[static VERITY_HEX_LEN + 1], c
         return fail(why, E_IO, "the model's folder is on no device-mapper device that can be seen");
     q.room[ROOM - 1] = '\0';
     const char *params = (const char *)(spec + 1);
-    if (q.head.target_count != 1 || memcmp(spec->target_type, "verity", sizeof("verity")) != 0 ||
+    if (q.head.target_count != 1 ||
+        strncmp(spec->target_type, "verity", sizeof(spec->target_type)) != 0 ||
         verity_root(span_str(params), root) < 0)
         return fail(why, E_DENIED, "the model's folder is not on one dm-verity device of SHA-256");
     return 0;
