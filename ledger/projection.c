@@ -483,10 +483,33 @@ static void send_record(void *arg, const char *lookup, struct span record)
     SEND(arg, SPAN("SET"), span_str(key), record);
 }
 
+struct publishing {
+    struct job *job;
+    char marker[FACTS_MARKER_LEN];
+};
+
+/* The marker of the record's slot moves on with it: a Redis set back behind this change is noticed.
+ */
 static void publish(void *arg, const char *lookup, struct span record)
 {
+    const struct publishing *p = arg;
+    const struct redis *redis = p->job->projection->ledger->redis;
+    char key[64], marker[MARKER_KEY_LEN];
+
     (void)record;
-    SEND(arg, SPAN("PUBLISH"), SPAN("keys:changed"), span_str(lookup));
+    snprintf(key, sizeof(key), "key:{%s}", lookup);
+    marker_key(redis, marker_of(redis, span_str(key)), marker);
+    if (recovery_state(p->job->projection->ledger->recovery) == RECOVERY_OPEN)
+        SEND(p->job, SPAN("SET"), span_str(marker), span_str(p->marker));
+    SEND(p->job, SPAN("PUBLISH"), SPAN("keys:changed"), span_str(lookup));
+}
+
+static int run_publish(struct job *j, struct books *b, const json_t *key)
+{
+    struct publishing p = {.job = j};
+
+    TRY(facts_keys_marker(b, p.marker));
+    return key_project(b, key, publish, &p);
 }
 
 /* The account's slot first: from then on the old record admits nothing (auth.md). */
@@ -506,8 +529,7 @@ static int run_key(struct job *j, struct books *b)
     case 2:
         return key_project(b, key, send_record, j);
     default:
-        ask(j->projection, JOB_MARKER, "", 0); /* a Redis set back behind this change is noticed */
-        return key_project(b, key, publish, j);
+        return run_publish(j, b, key);
     }
 }
 
