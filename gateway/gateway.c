@@ -55,7 +55,8 @@ static void redis_state(void *arg, bool up, const char *run_id)
     if (up && g->projection)
         projection_write(g->projection);
     if (up && g->decisions) {
-        peers_renew(g->peers);
+        if (!g->draining)
+            peers_renew(g->peers);
         decisions_read(g->decisions);
     }
     if (up && g->counters)
