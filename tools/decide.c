@@ -170,10 +170,12 @@ static int tell(const struct decided *d, int error, const char *done, const char
 {
     if (error < 0)
         return pool_store_failure(d->command, error);
-    if (d->json)
-        printf("{\"%s\":\"%s\"}\n", done, subject);
-    else
+    if (d->json) {
+        AUTO_JSON json_t *said = json_pack("{s:s}", done, subject);
+        json_print(said);
+    } else {
         printf("%s %s.\n", subject, done);
+    }
     return EXIT_DONE;
 }
 

@@ -1,10 +1,12 @@
 /* cocoonctl gateway: what a gateway's admin listener shows. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/admin.h"
 #include "tools/command.h"
 #include "tools/output.h"
+#include "tools/registry.h"
 
 static int ask(const struct command *c, int argc, char **argv, bool *json, json_t **doc)
 {
@@ -40,7 +42,65 @@ static int gateway_status(const struct command *c, int argc, char **argv)
     return EXIT_DONE;
 }
 
+static size_t workers_at(const json_t *registry, const char *instance)
+{
+    const json_t *workers = json_object_get(registry, "workers");
+    size_t count = 0;
+
+    for (size_t i = 0; i < json_array_size(workers); i++) {
+        const json_t *at = json_object_get(json_array_get(workers, i), "gateways");
+        for (size_t k = 0; k < json_array_size(at); k++)
+            count += strcmp(json_string_value(json_array_get(at, k)), instance) == 0 ? 1 : 0;
+    }
+    return count;
+}
+
+static void print_gateways(const json_t *registry)
+{
+    const json_t *list = json_object_get(registry, "gateways");
+    struct table t = {0};
+    char seen[TIME_TEXT_LEN], workers[24];
+
+    table_row(&t, 5,
+              (const char *const[]){"instance", "tunnel", "version", "workers", "last written"});
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *g = json_array_get(list, i);
+        time_text(seen, (uint64_t)shown_number(g, "seen"));
+        snprintf(workers, sizeof(workers), "%zu", workers_at(registry, shown_text(g, "instance")));
+        table_row(&t, 5,
+                  (const char *const[]){shown_text(g, "instance"), shown_text(g, "address"),
+                                        shown_text(g, "version"), workers, seen});
+    }
+    table_print(&t);
+    table_free(&t);
+}
+
+static int gateways(const struct command *c, int argc, char **argv)
+{
+    AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
+    AUTO(pool_store_close) struct pool_store *s = NULL;
+    AUTO_JSON json_t *registry = NULL;
+    bool json = false;
+    const struct option options[] = {REDIS_FLAGS(flags){"json", OPTION_FLAG, &json, "print JSON"}};
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+
+    if (code < 0)
+        code = pool_store_begin(c, &flags, &s);
+    if (code >= 0)
+        return code;
+    const int error = registry_read(s, &registry);
+    if (error < 0)
+        return pool_store_failure(c, error);
+    if (json)
+        json_print(json_object_get(registry, "gateways"));
+    else
+        print_gateways(registry);
+    return EXIT_DONE;
+}
+
 const struct command gateway_commands[] = {
+    {"gateways", "", "", "All gateways that live, by what Redis holds.", gateways},
     {"gateway", "status", "", "What a gateway does.", gateway_status},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -209,6 +209,9 @@ def test_the_operator_sees_all_workers_over_all_gateways(pool):
     lines = pool.ctl("workers").stdout.splitlines()
     assert len(lines) == 3 and lines[0].split() == ["iid", "label", "state", "models", "attestation", "load", "waiting", "kv", "first_ms",
                                                     "tokens_per_s", "served", "errors", "ask", "hours", "gateways"]
+    lines = pool.ctl("gateways").stdout.splitlines()
+    assert [line.split()[:2] for line in sorted(lines[1:])] == sorted([g.settings["instance"], g.tunnel] for g in pool.gateways)
+    assert all(line.split()[3] == "2" for line in lines[1:])
     standing = wait_for(lambda: (s := json.loads(pool.ctl("standing", "--json").stdout)) and
                         sum(r["completed"] for r in s.values()) == 12 and s, "it is counted for good", 10)
     assert all(r["failed"] == 0 for r in standing.values())
