@@ -10,7 +10,8 @@ enum {
     RETRY_LEAST_MS = 250,
     RETRY_MOST_MS = 60000,
     BYTES_PER_TOKEN = 4, /* of input: a guess */
-    TRIES_MAX = 64       /* of those who wait, when somebody may have room */
+    TRIES_LEAST = 2,     /* of those who wait, when somebody may have room */
+    TRIES_MAX = 64
 };
 
 static const struct gateway_config *settings(const struct call *c)
@@ -318,6 +319,15 @@ enum step_result call_route(struct call *c)
 
 /* ---- Turns ---- */
 
+/* No worker of its model could take anything: the others need not be tried. */
+static bool is_packed(const struct call *c)
+{
+    struct chooser_model_view load;
+
+    (void)pool_model_load(c->gateway->pool, c->query.model, &load);
+    return load.open == 0;
+}
+
 /* Those whose turn it is, as long as there is room for one of them. */
 static void lane_wake(struct lane *lane)
 {
@@ -330,10 +340,11 @@ static void lane_wake(struct lane *lane)
         c->turn = true;
         call_resume(c);
         c->turn = false;
-        if (route_waits(c)) {
-            queue_pass(it);
-            passed++;
-        }
+        if (!route_waits(c))
+            continue;
+        queue_pass(it);
+        if (++passed >= TRIES_LEAST && is_packed(c))
+            return;
     }
 }
 

@@ -152,10 +152,12 @@ enum queue_verdict queue_enter(struct queue *q, struct queue_item *it,
                                const struct queue_claim *claim, const struct queue_options *o,
                                uint64_t now_ms)
 {
+    const uint64_t left = claim->deadline_ms > now_ms ? claim->deadline_ms - now_ms : 0;
+
     CHECK(it->place == QUEUE_NOWHERE);
     if (queue_length(q) >= o->most)
         return QUEUE_FULL;
-    if (queue_wait_ms(q, claim, now_ms) > least(claim->deadline_ms - now_ms, o->longest_ms))
+    if (queue_wait_ms(q, claim, now_ms) > least(left, o->longest_ms))
         return QUEUE_HOPELESS;
     *it = (struct queue_item){.queue = q,
                               .flow = flow_of(q, claim),

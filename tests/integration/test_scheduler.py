@@ -219,7 +219,6 @@ def test_a_conversation_stays_at_one_worker_and_moves_when_that_is_loaded(stack)
         assert raw.ask("POST", CHAT, {"model": "fake-model", "messages": messages}).status in (200, 503)
     assert len(stack.engines[home].requests) == before
     assert all(answered(raw).status == 200 for raw in held)
-    assert turns(stack, name, 1) >= {home} and len(stack.engines[home].requests) == before + 1
 
 
 # ---- Classes ------------------------------------------------------------------------------------------
