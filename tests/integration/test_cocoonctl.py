@@ -184,6 +184,7 @@ def test_gateways_and_workers_are_shown(chain):
     assert json.loads(chain.ctl("gateway", "status", "--json", **env).stdout)["ready"] is True
     assert re.search(r"^ready +true$", chain.ctl("gateway", "status", **env).stdout, re.M)
     admin = ("--admin", gateway.settings["admin"])
+    wait_for(lambda: json.loads(chain.ctl("workers", "--json").stdout), "the registry follows")
     for words in ((), admin):  # by what Redis holds, and as one gateway says
         table = chain.ctl("workers", *words).stdout.splitlines()
         assert table[0].split()[:3] == ["iid", "label", "state"]

@@ -20,6 +20,8 @@ static size_t understand(const struct redisReply *reply)
         sum += slot + strlen(place);
     if (redis_master_read(place, reply) == 0)
         sum += strlen(place);
+    if (redis_replica_read(place, reply) == 0)
+        sum += strlen(place);
     for (size_t i = 0; i < redis_reply_count(reply); i++)
         if (redis_range_read(&range, reply, i, "unix:/s") == 0)
             sum += range.last - range.first + strlen(range.place);

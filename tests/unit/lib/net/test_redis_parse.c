@@ -179,6 +179,29 @@ static void a_sentinel_names_the_primary_or_does_not_know_it(void **state)
     assert_int_equal(master_of("-ERR x\r\n", place), E_PROTOCOL);
 }
 
+static int replica_of(const char *wire, char *place)
+{
+    AUTO(redis_reply_free) struct redisReply *reply = reply_of(wire);
+
+    return redis_replica_read(place, reply);
+}
+
+static void a_replica_is_found_among_its_names_and_values(void **state)
+{
+    char place[REDIS_PLACE_LEN];
+
+    (void)state;
+    assert_int_equal(replica_of("*6\r\n$4\r\nname\r\n$1\r\nx\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n"
+                                "$4\r\nport\r\n$4\r\n6380\r\n",
+                                place),
+                     0);
+    assert_string_equal(place, "127.0.0.1:6380");
+    assert_int_equal(replica_of("*3\r\n$2\r\nip\r\n$1\r\nh\r\n$4\r\nport\r\n", place), E_PROTOCOL);
+    assert_int_equal(replica_of("*2\r\n$4\r\nport\r\n$1\r\n1\r\n", place), E_PROTOCOL);
+    assert_int_equal(replica_of("*2\r\n:1\r\n:2\r\n", place), E_PROTOCOL);
+    assert_int_equal(replica_of(":1\r\n", place), E_PROTOCOL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +212,7 @@ int main(void)
         cmocka_unit_test(ranges_are_read_with_their_primaries),
         cmocka_unit_test(a_map_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_sentinel_names_the_primary_or_does_not_know_it),
+        cmocka_unit_test(a_replica_is_found_among_its_names_and_values),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
