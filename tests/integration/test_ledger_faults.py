@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ledger_stack import Ledger, start_ledger
-from stack import BIN, Process, chat, wait_for
+from stack import BIN, Process, chat, die_with_parent, wait_for
 
 CHAT = "/v1/chat/completions"
 
@@ -288,9 +288,15 @@ def postgres(tmp_path):
     folder = tempfile.mkdtemp(prefix="cocoon-pg-")
     home = "/usr/lib/postgresql/15/bin/"
     user = pwd.getpwnam("postgres")
-    as_user = (lambda: (os.setgid(user.pw_gid), os.setuid(user.pw_uid))) if os.geteuid() == 0 else None
-    if as_user:
+    root = os.geteuid() == 0
+    if root:
         os.chown(folder, user.pw_uid, user.pw_gid)
+
+    def as_user():
+        if root:
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        die_with_parent()
     subprocess.run([home + "initdb", "-D", folder + "/d", "-N", "-U", "cocoon", "-A", "trust", "-E", "UTF8", "--locale=C"], check=True,
                    preexec_fn=as_user, stdout=subprocess.DEVNULL, cwd="/")
     os.chmod(folder, 0o755)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,6 +60,7 @@ static inline pid_t spawn(const struct passwd *user, const char *const *argv)
         dup2(null, 0), dup2(null, 1), dup2(null, 2);
         if (geteuid() == 0 && (!user || setgid(user->pw_gid) < 0 || setuid(user->pw_uid) < 0))
             _exit(127);
+        prctl(PR_SET_PDEATHSIG, SIGQUIT); /* a test that crashed leaves no server behind */
         execv(argv[0], (char *const *)(uintptr_t)argv);
         _exit(127);
     }
