@@ -122,7 +122,8 @@ static void page_work(struct offload_job *job)
         return;
     for (i = 0; i < j->missing_count; i++)
         key_add(j, &j->missing[i]);
-    j->count = 0;
+    while (j->count > 0) /* read again, with the keysets that were found */
+        usage_record_fini(&j->records[--j->count].usage);
     j->last = j->after;
     for (i = 0; i < j->key_count; i++)
         if (ed25519_from_public(&keys[i], SPAN_OF(j->keys[i])) < 0)
