@@ -2,6 +2,7 @@
 
 import time
 
+import virtual
 from figures import Check, percentile, summary
 from pool import Pool
 
@@ -156,6 +157,32 @@ def overloaded(args):
             Check("requests that were refused", len(refused)),
             Check("of them otherwise than with 503 no_capacity", sum((r.status, r.code) != (503, "no_capacity") for r in refused), most=0),
         ] + summary(run.requests, engines, seconds)
+    finally:
+        trouble = pool.stop()
+        if trouble:
+            print(trouble)
+
+
+def mixed_real(args):
+    """A real pool of speeds 1:2:4:8 at 80 % of its capacity, beside an oracle in virtual time"""
+    speeds, count = [0.25, 0.5, 1, 2], 1000
+    found, _ = virtual.run(args, "azure_conv.csv", ["oracle"], speeds=",".join(map(str, speeds)), workers=4, load=0.8, count=count,
+                           accounts=8)
+    oracle = found["oracle"]
+    pool = Pool(args.programs, speeds=speeds, max_requests=24)
+    try:
+        pool.warm(rate=3, count=30)
+        before = engine_figures(pool)
+        options = {"seed": args.seed, "prompt-max": 0, "output-max": 0, "timeout-ms": 120000}
+        with pool.replay(rate=oracle["rate"], count=count, **options) as run:
+            pass
+        seconds = max(r.over_at for r in run.requests)
+        late = [r.first_ms for r in sorted(run.requests, key=lambda r: r.at)[count // 10:] if r.ok]
+        return run.trace, [
+            Check("p99 of the first token, oracle", virtual.first(oracle, "p99"), unit="ms", digits=0),
+            Check("ours beside it", percentile(late, 99) / virtual.first(oracle, "p99"), most=1.25, unit="×"),
+            Check("requests that failed", sum(not r.ok for r in run.requests), most=0),
+        ] + summary(run.requests, engine_figures(pool, before), seconds)
     finally:
         trouble = pool.stop()
         if trouble:

@@ -40,7 +40,7 @@ SCENARIOS = [
     virtual.mixed_conversation, virtual.mixed_code, virtual.above_capacity, virtual.warm_prefixes, virtual.greedy_account,
     virtual.five_hundred, virtual.ten_thousand,
     faulty.worker_killed, faulty.worker_stalled, faulty.engine_stalled, faulty.engine_slowed, faulty.engine_errors, faulty.engine_dies,
-    faulty.worker_rejoins, faulty.gateway_killed, faulty.overloaded,
+    faulty.worker_rejoins, faulty.gateway_killed, faulty.mixed_real, faulty.overloaded,
     shared.redis_stopped, shared.sentinel_failover, crowd.five_hundred_tunnels, crowd.costs, crowd.many_gateways, soak.soak,
 ]
 

@@ -97,9 +97,11 @@ static void report(struct vpool *p)
         wasted += model_figures(p->workers[i].model)->wasted;
     buf_printf(&out,
                "{\"policy\":\"%s\",\"trace\":\"%s\",\"generated\":%s,\"workers\":%u,\"served\":%lu,"
-               "\"refused\":%lu,\"virtual_s\":%.1f,\"tokens_per_s\":%.1f,\"wasted_tokens\":%ld,",
+               "\"refused\":%lu,\"rate\":%.3f,\"virtual_s\":%.1f,\"tokens_per_s\":%.1f,\"wasted_"
+               "tokens\":%ld,",
                p->policy->name, p->trace->name, p->trace->generated ? "true" : "false", p->count,
-               f->served, f->refused, f->s, (double)f->tokens / f->s, wasted);
+               f->served, f->refused, (double)p->trace->count / trace_s(p->trace), f->s,
+               (double)f->tokens / f->s, wasted);
     buf_printf(
         &out, "\"jain\":%.4f,\"turns\":%lu,\"moves\":%lu,\"hit_ratio\":%.4f,\"choice_us\":%.3f,",
         jain(p), f->turns, f->moves, f->prompt > 0 ? (double)f->cached / (double)f->prompt : 0,
