@@ -108,7 +108,7 @@ int prices_apply(struct books *b, const struct actor *a, struct span yaml, bool 
     AUTO_JSON json_t *newest = NULL;
     AUTO_JSON json_t *book = NULL;
     char sha256_hex[2 * SHA256_LEN + 1], object[32];
-    bool fresh;
+    bool fresh = false;
 
     *out = NULL;
     if (price_file_read(yaml, &text, &why) < 0) {

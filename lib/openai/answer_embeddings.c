@@ -105,7 +105,7 @@ static int append_form(const struct answer *a, struct span vector, struct buf *o
 /* An engine that does not know `dimensions` ignores it: its vector would pass for a short one. */
 static int append_vector(const struct answer *a, struct span vector, struct buf *out)
 {
-    int64_t count;
+    int64_t count = 0;
 
     TRY(append_form(a, vector, out, &count));
     return a->o.dimensions == 0 || count == a->o.dimensions ? 0 : E_INVALID;
