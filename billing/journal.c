@@ -346,8 +346,9 @@ static struct task *write_task(struct journal *j)
     struct task *t = task_new(j, write_work, write_done);
 
     t->last = j->last;
-    for (unsigned i = 0; i < BATCH_MAX && !list_empty(&j->added); i++)
-        list_push(&t->entries, list_pop(&j->added));
+    struct list *link;
+    for (unsigned i = 0; i < BATCH_MAX && (link = list_pop(&j->added)); i++)
+        list_push(&t->entries, link);
     return t;
 }
 

@@ -708,9 +708,12 @@ static void step(struct job *j)
 
 static void start(struct projection *p)
 {
-    struct job *j = CONTAINER(list_pop(&p->waiting), struct job, link);
+    struct list *link = list_pop(&p->waiting);
     char key[NAME + 32];
 
+    if (!link)
+        return;
+    struct job *j = CONTAINER(link, struct job, link);
     map_del(&p->by_name, span_of(key, job_key(key, j->kind, j->name, j->day)));
     p->waiting_count--;
     p->flying_count++;
