@@ -45,6 +45,24 @@ static uint32_t choose_oracle(void *self, struct vrequest *r)
     return first_over(s->pool, r, 0);
 }
 
+static uint32_t choose_first_token(void *self, struct vrequest *r)
+{
+    const struct self *s = self;
+    uint32_t best = VPOOL_NOBODY;
+    double least = 0;
+
+    for (uint32_t i = 0; i < s->pool->count; i++) {
+        struct model *m = s->pool->workers[i].model;
+        model_advance(m, s->pool->now_ns);
+        const double first_s = forecast_call(m, &r->call).first_s;
+        if (best == VPOOL_NOBODY || first_s < least) {
+            best = i;
+            least = first_s;
+        }
+    }
+    return best;
+}
+
 static uint32_t choose_affinity(void *self, struct vrequest *r)
 {
     const struct self *s = self;
@@ -75,6 +93,8 @@ static uint32_t choose_random(void *self, struct vrequest *r)
 
 const struct vpolicy policy_oracle = {
     .name = "oracle", .make = make, .free = free, .choose = choose_oracle};
+const struct vpolicy policy_oracle_first = {
+    .name = "oracle of first tokens", .make = make, .free = free, .choose = choose_first_token};
 const struct vpolicy policy_perfect_affinity = {
     .name = "perfect affinity", .make = make, .free = free, .choose = choose_affinity};
 const struct vpolicy policy_round_robin = {

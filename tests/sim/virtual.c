@@ -20,8 +20,8 @@ struct options {
 };
 
 static const struct vpolicy *const policies[] = {
-    &policy_oracle, &policy_perfect_affinity, &policy_round_robin,
-    &policy_random, &policy_chooser,          &policy_chooser_blind,
+    &policy_oracle, &policy_oracle_first, &policy_perfect_affinity, &policy_round_robin,
+    &policy_random, &policy_chooser,      &policy_chooser_blind,
 };
 
 /* ---- The report ---- */
