@@ -80,8 +80,8 @@ static int check(const struct redisReply *reply, const char *from)
 {
     struct redis_range range;
 
-    if (redis_reply_type(reply) != REDIS_LIST)
-        return E_PROTOCOL;
+    if (redis_reply_count(reply) == 0)
+        return E_PROTOCOL; /* a node that has left the others, or not joined them yet */
     for (size_t i = 0; i < redis_reply_count(reply); i++)
         TRY(redis_range_read(&range, reply, i, from));
     return 0;

@@ -34,7 +34,10 @@ static void got_published(void *arg, int error, const struct redisReply *reply)
         r->pubsub.echo_due = false;
 }
 
-/* False: the last one was published and has not come. */
+static const struct redis_node *draw(const struct redis *r, const char *other);
+
+/* By another node than the one that is to hear it, where there is one. False: the last one was
+ * published and has not come. */
 static bool echo(struct redis *r)
 {
     struct redis_pubsub *p = &r->pubsub;
@@ -45,7 +48,8 @@ static bool echo(struct redis *r)
     p->until_echo = CHECKS_AN_ECHO - 1;
     if (p->echo_due)
         return false;
-    p->echo_due = redis_command(r, argv[1], argv, 3, got_published, r) == 0;
+    const struct redis_node *n = draw(r, p->place);
+    p->echo_due = n && redis_conn_command(n->line.conn, argv, 3, got_published, r) == 0;
     return true;
 }
 
@@ -125,14 +129,15 @@ static void lost(void *arg, int error)
 }
 
 /* In a Cluster another node each time: one may be cut off from the others. */
-static const struct redis_node *draw(const struct redis *r)
+static const struct redis_node *draw(const struct redis *r, const char *other)
 {
     const struct redis_node *chosen = NULL;
     size_t count = 0;
 
     LIST_FOREACH(it, &r->nodes) {
         const struct redis_node *n = CONTAINER(it, struct redis_node, link);
-        if (redis_node_ready(n) && random_below(++count) == 0)
+        const bool fits = !r->cluster || strcmp(n->place, other) != 0;
+        if (fits && redis_node_ready(n) && random_below(++count) == 0)
             chosen = n;
     }
     return chosen;
@@ -142,7 +147,7 @@ static const struct redis_node *draw(const struct redis *r)
 static const char *place(void *arg)
 {
     struct redis *r = arg;
-    const struct redis_node *n = r->sentinel || r->cluster ? draw(r) : r->only;
+    const struct redis_node *n = r->sentinel || r->cluster ? draw(r, "") : r->only;
 
     if (!n)
         return NULL;
