@@ -108,30 +108,6 @@ void cache_touch(struct auth *a, struct auth_entry *e)
     list_push(e->record ? &a->known : &a->unknown, &e->link);
 }
 
-static bool scopes_equal(char *const *x, char *const *y)
-{
-    if (!x || !y)
-        return x == y;
-    for (; *x && *y; x++, y++) {
-        if (strcmp(*x, *y) != 0)
-            return false;
-    }
-    return *x == *y;
-}
-
-static bool records_equal(const struct key_record *x, const struct key_record *y)
-{
-    return x->version == y->version && x->revoked == y->revoked && x->strict == y->strict &&
-           x->end_to_end_only == y->end_to_end_only && x->expires_s == y->expires_s &&
-           x->max_output == y->max_output && strcmp(x->id, y->id) == 0 &&
-           strcmp(x->account, y->account) == 0 && strcmp(x->project, y->project) == 0 &&
-           strcmp(x->name, y->name) == 0 && strcmp(x->class, y->class) == 0 &&
-           strcmp(x->require, y->require) == 0 &&
-           span_eq(SPAN_OF(x->secret_sha256), SPAN_OF(y->secret_sha256)) &&
-           scopes_equal(x->models, y->models) && scopes_equal(x->endpoints, y->endpoints) &&
-           scopes_equal(x->ranges, y->ranges);
-}
-
 // Calls that hold the old record follow `newer`; a key that is gone is a revoked one.
 static void replace(struct auth_entry *e, struct key_record *record)
 {
@@ -150,7 +126,7 @@ static void replace(struct auth_entry *e, struct key_record *record)
 void cache_put(struct auth *a, struct auth_entry *e, struct key_record *take, uint64_t seq)
 {
     entry_unlink(a, e);
-    if (take && e->record && records_equal(take, e->record))
+    if (take && e->record && span_eq(SPAN_OF(take->json_sha256), SPAN_OF(e->record->json_sha256)))
         key_record_unref(take);
     else
         replace(e, take);

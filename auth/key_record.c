@@ -261,6 +261,7 @@ int key_record_parse(struct key_record **out, struct span json)
         return E_INVALID;
     struct key_record *r = mem_zero(sizeof(*r));
     r->refs = 1;
+    sha256(r->json_sha256, json);
     if (read_record(doc, r) < 0) {
         key_record_unref(r);
         return E_INVALID;

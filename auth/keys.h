@@ -47,6 +47,7 @@ struct key_record {
     char require[257];                 /* Cocoon-Require of every request; empty: none */
     char class[16];                    /* interactive, batch, internal */
     uint8_t secret_sha256[SHA256_LEN]; /* compared in constant time with the credential's */
+    uint8_t json_sha256[SHA256_LEN];   /* of what it was read from: tells a changed record */
     struct key_record *newer;          /* what replaced this record while calls held it */
 };
 void key_record_unref(struct key_record *r);

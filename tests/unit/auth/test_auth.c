@@ -420,6 +420,17 @@ static void a_change_that_is_no_revocation_leaves_calls_alone(void **state)
     key_record_unref(held);
 }
 
+static void a_change_without_another_version_is_seen(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(result_of(f, 0), AUTH_OK);
+    store(f, 0, 1, "active", ",\"max_coefficient\":1500");
+    publish_key(f, 0);
+    assert_int_equal(result_of(f, 0), AUTH_OK);
+    assert_int_equal(f->told[0].record->max_coefficient, 1500);
+}
+
 static void news_during_a_question_makes_it_be_asked_again(void **state)
 {
     struct fixture *f = *state;
@@ -712,6 +723,7 @@ int main(void)
         CASE(a_published_revocation_stops_the_key_and_calls_that_hold_it),
         CASE(a_removed_key_stops_calls_that_hold_it),
         CASE(a_change_that_is_no_revocation_leaves_calls_alone),
+        CASE(a_change_without_another_version_is_seen),
         CASE(news_during_a_question_makes_it_be_asked_again),
         CASE(a_changed_key_is_not_served_from_memory_while_redis_is_away),
         CASE(without_the_marker_nobody_is_refused),
