@@ -31,7 +31,7 @@ static bool is_token(struct span name)
 }
 
 struct framing {
-    unsigned lengths, encodings;
+    unsigned lengths, encodings, hosts;
     bool malformed;
 };
 
@@ -43,6 +43,8 @@ static void framing_look(void *arg, struct span name, struct span value)
         f->malformed = true;
     else if (span_ieq(name, SPAN("Content-Length")))
         f->lengths++;
+    else if (span_ieq(name, SPAN("Host")))
+        f->hosts++; /* that there is one in HTTP/1.1, MHD sees to */
     else if (span_ieq(name, SPAN("Transfer-Encoding"))) {
         f->encodings++;
         if (!span_ieq(value, SPAN("chunked")))
@@ -50,14 +52,14 @@ static void framing_look(void *arg, struct span name, struct span value)
     }
 }
 
-/* RFC 9112 §6.3, strictly: what two readers may understand differently is refused. */
+/* RFC 9112 §6.3 and §3.2, strictly: what two readers may understand differently is refused. */
 static int64_t content_length(const struct http_exchange *ex)
 {
     struct framing f = {0};
     uint64_t length;
 
     http_headers_each(ex, framing_look, &f);
-    if (f.malformed || f.lengths + f.encodings > 1)
+    if (f.malformed || f.lengths + f.encodings > 1 || f.hosts > 1)
         return -3;
     if (f.encodings)
         return -1;

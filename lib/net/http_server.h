@@ -103,7 +103,7 @@ typedef void http_header_fn(void *arg, struct span name, struct span value);
 void http_headers_each(const struct http_exchange *ex, http_header_fn *fn, void *arg);
 size_t http_header_bytes(const struct http_exchange *ex);
 /* ≥ 0; -1: chunked; -2: no body; -3: not a number, or contradictory (two lengths, or one beside
- * Transfer-Encoding). */
+ * Transfer-Encoding), or the host is named twice: to be refused. */
 int64_t http_content_length(const struct http_exchange *ex);
 const struct net_addr *http_peer(const struct http_exchange *ex);
 /* The user at the other end of a UNIX socket, as the kernel says (SO_PEERCRED). E_UNSUPPORTED for

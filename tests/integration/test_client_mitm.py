@@ -716,6 +716,12 @@ def test_only_names_of_this_machine_are_answered(lied):
     with lied.c.raw() as raw:
         assert raw.ask("GET", "/v1/models", None, {"Host": "localhost:1"}).status == 200
         assert raw.ask("GET", "/v1/models", None, {"Host": "127.8.9.10:1"}).status == 200
+    for lines in ("Host: localhost\r\nHost: evil.example.org\r\n", "Host: localhost\r\nHost: localhost\r\n", "X-Other: 1\r\n"):
+        with lied.c.raw() as raw:
+            raw.send(f"GET /v1/models HTTP/1.1\r\n{lines}\r\n")
+            assert raw.head().status == 400, lines
+            raw.rest()
+            assert not raw.is_open(1), lines
     assert not lied.g.posts
 
 
