@@ -153,9 +153,9 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     TRY(start_trust(g, s));
     g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
     loop_hook_add(g->loop, &g->wake);
-    g->projection =
-        projection_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public, s->connections);
     g->peers = peers_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public);
+    g->projection = projection_new(g->loop, g->redis, g->pool, g->peers, g->instance,
+                                   o.tunnel_public, s->connections);
     TRY(decisions_new(&g->decisions, g->loop, g->redis, g->pool));
     const int fd = gateway_given(g, "tunnel", 0);
     return fd >= 0 ? pool_listen_fd(g->pool, fd) : pool_listen(g->pool, &at);

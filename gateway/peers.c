@@ -142,6 +142,33 @@ static void renew_again(void *arg)
     loop_timer_set(p->loop, &p->timer, EVERY_MS, renew_again, p);
 }
 
+/* ---- Their order for a worker ---- */
+
+/* FNV-1a of both, and the end of MurmurHash3, as what differs stands at the names' ends. */
+static uint64_t weight(const char *instance, const char *iid)
+{
+    uint64_t h = 0xcbf29ce484222325;
+
+    for (const char *c = instance; *c; c++)
+        h = (h ^ (uint8_t)*c) * 0x100000001b3;
+    for (const char *c = iid; *c; c++)
+        h = (h ^ (uint8_t)*c) * 0x100000001b3;
+    h = (h ^ (h >> 33)) * 0xff51afd7ed558ccd;
+    h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53;
+    return h ^ (h >> 33);
+}
+
+size_t peers_rank(const struct peers *p, const char *iid)
+{
+    const uint64_t own = weight(p->instance, iid);
+    size_t rank = 0;
+
+    for (size_t i = 0; i < p->count; i++)
+        if (weight(p->list[i].instance, iid) > own)
+            rank++;
+    return rank;
+}
+
 /* ---- Hints ---- */
 
 struct hint {

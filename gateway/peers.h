@@ -23,6 +23,10 @@ void peers_renew(struct peers *p);
  */
 void peers_leave(struct peers *p, bool successor);
 size_t peers_count(const struct peers *p); /* live ones, this one too */
+/* How many of the live ones come before this one for a worker: by hashes of their names with its
+ * own, so each of them finds the same order, and one that comes or goes moves few (rendezvous
+ * hashing: Thaler, Ravishankar 1998). 0: this one is the first. */
+size_t peers_rank(const struct peers *p, const char *iid);
 /* The pool ends. */
 void peers_stop(struct peers *p);
 /* After Redis' connection, which names it. */

@@ -1,5 +1,5 @@
 /* The registry in Redis: this instance, the workers it has seen, and its first-hand load of each.
- * Lost with Redis, rebuilt in 5 s. */
+ * Lost with Redis, rebuilt in 5 s; an entry that all gateways share by whoever is to write it. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,6 +9,7 @@
 #include "base/encode.h"
 #include "base/map.h"
 #include "base/version.h"
+#include "gateway/peers.h"
 #include "net/redis_script.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
     CHANGE_MS = 250,
     LIFE_S = 15,
     WORKER_LIFE_S = 7 * 86400,
+    REST_DOUBLINGS = 10,        /* 85 min, far below an entry's life */
     EVIDENCE_LIFE_S = 7 * 86400 /* a record lives for 26 h */
 };
 
@@ -23,6 +25,7 @@ struct projection {
     struct loop *loop;
     struct redis *redis;
     struct pool *pool;
+    const struct peers *peers;
     struct loop_timer timer;
     char gw_key[160], load_key[160];
     const char *tunnel;
@@ -30,7 +33,7 @@ struct projection {
     bool soon, left, stopped;
     uint64_t whole_ms; /* when everything is written anew */
     struct map rows;   /* iid → struct row */
-    unsigned rounds;
+    unsigned rounds, wholes;
     struct redis_script keep_first;
 };
 
@@ -216,10 +219,17 @@ struct row {
     unsigned round;
 };
 
+/* What is written beside that which changed. */
+enum extent {
+    WRITE_CHANGES,
+    WRITE_ROUND, /* all that is this instance's alone, and its part of what is shared */
+    WRITE_ALL    /* Redis may have lost it */
+};
+
 /* One write of all rows that are due. */
 struct round {
     struct projection *p;
-    bool whole;       /* those that did not change too: Redis may have lost them */
+    enum extent extent;
     struct buf bytes; /* of the rows of load */
     struct buf ends;  /* size_t behind each name and each value */
 };
@@ -241,13 +251,26 @@ static struct row *row_of(struct projection *p, const char *iid)
     return row;
 }
 
-/* True when it is to be written: it changed, or all is. */
-static bool is_due(const struct round *r, uint64_t *hash, const struct buf *text)
+/* Each round for the worker's first gateway, every second one for the next, and so on. */
+static bool is_ones_turn(const struct projection *p, const char *iid)
+{
+    const size_t rank = peers_rank(p->peers, iid);
+    const unsigned rounds = 1u << (rank < REST_DOUBLINGS ? rank : REST_DOUBLINGS);
+
+    return p->wholes % rounds == 0;
+}
+
+static bool has_changed(uint64_t *hash, const struct buf *text)
 {
     const uint64_t old = *hash;
 
     *hash = hash_of(buf_span(text));
-    return r->whole || *hash != old;
+    return *hash != old;
+}
+
+static bool is_entry_due(const struct round *r, const char *iid)
+{
+    return r->extent == WRITE_ALL || (r->extent == WRITE_ROUND && is_ones_turn(r->p, iid));
 }
 
 static void write_one(void *arg, const struct pool_view *v)
@@ -260,12 +283,12 @@ static void write_one(void *arg, const struct pool_view *v)
     struct row *row = row_of(r->p, v->iid);
     row->round = r->p->rounds;
     load_write(v, &load);
-    if (is_due(r, &row->load, &load)) {
+    if (has_changed(&row->load, &load) || r->extent != WRITE_CHANGES) {
         note_part(r, span_str(v->iid));
         note_part(r, buf_span(&load));
     }
     worker_write(v, &entry);
-    if (v->state == POOL_READY && is_due(r, &row->entry, &entry))
+    if (v->state == POOL_READY && (has_changed(&row->entry, &entry) || is_entry_due(r, v->iid)))
         send_worker(r->p, v, &entry);
     buf_fini(&entry);
     buf_fini(&load);
@@ -303,11 +326,12 @@ static void drop_gone(struct projection *p)
     }
 }
 
-static void write_workers(struct projection *p, bool whole)
+static void write_workers(struct projection *p, enum extent extent)
 {
-    struct round r = {.p = p, .whole = whole};
+    struct round r = {.p = p, .extent = extent};
 
     p->rounds++;
+    p->wholes += extent == WRITE_ROUND;
     pool_each(p->pool, write_one, &r);
     send_rows(&r);
     drop_gone(p);
@@ -350,20 +374,20 @@ static void write_instance(struct projection *p)
     buf_fini(&j);
 }
 
-static void write_now(struct projection *p, bool whole)
+static void write_now(struct projection *p, enum extent extent)
 {
     if (!redis_up(p->redis) || p->stopped)
         return;
-    if (!p->left && whole)
+    if (!p->left && extent != WRITE_CHANGES)
         write_instance(p);
     if (!p->left)
-        write_workers(p, whole);
+        write_workers(p, extent);
     pool_standing_take(p->pool, write_standing, p);
 }
 
 void projection_write(struct projection *p)
 {
-    write_now(p, true);
+    write_now(p, WRITE_ALL);
 }
 
 static void drop(struct projection *p, const char *key)
@@ -378,7 +402,7 @@ static void write_again(void *arg)
     const bool whole = now >= p->whole_ms;
 
     p->soon = false;
-    write_now(p, whole);
+    write_now(p, whole ? WRITE_ROUND : WRITE_CHANGES);
     if (whole)
         p->whole_ms = now + WRITE_MS;
     loop_timer_set(p->loop, &p->timer, p->whole_ms - now, write_again, p);
@@ -397,13 +421,15 @@ void projection_changed(struct projection *p)
 }
 
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *pool,
-                                  const char *instance, const char *tunnel, int64_t capacity)
+                                  const struct peers *peers, const char *instance,
+                                  const char *tunnel, int64_t capacity)
 {
     struct projection *p = mem_zero(sizeof(*p));
 
     p->loop = l;
     p->redis = r;
     p->pool = pool;
+    p->peers = peers;
     p->tunnel = tunnel;
     p->capacity = capacity;
     redis_script_init(&p->keep_first, "keep_first", keep_first, 1);

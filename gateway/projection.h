@@ -7,12 +7,17 @@
 #include "net/redis.h"
 
 struct projection;
+struct peers;
 
-/* Every 5 s and once Redis has come back: gw:{instance}, worker:{iid}, load:{instance}, the first
- * and last with a life of 15 s; within 250 ms of a change the rows of load that changed, and
- * standing:{wid}. capacity: clients' connections at a time. */
+/* Every 5 s and once Redis has come back: gw:{instance} and load:{instance}, with a life of 15 s;
+ * within 250 ms of a change the rows of load and the worker:{iid} that changed, and standing:{wid}.
+ * Of a worker that does not change its first gateway (peers_rank) writes every 5 s, the next every
+ * 10 s, then 20 s and so on, up to 85 min: hardly more in all for many gateways than for two, and
+ * who takes over from one that has died, or has no tunnel to it, needs not be found out. All
+ * outlives it. capacity: clients' connections at a time. */
 struct projection *projection_new(struct loop *l, struct redis *r, struct pool *p,
-                                  const char *instance, const char *tunnel, int64_t capacity);
+                                  const struct peers *peers, const char *instance,
+                                  const char *tunnel, int64_t capacity);
 /* Something changed: written within 250 ms, together with what else changes until then. */
 void projection_changed(struct projection *p);
 void projection_write(struct projection *p);

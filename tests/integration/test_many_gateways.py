@@ -168,6 +168,41 @@ def test_what_a_newer_gateway_writes_does_no_harm(stack):
         assert raw.ask("POST", CHAT, chat()).status == 200
 
 
+def test_many_gateways_write_a_workers_entry_hardly_more_often_than_one(stack):
+    """Of a worker that does not change: and it goes on when those die that wrote it most often."""
+    redis, count = stack.redis.client, 5
+    stack.engine(slots=64)
+    first = stack.gateway("g0")
+    for i in range(1, count):
+        stack.gateway(f"g{i}")
+    for _ in range(2):
+        stack.worker(gateways=[first])
+    stack.wait_ready()
+    for gateway in stack.gateways:
+        wait_for(lambda: gateway.accepting == 2, f"{gateway.name}: both workers", 10)
+    keys = ["worker:" + w.status["iid"] for w in stack.workers]
+
+    def sets():
+        return redis.info("commandstats")["cmdstat_set"]["calls"]
+
+    time.sleep(1)  # what their coming changed is written
+    before, began = sets(), time.monotonic()
+    time.sleep(20)
+    rounds = (time.monotonic() - began) / 5
+    a_worker = (sets() - before - rounds * count) / len(keys)  # without gw:{instance}, one a round
+    assert rounds - 1.5 <= a_worker <= 2.5 * rounds, (rounds, a_worker)  # each of them a round: 5 rounds; shared: 1.9
+    for gateway in stack.gateways[1:]:
+        gateway.kill()
+    killed = time.time()
+    redis.delete(*keys)
+    for key in keys:  # at the latest when the dead are off the list
+        wait_for(lambda: int(json.loads(redis.get(key) or '{"last_seen":0}')["last_seen"]) > killed + 5, "the last one goes on", 22)
+    wait_for(lambda: len(redis.zrange("gateways", 0, -1)) == 1, "the dead are off the list", 16)
+    time.sleep(6)
+    for key in keys:
+        assert time.time() - json.loads(redis.get(key))["last_seen"] < 7 * SLOW
+
+
 def test_a_newcomer_takes_over_what_others_have_measured(stack):
     stack.engine()
     one = stack.gateway("one")
