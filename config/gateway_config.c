@@ -115,6 +115,8 @@ static const struct config_field fields[] = {
            "of a model's slots, kept free for keys of class internal"),
     NUMBER("scheduler.reserve_interactive_percent", reserve_interactive_percent, "20", 0, 100,
            "of a model's slots, kept free for keys of class interactive"),
+    NUMBER("scheduler.standing_s", standing_s, "60", 1, 3600,
+           "how often what all gateways count of a worker is read"),
     NUMBER("default_output", default_output, "4096", 1, 10000000,
            "completion tokens a choice where nobody says"),
     NUMBER("template_allowance", template_allowance, "1024", 0, 1000000,

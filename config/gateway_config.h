@@ -44,6 +44,7 @@ struct gateway_config {
     int64_t price_percent;    /* how much of a difference in price counts as one in time */
     int64_t prefill;          /* tokens of input that cost as much as one of output */
     int64_t reserve_internal_percent, reserve_interactive_percent; /* of a model's slots */
+    int64_t standing_s;               /* how often a worker's standing is read */
     int64_t first_token_ms, token_ms; /* no event, whatever pings there are: the first, the next */
     int64_t default_output; /* completion tokens per choice where neither request nor key says */
     int64_t template_allowance; /* prompt tokens added to bytes for Cocoon-Max-Input */

@@ -153,7 +153,7 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
     TRY(start_trust(g, s));
     g->wake = (struct loop_hook){.step = LOOP_WAKE, .run = wake, .arg = g};
     loop_hook_add(g->loop, &g->wake);
-    g->peers = peers_new(g->loop, g->redis, g->pool, g->instance, o.tunnel_public);
+    g->peers = peers_new(g, o.tunnel_public);
     g->projection = projection_new(g->loop, g->redis, g->pool, g->peers, g->instance,
                                    o.tunnel_public, s->connections);
     TRY(decisions_new(&g->decisions, g->loop, g->redis, g->pool));

@@ -32,6 +32,7 @@ struct peer {
 };
 
 struct peers {
+    const struct gateway *gateway; /* its settings */
     struct loop *loop;
     struct redis *redis;
     struct pool *pool;
@@ -41,6 +42,7 @@ struct peers {
     char member[2 * NAME_MAX_LEN + 2];
     struct peer *list; /* as read last */
     size_t count;
+    uint64_t seconds; /* turns of the timer */
     bool left;
 };
 
@@ -132,14 +134,6 @@ void peers_renew(struct peers *p)
 
     if (redis_script_run(p->redis, &p->script, &key, args, 2, listed, p) < 0)
         return; /* away: a second later */
-}
-
-static void renew_again(void *arg)
-{
-    struct peers *p = arg;
-
-    peers_renew(p);
-    loop_timer_set(p->loop, &p->timer, EVERY_MS, renew_again, p);
 }
 
 /* ---- Their order for a worker ---- */
@@ -240,12 +234,21 @@ static void ask_standing(struct peers *p, const char *wid)
         free(u);
 }
 
+/* Each worker in a second of its own. */
+static void refresh_standing(void *arg, const struct pool_view *v)
+{
+    struct peers *p = arg;
+    const uint64_t every = (uint64_t)gateway_settings(p->gateway)->standing_s;
+
+    if (v->state == POOL_READY && weight(p->instance, v->iid) % every == p->seconds % every)
+        ask_standing(p, v->wid);
+}
+
 static void on_ready(void *arg, const char *iid, const char *wid)
 {
     struct peers *p = arg;
 
     ask_standing(p, wid);
-
     for (size_t i = 0; i < p->count; i++)
         if (strcmp(p->list[i].instance, p->instance) != 0)
             ask_one(p, p->list[i].instance, iid);
@@ -253,17 +256,30 @@ static void on_ready(void *arg, const char *iid, const char *wid)
 
 /* ---- Its life ---- */
 
-struct peers *peers_new(struct loop *l, struct redis *r, struct pool *pool, const char *instance,
-                        const char *address)
+static void each_second(void *arg)
+{
+    struct peers *p = arg;
+
+    p->seconds++;
+    peers_renew(p);
+    pool_each(p->pool, refresh_standing, p);
+    loop_timer_set(p->loop, &p->timer, EVERY_MS, each_second, p);
+}
+
+struct peers *peers_new(const struct gateway *g, const char *address)
 {
     struct peers *p = mem_zero(sizeof(*p));
 
-    *p = (struct peers){
-        .loop = l, .redis = r, .pool = pool, .instance = instance, .address = address};
-    snprintf(p->member, sizeof(p->member), "%s %s", instance, address[0] ? address : "-");
+    *p = (struct peers){.gateway = g,
+                        .loop = g->loop,
+                        .redis = g->redis,
+                        .pool = g->pool,
+                        .instance = g->instance,
+                        .address = address};
+    snprintf(p->member, sizeof(p->member), "%s %s", p->instance, address[0] ? address : "-");
     redis_script_init(&p->script, "gateways", announce, 1);
-    pool_on_ready(pool, on_ready, p);
-    loop_timer_set(l, &p->timer, 0, renew_again, p);
+    pool_on_ready(p->pool, on_ready, p);
+    loop_timer_set(p->loop, &p->timer, 0, each_second, p);
     return p;
 }
 

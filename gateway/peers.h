@@ -6,17 +6,17 @@
 #include "config/gateway_config.h"
 #include "net/redis.h"
 
+struct gateway;
 struct peers;
-struct pool;
 
 /* What workers are told to dial; "" where no address can be told: a listener on any address without
  * tunnel.public. */
 const char *peers_own_address(const struct gateway_config *s);
 
 /* From now on this instance is among the live ones (in Redis: `gateways`), and the pool is told of
- * all of them, at most a second after a change. instance and address live as long as it does. */
-struct peers *peers_new(struct loop *l, struct redis *r, struct pool *p, const char *instance,
-                        const char *address);
+ * all of them, at most a second after a change; and of each worker's standing when it comes and
+ * every scheduler.standing_s. address lives as long as it does. */
+struct peers *peers_new(const struct gateway *g, const char *address);
 /* Now, instead of within a second: Redis has come up. */
 void peers_renew(struct peers *p);
 /* This instance is no longer to be dialled, or its successor is, under the same name and address.

@@ -35,9 +35,9 @@ static void worker_row(void *arg, const struct pool_view *v)
                (long long)v->ask, (long long)v->in_flight, (unsigned long long)v->rtt_ms);
     buf_printf(p->out,
                "\"first_token_ms\":%.1f,\"tokens_per_s\":%.1f,\"served\":%llu,\"failures\":%llu,"
-               "\"clock_skewed\":%s,\"drained\":%s,\"models\":[",
+               "\"standing\":%.3f,\"clock_skewed\":%s,\"drained\":%s,\"models\":[",
                v->first_token_ms, v->tokens_per_s, (unsigned long long)v->served,
-               (unsigned long long)v->failures, v->skewed ? "true" : "false",
+               (unsigned long long)v->failures, v->standing, v->skewed ? "true" : "false",
                v->held_back ? "true" : "false");
     for (size_t i = 0; i < v->model_count; i++) {
         buf_append_str(p->out, i ? ",\"" : "\"");

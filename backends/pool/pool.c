@@ -266,6 +266,7 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
         .ask = w->about.ask,
         .in_flight = w->entry.in_flight,
         .kv = w->load.kv,
+        .standing = w->entry.standing,
         .accepting = w->about.accepting,
         .skewed = w->skewed,
         .held_back = w->held_back,

@@ -107,6 +107,7 @@ struct pool_view {
     size_t model_count;
     int64_t running, waiting, max, ask, in_flight;
     double kv, tokens_per_s, first_token_ms;
+    double standing; /* 1: nothing bad is known of its machine, down to 0 */
     enum breaker_state breaker;
     bool accepting, skewed;
     bool held_back; /* drained by the operator */

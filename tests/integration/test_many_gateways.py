@@ -203,6 +203,22 @@ def test_many_gateways_write_a_workers_entry_hardly_more_often_than_one(stack):
         assert time.time() - json.loads(redis.get(key))["last_seen"] < 7 * SLOW
 
 
+def test_a_workers_standing_is_read_again_while_it_stays(stack):
+    """What the other gateways count, and what Redis loses, is known here within scheduler.standing_s."""
+    stack.engine()
+    gateway = stack.gateway(**{"scheduler.standing_s": 2})
+    worker = stack.worker()
+    stack.wait_ready()
+    row = lambda: next(w for w in gateway.status["workers"] if w["iid"] == worker.status["iid"])  # noqa: E731
+    assert row()["standing"] == 1
+    key = "standing:" + row()["wid"]
+    stack.redis.client.hset(key, "canary_bad", 100)
+    wait_for(lambda: row()["standing"] < 0.1, "it is as bad as others say", 4 * SLOW)
+    stack.redis.client.delete(key)
+    wait_for(lambda: row()["standing"] == 1, "and as good again", 4 * SLOW)
+    assert gateway.accepting == 1
+
+
 def test_a_newcomer_takes_over_what_others_have_measured(stack):
     stack.engine()
     one = stack.gateway("one")
