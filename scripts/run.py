@@ -351,8 +351,11 @@ class Stack:
         return f"127.0.0.1:{self.port[f'tunnel{i}']}"
 
     def start_redis(self):
+        """As it has to be where money is; each start of a stack begins with an empty one, which the ledger fills."""
+        shutil.rmtree(os.path.join(self.state, "appendonlydir"), ignore_errors=True)
         return self.start("redis", ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port["redis"]), "--save", "",
-                                    "--appendonly", "no", "--daemonize", "no", "--dir", self.state, "--logfile", ""])
+                                    "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
+                                    "--daemonize", "no", "--dir", self.state, "--logfile", ""])
 
     def start_engine(self):
         python = os.path.join(ROOT, ".cache", "engine", "bin", "python")

@@ -425,18 +425,23 @@ def test_the_bid_stands_outside_and_the_ask_is_what_is_paid(there):
     assert there.w.calls[-1].outer["cocoon-price"] == "0;1500"
 
 
+CONVERSATIONS = 12
+
+
 def test_the_next_key_follows_the_conversation(there):
     for name in ("two", "three", "four"):
         there.peer(name=f"peer-{name}")
     wait_for(lambda: len(there.client.workers()) == 4, "all on the list")
     listed = there.client.workers()
-    nexts = []
-    for tag in [f"conversation-{i}" for i in range(6)] * 2:
-        sealed = there.client.seal(chat(stream=True), listed[0])
-        answer = there.client.post(sealed, {"Cocoon-Affinity": tag})
-        assert answer.status == 200
-        nexts.append(answer.header("cocoon-next").split(",")[0])
-    assert nexts[:6] == nexts[6:] and len(set(nexts)) > 1
+    rounds = [[], [], []]
+    for nexts in rounds:  # in the first their speeds become known
+        for i in range(CONVERSATIONS):
+            sealed = there.client.seal(chat(stream=True), listed[i % 4])
+            answer = there.client.post(sealed, {"Cocoon-Affinity": f"conversation-{i}"})
+            assert answer.status == 200
+            nexts.append(answer.header("cocoon-next").split(",")[0])
+    stayed = sum(a == b for a, b in zip(rounds[1], rounds[2]))
+    assert stayed >= CONVERSATIONS - 1 and len(set(rounds[2])) > 1
 
 
 def test_when_there_is_no_other_worker_it_says_so(there):

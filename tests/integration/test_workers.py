@@ -75,7 +75,7 @@ def owner(stack, worker, *words, check=True):
 # ---- Several ------------------------------------------------------------------------------------------
 
 def test_two_workers_share_the_load(pair):
-    answers = together(12, lambda i: ask(pair.stack, script("slow", seconds=0.1, count=3)))
+    answers = together(12, lambda i: ask(pair.stack, script("slow", seconds=0.1, count=3, i=i)))
     assert all(a.status == 200 for a in answers)
     assert min(pair.counts()) >= 4, pair.counts()
     acknowledged(*pair.workers)
@@ -89,7 +89,7 @@ def test_two_workers_may_have_one_label(stack):
     seen = gateway.status["workers"]
     assert [w["worker_id"] for w in seen] == ["same"] * 2 and len({w["iid"] for w in seen}) == 2
     assert len({w["wid"] for w in seen}) == 1  # one owner, one machine
-    assert all(a.status == 200 for a in together(8, lambda i: ask(stack, script("slow", seconds=0.1, count=2))))
+    assert all(a.status == 200 for a in together(8, lambda i: ask(stack, script("slow", seconds=0.1, count=2, i=i))))
     assert all(len(e.requests) > 0 for e in engines)
     workers[0].kill()
     assert all(ask(stack).status == 200 for _ in range(4))
@@ -193,7 +193,7 @@ def test_a_drained_worker_takes_nothing_until_it_resumes(pair):
     assert first.status["reason"] == "drain" and first.admin("/readyz").status_code == 503
     owner(pair.stack, first, "resume")
     wait_for(lambda: pair.gateway.accepting == 2, "the gateway knows that it is back", 3)
-    together(8, lambda i: ask(pair.stack, script("slow", seconds=0.1, count=2)))
+    together(8, lambda i: ask(pair.stack, script("slow", seconds=0.1, count=2, i=i)))
     assert pair.counts()[0] > 0
 
 

@@ -87,6 +87,7 @@ class Call:
         self.content = b""
         self.sequence = 0
         self.cancelled = threading.Event()
+        self.begun = False  # the head of the answer is out
         rnonce = os.urandom(32)
         prk = extract(self.receiver.enc + rnonce, self.receiver.export(b"message/bhttp chunked response", 32))
         self.aes, self.base = AEADS[self.aead](expand(prk, b"key", 32)), expand(prk, b"nonce", 12)
@@ -139,8 +140,12 @@ class Call:
         self.sent += data
         self.tunnel.data(self.stream, data)
 
-    def head(self, status=200, content_type="text/event-stream; charset=utf-8", outer_type=REPLY, outer=200):
+    def begin(self, outer_type=REPLY, outer=200):
+        self.begun = True
         self.tunnel.headers(self.stream, outer, [("content-type", outer_type), ("incremental", "?1"), ("cache-control", "no-store")])
+
+    def head(self, status=200, content_type="text/event-stream; charset=utf-8", outer_type=REPLY, outer=200):
+        self.begin(outer_type, outer)
         lines = text("content-type") + text(content_type) + text("cocoon-request-id") + text(dict(self.fields)["cocoon-request-id"])
         self.raw(self.rnonce + self.seal(b"\x03" + varint(status) + lines + b"\0"))
 
@@ -286,7 +291,10 @@ class WorkerPeer:
 
     @staticmethod
     def plain_cancel(call):
-        """Trailers only, no final chunk."""
+        """Trailers only, no final chunk; before its head 200 and no body (wire.md §11)."""
+        with call.tunnel.lock:
+            if not call.begun:
+                call.begin()
         call.trailers(call.worker.sign(call.record(outcome="client_abort", final=False)))
 
     def attestation(self, nonce):
@@ -329,7 +337,7 @@ class WorkerPeer:
             tunnel.reply(stream, 204 if found else 404)
             for c in found:
                 c.cancelled.set()
-                self.on_cancel(c)
+                self.cancel(c)
         elif path == "/ohttp":
             self.take(tunnel, stream, headers, body)
         elif path in ("/v1/gateways", "/v1/drain"):
@@ -345,6 +353,12 @@ class WorkerPeer:
         call = Call(tunnel, stream, headers, body, key)
         self.calls.append(call)
         threading.Thread(target=self.run, args=(call,), daemon=True).start()
+
+    def cancel(self, call):
+        try:
+            self.on_cancel(call)
+        except h2.exceptions.ProtocolError:
+            pass  # the answer has ended meanwhile
 
     def run(self, call):
         self.running += 1
