@@ -76,9 +76,9 @@ void api_key_lookup(const struct api_key *k, char out[static 2 * KEY_LOOKUP_LEN 
     hex_encode(out, span_of(hash, KEY_LOOKUP_LEN));
 }
 
-// The value behind `scheme` and its spaces; empty when the field has another scheme.
-static struct span scheme_value(struct span field, struct span scheme)
+struct span credential_of(struct span field, struct span scheme)
 {
+    field = span_trim(field);
     const struct span behind = span_from(field, scheme.len);
 
     if (!span_ieq(span_cut(field, 0, scheme.len), scheme) || behind.len == 0 ||
@@ -105,10 +105,10 @@ static struct span basic_value(struct span encoded, struct buf *scratch)
 struct span api_key_credential(struct span authorization, struct span x_api_key,
                                struct buf *scratch)
 {
-    const struct span field = span_trim(authorization), direct = span_trim(x_api_key);
-    struct span found = scheme_value(field, SPAN("Bearer"));
+    const struct span direct = span_trim(x_api_key);
+    struct span found = credential_of(authorization, SPAN("Bearer"));
 
     if (found.len == 0)
-        found = basic_value(scheme_value(field, SPAN("Basic")), scratch);
+        found = basic_value(credential_of(authorization, SPAN("Basic")), scratch);
     return found.len > 0 ? found : direct;
 }

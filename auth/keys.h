@@ -22,6 +22,8 @@ void api_key_remake(struct api_key *out, const uint8_t id[static KEY_ID_LEN], st
 MUST_CHECK int api_key_parse(struct api_key *out, struct span text);
 /* SHA-256(secret)[0:16] as hex with NUL: `key:{…}`. */
 void api_key_lookup(const struct api_key *k, char out[static 2 * KEY_LOOKUP_LEN + 1]);
+/* The value behind `scheme` in an Authorization field; empty when it has another scheme. */
+struct span credential_of(struct span field, struct span scheme);
 /* The credential of a request: Bearer, x-api-key, or Basic's user or password (auth.md). Empty
  * when there is none; a Basic value is decoded into scratch (wipe it). What is returned need not
  * look like a key. */

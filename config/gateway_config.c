@@ -31,6 +31,40 @@
 
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, MIB = 1 << 20 };
 
+#define IN_BOT(field) .offset = offsetof(struct gateway_bot, field)
+
+static const struct config_field bot_fields[] = {
+    {.name = "id",
+     .type = CONFIG_INT,
+     IN_BOT(id),
+     .min = 1,
+     .max = INT64_C(1) << 52,
+     .help = "the number before the colon of the bot's token"},
+    {.name = "token_file",
+     .type = CONFIG_PATH,
+     IN_BOT(token_file),
+     .fallback = "",
+     .help = "its token; empty: Telegram's signature is checked"},
+    {.name = "key_file",
+     .type = CONFIG_PATH,
+     IN_BOT(key_file),
+     .help = "an API key of the account that pays"},
+    {.name = "requests_per_minute",
+     .type = CONFIG_INT,
+     IN_BOT(requests_per_minute),
+     .fallback = "20",
+     .min = 1,
+     .max = 1000000,
+     .help = "of each user"},
+};
+
+static const struct config_table bot_table = {
+    .program = "bot",
+    .size = sizeof(struct gateway_bot),
+    .fields = bot_fields,
+    .count = sizeof(bot_fields) / sizeof(bot_fields[0]),
+};
+
 static const struct config_field fields[] = {
     TEXT("listen", listen, "127.0.0.1:8080", setting_listen,
          "public API; unix:/path behind nginx or HAProxy"),
@@ -135,6 +169,16 @@ static const struct config_field fields[] = {
            "an unknown key is not looked up"),
     NUMBER("auth.failures_per_minute", auth_failures_per_minute, "20", 1, 100000,
            "failures of an address before it is slowed down"),
+    TEXT("telegram.public_key", telegram_key,
+         "e7bf03a2fa4602af4580703d88dda5bb59f32ed8b02a56c187fe7d34caed242d", setting_pin,
+         "Telegram's Ed25519 key for third parties"),
+    {.name = "telegram.bots",
+     .type = CONFIG_LIST,
+     AT(bots),
+     .fallback = "",
+     .item = &bot_table,
+     .max = 64,
+     .help = "bots whose Mini Apps' users may call"},
 };
 
 const struct config_table gateway_config_table = {

@@ -53,7 +53,17 @@ struct gateway_config {
     int64_t top_speed;          /* tokens a second of one sequence that are believed; 0: any */
     int64_t hold_grace_ms;      /* of a hold, beyond the call's deadline */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
-    int64_t attest_every_ms; /* re-verification */
+    const char *telegram_key; /* Telegram's, 64 hex digits */
+    struct config_list bots;  /* struct gateway_bot */
+    int64_t attest_every_ms;  /* re-verification */
+};
+
+/* A bot whose Mini App's users may call. */
+struct gateway_bot {
+    int64_t id;
+    const char *token_file; /* "": Telegram's signature is checked */
+    const char *key_file;   /* the API key that pays */
+    int64_t requests_per_minute;
 };
 
 extern const struct config_table gateway_config_table;

@@ -100,8 +100,7 @@ static enum step_result read_key_again(struct call *c)
         return refuse(c, &ERR_SERVICE_UNAVAILABLE, 0);
     c->rekeyed = true;
     c->admission = NULL;
-    auth_forget(c->gateway->auth, api_key_credential(http_header(c->ex, "authorization"),
-                                                     http_header(c->ex, "x-api-key"), &scratch));
+    auth_forget(c->gateway->auth, call_credential(c, &scratch));
     buf_wipe(&scratch);
     key_record_unref(c->key);
     c->key = NULL;

@@ -1,6 +1,8 @@
 /* Step auth: whose key it is and whether it may come here. */
 #include "gateway/call.h"
+#include "auth/telegram.h"
 #include "base/clock.h"
+#include "gateway/bots.h"
 
 static enum step_result refuse(struct call *c, const struct api_error *e)
 {
@@ -30,6 +32,12 @@ static void judged(void *arg, enum auth_result result, struct key_record *record
         call_resume(c);
 }
 
+/* A bot's user asks models; what the account has and does is not for him. */
+static bool is_for_owner(const struct call *c)
+{
+    return !c->route->scope && c->route->kind != ROUTE_END_TO_END;
+}
+
 /* What the key's scopes say of this address and path. */
 static enum step_result check_scopes(struct call *c)
 {
@@ -37,6 +45,8 @@ static enum step_result check_scopes(struct call *c)
     histogram_add(&c->gateway->metrics.step_auth, c->auth_us - c->begun_us);
     if (!key_allows_address(c->key, span_str(c->client)))
         return refuse(c, &ERR_FORBIDDEN);
+    if (c->end_user.len > 0 && is_for_owner(c))
+        return refuse(c, &ERR_ENDPOINT_NOT_ALLOWED);
     if (c->route->scope && !key_allows_endpoint(c->key, c->route->scope))
         return refuse(c, &ERR_ENDPOINT_NOT_ALLOWED);
     if (c->route->kind == ROUTE_INFERENCE && c->key->end_to_end_only)
@@ -59,11 +69,34 @@ static enum step_result serve_public(struct call *c)
     return STEP_OVER;
 }
 
+struct span call_credential(const struct call *c, struct buf *scratch)
+{
+    return c->payer_key.len > 0 ? c->payer_key
+                                : api_key_credential(http_header(c->ex, "authorization"),
+                                                     http_header(c->ex, "x-api-key"), scratch);
+}
+
+/* Asks whose the credential is. */
+static enum step_result begin(struct call *c)
+{
+    AUTO(buf_wipe) struct buf scratch = {0};
+    struct span credential = call_credential(c, &scratch);
+
+    if (credential.len == 0)
+        return refuse(c, &ERR_NO_KEY);
+    if (telegram_token_is(credential)) {
+        if (!bots_admit_user(c, credential))
+            return STEP_FAIL;
+        credential = call_credential(c, &scratch);
+    }
+    c->auth_wait = auth_check(c->gateway->auth, credential, span_str(c->client), judged, c);
+    return STEP_WAIT;
+}
+
 enum step_result call_auth(struct call *c)
 {
-    struct buf scratch = {0};
 
-    if (c->route->kind == ROUTE_PUBLIC)
+    if (c->route->kind == ROUTE_PUBLIC || c->route->kind == ROUTE_SIGN_IN)
         return serve_public(c);
     if (c->key)
         return check_scopes(c);
@@ -71,13 +104,5 @@ enum step_result call_auth(struct call *c)
         return STEP_WAIT;
     if (c->fault.error)
         return STEP_FAIL;
-    struct span credential = api_key_credential(http_header(c->ex, "authorization"),
-                                                http_header(c->ex, "x-api-key"), &scratch);
-    if (credential.len == 0) {
-        buf_wipe(&scratch);
-        return refuse(c, &ERR_NO_KEY);
-    }
-    c->auth_wait = auth_check(c->gateway->auth, credential, span_str(c->client), judged, c);
-    buf_wipe(&scratch);
-    return STEP_WAIT;
+    return begin(c);
 }

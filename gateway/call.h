@@ -63,6 +63,8 @@ struct call {
     struct auth_wait *auth_wait;
     struct loop_timer slow; /* a refusal that is held back */
     struct key_record *key;
+    struct span end_user;  /* "bot:user" of Telegram; empty: the key's owner calls */
+    struct span payer_key; /* what an end user's calls are paid with; in the arena */
 
     /* recv, check */
     struct buf body;
@@ -154,6 +156,8 @@ enum step_result call_relay(struct call *c);
 enum step_result call_settle(struct call *c);
 enum step_result call_finish(struct call *c);
 
+/* auth.c: the text of the key that answers for the call; scratch: as api_key_credential. */
+struct span call_credential(const struct call *c, struct buf *scratch);
 /* recv.c */
 void recv_part(struct call *c, struct span part);
 /* Frees the request's text: no other attempt will need it. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "gateway/bots.h"
 #include "gateway/call.h"
 #include "base/clock.h"
 #include "base/encode.h"
@@ -83,6 +84,16 @@ static int start_redis(struct gateway *g, const struct gateway_config *s)
     g->counters = counters_new(g->loop, g->redis);
     TRY(money_start(g));
     return auth_new(&g->auth, g->loop, g->redis, &a);
+}
+
+static int start_bots(struct gateway *g, const struct gateway_config *s)
+{
+    char why[BOTS_WHY_LEN];
+    int error = bots_new(&g->bots, s, why);
+
+    if (error < 0)
+        log_event(LOG_ERROR, "telegram_refused", "why=\"%s\"", why);
+    return error;
 }
 
 static void capacity_changed(void *arg)
@@ -264,6 +275,8 @@ int gateway_start(struct gateway *g)
         return bad("limits.connections: too few file descriptors", error);
     if ((error = read_cluster_secret(g, s)) < 0)
         return bad("cluster_secret_file", error);
+    if ((error = start_bots(g, s)) < 0)
+        return bad("telegram", error);
     if ((error = loop_new(&g->loop)) < 0)
         return bad("event loop", error);
     if ((error = offload_new(&g->offload, g->loop, (unsigned)s->offload_threads)) < 0)
@@ -296,16 +309,23 @@ void gateway_reload(struct gateway *g)
 {
     struct buf why = {0};
     struct config_snapshot *next = NULL;
-    char refusal[TRUST_WHY_LEN];
+    struct bots *bots = NULL;
+    char refusal[TRUST_WHY_LEN], bots_refusal[BOTS_WHY_LEN];
 
     if (config_load(&next, &gateway_config_table, g->config_file, &why) < 0) {
         log_event(LOG_ERROR, "reload_refused", "why=%.*s", SPAN_FMT(buf_span(&why)));
+    } else if (bots_new(&bots, next->values, bots_refusal) < 0) {
+        log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", bots_refusal);
+        config_unref(next);
     } else if (trust_load(g, next->values, refusal) < 0) {
         log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", refusal);
         config_unref(next);
+        bots_free(bots);
     } else {
         config_unref(g->config);
         g->config = next;
+        bots_free(g->bots);
+        g->bots = bots;
         scheduling_set(g, next->values);
         log_event(LOG_INFO, "reloaded", "note=listeners-certificates-and-redis-need-a-restart");
     }
@@ -425,6 +445,7 @@ void gateway_stop(struct gateway *g)
     lanes_fini(&g->lanes);
     receipts_free(g->receipts);
     trust_free(g->trust);
+    bots_free(g->bots);
     failures_fini(&g->public_calls);
     config_unref(g->config);
     config_unref(g->started);

@@ -12,6 +12,7 @@
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 
+struct bots;
 struct counters;
 struct upgrade;
 struct decisions;
@@ -37,6 +38,7 @@ struct gateway {
     struct decisions *decisions;
     struct receipts *receipts;
     struct trust *trust;
+    struct bots *bots;
     struct failures public_calls; /* without a key, by address */
     struct http_server *api, *admin;
     struct buf full_answer; /* of api, above its limit of connections */

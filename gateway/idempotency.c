@@ -103,11 +103,13 @@ static struct idempotency *idempotency_new(struct call *c, struct span header)
     struct idempotency *i = mem_zero(sizeof(*i));
     uint8_t hash[SHA256_LEN];
     char hex[2 * SHA256_LEN + 1];
+    /* Users of one bot share an account, not their keys. */
+    const struct span whose[] = {header, c->end_user.len > 0 ? SPAN("\0") : SPAN(""), c->end_user};
 
     i->call = c;
     i->gateway = c->gateway;
     memcpy(i->id, c->id, sizeof(i->id));
-    sha256(hash, header);
+    sha256_parts(hash, whose, 3);
     hex_encode(hex, span_of(hash, SHA256_LEN / 2));
     (void)snprintf(i->key, sizeof(i->key), LAYOUT_IDEMPOTENCY, c->key->account, hex);
     hash_body(buf_span(&c->body), i->body);

@@ -19,6 +19,7 @@ static const struct route routes[] = {
      .serve = confidential_attestation},
     {"/confidential/status", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = confidential_status},
     {"/gateways", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = peers_list},
+    {"/auth/telegram", ROUTE_EXACT, "POST", ROUTE_SIGN_IN, .serve = telegram_exchange},
     {"/organization/usage/completions", ROUTE_EXACT, "GET", ROUTE_SERVE, .serve = spending_usage},
     {"/organization/costs", ROUTE_EXACT, "GET", ROUTE_SERVE, .serve = spending_costs},
     {"/billing/receipts", ROUTE_EXACT, "GET", ROUTE_SERVE, .serve = receipts_list},

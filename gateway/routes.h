@@ -13,6 +13,7 @@ enum route_kind {
     ROUTE_END_TO_END, /* what a client has encrypted to a worker */
     ROUTE_SERVE,      /* answered by `serve` after auth */
     ROUTE_PUBLIC,     /* answered by `serve` without a key, limited by address */
+    ROUTE_SIGN_IN,    /* the same, and `serve` looks at a credential of its own */
     ROUTE_REFUSE      /* always `error` */
 };
 
@@ -44,6 +45,8 @@ void confidential_attestation(struct call *c);
 void confidential_status(struct call *c);
 /* peers.c */
 void peers_list(struct call *c);
+/* bots.c */
+void telegram_exchange(struct call *c);
 /* billing.c */
 void receipts_get(struct call *c);
 void receipts_list(struct call *c);

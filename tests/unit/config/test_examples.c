@@ -48,15 +48,32 @@ static void expect_strings(const struct config_field *f, const struct config_nod
     assert_string_equal(buf_cstr(&text), f->fallback);
 }
 
-static void expect_fields(const struct config_table *t, const struct config_node *root)
+/* A list that is empty unless it is set shows an item in comments. */
+static void expect_comment(const struct config_table *t, struct span text)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        AUTO(buf_fini) struct buf line = {0};
+        const struct config_field *f = &t->fields[i];
+        const char *value = !f->fallback ? "" : *f->fallback ? f->fallback : "\"\"\n";
+        buf_printf(&line, " %s: %s", f->name, value);
+        if (span_find(text, buf_span(&line)) < 0)
+            fail_msg("%s: no comment of the example shows %s", t->program, f->name);
+        assert_non_null(f->help);
+    }
+}
+
+static void expect_fields(const struct config_table *t, const struct config_node *root,
+                          struct span text)
 {
     for (size_t i = 0; i < t->count; i++) {
         const struct config_field *f = &t->fields[i];
         const struct config_node *n = find(root, f->name);
         if (!n)
             fail_msg("%s: the example does not name %s", t->program, f->name);
-        if (f->item)
-            expect_fields(f->item, n->children);
+        if (f->item && f->min == 0 && !n->children)
+            expect_comment(f->item, text);
+        else if (f->item)
+            expect_fields(f->item, n->children, text);
         else if (f->fallback && f->type == CONFIG_STRINGS)
             expect_strings(f, n);
         else if (f->fallback && strcmp(n->text, f->fallback) != 0)
@@ -78,7 +95,7 @@ static void expect_example(const struct config_table *t, const char *file)
     config_unref(s);
     read_text(file, &text);
     assert_int_equal(config_tree_parse(&arena, buf_span(&text), &root, &problem), 0);
-    expect_fields(t, root);
+    expect_fields(t, root, buf_span(&text));
     arena_fini(&arena);
 }
 
