@@ -5,7 +5,7 @@
 
 #include "gateway/money.h"
 
-enum { STRAYS_MAX = 10000, AGAIN_MS = 5000, ROW_FIELDS = 15 };
+enum { STRAYS_MAX = 10000, AGAIN_MS = 5000, CHARGED_TRIES = 3 };
 
 /* The row of a hold, as common.lua has it. */
 enum row_field {
@@ -29,7 +29,8 @@ struct stray {
     struct usage_record usage; /* of its own */
     struct buf jws, row;
     char account[LAYOUT_NAME_MAX + 1];
-    bool asking; /* a reply is under way */
+    bool asking;    /* a reply is under way */
+    unsigned tries; /* at a call that the instance which lives has charged */
 };
 
 struct strays {
@@ -128,18 +129,23 @@ static void alive_told(void *arg, int error, const struct redisReply *reply)
     struct stray *y = arg;
 
     y->asking = false;
-    if (error == 0 && redis_reply_number(reply) == 0 && !y->strays->stopped)
+    if (error < 0 || y->strays->stopped)
+        return;
+    if (redis_reply_number(reply) == 0)
         take_over(y);
+    else if (!span_is(row_field(y, ROW_STATE), "open") && ++y->tries == CHARGED_TRIES)
+        stray_free(y); /* its bill is long on disk */
 }
 
-/* An instance that lives settles its own holds while they are open. */
+/* An instance that lives settles its own holds, and bills what it has charged. */
 static void look_for_instance(struct stray *y)
 {
     struct money *m = y->strays->money;
     char key[LAYOUT_KEY_LEN], instance[LAYOUT_NAME_MAX + 1];
 
     text_of(y, ROW_INSTANCE, instance, sizeof(instance));
-    if (!span_is(row_field(y, ROW_STATE), "open") || strcmp(instance, m->gateway->instance) == 0) {
+    if (span_is(row_field(y, ROW_STATE), "expired") ||
+        strcmp(instance, m->gateway->instance) == 0) {
         take_over(y);
         return;
     }

@@ -246,19 +246,33 @@ static int insert(struct books *b, const struct bill *bill, const struct bill_en
         value_int(p->leaf));
 }
 
-// 1: the very same is there; 0: none of this call's attempt; E_EXISTS: another one.
+// The row says of the charge what the bill says.
+static bool same_charge(const struct rows *r, const struct bill *bill, const struct bill_entry *e)
+{
+    const int64_t numbers[] = {bill->price, bill->coefficient, bill->in,     bill->cached,
+                               bill->out,   bill->reasoning,   bill->amount, bill->fee};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        if (rows_int(r, 4 + i) != numbers[i])
+            return false;
+    return span_eq(rows_bytes(r, 0), e->usage) && span_is(rows_bytes(r, 1), bill->account) &&
+           span_is(rows_bytes(r, 2), bill->worker) && span_eq(rows_bytes(r, 3), bill->model);
+}
+
+// 1: this charge is there, perhaps billed by another gateway, to which the worker's record had come
+// too; 0: none of this call's attempt; E_EXISTS: another one.
 static int known(struct books *b, const struct bill *bill, const struct bill_entry *e)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    TRY(DB_SELECT(&rows, b->db, "SELECT bill, usage FROM bills WHERE call = $1 AND attempt = $2",
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT usage, account, worker, model, price, coefficient, tokens_in, cached, "
+                  "tokens_out, reasoning, amount, fee FROM bills WHERE call = $1 AND attempt = $2",
                   value_str(bill->call), value_int(bill->attempt)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row;
-    const bool same =
-        span_eq(rows_bytes(rows, 0), e->bill) && span_eq(rows_bytes(rows, 1), e->usage);
-    return same ? 1 : E_EXISTS;
+    return same_charge(rows, bill, e) ? 1 : E_EXISTS;
 }
 
 // Another attempt of a call that was charged already would charge it twice.

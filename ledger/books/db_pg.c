@@ -107,15 +107,26 @@ static int set_up(struct pg_db *s)
     return take_lock(s);
 }
 
-// A connection that was lost comes back between transactions, never inside one.
+static int connect_again(struct pg_db *s)
+{
+    PQreset(s->connection);
+    return set_up(s);
+}
+
+// A connection that was lost comes back between transactions, never inside one: that it is lost is
+// often found by the very first word of the next one.
 static int script(struct db *base, const char *sql)
 {
     struct pg_db *s = of(base);
 
-    if (PQstatus(s->connection) == CONNECTION_BAD && sql == base->begin) {
-        PQreset(s->connection);
-        TRY(set_up(s));
-    }
+    if (sql != base->begin)
+        return simple(s, sql);
+    if (PQstatus(s->connection) == CONNECTION_BAD)
+        TRY(connect_again(s));
+    const int error = simple(s, sql);
+    if (error != E_UNAVAILABLE)
+        return error;
+    TRY(connect_again(s));
     return simple(s, sql);
 }
 

@@ -138,6 +138,26 @@ static void a_bill_is_taken_once_and_pays_the_worker_and_us(void **state)
     made_bill_free(&m);
 }
 
+static void a_charge_that_another_gateway_has_billed_too_moves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct made_bill m = {0}, other = {0};
+
+    apply_prices(f);
+    make_account(f, "acme", 1000000);
+    make_bill(f, &m, "acme", 0, 1000, 100);
+    assert_int_equal(take(f, &m, 1), BILL_TAKEN);
+    memcpy(other.call, m.call, sizeof(other.call));
+    f->books->fixed_ms += 5000;
+    make_bill(f, &other, "acme", 0, 1000, 100);
+    assert_false(span_eq(buf_span(&m.bill), buf_span(&other.bill)));
+    assert_int_equal(take(f, &other, 2), BILL_KNOWN);
+    assert_int_equal(balance_of(f, "client:acme"), 1000000 - m.amount);
+    ASSERT_VERIFIED(f);
+    made_bill_free(&m);
+    made_bill_free(&other);
+}
+
 static void refuse(struct fixture *f, const struct made_bill *m, struct span usage,
                    const char *reason)
 {
@@ -492,6 +512,7 @@ int main(void)
         CASE(what_is_written_stays_written),
         CASE(a_credit_is_given_once_and_never_above_what_scripts_can_count),
         CASE(a_bill_is_taken_once_and_pays_the_worker_and_us),
+        CASE(a_charge_that_another_gateway_has_billed_too_moves_nothing),
         CASE(what_is_no_bill_of_ours_is_refused_and_kept_for_people),
         CASE(a_charge_above_the_balance_is_the_operators_loss_and_shows),
         CASE(any_order_with_repeats_and_crashes_leaves_the_books_exact),
