@@ -17,6 +17,7 @@ struct feed {
     struct journal *journal;
     char instance[LAYOUT_NAME_MAX + 1], stream[LAYOUT_KEY_LEN];
     char kid[JWS_KID_LEN + 1], key[2 * ED25519_KEY_LEN + 1];
+    char since[LAYOUT_NAME_MAX + NUMBER_LEN]; /* as LAYOUT_SINCE has it */
     struct loop_timer look, soon;
     int64_t sent;      /* the last row given to Redis */
     int64_t confirmed; /* that Redis has taken */
@@ -67,9 +68,12 @@ static void added(void *arg, int error, const struct redisReply *reply)
 static void name_instance(struct feed *f)
 {
     const struct span key[] = {SPAN("HSET"), SPAN(LAYOUT_KEYS), span_str(f->kid), span_str(f->key)};
+    const struct span since[] = {SPAN("HSET"), SPAN(LAYOUT_SINCE), span_str(f->kid),
+                                 span_str(f->since)};
     const struct span add[] = {SPAN("SADD"), SPAN(LAYOUT_INSTANCES), span_str(f->instance)};
 
     f->named = redis_command(f->redis, key[1], key, 4, nothing, NULL) == 0 &&
+               redis_command(f->redis, since[1], since, 4, nothing, NULL) == 0 &&
                redis_command(f->redis, add[1], add, 3, nothing, NULL) == 0;
 }
 
@@ -183,7 +187,7 @@ void feed_wake(struct feed *f)
 }
 
 struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j, const char *instance,
-                      const uint8_t key[static ED25519_KEY_LEN])
+                      const uint8_t key[static ED25519_KEY_LEN], uint64_t since_s)
 {
     struct feed *f = mem_zero(sizeof(*f));
 
@@ -192,6 +196,7 @@ struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j, const 
     f->journal = j;
     snprintf(f->instance, sizeof(f->instance), "%s", instance);
     snprintf(f->stream, sizeof(f->stream), LAYOUT_BILLS, f->instance);
+    snprintf(f->since, sizeof(f->since), "%llu %s", (unsigned long long)since_s, f->instance);
     jws_kid(f->kid, key);
     hex_encode(f->key, span_of(key, ED25519_KEY_LEN));
     f->sent = f->confirmed = journal_acked_to(j);

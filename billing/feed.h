@@ -9,10 +9,10 @@
 
 struct feed;
 
-/* All outlive it. key: the public half of what signs the journal's bills, published for the books.
- */
+/* All outlive it. key: the public half of what signs the journal's bills, published for the books
+ * and, with the second since when, for /.well-known/cocoon.json. */
 struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j, const char *instance,
-                      const uint8_t key[static ED25519_KEY_LEN]);
+                      const uint8_t key[static ED25519_KEY_LEN], uint64_t since_s);
 /* Asks nothing more. Then free Redis, turn the loop once, and free this. */
 void feed_stop(struct feed *f);
 void feed_free(struct feed *f);

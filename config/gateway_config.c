@@ -84,6 +84,8 @@ static const struct config_field fields[] = {
     TEXT("log_level", log_level, "info", setting_log_level, "debug, info, warn or error"),
     FLAG("attestation.accept_unattested", accept_unattested, "false",
          "accept workers that say they have no evidence; never with a production policy"),
+    PATH("operator_key_file", operator_key_file, "",
+         "signs /.well-known/cocoon.json (cocoonctl operator key); empty: unsigned"),
     PATH("attestation.policy", policy, "", "which evidence is accepted; its signature in FILE.sig"),
     TEXTS("attestation.release_keys", release_keys, "", 16, setting_pin,
           "one of these must have signed the policy: 64 hex digits each"),

@@ -1,10 +1,7 @@
-/* What the API says of money: prices, an account's balance, its bills, and the keys they are signed
- * with. */
+/* What the API says of money: prices, an account's balance, and its bills. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/encode.h"
-#include "crypto/jws.h"
 #include "gateway/money.h"
 #include "gateway/receipts.h"
 #include "gateway/reply.h"
@@ -336,30 +333,4 @@ void receipts_list(struct call *c)
         journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
     else
         bill_listed(a, NULL);
-}
-
-/* ---- What the operator publishes (wire.md §12) ---- */
-
-void operator_serve(struct call *c)
-{
-    const struct money *m = c->gateway->money;
-    const struct price_book *b = prices_current(m->prices);
-    char kid[JWS_KID_LEN + 1], hex[2 * SHA256_LEN + 1];
-    struct buf body = {0};
-
-    buf_append_str(&body, "{\"format\":\"cgw/operator/v1\",\"bill_keys\":[");
-    if (m->journal) {
-        jws_kid(kid, m->public_key);
-        hex_encode(hex, SPAN_OF(m->public_key));
-        buf_printf(&body, "{\"kid\":\"%s\",\"ed25519\":\"%s\",\"instance\":\"%s\"}", kid, hex,
-                   c->gateway->instance);
-    }
-    buf_append_str(&body, "],\"prices\":");
-    if (b) {
-        hex_encode(hex, SPAN_OF(b->sha256));
-        buf_printf(&body, "{\"version\":%lld,\"sha256\":\"%s\"}}", (long long)b->version, hex);
-    } else {
-        buf_append_str(&body, "null}");
-    }
-    reply_json(c, &body);
 }

@@ -3,11 +3,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/random.h"
+#include "gateway/published.h"
 
 enum { SAY_MS = 100, NUMBER_LEN = 24, KEY_TEXT_MAX = 256, KEY_MODE = 0600 };
 
@@ -31,6 +33,7 @@ static int key_load(struct money *m, const char *journal)
     AUTO(buf_fini) struct buf path = {0};
     AUTO(buf_wipe) struct buf text = {0};
     uint8_t seed[ED25519_KEY_LEN];
+    struct stat file;
 
     buf_printf(&path, "%s.key", journal);
     if (access(buf_cstr(&path), F_OK) < 0)
@@ -41,6 +44,8 @@ static int key_load(struct money *m, const char *journal)
     explicit_bzero(seed, sizeof(seed));
     TRY(error);
     ed25519_public(m->key, m->public_key);
+    if (stat(buf_cstr(&path), &file) == 0 && file.st_mtime > 0)
+        m->key_since_s = (uint64_t)file.st_mtime;
     return 0;
 }
 
@@ -116,7 +121,7 @@ static int open_journal(struct money *m, const char *path)
         log_event(LOG_ERROR, "journal_refused", "why=\"%s\"", buf_cstr(&why));
         return error;
     }
-    m->feed = feed_new(g->loop, g->redis, m->journal, g->instance, m->public_key);
+    m->feed = feed_new(g->loop, g->redis, m->journal, g->instance, m->public_key, m->key_since_s);
     return 0;
 }
 
@@ -133,7 +138,8 @@ int money_start(struct gateway *g)
     m->holds = holds_new(g->loop, g->redis, m->epoch, &m->scripts, g->instance);
     m->sweep = sweep_new(g->loop, g->redis, m->epoch, &m->scripts, g->instance);
     m->strays = strays_new(m);
-    return open_journal(m, gateway_settings(g)->journal);
+    TRY(open_journal(m, gateway_settings(g)->journal));
+    return published_new(&m->published, m, gateway_settings(g)->operator_key_file);
 }
 
 bool money_knows(const struct money *m, const char *call)
@@ -166,6 +172,7 @@ void money_stop(struct money *m)
     holds_stop(m->holds);
     sweep_stop(m->sweep);
     prices_stop(m->prices);
+    published_stop(m->published);
     epoch_stop(m->epoch);
     if (m->feed)
         feed_stop(m->feed);
@@ -184,6 +191,7 @@ void money_free(struct money *m)
     }
     strays_free(m->strays);
     sweep_free(m->sweep);
+    published_free(m->published);
     prices_free(m->prices);
     epoch_free(m->epoch);
     ed25519_free(m->key);

@@ -27,7 +27,9 @@ static const struct route routes[] = {
     {"/billing/balance", ROUTE_EXACT, "GET", ROUTE_SERVE, .serve = balance_serve},
     {"/prices", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = prices_serve},
     {"/prices", ROUTE_UNDER, "GET", ROUTE_PUBLIC, .serve = prices_version_serve},
-    {"/.well-known/cocoon.json", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = operator_serve},
+    {"/.well-known/cocoon.json", ROUTE_EXACT, "GET", ROUTE_PUBLIC, .serve = published_serve},
+    {"/.well-known/cocoon.json.sig", ROUTE_EXACT, "GET", ROUTE_PUBLIC,
+     .serve = published_signature_serve},
 };
 
 static bool matches(const struct route *r, struct span path)

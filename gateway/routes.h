@@ -53,7 +53,9 @@ void receipts_list(struct call *c);
 void balance_serve(struct call *c);
 void prices_serve(struct call *c);
 void prices_version_serve(struct call *c);
-void operator_serve(struct call *c);
+/* published.c */
+void published_serve(struct call *c);
+void published_signature_serve(struct call *c);
 /* spending.c: a key of a project sees that project only */
 void spending_usage(struct call *c);
 void spending_costs(struct call *c);

@@ -357,6 +357,7 @@ static const struct proof_type proof_types[] = {
      NULL,
      {[PASS_RECORDS] = proof_bill_verify, [PASS_CONTENTS] = proof_bill_bind}},
     {"operator's document", NULL, "format", "cgw/operator/v1", {[PASS_KEYS] = proof_operator_open}},
+    {"operator's signature", NULL, NULL, NULL, {[PASS_CONTENTS] = proof_signature_judge}},
     {"price book", NULL, "format", "cgw/prices/v1", {[PASS_KEYS] = proof_book_open}},
     {"bill's proof", NULL, "root", NULL, {[PASS_CONTENTS] = proof_tree_judge}},
     {"collateral", NULL, "tcb_info", NULL, {[PASS_KEYS] = collateral_open}},
@@ -382,10 +383,13 @@ static struct span jws_typ(struct span bytes, json_t **doc)
     return typ;
 }
 
-static bool is_type(const struct proof_type *t, struct span typ, const json_t *doc)
+static bool is_type(const struct proof_type *t, struct span bytes, struct span typ,
+                    const json_t *doc)
 {
     struct span text;
 
+    if (t->judge[PASS_CONTENTS] == proof_signature_judge)
+        return proof_is_signature(bytes);
     if (t->typ)
         return typ.data && span_is(typ, t->typ);
     if (!t->member)
@@ -400,7 +404,7 @@ static const struct proof_type *type_of(struct span bytes, const json_t *doc)
     const struct span typ = jws_typ(bytes, &header);
     size_t i = 0;
 
-    while (i < TYPES - 1 && !is_type(&proof_types[i], typ, doc))
+    while (i < TYPES - 1 && !is_type(&proof_types[i], bytes, typ, doc))
         i++;
     return &proof_types[i];
 }

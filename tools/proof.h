@@ -38,6 +38,7 @@ struct proof_item {
     const struct proof_item *bound; /* of contents: the record that binds it */
 
     struct buf bill_keys;    /* of an operator's document: ED25519_KEY_LEN bytes each */
+    bool signs;              /* of a signature: it is the operator's of a document here */
     struct price_book *book; /* of a price book; NULL: none */
     struct bill bill;        /* of a bill that an operator's key has signed */
     bool has_bill;
@@ -49,6 +50,8 @@ struct proof_item {
  * for, or of now_s when there are none. */
 struct proof {
     const struct attest_policy *policy;
+    struct span operator_key; /* ED25519_KEY_LEN bytes: must have signed an operator's document;
+                                 empty: any is believed. Borrowed */
     uint64_t at_s, now_s;
     struct collateral_cache *cache; /* borrowed; NULL: none */
     struct proof_item *items[PROOF_ITEMS_MAX];

@@ -2,12 +2,13 @@
  * record and the price book, and its place in a day's tree (wire.md §12, money.md §7). */
 #include <stdlib.h>
 
+#include "attest/policy.h"
 #include "base/encode.h"
 #include "billing/price_book.h"
 #include "ledger/books/chain.h"
 #include "tools/proof_impl.h"
 
-enum { BILL_KEYS_MAX = 256, PATH_MAX_HASHES = 64 };
+enum { BILL_KEYS_MAX = 256, PATH_MAX_HASHES = 64, KEY_ID_TEXT = 22, SIGNATURE_TEXT = 86 };
 
 /* ---- Keys and prices ---- */
 
@@ -27,16 +28,57 @@ static int keys_read(struct buf *keys, const json_t *list)
     return 0;
 }
 
+bool proof_is_signature(struct span bytes)
+{
+    const struct span id = span_split(&bytes, ' ');
+
+    return id.len == KEY_ID_TEXT && span_visible(id, KEY_ID_TEXT) &&
+           (bytes.len == SIGNATURE_TEXT ||
+            (bytes.len == SIGNATURE_TEXT + 1 && bytes.data[SIGNATURE_TEXT] == '\n')) &&
+           span_visible(span_cut(bytes, 0, SIGNATURE_TEXT), SIGNATURE_TEXT);
+}
+
+/* By any signature that is here. */
+static bool is_signed(struct proof *p, const struct proof_item *document)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < p->count; i++) {
+        struct proof_item *it = p->items[i];
+        if (it->type->judge[PASS_CONTENTS] != proof_signature_judge ||
+            detached_verify("cgw/operator/v1", buf_span(&document->bytes), buf_span(&it->bytes),
+                            &p->operator_key, 1) < 0)
+            continue;
+        found = it->signs = true;
+    }
+    return found;
+}
+
 void proof_operator_open(struct proof *p, struct proof_item *it)
 {
     AUTO_JSON json_t *doc = NULL;
+    const bool wanted = p->operator_key.len > 0;
 
-    (void)p;
-    if (json_read(buf_span(&it->bytes), &doc) < 0 ||
-        keys_read(&it->bill_keys, json_object_get(doc, "bill_keys")) < 0)
+    if (wanted && !is_signed(p, it))
+        proof_find(it, false,
+                   "No signature here (/.well-known/cocoon.json.sig) is the operator's of it.");
+    else if (json_read(buf_span(&it->bytes), &doc) < 0 ||
+             keys_read(&it->bill_keys, json_object_get(doc, "bill_keys")) < 0)
         proof_find(it, false, "Its bill keys cannot be read.");
+    else if (wanted)
+        proof_find(it, true, "The operator's key signed it.");
     else
         proof_find(it, true, "Keys that an operator says are its own; nothing here proves it.");
+}
+
+void proof_signature_judge(struct proof *p, struct proof_item *it)
+{
+    if (p->operator_key.len == 0)
+        proof_find(it, true, "A signature; it proves nothing without the operator's key.");
+    else if (it->signs)
+        proof_find(it, true, "The operator's signature of its document.");
+    else
+        proof_find(it, false, "It is not the operator's signature of any document here.");
 }
 
 void proof_book_open(struct proof *p, struct proof_item *it)

@@ -19,7 +19,10 @@ void proof_find(struct proof_item *it, bool good, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* proof_bill.c */
+/* A detached signature's only line, by its form (attestation.md §6). */
+bool proof_is_signature(struct span bytes);
 void proof_operator_open(struct proof *p, struct proof_item *it);
+void proof_signature_judge(struct proof *p, struct proof_item *it);
 void proof_book_open(struct proof *p, struct proof_item *it);
 void proof_bill_verify(struct proof *p, struct proof_item *it);
 void proof_bill_bind(struct proof *p, struct proof_item *it);

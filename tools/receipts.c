@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "tools/inputs.h"
 #include "tools/output.h"
 #include "tools/proof.h"
@@ -133,14 +134,16 @@ static void record_open_ends(const struct proof *p, const struct proof_item *it,
             usage_outcome_name(r->u.outcome));
 }
 
-static void bill_open_ends(const struct proof_item *it, sentence_fn *fn, void *arg)
+static void bill_open_ends(const struct proof *p, const struct proof_item *it, sentence_fn *fn,
+                           void *arg)
 {
     const char *call = it->bill.call;
 
-    say(fn, arg,
-        "That the key of call %s's bill is the operator's: its document is worth what the "
-        "connection was that it came over.",
-        call);
+    if (p->operator_key.len == 0)
+        say(fn, arg,
+            "That the key of call %s's bill is the operator's: its document is worth what the "
+            "connection was that it came over (--operator-key).",
+            call);
     if (!it->usage_bound)
         say(fn, arg,
             "That call %s's bill is for what the worker counted: no usage record here "
@@ -158,7 +161,7 @@ static void not_proven(const struct proof *p, sentence_fn *fn, void *arg)
         if (!p->items[i]->has_bill || !p->items[i]->good)
             continue;
         billed = true;
-        bill_open_ends(p->items[i], fn, arg);
+        bill_open_ends(p, p->items[i], fn, arg);
     }
     for (size_t i = 0; i < p->count; i++)
         if (p->items[i]->record && p->items[i]->good)
@@ -271,16 +274,24 @@ static int receipts_verify(const struct command *c, int argc, char **argv)
     AUTO(attest_policy_unref) struct attest_policy *policy = NULL;
     AUTO(proof_fini) struct proof p = {.now_s = clock_wall_ms() / 1000};
     struct option_texts keys = {.count = 0};
-    const char *file = NULL;
+    const char *file = NULL, *operator_hex = NULL;
+    uint8_t operator_key[ED25519_KEY_LEN];
     bool json = false;
     const struct option options[] = {
         {"policy", OPTION_TEXT, &file, "which workers count; signed in the same name with .sig"},
         {"release-key", OPTION_TEXTS, &keys, "a key that may sign policies, in hex"},
+        {"operator-key", OPTION_TEXT, &operator_hex,
+         "in hex: must have signed the operator's document, whose signature is among the files"},
         {"at", OPTION_TIME, &p.at_s, "judge evidence as of then (the requests' own time)"},
         {"json", OPTION_FLAG, &json, "print JSON"}};
     struct operands names;
     int code = options_parse(c, options, COUNT(options), argc, argv, 1, PROOF_ITEMS_MAX, &names);
 
+    if (code < 0 && operator_hex &&
+        hex_decode(operator_key, sizeof(operator_key), span_str(operator_hex)) < 0)
+        return usage_error(c, "--operator-key must be 64 hex digits");
+    if (operator_hex)
+        p.operator_key = SPAN_OF(operator_key);
     if (code < 0)
         code = input_policy(c, file, &keys, &policy);
     if (code < 0)

@@ -57,7 +57,11 @@ def test_prices_that_never_come_do_not_hold_the_answer_up(lied):  # noqa: F811
 
 def test_client_and_gateway_count_the_same_and_the_bill_is_proven(stack):
     stack.engine()
-    till = Till(stack, worker=False)
+    key_file = os.path.join(stack.folder, "published.key")
+    operator_key = stack.ctl("operator", "key", key_file).stdout.strip()
+    settings = {"operator_key_file": key_file, "limits.public_per_minute": 100000}
+    till = Till(stack, worker=False, **settings)
+    second = stack.gateway("second", **{"billing.journal": os.path.join(stack.folder, "second.journal"), **settings})
     stack.worker()
     stack.wait_ready()
     saved = os.path.join(stack.folder, "saved")
@@ -74,7 +78,13 @@ def test_client_and_gateway_count_the_same_and_the_bill_is_proven(stack):
         call = whole.headers["cocoon-call"]
         wait_for(lambda: os.path.isdir(os.path.join(saved, call)), "saved files")
         files = [os.path.join(saved, call, name) for name in sorted(os.listdir(os.path.join(saved, call)))]
-        with till.raw() as raw:
+        with till.raw() as raw, stack.raw(second, till.key) as other:
+            document = lambda r: r.ask("GET", "/.well-known/cocoon.json").body  # noqa: E731
+            both = wait_for(lambda: len(json.loads(document(raw))["bill_keys"]) == 2 and document(raw), "both instances' keys", 22)
+            wait_for(lambda: document(other) == both, "each gateway publishes the same", 22)
+            assert {k["instance"] for k in json.loads(both)["bill_keys"]} == {g.settings["instance"] for g in (till.gateway, second)}
+            signature = raw.ask("GET", "/.well-known/cocoon.json.sig").body
+            assert other.ask("GET", "/.well-known/cocoon.json.sig").body == signature
             for name, path in (("handed.json", f"/v1/billing/receipts/{call}"), ("cocoon.json", "/.well-known/cocoon.json"),
                                ("prices.json", "/v1/prices/1")):
                 files.append(os.path.join(stack.folder, name))
@@ -82,6 +92,9 @@ def test_client_and_gateway_count_the_same_and_the_bill_is_proven(stack):
                     f.write(raw.ask("GET", path).body)
     finally:
         cocoon.stop()
+    signed = os.path.join(stack.folder, "cocoon.json.sig")
+    with open(signed, "wb") as f:
+        f.write(signature)
     told = json.loads(stack.ctl("receipts", "verify", "--json", "--policy", Tee.path("policy.json"), "--release-key",
                                 Tee.read("release.pub").decode().strip(), *files).stdout)
     (bill,) = [f for f in told["files"] if f["kind"] == "bill"]
@@ -90,3 +103,9 @@ def test_client_and_gateway_count_the_same_and_the_bill_is_proven(stack):
     assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr
     assert f"billed account {till.account} {shown[0]} nano for call {call}" in done.stdout and "no more than the book says" in done.stdout
     assert "for what the worker counted, or less" in done.stdout
+    verify = ("receipts", "verify", "--policy", Tee.path("policy.json"), "--release-key", Tee.read("release.pub").decode().strip())
+    assert "is the operator's" in done.stdout  # not proven
+    done = stack.ctl(*verify, "--operator-key", operator_key, *files, signed, check=False)
+    assert done.returncode == 0 and "is the operator's: " not in done.stdout and "The operator's key signed it." in done.stdout, done.stdout
+    for key, given in ((operator_key, []), ("00" * 31 + "01", [signed]), (Tee.read("release.pub").decode().strip(), [signed])):
+        assert stack.ctl(*verify, "--operator-key", key, *files, *given, check=False).returncode == 1

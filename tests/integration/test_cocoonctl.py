@@ -147,7 +147,7 @@ def test_usage_errors_say_what_to_do(tmp_path, line, says):
 
 
 @pytest.mark.parametrize("words", ["", "keys create", "keys list", "keys show", "keys revoke", "keys rotate", "keys restore",
-                                   "operator init", "operator pin", "worker status", "worker drain", "worker resume", "worker set",
+                                   "operator init", "operator pin", "operator key", "worker status", "worker drain", "worker resume", "worker set",
                                    "gateway status", "gateways", "workers", "drain", "ban", "enable", "decisions", "standing", "demand",
                                    "keys set", "accounts list", "accounts create", "accounts set", "projects create", "credit",
                                    "prices apply", "prices show", "usage", "statements", "receipts list", "receipts show",
@@ -167,6 +167,11 @@ def test_an_operators_files_are_made_once_and_private(stack, tmp_path):
     assert re.fullmatch(r"[0-9a-f]{64}\n", open(folder + "/cluster.secret").read())
     for name in ("ca.key", "tunnel.key", "cluster.secret"):
         assert stat.S_IMODE(os.stat(f"{folder}/{name}").st_mode) == 0o600
+    public = stack.ctl("operator", "key", folder + "/operator.key").stdout.strip()
+    seed = open(folder + "/operator.key").read().strip()
+    assert stat.S_IMODE(os.stat(folder + "/operator.key").st_mode) == 0o600 and len(seed) == len(public) == 64 and seed != public
+    done = stack.ctl("operator", "key", folder + "/operator.key", check=False)
+    assert done.returncode == 1 and "already" in done.stderr and open(folder + "/operator.key").read().strip() == seed
     before = open(folder + "/ca.pem").read()
     done = stack.ctl("operator", "init", folder, check=False)
     assert done.returncode == 1 and "already" in done.stderr and open(folder + "/ca.pem").read() == before

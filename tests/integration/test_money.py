@@ -425,6 +425,9 @@ def test_a_bill_is_signed_by_the_published_key_over_the_published_prices(till):
     bill = till.settled(1)[0]
     published = till.raw("").ask("GET", "/.well-known/cocoon.json").json
     (key,) = published["bill_keys"]
+    assert key["instance"] == till.gateway.settings["instance"] and abs(key["since"] - os.stat(till.journal + ".key").st_mtime) <= 1
+    assert published["price_books"][0] == published["prices"]
+    assert till.raw("").ask("GET", "/.well-known/cocoon.json.sig").status == 404  # nobody has made a key for it
     header, body, signature = bill["bill"].split(".")
     Ed25519PublicKey.from_public_bytes(bytes.fromhex(key["ed25519"])).verify(unb64(signature), f"{header}.{body}".encode())
     assert json.loads(unb64(header)) == {"alg": "EdDSA", "kid": key["kid"], "typ": "cgw-bill+jwt"}
@@ -437,6 +440,14 @@ def test_a_bill_is_signed_by_the_published_key_over_the_published_prices(till):
     assert till.raw("").ask("GET", f"/v1/prices/{till.prices}").body == book.body
     for version in ("999999", "0", "x"):
         assert till.raw("").ask("GET", f"/v1/prices/{version}").status == 404
+    for _ in range(17):
+        new_prices(till, {"fake-model": PRICES})
+    version = till.prices
+    raw = till.raw("")
+    books = lambda: raw.ask("GET", "/.well-known/cocoon.json").json["price_books"]  # noqa: E731
+    wait_for(lambda: time.sleep(0.1) or [b["version"] for b in books()] == list(range(version, version - 16, -1)), "the last sixteen", 10)
+    for b in books():
+        assert b["sha256"] == hashlib.sha256(raw.ask("GET", f"/v1/prices/{b['version']}").body).hexdigest()
 
 
 def test_a_balance_says_what_is_there_and_what_is_held(till):

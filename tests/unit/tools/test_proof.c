@@ -593,6 +593,60 @@ static void a_bill_by_nobodys_key_is_none(void **state)
     billed_end(&b);
 }
 
+/* The billed set again, with a signature by signer (NULL: none) and --operator-key key. */
+static bool signed_judge(const struct billed *b, const struct world *w, struct proof *p,
+                         const struct ed25519 *signer, const uint8_t *key)
+{
+    AUTO(buf_fini) struct buf signature = {0};
+
+    *p = (struct proof){.policy = w->policy, .now_s = LATER, .cache = w->cache};
+    if (key)
+        p->operator_key = span_of(key, ED25519_KEY_LEN);
+    add(p, "handed.json", &b->handed);
+    add(p, "cocoon.json", &b->operator);
+    add(p, "attestation.json", &w->files[DOCUMENT]);
+    assert_int_equal(proof_add(p, "prices.json", span_str(BOOK)), 0);
+    if (signer) {
+        assert_int_equal(
+            detached_sign("cgw/operator/v1", buf_span(&b->operator), signer, &signature), 0);
+        add(p, "cocoon.json.sig", &signature);
+        assert_string_equal(proof_title(p->items[p->count - 1]), "operator's signature");
+    }
+    return proof_judge(p);
+}
+
+static void where_the_operators_key_is_known_it_must_have_signed_the_bills_keys(void **state)
+{
+    const struct world *w = *state;
+    AUTO(ed25519_free) struct ed25519 *own = NULL, *other = NULL;
+    uint8_t key[ED25519_KEY_LEN];
+    struct billed b;
+    const struct {
+        bool told, signs, by_other, good;
+    } cases[] = {{false, false, false, true},
+                 {false, true, false, true},
+                 {true, true, false, true},
+                 {true, false, false, false},
+                 {true, false, true, false}};
+
+    assert_int_equal(ed25519_generate(&own), 0);
+    assert_int_equal(ed25519_generate(&other), 0);
+    ed25519_public(own, key);
+    billed_begin(&b, w);
+    {
+        AUTO(proof_fini) struct proof p = {.count = 0};
+        assert_true(billed_judge(&b, w, &p));
+    }
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        AUTO(proof_fini) struct proof p = {.count = 0};
+        const struct ed25519 *signer = cases[i].by_other ? other : cases[i].signs ? own : NULL;
+        assert_int_equal(signed_judge(&b, w, &p, signer, cases[i].told ? key : NULL),
+                         cases[i].good);
+        assert_int_equal(p.items[1]->has_bill, cases[i].good);
+    }
+    billed_end(&b);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -615,6 +669,7 @@ int main(void)
         CASE(a_bill_is_held_against_record_prices_and_tree),
         CASE(a_bill_that_takes_too_much_is_found),
         CASE(a_bill_by_nobodys_key_is_none),
+        CASE(where_the_operators_key_is_known_it_must_have_signed_the_bills_keys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
