@@ -44,10 +44,12 @@
 #define LAYOUT_INSTANCES   "bills:instances"
 /* stream of what gateways tell or ask the ledger: a budget that refused a request (account,
  * project, key, of: a, p, k, window: d, m, t), or a receipt (account, call), which is then in
- * LAYOUT_RECEIPT: its JSON, or "" when there is none */
-#define LAYOUT_EVENTS  "m1:events"
-#define LAYOUT_RECEIPT "receipt:{%s}:%s"
-#define LAYOUT_USAGE   "usage:{%s}:%s" /* account, date: the ledger's; billing/usage_query.h */
+ * LAYOUT_RECEIPT: its JSON, or "" when there is none; or an account's latest receipts (account,
+ * call: the id of the request that asks), which are then in LAYOUT_RECEIPTS: a JSON array */
+#define LAYOUT_EVENTS   "m1:events"
+#define LAYOUT_RECEIPT  "receipt:{%s}:%s"
+#define LAYOUT_RECEIPTS "receipts:{%s}:%s"
+#define LAYOUT_USAGE    "usage:{%s}:%s" /* account, date: the ledger's; billing/usage_query.h */
 
 /* Names of accounts, projects and instances are [A-Za-z0-9._-]{1,64}; the longest key with its NUL.
  */

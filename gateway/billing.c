@@ -6,13 +6,22 @@
 #include "gateway/receipts.h"
 #include "gateway/reply.h"
 
-enum { LIST_MAX = 100, RECEIPT_LOOK_MS = 150, RECEIPT_LOOKS = 12 };
+enum { LIST_MAX = 100, RECEIPT_LOOK_MS = 150, RECEIPT_LOOKS = 12, LIST_LOOKS = 8 };
+
+/* Of a list: one of this instance's own bills. */
+struct own_bill {
+    char call[CALL_ID_LEN + 1];
+    bool unknown; /* the books had not confirmed it when the list was asked for */
+    size_t end;   /* in the ask's body */
+};
 
 /* A question whose answer may come after its call has gone. */
 struct billing_ask {
     struct call *call; /* NULL: gone */
     struct buf body;
+    struct own_bill *list; /* LIST_MAX; NULL: one bill is asked for */
     size_t rows;
+    int64_t confirmed;       /* by the books */
     struct loop_timer timer; /* between two looks for what the ledger says */
     unsigned looks;
 };
@@ -20,6 +29,7 @@ struct billing_ask {
 static void ask_free(struct billing_ask *a)
 {
     buf_fini(&a->body);
+    free(a->list);
     free(a);
 }
 
@@ -216,36 +226,53 @@ static void receipt_reply(struct billing_ask *a)
 }
 
 static void receipt_look(void *arg);
+static void list_reply(struct billing_ask *a, struct span books);
 
 /* "": the books have no such bill, or not yet. */
 static void receipt_told(void *arg, int error, const struct redisReply *reply)
 {
     struct billing_ask *a = arg;
     const struct span text = error == 0 ? redis_reply_text(reply) : SPAN("");
+    const bool over =
+        text.data || error < 0 || !a->call || ++a->looks == (a->list ? LIST_LOOKS : RECEIPT_LOOKS);
 
+    if (over && a->list) {
+        list_reply(a, text);
+        return;
+    }
     if (text.len > 0) {
         buf_clear(&a->body);
         buf_append(&a->body, text);
     }
-    if (text.len > 0 || text.data || error < 0 || !a->call || ++a->looks == RECEIPT_LOOKS)
+    if (over)
         receipt_reply(a);
     else
         loop_timer_set(a->call->gateway->loop, &a->timer, RECEIPT_LOOK_MS, receipt_look, a);
 }
 
+/* With what is here. */
+static void look_over(struct billing_ask *a)
+{
+    if (a->list)
+        list_reply(a, SPAN(""));
+    else
+        receipt_reply(a);
+}
+
 static void receipt_look(void *arg)
 {
     struct billing_ask *a = arg;
+    const struct call *c = a->call;
     char key[LAYOUT_KEY_LEN], id[LAYOUT_NAME_MAX + 1];
 
-    if (span_cstr(a->call->tail, id, sizeof(id)) < 0) {
-        receipt_reply(a);
+    if (span_cstr(a->list ? span_str(c->id) : c->tail, id, sizeof(id)) < 0) {
+        look_over(a);
         return;
     }
-    snprintf(key, sizeof(key), LAYOUT_RECEIPT, a->call->key->account, id);
+    snprintf(key, sizeof(key), a->list ? LAYOUT_RECEIPTS : LAYOUT_RECEIPT, c->key->account, id);
     const struct span argv[] = {SPAN("GET"), span_str(key)};
-    if (redis_command(a->call->gateway->redis, argv[1], argv, 2, receipt_told, a) < 0)
-        receipt_reply(a);
+    if (redis_command(c->gateway->redis, argv[1], argv, 2, receipt_told, a) < 0)
+        look_over(a);
 }
 
 static void ledger_asked(void *arg, int error, const struct redisReply *reply)
@@ -262,13 +289,13 @@ static void ledger_ask(struct billing_ask *a)
     const struct span argv[] = {SPAN("XADD"),    SPAN(LAYOUT_EVENTS),
                                 SPAN("MAXLEN"),  SPAN("~"),
                                 SPAN("10000"),   SPAN("*"),
-                                SPAN("type"),    SPAN("receipt"),
+                                SPAN("type"),    a->list ? SPAN("receipts") : SPAN("receipt"),
                                 SPAN("account"), span_str(c->key->account),
-                                SPAN("call"),    c->tail};
+                                SPAN("call"),    a->list ? span_str(c->id) : c->tail};
 
     if (redis_command(c->gateway->redis, argv[1], argv, sizeof(argv) / sizeof(*argv), ledger_asked,
                       NULL) < 0)
-        receipt_reply(a);
+        look_over(a);
     else
         loop_timer_set(c->gateway->loop, &a->timer, RECEIPT_LOOK_MS, receipt_look, a);
 }
@@ -307,30 +334,67 @@ void receipts_get(struct call *c)
         usage_reply(c);
 }
 
+static bool is_among(struct span books, const char *call)
+{
+    return books.len > 0 && memmem(books.data, books.len, call, CALL_ID_LEN);
+}
+
+/* The books' list, `[…]`, with those of this instance in front that it does not hold yet; "": this
+ * instance's own. */
+static void list_reply(struct billing_ask *a, struct span books)
+{
+    struct call *c = ask_call(a);
+    struct buf body = {0};
+    size_t begin = 0, count = 0;
+
+    buf_append_str(&body, "{\"object\":\"list\",\"data\":[");
+    for (size_t i = 0; i < a->rows; begin = a->list[i].end, i++) {
+        const struct own_bill *own = &a->list[i];
+        if (books.len > 0 && (!own->unknown || is_among(books, own->call)))
+            continue;
+        buf_append_str(&body, count++ ? "," : "");
+        buf_append(&body, span_of(a->body.data + begin, own->end - begin));
+    }
+    if (books.len > 2) {
+        buf_append_str(&body, count ? "," : "");
+        buf_append(&body, span_cut(books, 1, books.len - 2));
+    }
+    buf_append_str(&body, "]}");
+    if (c)
+        reply_json(c, &body);
+    buf_fini(&body);
+    ask_free(a);
+}
+
 static void bill_listed(void *arg, const struct journal_row *r)
 {
     struct billing_ask *a = arg;
 
-    if (r) {
-        buf_append_str(&a->body, a->rows++ > 0 ? "," : "");
-        row_write(&a->body, r);
+    if (!r && a->call)
+        ledger_ask(a);
+    else if (!r)
+        ask_free(a);
+    if (!r || a->rows == LIST_MAX)
         return;
-    }
-    struct call *c = ask_call(a);
-    buf_append_str(&a->body, "]}");
-    if (c)
-        reply_json(c, &a->body);
-    ask_free(a);
+    struct own_bill *own = &a->list[a->rows++];
+    row_write(&a->body, r);
+    own->end = a->body.len;
+    own->unknown = r->n > a->confirmed;
+    if (span_cstr(r->call, own->call, sizeof(own->call)) < 0)
+        own->call[0] = 0;
 }
 
+/* What every gateway billed is in the books; without a ledger this one's own is shown. */
 void receipts_list(struct call *c)
 {
     struct money *m = c->gateway->money;
     struct billing_ask *a = ask_new(c);
 
-    buf_append_str(&a->body, "{\"object\":\"list\",\"data\":[");
-    if (c->key->metered && m->journal)
-        journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
-    else
-        bill_listed(a, NULL);
+    a->list = mem_zero(LIST_MAX * sizeof(*a->list));
+    if (!c->key->metered || !m->journal) {
+        list_reply(a, SPAN(""));
+        return;
+    }
+    a->confirmed = journal_acked_to(m->journal);
+    journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
 }

@@ -15,7 +15,7 @@
 #include "ledger/books/record.h"
 #include "ledger/webhooks.h"
 
-enum { LOOK_MS = 200, NAME = LAYOUT_NAME_MAX + 1, ID_LEN = 48 };
+enum { LOOK_MS = 200, NAME = LAYOUT_NAME_MAX + 1, ID_LEN = 48, RECEIPTS_MAX = 100 };
 
 struct watch {
     struct ledger *ledger;
@@ -159,6 +159,25 @@ static int give_receipt(struct watch *w, const struct redisReply *fields)
     return 0;
 }
 
+/* For one request only, which looks for moments. */
+static int give_receipts(struct watch *w, const struct redisReply *fields)
+{
+    AUTO_JSON json_t *page = NULL;
+    AUTO(buf_fini) struct buf text = {0};
+    char account[NAME], call[NAME], key[LAYOUT_KEY_LEN];
+
+    if (span_cstr(field_of(fields, "account"), account, NAME) < 0 ||
+        span_cstr(field_of(fields, "call"), call, NAME) < 0 ||
+        !record_id_valid(span_str(account)) || !record_id_valid(span_str(call)))
+        return 0;
+    TRY(bills_signed(w->ledger->books, account, RECEIPTS_MAX, &page));
+    record_write(&text, json_object_get(page, "data"));
+    snprintf(key, sizeof(key), LAYOUT_RECEIPTS, account, call);
+    const struct span argv[] = {SPAN("SET"), span_str(key), buf_span(&text), SPAN("EX"), SPAN("5")};
+    (void)!redis_command(w->ledger->redis, argv[1], argv, 5, nothing, NULL);
+    return 0;
+}
+
 static int take(struct watch *w, const struct redisReply *entries, size_t *queued)
 {
     struct refusal r;
@@ -171,6 +190,10 @@ static int take(struct watch *w, const struct redisReply *entries, size_t *queue
         const struct redisReply *fields = redis_reply_at(entry, 1);
         if (span_is(field_of(fields, "type"), "receipt")) {
             TRY(give_receipt(w, fields));
+            continue;
+        }
+        if (span_is(field_of(fields, "type"), "receipts")) {
+            TRY(give_receipts(w, fields));
             continue;
         }
         if (read_refusal(fields, &r) < 0)

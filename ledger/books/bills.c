@@ -568,3 +568,25 @@ int bills_list(struct books *b, const char *account, int64_t before, size_t limi
                   value_str(account), value_int(before), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, bill_json, out);
 }
+
+static json_t *signed_json(const struct rows *rows)
+{
+    json_t *it = record_object();
+
+    record_set_text(it, "call", rows_bytes(rows, 0));
+    record_set_text(it, "bill", rows_bytes(rows, 1));
+    record_set_text(it, "usage", rows_bytes(rows, 2));
+    return it;
+}
+
+int bills_signed(struct books *b, const char *account, size_t limit, json_t **out)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+
+    *out = NULL;
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT call, bill, usage FROM bills WHERE account = $1 "
+                  "ORDER BY seq DESC LIMIT $2",
+                  value_str(account), value_int((int64_t)limit + 1)));
+    return record_page(rows, limit, signed_json, out);
+}

@@ -71,5 +71,7 @@ MUST_CHECK int bill_find(struct books *b, const char *account, const char *call,
  * JWS and proofs. */
 MUST_CHECK int bills_list(struct books *b, const char *account, int64_t before, size_t limit,
                           json_t **out);
+/* An account's newest with their JWS: {data: [{call, bill, usage}], has_more}, newest first. */
+MUST_CHECK int bills_signed(struct books *b, const char *account, size_t limit, json_t **out);
 
 #endif

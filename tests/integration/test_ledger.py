@@ -136,6 +136,39 @@ def test_a_receipt_is_found_by_its_call(office, acme):
     assert ledger.api("GET", f"/v1/accounts/other/receipts/{call}")[0] == 404
 
 
+def test_every_gateway_lists_what_all_have_billed(stack):
+    ledger = start_ledger(stack)
+    ledger.prices()
+    stack.engine()
+    for name in ("one", "two"):
+        stack.gateway(name, **{"billing.journal": os.path.join(stack.folder, name + ".journal")})
+    stack.worker()
+    stack.wait_ready()
+    for gateway in stack.gateways:
+        wait_for(lambda: gateway.accepting == 1, f"{gateway.name}: the worker", 10)
+    key = (ledger.account(), ledger.key())[1]
+
+    def listed(gateway, with_key=key):
+        with stack.raw(gateway, key=with_key) as raw:
+            a = raw.ask("GET", "/v1/billing/receipts")
+            assert a.status == 200 and a.json["object"] == "list" and all(set(r) == {"call", "bill", "usage"} for r in a.json["data"])
+            return [r["call"] for r in a.json["data"]]
+
+    calls = []
+    for i in range(6):
+        gateway = stack.gateways[i % 2]
+        with stack.raw(gateway, key=key) as raw:
+            a = raw.ask("POST", "/v1/chat/completions", chat())
+            assert a.status == 200
+        calls.insert(0, a.header("cocoon-call"))
+        wait_for(lambda: calls[0] in listed(gateway), "its own at once, also before the books have it", 5)
+        wait_for(lambda: listed(stack.gateways[1 - i % 2]) == calls, "the other's too, the latest first, each once", 10)
+        assert listed(gateway) == calls
+    assert listed(stack.gateways[0], ledger.key(ledger.account("other"))) == []
+    ledger.stop()
+    assert listed(stack.gateways[0]) == calls[1::2]  # without the books: its own
+
+
 def test_every_gateway_shows_a_receipt_and_its_proof_once_the_day_is_closed(stack):
     ledger = start_ledger(stack)
     ledger.prices()
