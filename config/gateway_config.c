@@ -65,6 +65,37 @@ static const struct config_table bot_table = {
     .count = sizeof(bot_fields) / sizeof(bot_fields[0]),
 };
 
+#define IN_ISSUER(field) .offset = offsetof(struct gateway_issuer, field)
+
+static const struct config_field issuer_fields[] = {
+    {.name = "public_key",
+     .type = CONFIG_STRING,
+     IN_ISSUER(public_key),
+     .check = setting_pin,
+     .help = "Ed25519, 64 hex digits"},
+    {.name = "account",
+     .type = CONFIG_STRING,
+     IN_ISSUER(account),
+     .check = setting_label,
+     .help = "that it may act for; several: an item each"},
+    {.name = "key_file",
+     .type = CONFIG_PATH,
+     IN_ISSUER(key_file),
+     .help = "an API key of that account"},
+    {.name = "internal",
+     .type = CONFIG_BOOL,
+     IN_ISSUER(internal),
+     .fallback = "false",
+     .help = "its tokens may say class internal"},
+};
+
+static const struct config_table issuer_table = {
+    .program = "issuer",
+    .size = sizeof(struct gateway_issuer),
+    .fields = issuer_fields,
+    .count = sizeof(issuer_fields) / sizeof(issuer_fields[0]),
+};
+
 static const struct config_field fields[] = {
     TEXT("listen", listen, "127.0.0.1:8080", setting_listen,
          "public API; unix:/path behind nginx or HAProxy"),
@@ -181,6 +212,13 @@ static const struct config_field fields[] = {
      .item = &bot_table,
      .max = 64,
      .help = "bots whose Mini Apps' users may call"},
+    {.name = "service_tokens.issuers",
+     .type = CONFIG_LIST,
+     AT(issuers),
+     .fallback = "",
+     .item = &issuer_table,
+     .max = 64,
+     .help = "who signs tokens for services"},
 };
 
 const struct config_table gateway_config_table = {

@@ -54,9 +54,10 @@ struct gateway_config {
     int64_t top_speed;          /* tokens a second of one sequence that are believed; 0: any */
     int64_t hold_grace_ms;      /* of a hold, beyond the call's deadline */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
-    const char *telegram_key; /* Telegram's, 64 hex digits */
-    struct config_list bots;  /* struct gateway_bot */
-    int64_t attest_every_ms;  /* re-verification */
+    const char *telegram_key;   /* Telegram's, 64 hex digits */
+    struct config_list bots;    /* struct gateway_bot */
+    struct config_list issuers; /* struct gateway_issuer */
+    int64_t attest_every_ms;    /* re-verification */
 };
 
 /* A bot whose Mini App's users may call. */
@@ -65,6 +66,13 @@ struct gateway_bot {
     const char *token_file; /* "": Telegram's signature is checked */
     const char *key_file;   /* the API key that pays */
     int64_t requests_per_minute;
+};
+
+/* An issuer of service tokens and an account that it may act for. */
+struct gateway_issuer {
+    const char *public_key, *account;
+    const char *key_file; /* the API key that pays, of that account */
+    bool internal;        /* its tokens may say class internal */
 };
 
 extern const struct config_table gateway_config_table;

@@ -1,8 +1,10 @@
 /* Step auth: whose key it is and whether it may come here. */
 #include "gateway/call.h"
+#include "auth/service.h"
 #include "auth/telegram.h"
 #include "base/clock.h"
 #include "gateway/bots.h"
+#include "gateway/services.h"
 
 static enum step_result refuse(struct call *c, const struct api_error *e)
 {
@@ -32,7 +34,7 @@ static void judged(void *arg, enum auth_result result, struct key_record *record
         call_resume(c);
 }
 
-/* A bot's user asks models; what the account has and does is not for him. */
+/* A bot's user or a service asks models; what the account has and does is not for them. */
 static bool is_for_owner(const struct call *c)
 {
     return !c->route->scope && c->route->kind != ROUTE_END_TO_END;
@@ -45,9 +47,11 @@ static enum step_result check_scopes(struct call *c)
     histogram_add(&c->gateway->metrics.step_auth, c->auth_us - c->begun_us);
     if (!key_allows_address(c->key, span_str(c->client)))
         return refuse(c, &ERR_FORBIDDEN);
-    if (c->end_user.len > 0 && is_for_owner(c))
+    if (!services_confirm(c))
+        return STEP_FAIL;
+    if (c->payer_key.len > 0 && is_for_owner(c))
         return refuse(c, &ERR_ENDPOINT_NOT_ALLOWED);
-    if (c->route->scope && !key_allows_endpoint(c->key, c->route->scope))
+    if (c->route->scope && !call_allows_endpoint(c, c->route->scope))
         return refuse(c, &ERR_ENDPOINT_NOT_ALLOWED);
     if (c->route->kind == ROUTE_INFERENCE && c->key->end_to_end_only)
         return refuse(c, &ERR_END_TO_END_ONLY);
@@ -76,6 +80,14 @@ struct span call_credential(const struct call *c, struct buf *scratch)
                                                      http_header(c->ex, "x-api-key"), scratch);
 }
 
+/* A token's call goes on with the key of who pays; anything else as it is. False: refused. */
+static bool admit_token(struct call *c, struct span credential)
+{
+    if (telegram_token_is(credential))
+        return bots_admit_user(c, credential);
+    return !service_token_is(credential) || services_admit(c, credential);
+}
+
 /* Asks whose the credential is. */
 static enum step_result begin(struct call *c)
 {
@@ -84,11 +96,10 @@ static enum step_result begin(struct call *c)
 
     if (credential.len == 0)
         return refuse(c, &ERR_NO_KEY);
-    if (telegram_token_is(credential)) {
-        if (!bots_admit_user(c, credential))
-            return STEP_FAIL;
-        credential = call_credential(c, &scratch);
-    }
+    if (c->payer_key.len == 0 && !admit_token(c, credential))
+        return STEP_FAIL;
+    if (c->payer_key.len > 0)
+        credential = c->payer_key;
     c->auth_wait = auth_check(c->gateway->auth, credential, span_str(c->client), judged, c);
     return STEP_WAIT;
 }

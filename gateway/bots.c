@@ -7,6 +7,7 @@
 #include "auth/telegram.h"
 #include "base/clock.h"
 #include "base/encode.h"
+#include "gateway/payer.h"
 #include "gateway/reply.h"
 
 struct bot {
@@ -42,16 +43,6 @@ static int read_token(struct bot *bot, const char *file)
     return telegram_bot_key(&bot->verifier, buf_span(&token));
 }
 
-static int read_key(struct bot *bot, const char *file)
-{
-    struct api_key key;
-
-    TRY(config_read_secret(file, &bot->key));
-    TRY(api_key_parse(&key, buf_span(&bot->key)));
-    crypto_wipe(&key, sizeof(key));
-    return 0;
-}
-
 /* What is wrong, or NULL. */
 static const char *bot_read(struct bots *b, const struct gateway_bot *from)
 {
@@ -63,7 +54,7 @@ static const char *bot_read(struct bots *b, const struct gateway_bot *from)
     failures_init(&bot->users, (unsigned)from->requests_per_minute);
     if (read_token(bot, from->token_file) < 0)
         return "token_file: not a secret file (0600) with this bot's token";
-    if (read_key(bot, from->key_file) < 0)
+    if (payer_read(from->key_file, &bot->key) < 0)
         return "key_file: not a secret file (0600) with an API key";
     return NULL;
 }

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "gateway/idempotency.h"
 #include "gateway/reply.h"
+#include "gateway/services.h"
 #include "gateway/spending.h"
 
 /* The map of the program. Each step is in the file of its name; what the design leaves to later
@@ -111,6 +112,7 @@ static void call_end(struct call *c)
     billing_forget(c);
     idempotency_end(c);
     spending_forget(c);
+    services_forget(c);
     if (c->auth_wait)
         auth_cancel(c->auth_wait);
     recv_forget(c);

@@ -38,6 +38,7 @@ struct charge;
 struct hold_answer;
 struct billing_ask;
 struct idempotency;
+struct service;
 struct spending;
 
 struct call {
@@ -63,8 +64,9 @@ struct call {
     struct auth_wait *auth_wait;
     struct loop_timer slow; /* a refusal that is held back */
     struct key_record *key;
-    struct span end_user;  /* "bot:user" of Telegram; empty: the key's owner calls */
-    struct span payer_key; /* what an end user's calls are paid with; in the arena */
+    struct span end_user;    /* "bot:user" of Telegram; empty: the key's owner calls */
+    struct service *service; /* whose token it is; in the arena; NULL: none */
+    struct span payer_key;   /* the key that answers for one of these; in the arena */
 
     /* recv, check */
     struct buf body;

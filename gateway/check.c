@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "gateway/call.h"
+#include "gateway/services.h"
 #include "base/clock.h"
 
 enum { OFFLOAD_BYTES = 256 * 1024 };
@@ -79,7 +80,7 @@ enum step_result call_check_model(struct call *c)
 
     snprintf(shown, sizeof(shown), "%.*s", (int)(name.len > 64 ? 64 : name.len),
              (const char *)name.data);
-    if (!key_allows_model(c->key, name)) {
+    if (!call_allows_model(c, name)) {
         api_fault_set(&c->fault, &ERR_MODEL_NOT_ALLOWED, "model", shown);
         return STEP_FAIL;
     }

@@ -19,6 +19,7 @@
 #include "gateway/trust.h"
 #include "gateway/reply.h"
 #include "gateway/scheduling.h"
+#include "gateway/services.h"
 #include "net/notify.h"
 
 enum { TURN_MS = 20, RECORDS_MS = 2000, CLOSE_MS = 3000, FLUSH_MS = 1000, HOLD_MS = 10000 };
@@ -93,6 +94,16 @@ static int start_bots(struct gateway *g, const struct gateway_config *s)
 
     if (error < 0)
         log_event(LOG_ERROR, "telegram_refused", "why=\"%s\"", why);
+    return error;
+}
+
+static int start_services(struct gateway *g, const struct gateway_config *s)
+{
+    char why[SERVICES_WHY_LEN];
+    int error = services_new(&g->services, s, why);
+
+    if (error < 0)
+        log_event(LOG_ERROR, "service_tokens_refused", "why=\"%s\"", why);
     return error;
 }
 
@@ -277,6 +288,8 @@ int gateway_start(struct gateway *g)
         return bad("cluster_secret_file", error);
     if ((error = start_bots(g, s)) < 0)
         return bad("telegram", error);
+    if ((error = start_services(g, s)) < 0)
+        return bad("service_tokens", error);
     if ((error = loop_new(&g->loop)) < 0)
         return bad("event loop", error);
     if ((error = offload_new(&g->offload, g->loop, (unsigned)s->offload_threads)) < 0)
@@ -305,27 +318,39 @@ const char *gateway_unready(const struct gateway *g)
 
 /* ---- Reload ---- */
 
+/* Everything that may be refused is read before anything is changed. */
+static int reload_with(struct gateway *g, struct config_snapshot *next)
+{
+    struct bots *bots = NULL;
+    struct services *services = NULL;
+    char why[TRUST_WHY_LEN + BOTS_WHY_LEN + SERVICES_WHY_LEN];
+
+    if (bots_new(&bots, next->values, why) < 0 || services_new(&services, next->values, why) < 0 ||
+        trust_load(g, next->values, why) < 0) {
+        log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", why);
+        bots_free(bots);
+        services_free(services);
+        return E_INVALID;
+    }
+    bots_free(g->bots);
+    g->bots = bots;
+    services_free(g->services);
+    g->services = services;
+    return 0;
+}
+
 void gateway_reload(struct gateway *g)
 {
     struct buf why = {0};
     struct config_snapshot *next = NULL;
-    struct bots *bots = NULL;
-    char refusal[TRUST_WHY_LEN], bots_refusal[BOTS_WHY_LEN];
 
     if (config_load(&next, &gateway_config_table, g->config_file, &why) < 0) {
         log_event(LOG_ERROR, "reload_refused", "why=%.*s", SPAN_FMT(buf_span(&why)));
-    } else if (bots_new(&bots, next->values, bots_refusal) < 0) {
-        log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", bots_refusal);
+    } else if (reload_with(g, next) < 0) {
         config_unref(next);
-    } else if (trust_load(g, next->values, refusal) < 0) {
-        log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", refusal);
-        config_unref(next);
-        bots_free(bots);
     } else {
         config_unref(g->config);
         g->config = next;
-        bots_free(g->bots);
-        g->bots = bots;
         scheduling_set(g, next->values);
         log_event(LOG_INFO, "reloaded", "note=listeners-certificates-and-redis-need-a-restart");
     }
@@ -446,6 +471,7 @@ void gateway_stop(struct gateway *g)
     receipts_free(g->receipts);
     trust_free(g->trust);
     bots_free(g->bots);
+    services_free(g->services);
     failures_fini(&g->public_calls);
     config_unref(g->config);
     config_unref(g->started);

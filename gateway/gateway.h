@@ -20,6 +20,7 @@ struct peers;
 struct money;
 struct projection;
 struct receipts;
+struct services;
 struct trust;
 
 struct gateway {
@@ -39,6 +40,7 @@ struct gateway {
     struct receipts *receipts;
     struct trust *trust;
     struct bots *bots;
+    struct services *services;
     struct failures public_calls; /* without a key, by address */
     struct http_server *api, *admin;
     struct buf full_answer; /* of api, above its limit of connections */

@@ -1,6 +1,7 @@
 /* GET /v1/models and /v1/models/{id}: what the key may use, from the pool's own knowledge. */
 #include "gateway/money.h"
 #include "gateway/reply.h"
+#include "gateway/services.h"
 
 struct listing {
     struct call *call;
@@ -37,7 +38,7 @@ static void list_one(void *arg, const struct pool_model_view *v)
 {
     struct listing *l = arg;
 
-    if (!key_allows_model(l->call->key, span_str(v->model.name)))
+    if (!call_allows_model(l->call, span_str(v->model.name)))
         return;
     buf_append_str(&l->body, l->any ? "," : "");
     model_write(l->call->gateway->money, &l->body, v);
@@ -60,7 +61,7 @@ void models_get(struct call *c)
     struct buf body = {0};
     char shown[80];
 
-    if (!key_allows_model(c->key, c->tail) || !pool_model(c->gateway->pool, c->tail, &v)) {
+    if (!call_allows_model(c, c->tail) || !pool_model(c->gateway->pool, c->tail, &v)) {
         snprintf(shown, sizeof(shown), "%.*s", (int)(c->tail.len > 64 ? 64 : c->tail.len),
                  (const char *)c->tail.data);
         api_fault_set(&c->fault, &ERR_MODEL_NOT_FOUND, "model", shown);

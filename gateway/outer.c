@@ -1,6 +1,7 @@
 /* Step check of a call whose body its client has encrypted: all that is known of it stands in the
  * outer headers (wire.md §6). */
 #include "gateway/call.h"
+#include "gateway/services.h"
 #include "base/encode.h"
 
 enum { TOKENS_MAX = 1 << 30, TIMEOUT_MAX_S = 86400, COEFFICIENT_MAX = 999999999 };
@@ -114,17 +115,17 @@ static const struct {
 };
 
 /* Which endpoint it is for is sealed: a key that may not use them all cannot be held to it. */
-static bool allows_any_endpoint(const struct key_record *k)
+static bool allows_any_endpoint(const struct call *c)
 {
-    return key_allows_endpoint(k, "chat") && key_allows_endpoint(k, "completions") &&
-           key_allows_endpoint(k, "embeddings");
+    return call_allows_endpoint(c, "chat") && call_allows_endpoint(c, "completions") &&
+           call_allows_endpoint(c, "embeddings");
 }
 
 enum step_result outer_check(struct call *c)
 {
     c->parsed = true;
     c->rq.cap = -1;
-    if (!allows_any_endpoint(c->key)) {
+    if (!allows_any_endpoint(c)) {
         api_fault_set(&c->fault, &ERR_ENDPOINT_NOT_ALLOWED, NULL, NULL);
         return STEP_FAIL;
     }

@@ -4,6 +4,7 @@
 #include "crypto/hash.h"
 #include "gateway/lane.h"
 #include "gateway/problem.h"
+#include "gateway/services.h"
 
 enum {
     RETRY_USUAL_MS = 2000, /* where nothing is known of the wait */
@@ -73,7 +74,7 @@ static void fill_query(struct call *c)
     q->end_to_end = call_is_end_to_end(c);
     q->require = &c->require;
     q->coefficient = call_bid(c);
-    q->class = service_class_of(span_str(c->key->class));
+    q->class = service_class_of(span_str(call_class(c)));
     q->input = least((int64_t)c->body_len / BYTES_PER_TOKEN, c->model.model.context);
     q->output = least(c->max_tokens, (int64_t)load.output);
     q->affinity = affinity(c);
