@@ -66,13 +66,16 @@ void redis_tls_free(struct redis_tls *t)
 static bool expect_host(SSL *ssl, const char *host)
 {
     uint8_t bytes[sizeof(struct in6_addr)];
+    char name[256]; /* OpenSSL's macro takes no const text */
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
 
+    if (snprintf(name, sizeof(name), "%s", host) >= (int)sizeof(name))
+        return false;
     if (inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1)
         return X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1;
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 &&
-           SSL_set_tlsext_host_name(ssl, host) == 1; // NOLINT(clang-diagnostic-cast-qual)
+           SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
 int redis_tls_begin(struct ssl_st **out, const struct redis_tls *t, int fd, const char *host)

@@ -440,8 +440,9 @@ def test_the_next_key_follows_the_conversation(there):
             answer = there.client.post(sealed, {"Cocoon-Affinity": f"conversation-{i}"})
             assert answer.status == 200
             nexts.append(answer.header("cocoon-next").split(",")[0])
+    # By chance a quarter of them would; a speed that is measured anew moves some.
     stayed = sum(a == b for a, b in zip(rounds[1], rounds[2]))
-    assert stayed >= CONVERSATIONS - 1 and len(set(rounds[2])) > 1
+    assert stayed >= CONVERSATIONS * 2 // 3 and len(set(rounds[2])) > 1
 
 
 def test_when_there_is_no_other_worker_it_says_so(there):

@@ -141,8 +141,9 @@ class Call:
         self.tunnel.data(self.stream, data)
 
     def begin(self, outer_type=REPLY, outer=200):
-        self.begun = True
-        self.tunnel.headers(self.stream, outer, [("content-type", outer_type), ("incremental", "?1"), ("cache-control", "no-store")])
+        with self.tunnel.lock:
+            self.begun = True
+            self.tunnel.headers(self.stream, outer, [("content-type", outer_type), ("incremental", "?1"), ("cache-control", "no-store")])
 
     def head(self, status=200, content_type="text/event-stream; charset=utf-8", outer_type=REPLY, outer=200):
         self.begin(outer_type, outer)
@@ -295,7 +296,7 @@ class WorkerPeer:
         with call.tunnel.lock:
             if not call.begun:
                 call.begin()
-        call.trailers(call.worker.sign(call.record(outcome="client_abort", final=False)))
+            call.trailers(call.worker.sign(call.record(outcome="client_abort", final=False)))
 
     def attestation(self, nonce):
         """The attestation document for a nonce, with a quote of the dev issuer."""
