@@ -34,6 +34,7 @@ class Wire:
         self.call = os.urandom(16).hex()
         self.extra = []
         self.usage_in_trailer = True
+        self.lock = threading.RLock()
 
     def write(self, data):
         self.handler.wfile.write(data)

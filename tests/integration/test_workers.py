@@ -281,6 +281,8 @@ def test_a_worker_that_asks_for_too_much_is_passed_over(pair):
     assert first.status["refused"]["price"] == before
     owner(pair.stack, pair.workers[1], "set", "ask=1200")
     wait_for(lambda: ask(pair.stack).status == 503, "nobody serves at this price", 3)
+    # Until it was asked again nothing is known but that it refused.
+    wait_for(lambda: "1200/1000" in (ask(pair.stack).error or {}).get("message", ""), "its new price", 3)
     error = ask(pair.stack).error
     assert error["code"] == "no_capacity" and "2 ask for more" in error["message"] and "1200/1000" in error["message"]
     assert all(w["failures"] == 0 for w in pair.gateway.status["workers"])
