@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "tools/ledger.h"
 #include "tools/output.h"
 #include "tools/settings.h"
@@ -23,54 +22,21 @@ static const char *const invite_columns[] = {"id", "state", "uses", "used", "cre
 static const char *const hook_columns[] = {"id", "account", "state", "url", "events"};
 static const char *const delivery_columns[] = {"id", "type", "state", "tries", "status"};
 
-// A list with no options but an account.
-static int list(const struct command *c, int argc, char **argv, const char *path, const char *id,
-                const char *const *columns, size_t count)
-{
-    struct ledger_flags f = ledger_flags_default();
-    const char *account = "";
-    const struct option options[] = {{"account", OPTION_TEXT, &account, "only of this account"},
-                                     LEDGER_FLAGS(f)};
-    AUTO(buf_fini) struct buf where = {0};
-    AUTO_JSON json_t *rows = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
-
-    buf_append_str(&where, path);
-    ledger_query(&where, "account", account);
-    if (code < 0)
-        code = ledger_list(c, &f, buf_cstr(&where), id, &rows);
-    return code >= 0 ? code : ledger_print_rows(&f, rows, columns, count);
-}
-
-// One request about one thing that the operand names: "/v1/accounts/%s".
-static int about(const struct command *c, int argc, char **argv, const char *method,
-                 const char *fmt, json_t *take_body)
-{
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *body = take_body;
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
-
-    if (code < 0)
-        code = ledger_ask(c, &f, method, ledger_path(&arena, fmt, operands.items[0]), body, &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code : ledger_print(&f, doc);
-}
-
 // ---- Accounts -----------------------------------------------------------------------------------
 
 static int accounts_list(const struct command *c, int argc, char **argv)
 {
-    return list(c, argc, argv, "/v1/accounts", "id", account_columns, COUNT(account_columns));
+    static const struct ledger_listing accounts = {.path = "/v1/accounts",
+                                                   .id = "id",
+                                                   .columns = account_columns,
+                                                   .count = COUNT(account_columns)};
+
+    return ledger_list(c, argc, argv, &accounts);
 }
 
 static int accounts_show(const struct command *c, int argc, char **argv)
 {
-    return about(c, argc, argv, "GET", "/v1/accounts/%s", NULL);
+    return ledger_command(c, argc, argv, "GET", "/v1/accounts/%s", NULL);
 }
 
 static int accounts_write(const struct command *c, int argc, char **argv, bool create)
@@ -85,11 +51,10 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
         {"internal", OPTION_FLAG, &internal, "its keys may be of class internal"},
         {"end-to-end-only", OPTION_FLAG, &end_to_end, "refuse what the gateway could read"},
         LEDGER_FLAGS(f)};
+    AUTO(buf_fini) struct buf path = {0};
     AUTO_JSON json_t *body = json_object();
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
     if (code >= 0)
         return code;
@@ -101,12 +66,8 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
         json_object_set_new(body, "end_to_end_only", json_true());
     if (create)
         json_object_set_new(body, "id", json_string(operands.items[0]));
-    code = ledger_ask(c, &f, create ? "POST" : "PATCH",
-                      create ? "/v1/accounts"
-                             : ledger_path(&arena, "/v1/accounts/%s", operands.items[0]),
-                      body, &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    ledger_path(&path, create ? "/v1/accounts" : "/v1/accounts/%s", operands.items);
+    return ledger_show(c, &f, create ? "POST" : "PATCH", buf_cstr(&path), body);
 }
 
 static int accounts_create(const struct command *c, int argc, char **argv)
@@ -121,21 +82,28 @@ static int accounts_set(const struct command *c, int argc, char **argv)
 
 static int accounts_suspend(const struct command *c, int argc, char **argv)
 {
-    return about(c, argc, argv, "PATCH", "/v1/accounts/%s",
-                 json_pack("{s:s}", "state", "suspended"));
+    return ledger_command(c, argc, argv, "PATCH", "/v1/accounts/%s",
+                          json_pack("{s:s}", "state", "suspended"));
 }
 
 static int accounts_resume(const struct command *c, int argc, char **argv)
 {
-    return about(c, argc, argv, "PATCH", "/v1/accounts/%s", json_pack("{s:s}", "state", "active"));
+    return ledger_command(c, argc, argv, "PATCH", "/v1/accounts/%s",
+                          json_pack("{s:s}", "state", "active"));
 }
 
 // ---- Projects -----------------------------------------------------------------------------------
 
 static int projects_list(const struct command *c, int argc, char **argv)
 {
-    return list(c, argc, argv, "/v1/projects", "account/id", project_columns,
-                COUNT(project_columns));
+    static const struct ledger_listing projects = {.path = "/v1/projects",
+                                                   .id = "account/id",
+                                                   .filter = "account",
+                                                   .filter_help = "only of this account",
+                                                   .columns = project_columns,
+                                                   .count = COUNT(project_columns)};
+
+    return ledger_list(c, argc, argv, &projects);
 }
 
 static int projects_write(const struct command *c, int argc, char **argv, bool create)
@@ -146,11 +114,10 @@ static int projects_write(const struct command *c, int argc, char **argv, bool c
     const struct option options[] = {SETTINGS_OPTIONS(s),
                                      {"state", OPTION_TEXT, &state, "active or suspended"},
                                      LEDGER_FLAGS(f)};
+    AUTO(buf_fini) struct buf path = {0};
     AUTO_JSON json_t *body = json_object();
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 2, 2, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 2, 2, &operands);
 
     if (code >= 0)
         return code;
@@ -161,31 +128,13 @@ static int projects_write(const struct command *c, int argc, char **argv, bool c
         json_object_set_new(body, "account", json_string(operands.items[0]));
         json_object_set_new(body, "id", json_string(operands.items[1]));
     }
-    code = ledger_ask(
-        c, &f, create ? "POST" : "PATCH",
-        create ? "/v1/projects"
-               : ledger_path(&arena, "/v1/projects/%s/%s", operands.items[0], operands.items[1]),
-        body, &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    ledger_path(&path, create ? "/v1/projects" : "/v1/projects/%s/%s", operands.items);
+    return ledger_show(c, &f, create ? "POST" : "PATCH", buf_cstr(&path), body);
 }
 
 static int projects_show(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 2, 2, &operands);
-
-    if (code < 0)
-        code = ledger_ask(
-            c, &f, "GET",
-            ledger_path(&arena, "/v1/projects/%s/%s", operands.items[0], operands.items[1]), NULL,
-            &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_command(c, argc, argv, "GET", "/v1/projects/%s/%s", NULL);
 }
 
 static int projects_create(const struct command *c, int argc, char **argv)
@@ -202,7 +151,12 @@ static int projects_set(const struct command *c, int argc, char **argv)
 
 static int invites_list(const struct command *c, int argc, char **argv)
 {
-    return list(c, argc, argv, "/v1/invites", "id", invite_columns, COUNT(invite_columns));
+    static const struct ledger_listing invites = {.path = "/v1/invites",
+                                                  .id = "id",
+                                                  .columns = invite_columns,
+                                                  .count = COUNT(invite_columns)};
+
+    return ledger_list(c, argc, argv, &invites);
 }
 
 static int invites_create(const struct command *c, int argc, char **argv)
@@ -238,7 +192,7 @@ static int invites_create(const struct command *c, int argc, char **argv)
 
 static int invites_revoke(const struct command *c, int argc, char **argv)
 {
-    return about(c, argc, argv, "POST", "/v1/invites/%s/revoke", NULL);
+    return ledger_command(c, argc, argv, "POST", "/v1/invites/%s/revoke", NULL);
 }
 
 static int invites_redeem(const struct command *c, int argc, char **argv)
@@ -248,9 +202,8 @@ static int invites_redeem(const struct command *c, int argc, char **argv)
     const struct option options[] = {{"name", OPTION_TEXT, &name, "a name for people"},
                                      LEDGER_FLAGS(f)};
     AUTO_JSON json_t *body = json_object();
-    AUTO_JSON json_t *doc = NULL;
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 2, 2, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 2, 2, &operands);
 
     if (code >= 0)
         return code;
@@ -258,15 +211,21 @@ static int invites_redeem(const struct command *c, int argc, char **argv)
     json_object_set_new(body, "id", json_string(operands.items[1]));
     if (*name)
         json_object_set_new(body, "name", json_string(name));
-    code = ledger_ask(c, &f, "POST", "/v1/invites/redeem", body, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_show(c, &f, "POST", "/v1/invites/redeem", body);
 }
 
 // ---- Webhooks -----------------------------------------------------------------------------------
 
 static int hooks_list(const struct command *c, int argc, char **argv)
 {
-    return list(c, argc, argv, "/v1/webhooks", "id", hook_columns, COUNT(hook_columns));
+    static const struct ledger_listing hooks = {.path = "/v1/webhooks",
+                                                .id = "id",
+                                                .filter = "account",
+                                                .filter_help = "only of this account",
+                                                .columns = hook_columns,
+                                                .count = COUNT(hook_columns)};
+
+    return ledger_list(c, argc, argv, &hooks);
 }
 
 static int hooks_create(const struct command *c, int argc, char **argv)
@@ -296,26 +255,16 @@ static int hooks_create(const struct command *c, int argc, char **argv)
 
 static int hooks_remove(const struct command *c, int argc, char **argv)
 {
-    return about(c, argc, argv, "DELETE", "/v1/webhooks/%s", NULL);
+    return ledger_command(c, argc, argv, "DELETE", "/v1/webhooks/%s", NULL);
 }
 
 static int hooks_deliveries(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+    static const struct ledger_listing deliveries = {.path = "/v1/webhooks/%s/deliveries",
+                                                     .columns = delivery_columns,
+                                                     .count = COUNT(delivery_columns)};
 
-    if (code < 0)
-        code = ledger_ask(c, &f, "GET",
-                          ledger_path(&arena, "/v1/webhooks/%s/deliveries", operands.items[0]),
-                          NULL, &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code
-                     : ledger_print_rows(&f, json_object_get(doc, "data"), delivery_columns,
-                                         COUNT(delivery_columns));
+    return ledger_list(c, argc, argv, &deliveries);
 }
 
 const struct command account_commands[] = {

@@ -1,11 +1,9 @@
 /* Requests and answers of the ledger's admin API. */
 #include "tools/ledger.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/arena.h"
 #include "tools/admin.h"
 #include "tools/output.h"
 
@@ -69,38 +67,6 @@ int ledger_ask(const struct command *c, const struct ledger_flags *f, const char
     return code;
 }
 
-int ledger_list(const struct command *c, const struct ledger_flags *f, const char *path,
-                const char *id, json_t **rows)
-{
-    AUTO_JSON json_t *all = json_array();
-    char after[200] = "";
-    bool more = true;
-
-    *rows = NULL;
-    while (more) {
-        AUTO(buf_fini) struct buf page_path = {0};
-        AUTO_JSON json_t *page = NULL;
-        buf_append_str(&page_path, path);
-        ledger_query(&page_path, "limit", "500");
-        ledger_query(&page_path, "after", after);
-        const int code = ledger_ask(c, f, "GET", buf_cstr(&page_path), NULL, &page);
-        if (code >= 0)
-            return code;
-        const json_t *data = json_object_get(page, "data");
-        json_array_extend(all, json_object_get(page, "data"));
-        const json_t *last = json_array_get(data, json_array_size(data) - 1);
-        const char *account = strcmp(id, "account/id") == 0
-                                  ? json_string_value(json_object_get(last, "account"))
-                                  : NULL;
-        const char *name = json_string_value(json_object_get(last, "id"));
-        snprintf(after, sizeof(after), "%s%s%s", account ? account : "", account ? "/" : "",
-                 name ? name : "");
-        more = json_is_true(json_object_get(page, "has_more")) && name;
-    }
-    *rows = json_incref(all);
-    return -1;
-}
-
 static void encode(struct buf *out, const char *text)
 {
     for (; *text; text++) {
@@ -121,22 +87,16 @@ void ledger_query(struct buf *path, const char *name, const char *value)
     encode(path, value);
 }
 
-const char *ledger_path(struct arena *a, const char *fmt, ...)
+void ledger_path(struct buf *path, const char *fmt, char *const *parameters)
 {
-    AUTO(buf_fini) struct buf out = {0};
-    va_list args;
-
-    va_start(args, fmt);
     for (; *fmt; fmt++) {
         if (fmt[0] == '%' && fmt[1] == 's') {
-            encode(&out, va_arg(args, const char *));
+            encode(path, *parameters++);
             fmt++;
         } else {
-            buf_byte(&out, (uint8_t)*fmt);
+            buf_byte(path, (uint8_t)*fmt);
         }
     }
-    va_end(args);
-    return arena_strdup(a, buf_span(&out));
 }
 
 int ledger_print_rows(const struct ledger_flags *f, const json_t *rows, const char *const *columns,
@@ -158,6 +118,15 @@ int ledger_print(const struct ledger_flags *f, json_t *doc)
     return EXIT_DONE;
 }
 
+int ledger_show(const struct command *c, const struct ledger_flags *f, const char *method,
+                const char *path, const json_t *body)
+{
+    AUTO_JSON json_t *doc = NULL;
+    const int code = ledger_ask(c, f, method, path, body, &doc);
+
+    return code >= 0 ? code : ledger_print(f, doc);
+}
+
 int ledger_print_secret(const struct ledger_flags *f, json_t *doc, const char *member,
                         const char *what, bool quiet)
 {
@@ -172,4 +141,90 @@ int ledger_print_secret(const struct ledger_flags *f, json_t *doc, const char *m
         printf("%s %s. This is shown only once:\n", what, id ? id : "");
     printf("%s\n", secret ? secret : "");
     return EXIT_DONE;
+}
+
+// ---- Whole commands -----------------------------------------------------------------------------
+
+static size_t parameters_of(const char *fmt)
+{
+    size_t count = 0;
+
+    for (; (fmt = strstr(fmt, "%s")); fmt += 2)
+        count++;
+    return count;
+}
+
+int ledger_command(const struct command *c, int argc, char **argv, const char *method,
+                   const char *fmt, json_t *take_body)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const struct option options[] = {LEDGER_FLAGS(f)};
+    const size_t count = parameters_of(fmt);
+    AUTO(buf_fini) struct buf path = {0};
+    AUTO_JSON json_t *body = take_body;
+    struct operands operands;
+    const int code = options_parse(c, options, COUNT(options), argc, argv, count, count, &operands);
+
+    if (code >= 0)
+        return code;
+    ledger_path(&path, fmt, operands.items);
+    return ledger_show(c, &f, method, buf_cstr(&path), body);
+}
+
+// The members that `id` names, joined as they are there.
+static void row_id(struct buf *out, const json_t *row, struct span id)
+{
+    while (id.len > 0) {
+        const struct span name = span_split(&id, '/');
+        const json_t *member = json_object_getn(row, (const char *)name.data, name.len);
+        if (json_is_string(member))
+            buf_printf(out, "%s%s", out->len > 0 ? "/" : "", json_string_value(member));
+    }
+}
+
+// Appends a page's rows to all; what comes behind it is named by *after, empty: nothing.
+static int add_page(const struct command *c, const struct ledger_flags *f, struct span path,
+                    const char *id, struct buf *after, json_t *all)
+{
+    AUTO(buf_fini) struct buf where = {0};
+    AUTO_JSON json_t *page = NULL;
+
+    buf_append(&where, path);
+    if (id)
+        ledger_query(&where, "limit", "500");
+    ledger_query(&where, "after", buf_cstr(after));
+    const int code = ledger_ask(c, f, "GET", buf_cstr(&where), NULL, &page);
+    if (code >= 0)
+        return code;
+    const json_t *rows = json_object_get(page, "data");
+    json_array_extend(all, json_object_get(page, "data"));
+    after->len = 0;
+    if (id && json_is_true(json_object_get(page, "has_more")))
+        row_id(after, json_array_get(rows, json_array_size(rows) - 1), span_str(id));
+    return -1;
+}
+
+int ledger_list(const struct command *c, int argc, char **argv, const struct ledger_listing *l)
+{
+    struct ledger_flags f = ledger_flags_default();
+    const char *filter = "";
+    const struct option options[] = {{l->filter, OPTION_TEXT, &filter, l->filter_help},
+                                     LEDGER_FLAGS(f)};
+    const size_t unused = l->filter ? 0 : 1;
+    const size_t count = parameters_of(l->path);
+    AUTO(buf_fini) struct buf path = {0};
+    AUTO(buf_fini) struct buf after = {0};
+    AUTO_JSON json_t *rows = json_array();
+    struct operands operands;
+    int code = options_parse(c, options + unused, COUNT(options) - unused, argc, argv, count, count,
+                             &operands);
+
+    if (code >= 0)
+        return code;
+    ledger_path(&path, l->path, operands.items);
+    ledger_query(&path, l->filter, filter);
+    do
+        code = add_page(c, &f, buf_span(&path), l->id, &after, rows);
+    while (code < 0 && after.len > 0);
+    return code >= 0 ? code : ledger_print_rows(&f, rows, l->columns, l->count);
 }

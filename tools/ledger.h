@@ -2,7 +2,6 @@
 #ifndef TOOLS_LEDGER_H
 #define TOOLS_LEDGER_H
 
-#include "base/arena.h"
 #include "base/json.h"
 #include "tools/command.h"
 
@@ -30,12 +29,9 @@ MUST_CHECK int ledger_ask(const struct command *c, const struct ledger_flags *f,
 MUST_CHECK int ledger_send(const struct command *c, const struct ledger_flags *f,
                            const char *method, const char *path, const char *type, struct span body,
                            struct buf *out);
-/* Every page of a list: path with its query but limit and after; the ids' member is `id`. */
-MUST_CHECK int ledger_list(const struct command *c, const struct ledger_flags *f, const char *path,
-                           const char *id, json_t **rows);
 
-/* A path with parameters put in, percent-encoded: "/v1/keys/%s". Owned by the arena. */
-const char *ledger_path(struct arena *a, const char *fmt, ...);
+/* Appends a path with a parameter for each %s, percent-encoded: "/v1/projects/%s/%s". */
+void ledger_path(struct buf *path, const char *fmt, char *const *parameters);
 /* Appends "name=value" to a query when value is not empty. */
 void ledger_query(struct buf *path, const char *name, const char *value);
 
@@ -44,8 +40,26 @@ int ledger_print_rows(const struct ledger_flags *f, const json_t *rows, const ch
                       size_t count);
 /* Prints one object as JSON, or flat. */
 int ledger_print(const struct ledger_flags *f, json_t *doc);
+/* Asks as ledger_ask does and prints the object that is the answer. The command's exit code. */
+int ledger_show(const struct command *c, const struct ledger_flags *f, const char *method,
+                const char *path, const json_t *body);
 /* One object with a secret, which is shown this once; quiet: the secret alone. */
 int ledger_print_secret(const struct ledger_flags *f, json_t *doc, const char *member,
                         const char *what, bool quiet);
+
+/* A whole command without options of its own: an operand for each %s of the path, one request, its
+ * answer shown. take_body: NULL for none. */
+int ledger_command(const struct command *c, int argc, char **argv, const char *method,
+                   const char *fmt, json_t *take_body);
+
+/* A whole command that lists: an operand for each %s of the path. */
+struct ledger_listing {
+    const char *path;
+    const char *id; /* of a row, where the next page begins: "id", "account/id"; NULL: one page */
+    const char *filter, *filter_help; /* an option, and the query's parameter; NULL: none */
+    const char *const *columns;
+    size_t count;
+};
+int ledger_list(const struct command *c, int argc, char **argv, const struct ledger_listing *l);
 
 #endif

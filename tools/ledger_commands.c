@@ -8,15 +8,7 @@
 
 static int status(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
-
-    if (code < 0)
-        code = ledger_ask(c, &f, "GET", "/v1/status", NULL, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_command(c, argc, argv, "GET", "/v1/status", NULL);
 }
 
 // ---- Verify -------------------------------------------------------------------------------------
@@ -95,38 +87,26 @@ static int recover(const struct command *c, int argc, char **argv)
     const struct option options[] = {{"without", OPTION_TEXT, &without,
                                       "do not wait for this gateway, which will not come back"},
                                      LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *body = NULL;
-    AUTO_JSON json_t *doc = NULL;
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
 
-    body = *without ? json_pack("{s:s}", "without", without) : NULL;
-    if (code < 0)
-        code = ledger_ask(c, &f, "POST", "/v1/recover", body, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    if (code >= 0)
+        return code;
+    AUTO_JSON json_t *body = *without ? json_pack("{s:s}", "without", without) : NULL;
+    return ledger_show(c, &f, "POST", "/v1/recover", body);
 }
 
 static int restore(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
-
-    if (code < 0)
-        code = ledger_ask(c, &f, "POST", "/v1/restore", NULL, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_command(c, argc, argv, "POST", "/v1/restore", NULL);
 }
 
 static int intake(const struct command *c, int argc, char **argv)
 {
     struct ledger_flags f = ledger_flags_default();
     const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *body = NULL;
-    AUTO_JSON json_t *doc = NULL;
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
     if (code >= 0)
         return code;
@@ -134,63 +114,54 @@ static int intake(const struct command *c, int argc, char **argv)
     char *full = realpath(operands.items[0], NULL);
     buf_append_str(&path, full ? full : operands.items[0]);
     free(full);
-    body = json_pack("{s:s}", "path", buf_cstr(&path));
-    code = ledger_ask(c, &f, "POST", "/v1/intake", body, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    AUTO_JSON json_t *body = json_pack("{s:s}", "path", buf_cstr(&path));
+    return ledger_show(c, &f, "POST", "/v1/intake", body);
 }
 
 // ---- Looking ------------------------------------------------------------------------------------
 
-// A list that takes one filter at most.
-static int list(const struct command *c, int argc, char **argv, const char *path,
-                const char *filter, const char *filter_help, const char *const *columns,
-                size_t count)
-{
-    struct ledger_flags f = ledger_flags_default();
-    const char *value = "";
-    const struct option options[] = {LEDGER_FLAGS(f), {filter, OPTION_TEXT, &value, filter_help}};
-    AUTO(buf_fini) struct buf where = {0};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code =
-        options_parse(c, options, COUNT(options) - (*filter ? 0 : 1), argc, argv, 0, 0, &operands);
-
-    buf_append_str(&where, path);
-    ledger_query(&where, filter, value);
-    if (code < 0)
-        code = ledger_ask(c, &f, "GET", buf_cstr(&where), NULL, &doc);
-    return code >= 0 ? code : ledger_print_rows(&f, json_object_get(doc, "data"), columns, count);
-}
-
 static int purses(const struct command *c, int argc, char **argv)
 {
     static const char *const columns[] = {"name", "currency", "debits", "credits", "balance"};
+    static const struct ledger_listing listing = {
+        .path = "/v1/purses", .columns = columns, .count = COUNT(columns)};
 
-    return list(c, argc, argv, "/v1/purses", "", "", columns, COUNT(columns));
+    return ledger_list(c, argc, argv, &listing);
 }
 
 static int transfers(const struct command *c, int argc, char **argv)
 {
     static const char *const columns[] = {"seq",  "time",   "debit",    "credit",
                                           "code", "amount", "reference"};
+    static const struct ledger_listing listing = {.path = "/v1/transfers?limit=100",
+                                                  .filter = "purse",
+                                                  .filter_help = "only of this purse",
+                                                  .columns = columns,
+                                                  .count = COUNT(columns)};
 
-    return list(c, argc, argv, "/v1/transfers?limit=100", "purse", "only of this purse", columns,
-                COUNT(columns));
+    return ledger_list(c, argc, argv, &listing);
 }
 
 static int days(const struct command *c, int argc, char **argv)
 {
     static const char *const columns[] = {"day", "leaves", "root", "closed"};
+    static const struct ledger_listing listing = {
+        .path = "/v1/days", .columns = columns, .count = COUNT(columns)};
 
-    return list(c, argc, argv, "/v1/days", "", "", columns, COUNT(columns));
+    return ledger_list(c, argc, argv, &listing);
 }
 
 static int audit(const struct command *c, int argc, char **argv)
 {
     static const char *const columns[] = {"seq", "time", "who", "role", "action", "object"};
+    static const struct ledger_listing listing = {.path = "/v1/audit?limit=100",
+                                                  .filter = "object",
+                                                  .filter_help =
+                                                      "only of this account, key, project …",
+                                                  .columns = columns,
+                                                  .count = COUNT(columns)};
 
-    return list(c, argc, argv, "/v1/audit?limit=100", "object",
-                "only of this account, key, project …", columns, COUNT(columns));
+    return ledger_list(c, argc, argv, &listing);
 }
 
 const struct command ledger_commands[] = {

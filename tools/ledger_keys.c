@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#include "base/arena.h"
 #include "tools/ledger.h"
 #include "tools/output.h"
 #include "tools/settings.h"
@@ -96,73 +95,37 @@ int ledger_keys_set(const struct command *c, int argc, char **argv)
     struct ledger_flags f = ledger_flags_default();
     struct key_flags k = {.settings = SETTINGS_NONE};
     const struct option options[] = {KEY_OPTIONS(k), LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
+    AUTO(buf_fini) struct buf path = {0};
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
     if (code >= 0)
         return code;
     AUTO_JSON json_t *body = body_of(&k);
-    code = ledger_ask(c, &f, "PATCH", ledger_path(&arena, "/v1/keys/%s", operands.items[0]), body,
-                      &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    ledger_path(&path, "/v1/keys/%s", operands.items);
+    return ledger_show(c, &f, "PATCH", buf_cstr(&path), body);
 }
 
 int ledger_keys_list(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const char *account = "";
-    const struct option options[] = {{"account", OPTION_TEXT, &account, "only of this account"},
-                                     LEDGER_FLAGS(f)};
-    AUTO(buf_fini) struct buf path = {0};
-    AUTO_JSON json_t *rows = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    static const struct ledger_listing keys = {.path = "/v1/keys",
+                                               .id = "id",
+                                               .filter = "account",
+                                               .filter_help = "only of this account",
+                                               .columns = columns,
+                                               .count = COUNT(columns)};
 
-    buf_append_str(&path, "/v1/keys");
-    ledger_query(&path, "account", account);
-    if (code < 0)
-        code = ledger_list(c, &f, buf_cstr(&path), "id", &rows);
-    return code >= 0 ? code : ledger_print_rows(&f, rows, columns, COUNT(columns));
-}
-
-// A request about the key that the operand names, by id or name.
-static int about(const struct command *c, const struct ledger_flags *f, const char *method,
-                 const char *fmt, const char *which, const json_t *body, json_t **doc)
-{
-    struct arena arena = {0};
-    const int code = ledger_ask(c, f, method, ledger_path(&arena, fmt, which), body, doc);
-
-    arena_fini(&arena);
-    return code;
+    return ledger_list(c, argc, argv, &keys);
 }
 
 int ledger_keys_show(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
-
-    if (code < 0)
-        code = about(c, &f, "GET", "/v1/keys/%s", operands.items[0], NULL, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_command(c, argc, argv, "GET", "/v1/keys/%s", NULL);
 }
 
 int ledger_keys_revoke(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
-
-    if (code < 0)
-        code = about(c, &f, "POST", "/v1/keys/%s/revoke", operands.items[0], NULL, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_command(c, argc, argv, "POST", "/v1/keys/%s/revoke", NULL);
 }
 
 int ledger_keys_rotate(const struct command *c, int argc, char **argv)
@@ -174,26 +137,20 @@ int ledger_keys_rotate(const struct command *c, int argc, char **argv)
         {"grace", OPTION_DURATION, &grace, "how long the present secret stays good (1h)"},
         {"quiet", OPTION_FLAG, &quiet, "print only the key"},
         LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *body = NULL;
+    AUTO(buf_fini) struct buf path = {0};
     AUTO_JSON json_t *doc = NULL;
     struct operands operands;
     int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
-    body = json_pack("{s:I}", "grace_s", (json_int_t)grace);
-    if (code < 0)
-        code = about(c, &f, "POST", "/v1/keys/%s/rotate", operands.items[0], body, &doc);
+    if (code >= 0)
+        return code;
+    AUTO_JSON json_t *body = json_pack("{s:I}", "grace_s", (json_int_t)grace);
+    ledger_path(&path, "/v1/keys/%s/rotate", operands.items);
+    code = ledger_ask(c, &f, "POST", buf_cstr(&path), body, &doc);
     return code >= 0 ? code : ledger_print_secret(&f, doc, "key", "Key", quiet);
 }
 
 int ledger_keys_restore(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
-
-    if (code < 0)
-        code = ledger_ask(c, &f, "POST", "/v1/restore", NULL, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_command(c, argc, argv, "POST", "/v1/restore", NULL);
 }

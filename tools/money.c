@@ -4,7 +4,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/arena.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/file.h"
@@ -28,11 +27,10 @@ static int credit(const struct command *c, int argc, char **argv)
         {"reference", OPTION_TEXT, &reference, "a text for people"},
         LEDGER_FLAGS(f)};
     AUTO_JSON json_t *body = json_object();
-    AUTO_JSON json_t *doc = NULL;
     char drawn[2 * CREDIT_ID_BYTES + 1];
     uint8_t bytes[CREDIT_ID_BYTES];
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
     if (code >= 0)
         return code;
@@ -44,8 +42,7 @@ static int credit(const struct command *c, int argc, char **argv)
     json_object_set_new(body, "id", json_string(*id ? id : drawn));
     json_object_set_new(body, "reference", json_string(reference));
     settings_money(body, "amount", nano);
-    code = ledger_ask(c, &f, "POST", "/v1/credit", body, &doc);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_show(c, &f, "POST", "/v1/credit", body);
 }
 
 // ---- Prices -------------------------------------------------------------------------------------
@@ -98,35 +95,24 @@ static int prices_apply(const struct command *c, int argc, char **argv)
 
 static int prices_list(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    static const struct ledger_listing prices = {
+        .path = "/v1/prices", .columns = price_columns, .count = COUNT(price_columns)};
 
-    if (code < 0)
-        code = ledger_ask(c, &f, "GET", "/v1/prices", NULL, &doc);
-    return code >= 0 ? code
-                     : ledger_print_rows(&f, json_object_get(doc, "data"), price_columns,
-                                         COUNT(price_columns));
+    return ledger_list(c, argc, argv, &prices);
 }
 
 static int prices_show(const struct command *c, int argc, char **argv)
 {
     struct ledger_flags f = ledger_flags_default();
     const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
+    AUTO(buf_fini) struct buf path = {0};
     struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 1, &operands);
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 0, 1, &operands);
 
-    if (code < 0)
-        code = ledger_ask(
-            c, &f, "GET",
-            ledger_path(&arena, "/v1/prices/%s", operands.count ? operands.items[0] : "current"),
-            NULL, &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    if (code >= 0)
+        return code;
+    ledger_path(&path, operands.count ? "/v1/prices/%s" : "/v1/prices/current", operands.items);
+    return ledger_show(c, &f, "GET", buf_cstr(&path), NULL);
 }
 
 // ---- Usage and statements -----------------------------------------------------------------------
@@ -274,7 +260,6 @@ static int receipts_list(const struct command *c, int argc, char **argv)
                                      LEDGER_FLAGS(f)};
     AUTO(buf_fini) struct buf path = {0};
     AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
     struct operands operands;
     char text[24];
     int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
@@ -282,8 +267,7 @@ static int receipts_list(const struct command *c, int argc, char **argv)
     if (code >= 0)
         return code;
     snprintf(text, sizeof(text), "%lld", (long long)limit);
-    buf_append_str(&path, ledger_path(&arena, "/v1/accounts/%s/bills", operands.items[0]));
-    arena_fini(&arena);
+    ledger_path(&path, "/v1/accounts/%s/bills", operands.items);
     ledger_query(&path, "limit", text);
     code = ledger_ask(c, &f, "GET", buf_cstr(&path), NULL, &doc);
     return code >= 0 ? code
@@ -293,18 +277,7 @@ static int receipts_list(const struct command *c, int argc, char **argv)
 
 static int receipts_show(const struct command *c, int argc, char **argv)
 {
-    struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
-    AUTO_JSON json_t *doc = NULL;
-    struct arena arena = {0};
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
-
-    if (code < 0)
-        code = ledger_ask(c, &f, "GET", ledger_path(&arena, "/v1/receipts/%s", operands.items[0]),
-                          NULL, &doc);
-    arena_fini(&arena);
-    return code >= 0 ? code : ledger_print(&f, doc);
+    return ledger_command(c, argc, argv, "GET", "/v1/receipts/%s", NULL);
 }
 
 const struct command money_commands[] = {

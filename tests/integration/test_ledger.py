@@ -260,6 +260,39 @@ def test_an_invitation_lets_a_developer_in_with_what_it_says(office):
     assert code not in str(ledger.good("GET", "/v1/invites")) + str(ledger.good("GET", "/v1/audit")) + ledger.log_text
 
 
+# ---- What cocoonctl shows of it ----
+
+def test_cocoonctl_lists_all_pages_and_shows_and_changes_the_one_thing_that_is_named(office, acme):
+    ledger = office.ledger
+
+    def rows(*words):
+        return json.loads(ledger.ctl(*words, "--json").stdout)
+
+    for i in range(501):
+        ledger.good("POST", "/v1/projects", {"account": acme, "id": f"p{i:03}"})
+    assert [p["id"] for p in rows("projects", "list", "--account", acme)] == [f"p{i:03}" for i in range(501)]
+    assert {p["account"] for p in rows("projects", "list")} >= {acme}
+    assert "p500" in ledger.ctl("projects", "show", acme, "p500").stdout
+    assert rows("projects", "set", acme, "p500", "--state", "suspended")["state"] == "suspended"
+    ledger.key(acme, name="one")
+    key = rows("keys", "list", "--account", acme)[0]["id"]
+    assert rows("keys", "set", key, "--name", "two")["name"] == rows("keys", "show", key)["name"] == "two"
+    assert ledger.ctl("keys", "rotate", key, "--grace", "1h", "--quiet").stdout.startswith("sk-")
+    assert rows("keys", "revoke", key)["state"] == "revoked"
+    assert rows("accounts", "suspend", acme)["state"] == "suspended" and rows("accounts", "resume", acme)["state"] == "active"
+    hook = rows("webhooks", "create", acme, "http://127.0.0.1:9/hook")["id"]
+    assert [h["id"] for h in rows("webhooks", "list", "--account", acme)] == [hook] and rows("webhooks", "deliveries", hook) == []
+    assert rows("prices", "show") == rows("prices", "show", str(rows("prices", "list")[0]["version"]))
+    assert {t["credit"] for t in rows("ledger", "transfers", "--purse", f"client:{acme}")} == {f"client:{acme}"}
+    assert rows("audit", "--object", acme) and rows("ledger", "purses") and rows("ledger", "status")["ready"]
+
+
+def test_a_filter_that_a_list_does_not_have_is_refused_in_place_of_showing_all(office, acme):
+    for group in ("accounts", "invites"):
+        wrong = office.ledger.ctl(group, "list", "--account", acme, check=False)
+        assert wrong.returncode == 2 and "--account" in wrong.stderr
+
+
 # ---- Who may ----
 
 def test_the_socket_is_private_and_strangers_have_no_role(office):
