@@ -95,7 +95,8 @@ struct call {
     uint8_t kfp[KFP_LEN];            /* which key the client has encrypted to */
     char affinity[AFFINITY_LEN + 1]; /* Cocoon-Affinity */
     bool elsewhere;                  /* another worker could take it: the client encrypts again */
-    char *record; /* the worker's usage record, as its trailer has it; in the arena */
+    bool turned_away; /* its worker has no room: the client may encrypt to it again, and wait */
+    char *record;     /* the worker's usage record, as its trailer has it; in the arena */
 
     /* route */
     struct queue_item place; /* in its model's lane: waits or runs */

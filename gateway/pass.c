@@ -39,7 +39,7 @@ enum step_result pass_elsewhere(struct call *c)
         return STEP_FAIL;
     }
     c->elsewhere = pool_rank(c->gateway->pool, &c->query, false, &other, 1) > 0;
-    if (c->elsewhere) {
+    if (c->elsewhere || c->turned_away) {
         api_fault_set(&c->fault, &ERR_RETRY_OTHER_WORKER, NULL, NULL);
         return STEP_FAIL;
     }
@@ -112,7 +112,8 @@ static const struct api_error *blamed(enum dispatch_failure why, unsigned status
                            : &problem_bad_message;
 }
 
-/* No failure: asking another for it costs the pool nothing. */
+/* No failure: asking another for it costs the pool nothing, and where there is no other it may come
+ * again, to wait for room here. */
 static bool has_turned_away(enum dispatch_failure why)
 {
     return why == DISPATCH_BUSY || why == DISPATCH_PRICE;
@@ -125,7 +126,9 @@ static void pass_failed(void *arg, enum dispatch_failure why)
 
     c->dispatch = NULL;
     loop_timer_cancel(c->gateway->loop, &c->silence);
-    relay_tried(c);
+    c->turned_away = has_turned_away(why) && pool_may_wait(c->gateway->pool, &c->query);
+    if (!c->turned_away)
+        relay_tried(c);
     if (e)
         api_fault_set(&c->fault, e, NULL, NULL);
     else if (c->streaming || has_turned_away(why) || route_may_retry(c))

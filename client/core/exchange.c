@@ -185,6 +185,15 @@ static void answer_end(struct exchange *x, struct http_transfer *t)
 
 /* ---- The gateway's answer ---- */
 
+/* Cocoon-Next is this key and no other: its worker is the only one, and has no room. */
+static bool is_only(struct span next, const uint8_t kfp[static KFP_LEN])
+{
+    char hex[2 * KFP_LEN + 1];
+
+    hex_encode(hex, span_of(kfp, KFP_LEN));
+    return span_is(next, hex);
+}
+
 static void post_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
 {
     struct exchange *x = arg;
@@ -192,6 +201,7 @@ static void post_head(void *arg, struct http_transfer *t, unsigned status, struc
 
     shown_take(&x->shown, t);
     x->status = status;
+    x->only = is_only(next, x->verified->config.kfp);
     if (next.data)
         directory_prefer(x->client->directory, buf_span(&x->ask.rq->model), next);
     if (status < 200 || status > 299) {
@@ -238,7 +248,8 @@ static bool goes_on(struct exchange *x)
 
     if (x->status == 503 && refusal_is(text, "retry_other_worker") && x->retries < RETRIES_MAX) {
         x->retries++;
-        note_tried(x);
+        if (!x->only) /* else the gateway waits until it has room */
+            note_tried(x);
         x->wish.fresh = false;
         return true;
     }

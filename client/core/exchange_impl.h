@@ -36,7 +36,7 @@ struct exchange {
     char served[MODEL_LEN + 1];
     struct inner_bounds bounds;
     unsigned retries;
-    bool refetched, paused;
+    bool refetched, paused, only; /* the gateway knows no other worker than this one */
     struct loop_timer silence, total;
     uint64_t last_ms; /* of the last authenticated byte */
 

@@ -31,8 +31,7 @@ class World(Stack):
             policy = {"attestation.policy": self.tee.path("policy.json"), "attestation.release_keys": [f.read().strip()]}
         gateway = self.gateway(**{**policy, **settings})
         for _ in range(workers):
-            # Room for the crowd: a lone worker that says busy has the client's SDK try again, which is off here.
-            self.worker(quote_provider="socket:" + self.tee.socket, collateral_file=self.tee.path("collateral.json"), max_requests=64)
+            self.worker(quote_provider="socket:" + self.tee.socket, collateral_file=self.tee.path("collateral.json"))
         self.wait_ready()
         self.cocoon = Client(self.folder, f"http://{gateway.listen}", self.tee).start()
         return self

@@ -445,8 +445,18 @@ def test_the_next_key_follows_the_conversation(there):
     assert stayed >= CONVERSATIONS * 2 // 3 and len(set(rounds[2])) > 1
 
 
-def test_when_there_is_no_other_worker_it_says_so(there):
+def test_a_busy_worker_is_sealed_for_again_where_there_is_no_other(there):
     there.w.answer = lambda call: call.problem(503, "busy")
+    answer = there.client.chat(stream=True)
+    problem(answer, 503, "retry_other_worker")
+    assert answer.header("cocoon-next") == there.w.keys[0].kfp.hex()
+    assert len(there.w.calls) == 1  # never the same ciphertext twice
+    there.w.answer = plain_answer
+    assert there.client.chat(stream=True).status == 200  # waits until the worker is known to have room
+
+
+def test_when_there_is_no_other_worker_it_says_so(there):
+    there.w.answer = lambda call: call.reset()
     answer = there.client.chat(stream=True)
     problem(answer, 503, "no_capacity")
     assert answer.header("retry-after") and answer.header("cocoon-next") is None
