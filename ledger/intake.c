@@ -165,8 +165,8 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
     struct bill_entry e = {.instance = span_str(b->source->instance)};
     struct bill_outcome out;
 
-    b->last = redis_reply_text(redis_reply_at(reply, 0));
-    if (redis_reply_count(reply) != 2 || intake_entry_read(redis_reply_at(reply, 1), &e) < 0) {
+    b->last = redis_entry_id(reply);
+    if (!b->last.data || intake_entry_read(redis_reply_at(reply, 1), &e) < 0) {
         log_event(LOG_ERROR, "bill_refused", "instance=%s reason=entry", b->source->instance);
         return 0;
     }
@@ -223,7 +223,7 @@ static void take_batch(struct source *s, const struct redisReply *entries)
     char last[LAST_LEN] = "";
 
     s->waiting = (int64_t)redis_reply_count(entries);
-    s->oldest_ms = id_ms(redis_reply_text(redis_reply_at(redis_reply_at(entries, 0), 0)));
+    s->oldest_ms = id_ms(redis_entry_id(redis_reply_at(entries, 0)));
     int error = books_begin(books);
     if (error == 0) {
         error = take_entries(&b, entries);

@@ -185,7 +185,7 @@ static int take(struct watch *w, const struct redisReply *entries, size_t *queue
     for (size_t i = 0; i < redis_reply_count(entries); i++) {
         const struct redisReply *entry = redis_reply_at(entries, i);
         size_t more = 0;
-        if (redis_reply_count(entry) != 2)
+        if (!redis_entry_id(entry).data)
             continue;
         const struct redisReply *fields = redis_reply_at(entry, 1);
         if (span_is(field_of(fields, "type"), "receipt")) {
@@ -226,7 +226,9 @@ static void take_all(struct watch *w, const struct redisReply *entries)
         log_event(LOG_ERROR, "watch", "error=%s", error_name(error));
         return;
     }
-    forget(w, redis_reply_text(redis_reply_at(redis_reply_at(entries, count - 1), 0)));
+    const struct span last = redis_entry_id(redis_reply_at(entries, count - 1));
+    if (last.data)
+        forget(w, last);
     if (queued > 0)
         webhooks_wake(w->ledger->webhooks);
 }

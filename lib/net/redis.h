@@ -33,6 +33,8 @@ int64_t redis_reply_number(const struct redisReply *reply); /* 0 when it is no n
 /* Elements of a list: their count (0 when it is none), and the i-th, i < count. */
 size_t redis_reply_count(const struct redisReply *reply);
 const struct redisReply *redis_reply_at(const struct redisReply *reply, size_t i);
+/* The id of a stream's entry, [id, fields], as XREAD answers it; data NULL: it is none. */
+struct span redis_entry_id(const struct redisReply *entry);
 
 /* Called exactly once for each accepted command, in the loop, never inside redis_command. error 0:
  * reply is valid during the call (an error reply too: check its type). E_TIMEOUT: abandoned,

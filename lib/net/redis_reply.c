@@ -108,3 +108,9 @@ const struct redisReply *redis_reply_at(const struct redisReply *reply, size_t i
     CHECK(i < redis_reply_count(reply));
     return reply->element[i];
 }
+
+struct span redis_entry_id(const struct redisReply *entry)
+{
+    return redis_reply_count(entry) == 2 ? redis_reply_text(redis_reply_at(entry, 0))
+                                         : (struct span){0};
+}

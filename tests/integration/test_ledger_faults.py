@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -342,3 +343,45 @@ def test_books_on_postgresql_are_kept_over_a_killed_ledger(stack, postgres):
     restart()  # PostgreSQL goes away and comes back: the ledger connects, and locks, anew
     assert ask(stack) == 200
     check(stack, 6)
+
+
+# ---- A Redis that lies ----
+
+def bulk(data):
+    return b"$%d\r\n%s\r\n" % (len(data), data)
+
+
+def lie(connection, entry, streams):
+    """Answers as an empty Redis, but each stream that is read has one entry that is none."""
+    info = b"run_id:" + b"0" * 40 + b"\r\nredis_mode:standalone\r\nrole:master\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n"
+    answers = {b"INFO": lambda a: bulk(info), b"SMEMBERS": lambda a: b"*1\r\n" + bulk(b"gateway"), b"HGETALL": lambda a: b"*0\r\n",
+               b"SUBSCRIBE": lambda a: b"*3\r\n" + bulk(b"subscribe") + bulk(a[1]) + b":1\r\n",
+               b"XREAD": lambda a: b"*1\r\n*2\r\n" + bulk(a[4]) + b"*1\r\n" + entry}
+    with connection, connection.makefile("rb") as lines:
+        while head := lines.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                words.append(lines.read(int(lines.readline()[1:])))
+                lines.read(2)
+            if words[0] == b"XREAD":
+                streams.append(words[4])
+            connection.sendall(answers.get(words[0], lambda a: b"+OK\r\n")(words))
+
+
+def take_all(server, *about):
+    while True:
+        try:
+            connection = server.accept()[0]
+        except OSError:
+            return
+        threading.Thread(target=lie, args=(connection, *about), daemon=True).start()
+
+
+@pytest.mark.parametrize("entry", [b"*0\r\n", b":1\r\n"])
+def test_entries_that_are_none_do_not_end_the_ledger(stack, entry):
+    streams = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=take_all, args=(server, entry, streams), daemon=True).start()
+        ledger = stack.start(Ledger(stack, **{"redis.url": f"redis://127.0.0.1:{server.getsockname()[1]}"}))
+        wait_for(lambda: len(streams) > 8 and len(set(streams)) == 2 or not ledger.alive, "bills and events to be read")
+        assert ledger.alive and ledger.api("GET", "/v1/status")[0] == 200

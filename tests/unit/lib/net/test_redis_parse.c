@@ -202,6 +202,21 @@ static void a_replica_is_found_among_its_names_and_values(void **state)
     assert_int_equal(replica_of(":1\r\n", place), E_PROTOCOL);
 }
 
+/* What XREAD would never answer ends nobody's process. */
+static void an_entry_has_an_id_or_is_none(void **state)
+{
+    static const char *const none[] = {"*0\r\n", "*1\r\n$3\r\n1-1\r\n", ":1\r\n", "$-1\r\n",
+                                       "*2\r\n:1\r\n*0\r\n"};
+
+    (void)state;
+    AUTO(redis_reply_free) struct redisReply *entry = reply_of("*2\r\n$3\r\n1-1\r\n*0\r\n");
+    assert_true(span_is(redis_entry_id(entry), "1-1"));
+    for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++) {
+        AUTO(redis_reply_free) struct redisReply *other = reply_of(none[i]);
+        assert_null(redis_entry_id(other).data);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +227,7 @@ int main(void)
         cmocka_unit_test(ranges_are_read_with_their_primaries),
         cmocka_unit_test(a_map_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_sentinel_names_the_primary_or_does_not_know_it),
+        cmocka_unit_test(an_entry_has_an_id_or_is_none),
         cmocka_unit_test(a_replica_is_found_among_its_names_and_values),
     };
 
