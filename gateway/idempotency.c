@@ -1,4 +1,5 @@
-/* One value in Redis a key: <hash of the body>|<run or done>|<call>. */
+/* One value in Redis a key: <hash of the body>|<run or done>|<call>. The hash is keyed by the
+ * header, of which Redis has a hash only: whoever reads Redis cannot try prompts against it. */
 #include "gateway/idempotency.h"
 
 #include <stdio.h>
@@ -85,7 +86,7 @@ static void told(void *arg, int error, const struct redisReply *reply)
         let_go(i, false);
 }
 
-static void hash_body(struct span body, char out[static 2 * SHA256_LEN + 1])
+static void hash_body(struct span header, struct span body, char out[static 2 * SHA256_LEN + 1])
 {
     uint8_t hash[SHA256_LEN];
     char len[NUMBER_LEN];
@@ -94,7 +95,7 @@ static void hash_body(struct span body, char out[static 2 * SHA256_LEN + 1])
     (void)snprintf(len, sizeof(len), "%zu", body.len);
     const struct span parts[] = {span_str(len), large ? span_cut(body, 0, HASHED_MAX) : body,
                                  large ? span_from(body, body.len - HASHED_MAX) : SPAN("")};
-    sha256_parts(hash, parts, 3);
+    hmac_sha256_parts(hash, header, parts, 3);
     hex_encode(out, SPAN_OF(hash));
 }
 
@@ -112,7 +113,7 @@ static struct idempotency *idempotency_new(struct call *c, struct span header)
     sha256_parts(hash, whose, 3);
     hex_encode(hex, span_of(hash, SHA256_LEN / 2));
     (void)snprintf(i->key, sizeof(i->key), LAYOUT_IDEMPOTENCY, c->key->account, hex);
-    hash_body(buf_span(&c->body), i->body);
+    hash_body(header, buf_span(&c->body), i->body);
     return i;
 }
 

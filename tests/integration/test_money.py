@@ -499,6 +499,17 @@ def test_the_same_request_runs_and_is_charged_once(till):
     assert len(value) == 2 and all(0 < till.purse.redis.pttl(v) <= 24 * 3600 * 1000 for v in value)
 
 
+def test_who_reads_redis_cannot_try_prompts_against_what_is_kept(till):
+    body, name = json.dumps(chat("Once")).encode(), "9d0c6b1e-5a4f"
+    assert again(till, name).status == 200
+    kept, = [till.purse.redis.get(v) for v in till.purse.redis.keys(f"m1:idem:{{{till.account}}}:*")]
+    kept = kept if isinstance(kept, str) else kept.decode()
+    for plain in (body, str(len(body)).encode() + body):
+        assert hashlib.sha256(plain).hexdigest() not in kept
+    assert name not in kept
+    till.settled(1)
+
+
 def test_while_the_first_runs_the_second_is_told_to_wait(till):
     parked = []
     till.worker.answer = parked.append
