@@ -429,7 +429,7 @@ void gateways_again(struct link *link)
 {
     struct link *next;
 
-    if (link->replaced || link->removed)
+    if (link->replaced || link->removed || count_links(link->owner) >= OPERATOR_MAX_LINKS)
         return;
     link->replaced = true;
     next = link_get(link->worker, link->owner, link->address);

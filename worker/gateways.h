@@ -11,7 +11,11 @@ struct worker;
 struct gateways;
 struct operator_entry;
 
-enum { LINK_ADDRESS_MAX = 280, OPERATOR_MAX_LEARNT = 256 };
+enum {
+    LINK_ADDRESS_MAX = 280,
+    OPERATOR_MAX_LEARNT = 256,
+    OPERATOR_MAX_LINKS = 2 * OPERATOR_MAX_LEARNT /* all of them may be replaced at once */
+};
 
 /* A gateway instance that we dial, and its tunnel while there is one. */
 struct link {
@@ -39,7 +43,8 @@ void gateways_update(struct gateways *g, const struct worker_config *c);
 /* PUT /v1/gateways on that link: addresses to dial under the same operator's pins. One that was
  * only learnt is given up once it has no tunnel and no gateway names it any more. */
 void gateways_learn(struct link *link, const struct config_strings *addresses);
-/* The gateway is being replaced: its address is dialled anew beside the tunnel that there is. */
+/* The gateway is being replaced: its address is dialled anew beside the tunnel that there is; where
+ * the operator has OPERATOR_MAX_LINKS already, when that tunnel has ended. */
 void gateways_again(struct link *link);
 /* Reads {"gateways":["host:port",…],"again":true}: strings that are no address are left out, at
  * most OPERATOR_MAX_LEARNT; `again` may be absent. E_INVALID. The strings live in the arena. */
