@@ -280,6 +280,8 @@ static void seat_retire(struct chooser_seat *s)
     struct chooser_model *m = s->model;
 
     seat_count(s, false, false);
+    for (size_t i = 0; i < CLASSES; i++)
+        m->running[i] -= s->running[i];
     grudge_keep(s, m);
     index_remove(m, s);
     m->context_stale = true;

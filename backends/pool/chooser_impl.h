@@ -46,7 +46,8 @@ struct chooser_seat {
     struct breaker breaker;
     double tokens_per_s, first_token_ms; /* moving averages; 0: unknown */
     double done_work, done_s;            /* that tokens_per_s is made of, the newest counts most */
-    int64_t slots, busy;                 /* as counted in the model, as the next one is */
+    int64_t slots, busy;                 /* as counted in the model, as the next two are */
+    int64_t running[CLASSES];
     bool out;
 };
 

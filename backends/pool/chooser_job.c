@@ -4,6 +4,15 @@
 /* Of a new observation, in the averages of a seat and of a model. */
 static const double weight_seat = 0.05, weight_model = 0.02;
 
+/* What runs on where the model is not offered any more is not counted in it. */
+static void seat_run(struct chooser_seat *s, enum service_class class, int change)
+{
+    if (!s->model)
+        return;
+    s->running[class] += change;
+    s->model->running[class] += change;
+}
+
 void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct chooser_query *q,
                    uint64_t now_ms)
 {
@@ -19,7 +28,7 @@ void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct c
         .probe = breaker_start(&s->breaker, now_ms),
     };
     s->refs++;
-    s->model->running[j->class]++;
+    seat_run(s, j->class, 1);
     w->in_flight++;
     w->work_in_flight += j->work;
     w->started_ms += (double)now_ms;
@@ -36,8 +45,7 @@ void chooser_freed(struct chooser_job *j, uint64_t now_ms)
     s->worker->in_flight--;
     s->worker->work_in_flight -= j->work;
     s->worker->started_ms -= (double)j->started_ms;
-    if (s->model)
-        s->model->running[j->class]--;
+    seat_run(s, j->class, -1);
     (void)chooser_update(s->worker, now_ms);
 }
 

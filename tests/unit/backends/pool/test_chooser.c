@@ -688,10 +688,11 @@ static void of_very_many_some_are_ranked_each_once(void **state)
 
 static void jobs_outlive_the_model_and_the_tunnel(void **state)
 {
-    struct virtual_pool *p = virtual_crew(2, 8);
+    struct virtual_pool *p = virtual_crew(3, 8);
     const struct chooser_offer other = {SPAN("other"), 1, 8192};
     const struct chooser_query q = virtual_query();
     const struct chooser_served r = {.output = 7, .took_ms = 100};
+    struct chooser_model_view v;
 
     (void)state;
     struct chooser_job *a = virtual_start(p, &p->w[0], &q);
@@ -704,6 +705,8 @@ static void jobs_outlive_the_model_and_the_tunnel(void **state)
     chooser_freed(b, p->now_ms);
     chooser_finish(b, p->now_ms);
     assert_int_equal(p->w[0].in_flight + p->w[1].in_flight, 0);
+    assert_true(chooser_model(p->chooser, VIRTUAL_MODEL, p->now_ms, &v)); /* w[2] is still there */
+    assert_int_equal(v.running[q.class], 0);
     virtual_free(p);
 }
 
