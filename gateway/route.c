@@ -219,10 +219,10 @@ static enum step_result wait_for_room(struct call *c)
     return STEP_WAIT;
 }
 
-/* Others came before, and it is not its turn. */
+/* Others came before, of a class that goes before or of its own, and it is not its turn. */
 static bool must_line_up(struct call *c)
 {
-    return !c->turn && queue_length(lane_here(c)->queue) > 0;
+    return !c->turn && queue_before(lane_here(c)->queue, c->query.class) > 0;
 }
 
 static enum step_result line_up(struct call *c)

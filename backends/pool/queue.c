@@ -300,13 +300,18 @@ size_t queue_waiting(const struct queue *q, enum service_class class)
     return q->waiting[class];
 }
 
+size_t queue_before(const struct queue *q, enum service_class class)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i <= (size_t) class; i++)
+        count += q->waiting[i];
+    return count;
+}
+
 size_t queue_length(const struct queue *q)
 {
-    size_t all = 0;
-
-    for (size_t i = 0; i < CLASSES; i++)
-        all += q->waiting[i];
-    return all;
+    return queue_before(q, CLASSES - 1);
 }
 
 size_t queue_running(const struct queue *q)

@@ -74,6 +74,8 @@ void queue_done(struct queue_item *it, uint64_t now_ms);
 uint64_t queue_wait_ms(struct queue *q, const struct queue_claim *claim, uint64_t now_ms);
 size_t queue_waiting(const struct queue *q, enum service_class class);
 size_t queue_length(const struct queue *q);
+/* Of this class and of those that go before it. */
+size_t queue_before(const struct queue *q, enum service_class class);
 size_t queue_running(const struct queue *q);
 /* That are remembered. */
 size_t queue_accounts(const struct queue *q);

@@ -225,7 +225,7 @@ def test_a_conversation_stays_at_one_worker_and_moves_when_that_is_loaded(stack)
 
 def test_batch_leaves_room_for_the_other_classes(stack):
     engine = stack.engine()
-    gateway = stack.gateway(**{"scheduler.reserve_interactive_percent": 50})
+    gateway = stack.gateway(**{"scheduler.reserve_interactive_percent": 50, "scheduler.queue": 2})
     batch = stack.key("--class", "batch")
     stack.worker(max_requests=4)
     stack.wait_ready()
@@ -233,7 +233,7 @@ def test_batch_leaves_room_for_the_other_classes(stack):
     wait_for(lambda: gateway.metric("cocoon_queue_waiting", **{"class": "batch"}) == 2, "two wait", 3)
     assert gateway.metric("cocoon_running", **{"class": "batch"}) == 2
     before = time.monotonic()
-    assert ask(stack, "now").status == 200
+    assert ask(stack, "now").status == 200  # the queue is full, but of those who come after it
     assert time.monotonic() - before < 0.6 * SLOW
     assert all(answered(raw).status == 200 for raw in held)
     assert len(engine.requests) == 5

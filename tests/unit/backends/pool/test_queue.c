@@ -77,6 +77,9 @@ static void classes_have_their_order(void **state)
     const size_t batch = enter(l, CLASS_BATCH, "a"), usual = enter(l, CLASS_INTERACTIVE, "a"),
                  urgent = enter(l, CLASS_INTERNAL, "a");
     assert_int_equal(queue_waiting(l->queue, CLASS_BATCH), 1);
+    assert_int_equal(queue_before(l->queue, CLASS_INTERNAL), 1);
+    assert_int_equal(queue_before(l->queue, CLASS_INTERACTIVE), 2);
+    assert_int_equal(queue_before(l->queue, CLASS_BATCH), 3);
     assert_int_equal(turn(l), urgent);
     assert_int_equal(turn(l), usual);
     assert_int_equal(turn(l), batch);
