@@ -22,6 +22,7 @@ struct chooser *choose_new(void)
 void pool_set_scheduling(struct pool *p, const struct chooser_options *o)
 {
     chooser_set_options(p->chooser, o);
+    link_capacity(p); /* a reserve may be smaller now */
 }
 
 /* ---- What workers say ---- */

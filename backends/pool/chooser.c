@@ -262,17 +262,19 @@ static void seat_share(struct chooser_seat *s, uint64_t now_ms)
         *share = (float)exp2(fmax(-SHARE_MOST, fmin(SHARE_MOST, round(exact))));
 }
 
-bool seat_refresh(struct chooser_seat *s, uint64_t now_ms)
+void seat_refresh(struct chooser_seat *s, uint64_t now_ms)
 {
-    const struct chooser_worker *w = s->worker;
+    struct chooser_worker *w = s->worker;
 
     if (!s->model)
-        return false;
-    const size_t open = s->model->open;
+        return;
+    const uint32_t *weight = &s->model->weights[s->at];
+    const bool had_room = *weight > 0;
+    const int64_t had = s->slots - s->busy;
     seat_count(s, w->ready && w->accepting, !w->ready || !breaker_allows(&s->breaker, now_ms));
     index_weigh(s->model, s->at, is_open(s, now_ms) ? weight_of(s, now_ms) : 0);
     seat_share(s, now_ms);
-    return s->model->open > open;
+    w->opened = w->opened || (*weight > 0 && (!had_room || s->slots - s->busy > had));
 }
 
 static void seat_retire(struct chooser_seat *s)
@@ -324,7 +326,7 @@ void chooser_hint(struct chooser_seat *s, double first_token_ms, double tokens_p
         return;
     s->tokens_per_s = tokens_per_s > 0 ? tokens_per_s : 0;
     s->first_token_ms = first_token_ms > 0 ? first_token_ms : 0;
-    (void)seat_refresh(s, now_ms);
+    seat_refresh(s, now_ms);
 }
 
 /* ---- Workers ---- */
@@ -379,7 +381,7 @@ void chooser_serve(struct chooser_worker *w, const struct chooser_offer *offers,
     seats_drop(w->seats, w->seat_count);
     w->seats = seats;
     w->seat_count = kept;
-    (void)chooser_update(w, now_ms);
+    worker_refresh(w, now_ms);
 }
 
 void chooser_leave(struct chooser_worker *w)
@@ -396,20 +398,31 @@ void chooser_leave(struct chooser_worker *w)
     w->chooser = NULL;
 }
 
+void worker_refresh(struct chooser_worker *w, uint64_t now_ms)
+{
+    for (size_t i = 0; i < w->seat_count; i++)
+        seat_refresh(w->seats[i], now_ms);
+}
+
+bool worker_opened(struct chooser_worker *w)
+{
+    const bool opened = w->opened;
+
+    w->opened = false;
+    return opened;
+}
+
 bool chooser_update(struct chooser_worker *w, uint64_t now_ms)
 {
-    bool opened = false;
-
-    for (size_t i = 0; i < w->seat_count; i++)
-        opened = seat_refresh(w->seats[i], now_ms) || opened;
-    return opened;
+    worker_refresh(w, now_ms);
+    return worker_opened(w);
 }
 
 void chooser_forgive(struct chooser_worker *w, uint64_t now_ms)
 {
     for (size_t i = 0; i < w->seat_count; i++)
         w->seats[i]->breaker = (struct breaker){0};
-    (void)chooser_update(w, now_ms);
+    worker_refresh(w, now_ms);
 }
 
 /* ---- Views ---- */

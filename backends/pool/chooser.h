@@ -52,6 +52,7 @@ struct chooser_worker {
     int64_t in_flight, work_in_flight; /* own requests, and their work in tokens of output */
     double started_ms;                 /* of own requests, summed: how far they must be by now */
     uint64_t served, failures;
+    bool opened; /* there is room that nobody was told of yet */
 };
 
 /* A model as a worker offers it. */
@@ -107,7 +108,7 @@ void chooser_leave(struct chooser_worker *w);
 /* What w offers from now on, at most once each name. What is known of a seat that stays is kept. */
 void chooser_serve(struct chooser_worker *w, const struct chooser_offer *offers, size_t count,
                    uint64_t now_ms);
-/* True: it may be asked now for a model for which it could not before. */
+/* True, once: since it was last said, w has come to have room, or more of it, for a model. */
 bool chooser_update(struct chooser_worker *w, uint64_t now_ms);
 /* It has other keys now: what failed for the old ones' sake is forgiven. */
 void chooser_forgive(struct chooser_worker *w, uint64_t now_ms);
@@ -167,8 +168,8 @@ struct chooser_served {
     uint64_t took_ms;
 };
 void chooser_served(struct chooser_job *j, const struct chooser_served *r, uint64_t now_ms);
-/* Frees what is still held, and lets go of the seat. */
-void chooser_finish(struct chooser_job *j, uint64_t now_ms);
+/* Frees what is still held, and lets go of the seat. True: as chooser_update. */
+bool chooser_finish(struct chooser_job *j, uint64_t now_ms);
 
 /* One model over its seats, for display. */
 struct chooser_model_view {

@@ -53,8 +53,11 @@ struct chooser_seat {
 
 /* chooser.c */
 void seat_unref(struct chooser_seat *s);
-/* Weight and sums as they should be now; true when it can be drawn again. */
-bool seat_refresh(struct chooser_seat *s, uint64_t now_ms);
+/* Weight and sums as they should be now. */
+void seat_refresh(struct chooser_seat *s, uint64_t now_ms);
+void worker_refresh(struct chooser_worker *w, uint64_t now_ms);
+/* Whether it has got room that nobody was told of. */
+bool worker_opened(struct chooser_worker *w);
 /* As reported, as the model's median where it is not known, and less for a newcomer. */
 double seat_speed(const struct chooser_seat *s, uint64_t now_ms);
 bool worker_has_room(const struct chooser_worker *w);

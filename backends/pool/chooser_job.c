@@ -32,7 +32,7 @@ void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct c
     w->in_flight++;
     w->work_in_flight += j->work;
     w->started_ms += (double)now_ms;
-    (void)chooser_update(w, now_ms);
+    worker_refresh(w, now_ms);
 }
 
 void chooser_freed(struct chooser_job *j, uint64_t now_ms)
@@ -46,7 +46,7 @@ void chooser_freed(struct chooser_job *j, uint64_t now_ms)
     s->worker->work_in_flight -= j->work;
     s->worker->started_ms -= (double)j->started_ms;
     seat_run(s, j->class, -1);
-    (void)chooser_update(s->worker, now_ms);
+    worker_refresh(s->worker, now_ms);
 }
 
 /* ---- Marks ---- */
@@ -81,7 +81,7 @@ void chooser_failed(struct chooser_job *j, uint64_t now_ms)
         return;
     s->model->chooser->counts.opened++;
     look_slow(s, j);
-    (void)seat_refresh(s, now_ms);
+    seat_refresh(s, now_ms);
 }
 
 static void learn(struct chooser_seat *s, const struct chooser_job *j,
@@ -113,20 +113,21 @@ void chooser_served(struct chooser_job *j, const struct chooser_served *r, uint6
     if (!s->model)
         return;
     learn(s, j, r);
-    (void)seat_refresh(s, now_ms);
+    seat_refresh(s, now_ms);
 }
 
-void chooser_finish(struct chooser_job *j, uint64_t now_ms)
+bool chooser_finish(struct chooser_job *j, uint64_t now_ms)
 {
     struct chooser_seat *s = j->seat;
 
     if (!s)
-        return;
+        return false;
     chooser_freed(j, now_ms);
     if (!j->marked)
         breaker_dropped(&s->breaker, j->probe);
     j->seat = NULL;
-    if (s->model)
-        (void)seat_refresh(s, now_ms);
+    seat_refresh(s, now_ms);
+    const bool opened = worker_opened(s->worker);
     seat_unref(s);
+    return opened;
 }

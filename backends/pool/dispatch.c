@@ -87,7 +87,8 @@ static void dispatch_free(struct dispatch *d)
     if (map_get(&p->running, attempt_key(key, span_str(d->call), d->attempt)) == d)
         (void)map_del(&p->running, span_str(key));
     loop_timer_cancel(p->loop, &d->timer);
-    chooser_finish(&d->slot, now_ms(d));
+    if (chooser_finish(&d->slot, now_ms(d)))
+        link_capacity(p);
     ohttp_client_free(d->client);
     bhttp_reader_free(d->reader);
     sha256_free(d->resp_hash);

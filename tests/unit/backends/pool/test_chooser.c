@@ -465,6 +465,39 @@ static void who_can_be_asked_again_is_told(void **state)
     virtual_free(p);
 }
 
+/* Who waits is told, whatever it is that made the room. */
+static void room_is_told_once_however_it_came(void **state)
+{
+    struct virtual_pool *p = virtual_crew(1, 8);
+    struct chooser_worker *w = &p->w[0];
+    const struct chooser_query q = virtual_query();
+    const struct chooser_served r = {.output = 100, .took_ms = 100};
+
+    (void)state;
+    virtual_fail(p, w);
+    p->now_ms += 2 * BREAKER_FIRST_MS;
+    assert_true(chooser_update(w, p->now_ms));
+    struct chooser_job *probe = virtual_start(p, w, &q);
+    assert_false(chooser_update(w, p->now_ms));
+    chooser_freed(probe, p->now_ms);
+    chooser_served(probe, &r, p->now_ms);
+    assert_true(chooser_finish(probe, p->now_ms)); /* healed */
+    assert_false(chooser_update(w, p->now_ms));
+    virtual_fail(p, w);
+    p->now_ms += 2 * BREAKER_FIRST_MS;
+    probe = virtual_start(p, w, &q);
+    assert_true(chooser_finish(probe, p->now_ms)); /* its caller left */
+    virtual_fail(p, w);
+    chooser_forgive(w, p->now_ms);
+    assert_true(chooser_update(w, p->now_ms));
+    w->others = 6;
+    assert_false(chooser_update(w, p->now_ms));
+    w->others = 5; /* another gateway's has ended: what a reserve kept back may go */
+    assert_true(chooser_update(w, p->now_ms));
+    assert_false(chooser_update(w, p->now_ms));
+    virtual_free(p);
+}
+
 /* ---- Affinity ---- */
 
 static void a_conversation_stays_where_its_cache_is(void **state)
@@ -751,6 +784,7 @@ int main(void)
         cmocka_unit_test(panic_overrides_breakers_only),
         cmocka_unit_test(one_worker_is_judged_as_all_are),
         cmocka_unit_test(who_can_be_asked_again_is_told),
+        cmocka_unit_test(room_is_told_once_however_it_came),
         cmocka_unit_test(a_conversation_stays_where_its_cache_is),
         cmocka_unit_test(the_fast_have_more_conversations),
         cmocka_unit_test(others_keep_their_home_when_a_worker_leaves),
