@@ -66,8 +66,8 @@ static int start_loop(struct ledger *l)
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
     TRY(loop_new(&l->loop));
-    TRY(loop_signals(l->loop, signals, 2, on_signal,
-                     l)); /* before threads: they inherit the mask */
+    /* before threads: they inherit the mask */
+    TRY(loop_signals(l->loop, signals, sizeof(signals) / sizeof(signals[0]), on_signal, l));
     return offload_new(&l->offload, l->loop, 2);
 }
 

@@ -293,6 +293,12 @@ def test_a_filter_that_a_list_does_not_have_is_refused_in_place_of_showing_all(o
         assert wrong.returncode == 2 and "--account" in wrong.stderr
 
 
+def test_a_hangup_ends_no_ledger(office):
+    before = office.ledger.good("GET", "/v1/status")["uptime_s"]
+    office.ledger.signal(signal.SIGHUP)
+    assert office.ledger.good("GET", "/v1/status")["uptime_s"] >= before and office.ledger.process.poll() is None
+
+
 # ---- Who may ----
 
 def test_the_socket_is_private_and_strangers_have_no_role(office):
