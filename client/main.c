@@ -194,8 +194,7 @@ int main(int argc, char **argv)
     struct client_config settings = *(const struct client_config *)config->values;
     if (merge(&settings, &options)) {
         log_init("client", log_level_of(settings.log_level));
-        if (process_guard() < 0)
-            log_event(LOG_WARN, "memory_unguarded", "note=core-files-could-not-be-switched-off");
+        process_guard();
         status = run(&settings, options.check);
     } else {
         status = PROGRAM_USAGE;

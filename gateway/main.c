@@ -22,10 +22,7 @@ static int run(struct gateway *g)
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
     log_init("cocoon-gateway", log_level_of(gateway_settings(g)->log_level));
-    if (process_guard() < 0)
-        log_event(LOG_WARN, "memory_unguarded", "note=core-files-could-not-be-switched-off");
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a journal that may not grow is refused by write(2) */
+    process_guard();
     int error = gateway_start(g);
     if (error == 0)
         error = loop_signals(g->loop, signals, sizeof(signals) / sizeof(*signals), on_signal, g);

@@ -232,9 +232,6 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     log_init("ledger", log_level_of(ledger_settings(&l)->log_level));
-    if (process_guard() < 0) /* secrets of keys and webhooks pass through */
-        log_event(LOG_WARN, "memory_unguarded", "note=core-files-could-not-be-switched-off");
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a full disk is an error of write(2) */
+    process_guard();
     return run(&l);
 }

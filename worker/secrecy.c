@@ -20,7 +20,7 @@ static bool lock_all(void)
 
 void secrecy_begin(void)
 {
-    const bool guarded = process_guard() == 0;
+    const bool guarded = process_guard();
     const bool keys = secure_heap_begin() == 0;
     const bool all = lock_all();
     log_event(guarded && keys ? LOG_INFO : LOG_WARN, "memory",

@@ -2,10 +2,12 @@
 #include "base/process.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "base/log.h"
 
 /* A helper that the kernel starts on a crash (core_pattern with a pipe) heeds no RLIMIT_CORE; it
  * gets no memory of ours either. Not every kernel has the file. */
@@ -19,11 +21,16 @@ static void empty_core(void)
     close(fd);
 }
 
-int process_guard(void)
+bool process_guard(void)
 {
     const struct rlimit none = {0, 0};
 
     empty_core(); /* before the process can no longer be looked at: its files would be root's */
     const bool limited = setrlimit(RLIMIT_CORE, &none) == 0;
-    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && limited ? 0 : E_IO;
+    const bool guarded = prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && limited;
+    if (!guarded)
+        log_event(LOG_WARN, "memory_unguarded", "note=core-files-could-not-be-switched-off");
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    return guarded;
 }

@@ -2,10 +2,11 @@
 #ifndef BASE_PROCESS_H
 #define BASE_PROCESS_H
 
-#include "base/error.h"
+#include <stdbool.h>
 
 /* No core file, whoever would write it, and no debugger of others: prompts and keys pass through.
- * E_IO: one of the switches could not be set. */
-MUST_CHECK int process_guard(void);
+ * What cannot be written, to a peer that has gone or a file that may not grow, is write(2)'s error
+ * and no signal. False, and a warning in the log: one of the switches could not be set. */
+bool process_guard(void);
 
 #endif
