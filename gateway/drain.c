@@ -70,7 +70,7 @@ void gateway_drain(struct gateway *g, bool successor)
         http_server_let_go(g->admin);
     } else {
         upgrade_end(g);
-        manager_told(notify_send("STOPPING=1"));
+        notify_tell("STOPPING=1");
         http_server_quiesce(g->api);
     }
     leave(g, successor);

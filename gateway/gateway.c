@@ -359,19 +359,10 @@ void gateway_reload(struct gateway *g)
 
 /* ---- The service manager ---- */
 
-static void watchdog(void *arg)
-{
-    struct gateway *g = arg;
-
-    manager_told(notify_send("WATCHDOG=1"));
-    loop_timer_set(g->loop, &g->watchdog_timer, notify_watchdog_ms(), watchdog, g);
-}
-
 void gateway_ready(struct gateway *g)
 {
-    manager_told(notify_send("READY=1"));
-    if (notify_watchdog_ms() > 0)
-        watchdog(g);
+    notify_tell("READY=1");
+    watchdog_begin(&g->watchdog, g->loop);
 }
 
 /* ---- Stop ---- */
@@ -454,10 +445,9 @@ static void stop_writers(struct gateway *g)
 void gateway_stop(struct gateway *g)
 {
     upgrade_end(g);
-    if (g->loop) {
-        loop_timer_cancel(g->loop, &g->watchdog_timer);
+    watchdog_end(&g->watchdog);
+    if (g->loop)
         lag_stop(g);
-    }
     http_server_free(g->api);
     buf_fini(&g->full_answer);
     http_server_free(g->admin);

@@ -11,6 +11,7 @@
 #include "gateway/lane.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
+#include "net/notify.h"
 
 struct bots;
 struct counters;
@@ -59,7 +60,8 @@ struct gateway {
     uint64_t started_ms, drain_until_ms, quiet_ms;
     struct histogram loop_lag;
     uint64_t lag_due_us;
-    struct loop_timer drain_timer, watchdog_timer, hold_timer, lag_timer;
+    struct loop_timer drain_timer, hold_timer, lag_timer;
+    struct watchdog watchdog;
 };
 
 /* The snapshot's settings at this moment; a call keeps the snapshot it began with. */
@@ -98,13 +100,6 @@ void gateway_stop(struct gateway *g);
 /* lag.c. Looks each second how late the loop is. */
 void lag_start(struct gateway *g);
 void lag_stop(struct gateway *g);
-
-/* Being run without a service manager is fine: there is nobody to tell then. */
-static inline void manager_told(int error)
-{
-    if (error < 0 && error != E_NOT_FOUND)
-        log_event(LOG_WARN, "manager_unheard", "error=%s", error_name(error));
-}
 
 /* NULL when it would serve now, else what is missing, as a constant. */
 const char *gateway_unready(const struct gateway *g);

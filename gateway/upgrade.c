@@ -159,7 +159,7 @@ static void parent_hand_over(struct upgrade *u)
 
     log_event(LOG_INFO, "handed_over", "pid=%d", (int)u->child);
     snprintf(state, sizeof(state), "MAINPID=%d", (int)u->child);
-    manager_told(notify_send(state));
+    notify_tell(state);
     u->child = 0;
     upgrade_end(g);
     gateway_drain(g, true);

@@ -5,6 +5,7 @@
 #include "config/ledger_config.h"
 #include "ledger/books/bills.h"
 #include "net/http_client.h"
+#include "net/notify.h"
 #include "net/offload.h"
 #include "net/redis.h"
 
@@ -31,7 +32,8 @@ struct ledger {
     struct watch *watch;
     struct admin *admin;
     struct look *redis_look; /* of redis_verify.c; NULL: none */
-    struct loop_timer watchdog, housekeeping;
+    struct loop_timer housekeeping;
+    struct watchdog watchdog;
     struct ledger_counters counters;
     uint64_t started_ms;
 };

@@ -31,14 +31,6 @@ static void on_signal(void *arg, int signo)
         loop_stop(l->loop);
 }
 
-static void on_watchdog(void *arg)
-{
-    struct ledger *l = arg;
-
-    (void)!notify_send("WATCHDOG=1");
-    loop_timer_set(l->loop, &l->watchdog, notify_watchdog_ms(), on_watchdog, l);
-}
-
 /* Closes the days that are over. */
 static void on_housekeeping(void *arg)
 {
@@ -184,8 +176,8 @@ static void finish(struct ledger *l)
     offload_free(l->offload);
     bill_keys_fini(&l->bill_keys);
     books_close(l->books);
+    watchdog_end(&l->watchdog);
     if (l->loop) {
-        loop_timer_cancel(l->loop, &l->watchdog);
         loop_timer_cancel(l->loop, &l->housekeeping);
         loop_free(l->loop);
     }
@@ -202,9 +194,8 @@ static int run(struct ledger *l)
               cocoon_commit, db_is_postgres(l->books->db) ? "postgresql" : "sqlite",
               (unsigned long long)net_raise_nofile());
     on_housekeeping(l);
-    if (notify_watchdog_ms() > 0)
-        on_watchdog(l);
-    (void)!notify_send("READY=1");
+    watchdog_begin(&l->watchdog, l->loop);
+    notify_tell("READY=1");
     loop_run(l->loop);
     finish(l);
     log_event(LOG_INFO, "stopped", "clean=yes");

@@ -110,7 +110,7 @@ static int read_model_digest(struct identity *id, const char *folder, struct loo
     TRY(offload_submit(o, &m.job));
     while (!m.done) {
         loop_turn(l, LOOK_MS);
-        (void)!notify_send("EXTEND_TIMEOUT_USEC=10000000\nSTATUS=reading the model's files");
+        notify_tell("EXTEND_TIMEOUT_USEC=10000000\nSTATUS=reading the model's files");
     }
     if (m.error < 0)
         return id->stop ? E_CLOSED : refuse("model_dir", m.error, m.why);

@@ -43,14 +43,6 @@ static void on_signal(void *arg, int signo)
     }
 }
 
-static void on_watchdog(void *arg)
-{
-    struct worker *w = arg;
-
-    (void)!notify_send("WATCHDOG=1");
-    loop_timer_set(w->loop, &w->watchdog, notify_watchdog_ms(), on_watchdog, w);
-}
-
 static int start_engine(struct worker *w)
 {
     const struct worker_config *c = worker_config(w);
@@ -180,9 +172,9 @@ static void finish(struct worker *w)
     gateways_free(w->gateways);
     keys_free(w->keys);
     offload_free(w->offload);
+    watchdog_end(&w->watchdog);
     if (w->loop) {
         loop_timer_cancel(w->loop, &w->stop_timer);
-        loop_timer_cancel(w->loop, &w->watchdog);
         loop_free(w->loop);
     }
     tls_ctx_free(w->tls);
@@ -200,9 +192,8 @@ static int run(struct worker *w)
               (unsigned long long)net_raise_nofile());
     if (strcmp(worker_env(w), "production") != 0)
         log_event(LOG_WARN, "attestation", "env=%s production=no", worker_env(w));
-    if (notify_watchdog_ms() > 0)
-        on_watchdog(w);
-    (void)!notify_send("READY=1");
+    watchdog_begin(&w->watchdog, w->loop);
+    notify_tell("READY=1");
     loop_run(w->loop);
     finish(w);
     log_event(LOG_INFO, "stopped", "clean=yes");

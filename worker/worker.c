@@ -46,14 +46,6 @@ const char *worker_reason(const struct worker *w)
 
 /* ---- Reload ---- */
 
-static void tell_manager(const char *state)
-{
-    const int error = notify_send(state);
-
-    if (error < 0 && error != E_NOT_FOUND)
-        log_event(LOG_WARN, "notify", "error=%s", error_name(error));
-}
-
 /* Settings that live with the process: changing them needs a restart. */
 static bool same_for_life(const struct worker_config *a, const struct worker_config *b)
 {
@@ -131,7 +123,7 @@ void worker_stop(struct worker *w)
         return;
     }
     log_event(LOG_INFO, "stopping", "streams=%zu", gateways_streams(w->gateways));
-    tell_manager("STOPPING=1");
+    notify_tell("STOPPING=1");
     w->stopping = true;
     w->stop_deadline_ms = loop_now(w->loop) + (uint64_t)worker_config(w)->drain_ms;
     gateways_goaway(w->gateways);

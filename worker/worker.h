@@ -4,6 +4,7 @@
 
 #include "backends/engine/engine.h"
 #include "config/worker_config.h"
+#include "net/notify.h"
 #include "net/offload.h"
 #include "net/tls.h"
 #include "receipt/usage_record.h"
@@ -47,7 +48,8 @@ struct worker {
     unsigned slots;    /* of the engine, taken by calls */
     bool drained;      /* the owner wants nothing new */
     bool stopping;     /* SIGTERM: the same, and then the end */
-    struct loop_timer stop_timer, watchdog;
+    struct loop_timer stop_timer;
+    struct watchdog watchdog;
     uint64_t stop_deadline_ms;
     struct worker_counters counters;
     uint64_t started_ms;

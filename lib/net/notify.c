@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/span.h"
 
 // A path, or an abstract name that begins with '@' (unix(7)).
@@ -52,4 +53,33 @@ uint64_t notify_watchdog_ms(void)
     if (pid && (span_u64(span_str(pid), INT32_MAX, &whose) < 0 || whose != (uint64_t)getpid()))
         return 0;
     return us >= 2000 ? us / 2000 : us > 0;
+}
+
+void notify_tell(const char *state)
+{
+    const int error = notify_send(state);
+
+    if (error < 0 && error != E_NOT_FOUND)
+        log_event(LOG_WARN, "manager_unheard", "error=%s", error_name(error));
+}
+
+static void feed(void *arg)
+{
+    struct watchdog *w = arg;
+
+    notify_tell("WATCHDOG=1");
+    loop_timer_set(w->loop, &w->timer, notify_watchdog_ms(), feed, w);
+}
+
+void watchdog_begin(struct watchdog *w, struct loop *loop)
+{
+    w->loop = loop;
+    if (notify_watchdog_ms() > 0)
+        feed(w);
+}
+
+void watchdog_end(struct watchdog *w)
+{
+    if (w->loop)
+        loop_timer_cancel(w->loop, &w->timer);
 }

@@ -82,6 +82,37 @@ static void the_watchdog_is_fed_twice_an_interval(void **state)
     assert_int_equal(notify_watchdog_ms(), 0);
 }
 
+static void a_watchdog_is_fed_while_the_loop_turns_until_it_ends(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct watchdog w = {0};
+    struct loop *loop = NULL;
+    char name[64], got[64];
+    const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    watchdog_end(&w); // not begun
+    snprintf(name, sizeof(name), "@test-watchdog-%d", (int)getpid());
+    memcpy(at.sun_path + 1, name + 1, strlen(name) - 1);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at,
+                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))),
+                     0);
+    setenv("NOTIFY_SOCKET", name, 1);
+    setenv("WATCHDOG_USEC", "20000", 1);
+    unsetenv("WATCHDOG_PID");
+    assert_int_equal(loop_new(&loop), 0);
+    watchdog_begin(&w, loop);
+    for (int i = 0; i < 3; i++) {
+        while (recv(fd, got, sizeof(got), MSG_DONTWAIT) < 0)
+            loop_turn(loop, 1000);
+        assert_memory_equal(got, "WATCHDOG=1", 10);
+    }
+    watchdog_end(&w);
+    assert_false(loop_timer_is_set(&w.timer));
+    loop_free(loop);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -89,6 +120,7 @@ int main(void)
         cmocka_unit_test(an_abstract_name_is_heard),
         cmocka_unit_test(without_a_manager_nothing_is_sent),
         cmocka_unit_test(the_watchdog_is_fed_twice_an_interval),
+        cmocka_unit_test(a_watchdog_is_fed_while_the_loop_turns_until_it_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
