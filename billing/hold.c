@@ -428,14 +428,26 @@ static bool is_held(const struct hold *o)
     return !o->adopted && (o->state == HOLD_OPEN || o->state == HOLD_SETTLING);
 }
 
+/* What this hold charges is in Redis already: only the answer was lost. */
+static bool was_charged(const struct hold *o, struct span state)
+{
+    return o->state == HOLD_SETTLING &&
+           (span_is(state, "settled") || span_is(state, "late_settled"));
+}
+
+/* No open hold stands for what was charged: its bill has to be in the books before balances are
+ * written from them, so the settlement is heard again at once. */
 static void assert_told(void *arg, int error, const struct redisReply *reply)
 {
     struct hold *o = arg;
+    const bool told = error == 0 && redis_reply_type(reply) == REDIS_LIST;
 
     o->asserting = false;
-    if (error == 0 && redis_reply_type(reply) == REDIS_LIST)
+    if (told && was_charged(o, word_of(reply)))
+        o->sent = settle_send(o) == 0;
+    else if (told)
         o->asserted = epoch_number(o->holds->epoch);
-    else
+    if (!o->sent && (!told || o->asserted != epoch_number(o->holds->epoch)))
         retry_later(o->holds);
 }
 

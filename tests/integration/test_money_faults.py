@@ -266,6 +266,24 @@ def test_after_redis_was_emptied_the_books_and_the_holds_are_all_there_is(till):
     wait_for(lambda: till.ask().status == 200, "it admits again")
 
 
+def test_a_charge_that_redis_kept_but_did_not_tell_is_billed_before_balances_are_written(till):
+    """A server that comes back with the settled row: no open hold stands for the money, so the books must have the bill."""
+    parked = []
+    till.worker.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked and till.open_holds == 1, "one runs")
+    till.purse.redis.delete("m1:epoch")
+    wait_for(lambda: till.gateway.metric("cocoon_money_open") == 0, "nothing is settled")
+    spent = amount((9, 0, 2, 0))
+    assert till.purse.scripts.settle("acme", parked[0].outer["cocoon-call"], spent) == ["settled", str(spent)]
+    plain_answer(parked[0])
+    assert raw.head().status == 200
+    till.purse.open_epoch(2, "recovering")
+    wait_for(lambda: till.purse.redis.hget("m1:epoch:said", "gateway") == "2", "it has put everything back", 10)
+    assert [b["b"]["amount"] for b in till.bills] == [str(spent)]
+
+
 def test_a_stop_settles_what_has_come(stack):
     till = Till(stack)
     try:
