@@ -5,7 +5,9 @@
 
 #include "gateway/money.h"
 
-enum { STRAYS_MAX = 10000, AGAIN_MS = 5000, CHARGED_TRIES = 3 };
+/* A dead instance's entry in Redis ends within 15 s: the last try is later, though the second may
+ * come at once. */
+enum { STRAYS_MAX = 10000, AGAIN_MS = 5000, CHARGED_TRIES = 6 };
 
 /* The row of a hold, as common.lua has it. */
 enum row_field {

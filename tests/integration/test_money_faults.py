@@ -427,6 +427,31 @@ def test_holds_of_a_dead_gateway_are_given_back_and_its_record_is_charged_late_o
         w.close()
 
 
+@pytest.mark.skipif(not LONG, reason="an instance's entry outlives it by 15 s")
+def test_what_a_gateway_charged_that_seems_to_live_is_billed_when_its_entry_has_ended(stack):
+    """It died between charge and journal, and does not come back; the other one is handed the record at once."""
+    till = Till(stack, worker=False)
+    till.gateway.stop()
+    till.gateway.env = {"COCOON_FAIL_AT": "settle.charged"}
+    till.gateway.start()
+    other = stack.gateway(**{"billing.journal": os.path.join(stack.folder, "other.journal"), "redis.command_ms": 1000})
+    w = till.worker = till.peer()
+    try:
+        raw = till.raw()
+        raw.request("POST", CHAT, chat())
+        assert till.gateway.wait(10) == -signal.SIGKILL
+        w.close()
+        till.purse.redis.expire("gw:gateway", 15)
+        call = w.calls[-1]
+        w.records = [w.sign(call.record())]
+        w.address = other.tunnel
+        w.dial()
+        (bill,) = wait_for(lambda: till.purse.bills(other.name), "it is billed", 45)
+        assert bill["b"]["amount"] == str(till.charged) == str(amount((9, 0, 2, 0)))
+    finally:
+        w.close()
+
+
 def test_an_open_hold_of_a_living_gateway_is_left_to_it(stack):
     """A second gateway that is handed the record of a call which still runs at the first does not touch it."""
     till = Till(stack, worker=False)
