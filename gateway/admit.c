@@ -29,8 +29,11 @@ static int64_t choice_cap(const struct call *c)
  * workers out with short ones, and what was made until then counts. */
 static void call_late(void *arg)
 {
-    call_stop_attempt(arg, CANCEL_CLIENT_GONE);
-    route_late(arg);
+    struct call *c = arg;
+
+    c->timed_out = c->dispatch != NULL;
+    call_stop_attempt(c, CANCEL_CLIENT_GONE);
+    route_late(c);
 }
 
 /* The caller's `timeout` caps the whole call. */

@@ -124,6 +124,7 @@ struct call {
     bool event_sent; /* something but a comment reached the caller: no other worker may take over */
     bool answered;   /* http_reply, or the end of the stream, was called */
     bool gone;       /* the client left */
+    bool timed_out;  /* by the caller's own limit, while a worker was at it */
     unsigned status; /* of the answer; 499: the client left first */
     char attestation; /* enum attest_env of the worker that answers, -1: none yet */
     struct usage usage;

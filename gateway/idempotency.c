@@ -164,10 +164,12 @@ enum step_result idempotency_begin(struct call *c)
     return i->state == FIRST ? STEP_NEXT : refuse(c, i->refusal, NULL);
 }
 
-/* Something of the answer went out, or the worker may have made some for a caller who has left. */
+/* Something of the answer went out, or the worker may have made some for a caller who has left or
+ * whose own time was over: it is paid for. */
 static bool has_run(const struct call *c)
 {
-    return c->event_sent || (c->answered && c->status == 200) || (c->gone && c->sent_us > 0);
+    return c->event_sent || (c->answered && c->status == 200) || (c->gone && c->sent_us > 0) ||
+           c->timed_out;
 }
 
 void idempotency_end(struct call *c)

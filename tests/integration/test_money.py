@@ -532,3 +532,18 @@ def test_what_did_not_run_may_come_again_and_accounts_do_not_meet(till):
     assert again(till, "d").status == 200  # another account's
     for bad in ("", "x" * 256, "a b"):
         assert again(till, bad).status == 400
+
+
+def test_what_ran_until_its_own_time_was_over_is_charged_once(till):
+    """The tokens made until then are paid for, so the same key does not run and pay again."""
+    def cancelled(call):
+        with call.tunnel.lock:
+            call.begin()
+            call.trailers(call.worker.sign(call.record(prompt=9, completion=5, outcome="client_abort", final=False)))
+    till.worker.answer, till.worker.on_cancel = lambda call: None, cancelled
+    body = {**chat("Once"), "timeout": 0.5}
+    assert again(till, "e", body).status == 504
+    assert till.settled(1)[0]["b"]["amount"] == str(amount((9, 0, 5, 0)))
+    a = again(till, "e", body)
+    assert a.status == 409 and a.error["code"] == "idempotency_no_replay"
+    till.settled(1)
