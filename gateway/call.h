@@ -188,7 +188,8 @@ const char *pass_next(struct call *c);
 int64_t call_bid(const struct call *c);
 /* Says in c->fault why nobody takes it, and when to try again. */
 void route_no_capacity(struct call *c);
-/* Its time is over: answered, as one that has waited or as one that was not done. */
+/* Its time is over: answered, as one that has waited or as one that was not done; a whole answer
+ * that waits for nothing but its cost is given without it. */
 void route_late(struct call *c);
 bool route_waits(const struct call *c);
 void route_unqueue(struct call *c);

@@ -184,6 +184,11 @@ void route_done(struct call *c)
 
 void route_late(struct call *c)
 {
+    if (c->ended) {
+        c->cost_late = true;
+        call_resume(c);
+        return;
+    }
     c->gateway->metrics.queue_late += route_waits(c) ? 1 : 0;
     if (route_waits(c))
         route_no_capacity(c);

@@ -547,3 +547,25 @@ def test_what_ran_until_its_own_time_was_over_is_charged_once(till):
     a = again(till, "e", body)
     assert a.status == 409 and a.error["code"] == "idempotency_no_replay"
     till.settled(1)
+
+
+def test_a_whole_answer_is_given_though_its_time_ends_while_it_waits_for_its_cost(till):
+    serve = till.worker.serve
+
+    def answer(call):
+        call.head(content_type="application/json")
+        call.write(json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9}}))
+        call.raw(call.seal(b"\0\0", True))
+        till.worker.records = [call.worker.sign(call.record())]
+        call.trailers(None)
+
+    def slow(tunnel, stream, headers, body):
+        if headers[":path"].startswith("/v1/usage?"):
+            time.sleep(1)
+        serve(tunnel, stream, headers, body)
+    till.worker.answer, till.worker.serve = answer, slow
+    try:
+        assert again(till, "f", {**chat("Once"), "timeout": 0.5}).status == 200
+        till.settled(1)
+    finally:
+        till.worker.serve, till.worker.records = serve, []
