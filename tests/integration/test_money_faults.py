@@ -266,6 +266,26 @@ def test_after_redis_was_emptied_the_books_and_the_holds_are_all_there_is(till):
     wait_for(lambda: till.ask().status == 200, "it admits again")
 
 
+def test_what_ends_just_when_redis_is_emptied_is_charged_after_the_recovery(till):
+    """Before the gateway has looked at the epoch again: a row that is not there is no reason to charge nothing."""
+    parked = []
+    till.worker.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked and till.open_holds == 1, "one runs")
+    book = {k: till.purse.redis.get(k) for k in ("prices:current", "prices:book:1")}
+    till.purse.redis.flushall()
+    plain_answer(parked[0])
+    assert raw.head().status == 200
+    for k, v in book.items():
+        till.purse.redis.set(k, v)
+    till.purse.open_epoch(2, "recovering")
+    wait_for(lambda: till.purse.redis.hget("m1:epoch:said", "gateway") == "2", "it has put everything back", 10)
+    assert till.purse.scripts.restore("acme", 2, RICH, 0, version=99) == "ok"
+    till.purse.open_epoch(2)
+    till.settled(1)
+
+
 def test_a_charge_that_redis_kept_but_did_not_tell_is_billed_before_balances_are_written(till):
     """A server that comes back with the settled row: no open hold stands for the money, so the books must have the bill."""
     parked = []
