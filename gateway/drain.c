@@ -19,7 +19,7 @@ static void drain_again(struct gateway *g)
 /* What has reached the caller is settled by its record; who got nothing owes nothing. */
 static void break_off(struct call *c)
 {
-    call_stop_attempt(c, c->event_sent ? CANCEL_CLIENT_GONE : CANCEL_FAILED);
+    call_stop_attempt(c, c->event_sent ? CANCEL_CLIENT_GONE : CANCEL_GIVEN_UP);
     call_fail(c, &ERR_OVERLOADED);
 }
 

@@ -668,8 +668,8 @@ void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why)
         return;
     d->events = NULL;
     d->cancelled = true;
-    if (why != CANCEL_CLIENT_GONE) {
-        d->abandoned = true;
+    d->abandoned = d->abandoned || why != CANCEL_CLIENT_GONE;
+    if (why == CANCEL_TIMEOUT || why == CANCEL_FAILED) {
         standing_note(d->worker, STANDING_FAILED);
         chooser_failed(&d->slot, now_ms(d));
     }

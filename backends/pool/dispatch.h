@@ -73,6 +73,7 @@ MUST_CHECK int dispatch_start(struct dispatch **out, struct pool_worker *w,
                               void *arg, dispatch_over_fn *over, void *charge);
 enum dispatch_cancel {
     CANCEL_CLIENT_GONE, /* what was generated counts: the record settles the call */
+    CANCEL_GIVEN_UP,    /* for no fault of the worker's: nothing is owed */
     CANCEL_TIMEOUT,     /* the worker was silent: a mark against it, nothing is owed */
     CANCEL_FAILED       /* it answered that it or its engine failed: the same */
 };

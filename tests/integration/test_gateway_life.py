@@ -121,6 +121,8 @@ def test_what_outlives_the_drain_ends_with_an_error(stack):
         assert answer.status == 503 and answer.error["code"] == "overloaded"
     assert gateway.wait(5) == 0
     wait_for(lambda: request.closed_at, "the worker was told", 5)
+    counted = [stack.redis.client.hgetall(key) for key in stack.redis.client.keys("standing:*")]
+    assert not any("failed" in row for row in counted), counted  # it was not the worker that left
 
 
 def test_a_second_sigterm_does_no_harm(trio):
