@@ -2,6 +2,7 @@
  * header, of which Redis has a hash only: whoever reads Redis cannot try prompts against it. */
 #include "gateway/idempotency.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -123,7 +124,7 @@ static int ask(struct idempotency *i, const struct gateway_config *s)
     char life[NUMBER_LEN];
 
     value_write(i, "run", &value);
-    (void)snprintf(life, sizeof(life), "%lld", (long long)(s->total_ms + s->hold_grace_ms));
+    (void)snprintf(life, sizeof(life), "%" PRId64, s->total_ms + s->hold_grace_ms);
     const struct span argv[] = {SPAN("SET"), span_str(i->key), buf_span(&value), SPAN("NX"),
                                 SPAN("GET"), SPAN("PX"),       span_str(life)};
     return redis_command(i->gateway->redis, argv[1], argv, 7, told, i);
