@@ -309,7 +309,8 @@ def postgres(tmp_path):
     def start():
         running.append(subprocess.Popen([home + "postgres", "-D", folder + "/d", "-k", folder, "-h", ""], preexec_fn=as_user, cwd="/",
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        wait_for(lambda: os.path.exists(folder + "/.s.PGSQL.5432"), "PostgreSQL", 20)
+        ask = [home + "pg_isready", "-q", "-h", folder]  # its socket is there before it takes anybody
+        wait_for(lambda: subprocess.run(ask, cwd="/").returncode == 0, "PostgreSQL", 20, step=0.05)
 
     def restart():
         stop()
