@@ -1,0 +1,181 @@
+/* Accounts with their models' limits and projects; after a loss their money, beside the open holds.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "billing/layout.h"
+#include "ledger/books/account.h"
+#include "ledger/books/record.h"
+#include "ledger/projection_job.h"
+#include "ledger/recovery.h"
+
+static void put_limits(struct buf *out, const json_t *settings)
+{
+    buf_printf(out, "%" PRId64 "|%" PRId64 "|%" PRId64,
+               record_int(settings, "limits.requests_per_minute", 0),
+               record_int(settings, "limits.tokens_per_minute", 0),
+               record_int(settings, "limits.streams", 0));
+}
+
+/* state|requests|tokens|streams|day|month|total (billing/layout.h) */
+static void put_cfg(struct buf *out, const json_t *it)
+{
+    buf_printf(out, "%s|", record_text(it, "state", "suspended"));
+    put_limits(out, it);
+    buf_printf(out, "|%s|%s|%s", record_text(it, "budgets.day", "0"),
+               record_text(it, "budgets.month", "0"), record_text(it, "budgets.total", "0"));
+}
+
+static void send_account(struct job *j, const json_t *account)
+{
+    AUTO(buf_fini) struct buf cfg = {0};
+    char key[LAYOUT_KEY_LEN], version[JOB_NUMBER_LEN], epoch[JOB_NUMBER_LEN];
+
+    put_cfg(&cfg, account);
+    snprintf(key, sizeof(key), LAYOUT_ACCOUNT, j->name);
+    snprintf(version, sizeof(version), "%" PRId64, record_int(account, "version", 0));
+    snprintf(epoch, sizeof(epoch), "%" PRId64, recovery_number(j->projection->ledger->recovery));
+    const struct span args[] = {span_str(version), span_str(epoch),
+                                span_str(record_text(account, "granted", "0")), buf_span(&cfg),
+                                span_str(record_text(account, "charged", "0"))};
+    job_script(j, &j->projection->scripts.account, span_str(key), args, 5);
+}
+
+static void send_models(struct job *j, const json_t *account)
+{
+    const char *model;
+    json_t *limits;
+
+    json_object_foreach(json_object_get(account, "per_model"), model, limits) {
+        AUTO(buf_fini) struct buf name = {0};
+        AUTO(buf_fini) struct buf value = {0};
+        buf_printf(&name, "m:%s", model);
+        buf_printf(&value, "%" PRId64 "|%" PRId64 "|%" PRId64,
+                   record_int(limits, "requests_per_minute", 0),
+                   record_int(limits, "tokens_per_minute", 0), record_int(limits, "streams", 0));
+        job_field(j, j->name, buf_cstr(&name), record_int(account, "version", 0), buf_cstr(&value));
+    }
+}
+
+static void send_project(struct job *j, const json_t *project)
+{
+    AUTO(buf_fini) struct buf cfg = {0};
+    char name[JOB_NAME_LEN + 2];
+
+    put_cfg(&cfg, project);
+    snprintf(name, sizeof(name), "p:%s", record_text(project, "id", ""));
+    job_field(j, j->name, name, record_int(project, "version", 0), buf_cstr(&cfg));
+}
+
+static int send_projects(struct job *j, struct books *b)
+{
+    char after[2 * JOB_NAME_LEN] = "";
+    bool more = true;
+
+    while (more) {
+        AUTO_JSON json_t *page = NULL;
+        TRY(projects_list(b, j->name, after, JOB_PAGE, &page));
+        const json_t *data = json_object_get(page, "data");
+        for (size_t i = 0; i < json_array_size(data); i++) {
+            const json_t *project = json_array_get(data, i);
+            send_project(j, project);
+            snprintf(after, sizeof(after), "%s/%s", j->name, record_text(project, "id", ""));
+        }
+        more = json_is_true(json_object_get(page, "has_more"));
+    }
+    return 0;
+}
+
+int job_account(struct job *j, struct books *b)
+{
+    AUTO_JSON json_t *account = NULL;
+
+    TRY(account_find(b, j->name, &account));
+    if (j->kind == JOB_ACCOUNT)
+        send_account(j, account);
+    send_models(j, account);
+    return send_projects(j, b);
+}
+
+/* ---- Restoring an account: the open holds are read first ---- */
+
+static void on_holds(void *arg, int error, const struct redisReply *reply)
+{
+    struct job *j = arg;
+
+    json_decref(j->calls);
+    j->calls = json_array();
+    for (size_t i = 0; error == 0 && i < redis_reply_count(reply); i++) {
+        const struct span call = redis_reply_text(redis_reply_at(reply, i));
+        json_array_append_new(j->calls, json_stringn((const char *)call.data, call.len));
+    }
+    job_replied(j, error, reply);
+}
+
+static void read_holds(struct job *j)
+{
+    char key[LAYOUT_KEY_LEN];
+
+    snprintf(key, sizeof(key), LAYOUT_HOLDS, j->name);
+    const struct span argv[] = {SPAN("ZRANGE"), span_str(key), SPAN("0"), SPAN("-1")};
+    job_count(j, redis_command(j->projection->ledger->redis, argv[1], argv, 4, on_holds, j));
+}
+
+static int send_restore(struct job *j, struct books *b)
+{
+    AUTO_JSON json_t *account = NULL;
+    AUTO(buf_fini) struct buf cfg = {0};
+    const size_t holds = json_array_size(j->calls);
+    char version[JOB_NUMBER_LEN], epoch[JOB_NUMBER_LEN];
+
+    TRY(account_find(b, j->name, &account));
+    struct span *keys = mem_zero((holds + 2) * sizeof(*keys));
+    struct span *args = mem_zero((holds + 5) * sizeof(*args));
+    char(*rows)[LAYOUT_KEY_LEN] = mem_zero((holds + 2) * sizeof(*rows));
+    snprintf(rows[0], LAYOUT_KEY_LEN, LAYOUT_ACCOUNT, j->name);
+    snprintf(rows[1], LAYOUT_KEY_LEN, LAYOUT_HOLDS, j->name);
+    put_cfg(&cfg, account);
+    snprintf(version, sizeof(version), "%" PRId64, record_int(account, "version", 0));
+    snprintf(epoch, sizeof(epoch), "%" PRId64, recovery_number(j->projection->ledger->recovery));
+    args[0] = span_str(epoch);
+    args[1] = span_str(version);
+    args[2] = span_str(record_text(account, "granted", "0"));
+    args[3] = span_str(record_text(account, "charged", "0"));
+    args[4] = buf_span(&cfg);
+    for (size_t i = 0; i < holds; i++) {
+        const char *call = json_string_value(json_array_get(j->calls, i));
+        snprintf(rows[2 + i], LAYOUT_KEY_LEN, LAYOUT_HOLD, j->name, call);
+        args[5 + i] = span_str(call);
+    }
+    for (size_t i = 0; i < holds + 2; i++)
+        keys[i] = span_str(rows[i]);
+    billing_restore_init(&j->restore, (unsigned)holds + 2);
+    job_count(j, redis_script_run(j->projection->ledger->redis, &j->restore, keys, args, holds + 5,
+                                  job_said, j));
+    free(keys);
+    free(args);
+    free(rows);
+    return 0;
+}
+
+int job_restore(struct job *j, struct books *b)
+{
+    switch (j->phase) {
+    case 1:
+        read_holds(j);
+        return 0;
+    case 2:
+        j->again = false;
+        return send_restore(j, b);
+    case 3:
+        if (j->again) {
+            j->phase = 1;
+            read_holds(j);
+            return 0;
+        }
+        return job_account(j, b);
+    default:
+        return E_NOT_FOUND;
+    }
+}
