@@ -124,6 +124,14 @@ static struct span field_of(const struct redisReply *fields, const char *name)
     return SPAN("");
 }
 
+static bool names_call(const struct redisReply *fields, char account[static NAME],
+                       char call[static NAME])
+{
+    return span_cstr(field_of(fields, "account"), account, NAME) == 0 &&
+           span_cstr(field_of(fields, "call"), call, NAME) == 0 &&
+           record_id_valid(span_str(account)) && record_id_valid(span_str(call));
+}
+
 static void write_receipt(struct buf *out, const json_t *bill)
 {
     static const char *const members[] = {"call", "bill", "usage", "proof"};
@@ -142,9 +150,7 @@ static int give_receipt(struct watch *w, const struct redisReply *fields)
     AUTO(buf_fini) struct buf text = {0};
     char account[NAME], call[NAME], key[LAYOUT_KEY_LEN];
 
-    if (span_cstr(field_of(fields, "account"), account, NAME) < 0 ||
-        span_cstr(field_of(fields, "call"), call, NAME) < 0 ||
-        !record_id_valid(span_str(account)) || !record_id_valid(span_str(call)))
+    if (!names_call(fields, account, call))
         return 0;
     const int error = bill_find(w->ledger->books, account, call, &bill);
     if (error < 0 && error != E_NOT_FOUND)
@@ -166,9 +172,7 @@ static int give_receipts(struct watch *w, const struct redisReply *fields)
     AUTO(buf_fini) struct buf text = {0};
     char account[NAME], call[NAME], key[LAYOUT_KEY_LEN];
 
-    if (span_cstr(field_of(fields, "account"), account, NAME) < 0 ||
-        span_cstr(field_of(fields, "call"), call, NAME) < 0 ||
-        !record_id_valid(span_str(account)) || !record_id_valid(span_str(call)))
+    if (!names_call(fields, account, call))
         return 0;
     TRY(bills_signed(w->ledger->books, account, RECEIPTS_MAX, &page));
     record_write(&text, json_object_get(page, "data"));
