@@ -2,33 +2,11 @@
 #include "config/client_config.h"
 
 #include "config/check.h"
-
-#define AT(field) .offset = offsetof(struct client_config, field)
-
-#define TEXT(n, f, d, chk, h)                                                                      \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_STRING, AT(f), .fallback = (d), .check = (chk), .help = (h)    \
-    }
-#define PATH(n, f, d, h)                                                                           \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_PATH, AT(f), .fallback = (d), .help = (h)                      \
-    }
-#define FLAG(n, f, d, h)                                                                           \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_BOOL, AT(f), .fallback = (d), .help = (h)                      \
-    }
-#define NUMBER(n, f, d, lo, hi, h)                                                                 \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_INT, AT(f), .fallback = (d), .min = (lo), .max = (hi),         \
-        .help = (h)                                                                                \
-    }
-#define TEXTS(n, f, d, lo, hi, chk, h)                                                             \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_STRINGS, AT(f), .fallback = (d), .min = (lo), .max = (hi),     \
-        .check = (chk), .help = (h)                                                                \
-    }
+#include "config/fields.h"
 
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, MIB = 1 << 20 };
+
+#define FIELDS_OF client_config
 
 static const struct config_field fields[] = {
     TEXT("listen", listen, "127.0.0.1:10000", setting_listen_local,

@@ -2,60 +2,18 @@
 #include "config/gateway_config.h"
 
 #include "config/check.h"
+#include "config/fields.h"
 #include "config/redis_config.h"
-
-#define AT(field) .offset = offsetof(struct gateway_config, field)
-
-#define TEXT(n, f, d, chk, h)                                                                      \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_STRING, AT(f), .fallback = (d), .check = (chk), .help = (h)    \
-    }
-#define PATH(n, f, d, h)                                                                           \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_PATH, AT(f), .fallback = (d), .help = (h)                      \
-    }
-#define FLAG(n, f, d, h)                                                                           \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_BOOL, AT(f), .fallback = (d), .help = (h)                      \
-    }
-#define NUMBER(n, f, d, lo, hi, h)                                                                 \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_INT, AT(f), .fallback = (d), .min = (lo), .max = (hi),         \
-        .help = (h)                                                                                \
-    }
-#define TEXTS(n, f, d, hi, chk, h)                                                                 \
-    {                                                                                              \
-        .name = (n), .type = CONFIG_STRINGS, AT(f), .fallback = (d), .max = (hi), .check = (chk),  \
-        .help = (h)                                                                                \
-    }
 
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, MIB = 1 << 20 };
 
-#define IN_BOT(field) .offset = offsetof(struct gateway_bot, field)
+#define FIELDS_OF gateway_bot
 
 static const struct config_field bot_fields[] = {
-    {.name = "id",
-     .type = CONFIG_INT,
-     IN_BOT(id),
-     .min = 1,
-     .max = INT64_C(1) << 52,
-     .help = "the number before the colon of the bot's token"},
-    {.name = "token_file",
-     .type = CONFIG_PATH,
-     IN_BOT(token_file),
-     .fallback = "",
-     .help = "its token; empty: Telegram's signature is checked"},
-    {.name = "key_file",
-     .type = CONFIG_PATH,
-     IN_BOT(key_file),
-     .help = "an API key of the account that pays"},
-    {.name = "requests_per_minute",
-     .type = CONFIG_INT,
-     IN_BOT(requests_per_minute),
-     .fallback = "20",
-     .min = 1,
-     .max = 1000000,
-     .help = "of each user"},
+    NUMBER("id", id, NULL, 1, INT64_C(1) << 52, "the number before the colon of the bot's token"),
+    PATH("token_file", token_file, "", "its token; empty: Telegram's signature is checked"),
+    PATH("key_file", key_file, NULL, "an API key of the account that pays"),
+    NUMBER("requests_per_minute", requests_per_minute, "20", 1, 1000000, "of each user"),
 };
 
 static const struct config_table bot_table = {
@@ -65,28 +23,14 @@ static const struct config_table bot_table = {
     .count = sizeof(bot_fields) / sizeof(bot_fields[0]),
 };
 
-#define IN_ISSUER(field) .offset = offsetof(struct gateway_issuer, field)
+#undef FIELDS_OF
+#define FIELDS_OF gateway_issuer
 
 static const struct config_field issuer_fields[] = {
-    {.name = "public_key",
-     .type = CONFIG_STRING,
-     IN_ISSUER(public_key),
-     .check = setting_pin,
-     .help = "Ed25519, 64 hex digits"},
-    {.name = "account",
-     .type = CONFIG_STRING,
-     IN_ISSUER(account),
-     .check = setting_label,
-     .help = "that it may act for; several: an item each"},
-    {.name = "key_file",
-     .type = CONFIG_PATH,
-     IN_ISSUER(key_file),
-     .help = "an API key of that account"},
-    {.name = "internal",
-     .type = CONFIG_BOOL,
-     IN_ISSUER(internal),
-     .fallback = "false",
-     .help = "its tokens may say class internal"},
+    TEXT("public_key", public_key, NULL, setting_pin, "Ed25519, 64 hex digits"),
+    TEXT("account", account, NULL, setting_label, "that it may act for; several: an item each"),
+    PATH("key_file", key_file, NULL, "an API key of that account"),
+    FLAG("internal", internal, "false", "its tokens may say class internal"),
 };
 
 static const struct config_table issuer_table = {
@@ -95,6 +39,9 @@ static const struct config_table issuer_table = {
     .fields = issuer_fields,
     .count = sizeof(issuer_fields) / sizeof(issuer_fields[0]),
 };
+
+#undef FIELDS_OF
+#define FIELDS_OF gateway_config
 
 static const struct config_field fields[] = {
     TEXT("listen", listen, "127.0.0.1:8080", setting_listen,
@@ -118,7 +65,7 @@ static const struct config_field fields[] = {
     PATH("operator_key_file", operator_key_file, "",
          "signs /.well-known/cocoon.json (cocoonctl operator key); empty: unsigned"),
     PATH("attestation.policy", policy, "", "which evidence is accepted; its signature in FILE.sig"),
-    TEXTS("attestation.release_keys", release_keys, "", 16, setting_pin,
+    TEXTS("attestation.release_keys", release_keys, "", 0, 16, setting_pin,
           "one of these must have signed the policy: 64 hex digits each"),
     PATH("attestation.state", trust_state, "",
          "file for the highest sequence and numbers seen; empty: beside the policy"),
@@ -133,9 +80,9 @@ static const struct config_field fields[] = {
          "file with collateral, for places without a network"),
     NUMBER("attestation.every_ms", attest_every_ms, "600000", SECOND, 24 * HOUR,
            "workers are attested again so often"),
-    TEXTS("cors_origins", cors_origins, "*", 256, setting_origin,
+    TEXTS("cors_origins", cors_origins, "*", 0, 256, setting_origin,
           "origins of web pages; * for any"),
-    TEXTS("trusted_proxies", trusted_proxies, "", 256, setting_proxy,
+    TEXTS("trusted_proxies", trusted_proxies, "", 0, 256, setting_proxy,
           "whose Forwarded or X-Forwarded-For is believed: addresses, ranges, unix"),
     NUMBER("server.daemons", daemons, "64", 1, 256, "HTTP daemons that share the connections"),
     NUMBER("server.offload_threads", offload_threads, "2", 1, 64, "threads for cryptography"),
@@ -205,20 +152,9 @@ static const struct config_field fields[] = {
     TEXT("telegram.public_key", telegram_key,
          "e7bf03a2fa4602af4580703d88dda5bb59f32ed8b02a56c187fe7d34caed242d", setting_pin,
          "Telegram's Ed25519 key for third parties"),
-    {.name = "telegram.bots",
-     .type = CONFIG_LIST,
-     AT(bots),
-     .fallback = "",
-     .item = &bot_table,
-     .max = 64,
-     .help = "bots whose Mini Apps' users may call"},
-    {.name = "service_tokens.issuers",
-     .type = CONFIG_LIST,
-     AT(issuers),
-     .fallback = "",
-     .item = &issuer_table,
-     .max = 64,
-     .help = "who signs tokens for services"},
+    LIST("telegram.bots", bots, "", 0, 64, &bot_table, "bots whose Mini Apps' users may call"),
+    LIST("service_tokens.issuers", issuers, "", 0, 64, &issuer_table,
+         "who signs tokens for services"),
 };
 
 const struct config_table gateway_config_table = {
