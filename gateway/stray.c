@@ -21,7 +21,8 @@ enum row_field {
     ROW_PRICE,
     ROW_BID,
     ROW_MAX_INPUT,
-    ROW_MAX_TOKENS
+    ROW_MAX_TOKENS,
+    ROW_MODEL = 14 /* and all that follows */
 };
 
 struct stray {
@@ -74,6 +75,15 @@ static struct span row_field(const struct stray *y, enum row_field which)
     return field;
 }
 
+static struct span row_model(const struct stray *y)
+{
+    struct span rest = buf_span(&y->row);
+
+    for (unsigned i = 0; i < ROW_MODEL; i++)
+        (void)span_split(&rest, '|');
+    return rest;
+}
+
 static int64_t row_number(const struct stray *y, enum row_field which)
 {
     int64_t n = 0;
@@ -110,6 +120,10 @@ static void with_book(void *arg, struct price_book *book)
     if (price_coefficient(y->usage.price, book->version, &t.coefficient) < 0 ||
         t.coefficient > row_number(y, ROW_BID)) {
         stray_refuse(y, "price");
+        return;
+    }
+    if (!span_eq(row_model(y), y->usage.model)) {
+        stray_refuse(y, "model");
         return;
     }
     text_of(y, ROW_PROJECT, project, sizeof(project));

@@ -447,6 +447,31 @@ def test_holds_of_a_dead_gateway_are_given_back_and_its_record_is_charged_late_o
         w.close()
 
 
+def test_a_record_that_comes_after_its_gateways_death_is_of_the_model_that_was_asked_for(stack):
+    """Another one's price would be charged, up to the hold."""
+    till = Till(stack, worker=False)
+    till.purse.set_prices({"fake-model": PRICES, "dear": {k: 9 * v for k, v in PRICES.items()}}, version=2)
+    till.gateway.wait_log("prices version=2")
+    w = till.worker = till.peer()
+    parked = []
+    w.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked and till.open_holds == 1, "one runs")
+    till.gateway.kill()
+    w.close()
+    call = parked[0]
+    call.content = b""
+    w.records = [w.sign(call.record(prompt=9, completion=2, model="dear"))]
+    try:
+        till.gateway.start()
+        w.dial()
+        ack = wait_for(lambda: w.acks, "the worker is told")[0]
+        assert ack["result"] == "refused" and ack["pay"] == "0" and till.charged == 0
+    finally:
+        w.close()
+
+
 @pytest.mark.skipif(not LONG, reason="an instance's entry outlives it by 15 s")
 def test_what_a_gateway_charged_that_seems_to_live_is_billed_when_its_entry_has_ended(stack):
     """It died between charge and journal, and does not come back; the other one is handed the record at once."""
