@@ -60,7 +60,7 @@ static bool is_taken(const struct pool *p, const struct pool_worker *w)
     return e && memcmp(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN) != 0;
 }
 
-void evidence_keep(struct pool *p, const struct pool_worker *w)
+void evidence_keep(struct pool *p, struct pool_worker *w)
 {
     if (is_taken(p, w))
         return;
@@ -71,6 +71,7 @@ void evidence_keep(struct pool *p, const struct pool_worker *w)
     memcpy(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN);
     memcpy(e->payout, w->keyset.payout, sizeof(e->payout));
     e->not_after_s = w->keyset.not_after;
+    e->holder = w;
     buf_append(&e->document, buf_span(&w->document));
     p->evidence_bytes += e->document.len;
     while (p->evidence.len > 1 &&
@@ -80,6 +81,15 @@ void evidence_keep(struct pool *p, const struct pool_worker *w)
         return;
     p->evidence_fn(p->evidence_arg, w->keyset.digest, buf_span(&w->keyset.bytes));
     p->evidence_fn(p->evidence_arg, w->document_sha256, buf_span(&w->document));
+}
+
+void evidence_let_go(const struct pool_worker *w)
+{
+    LIST_FOREACH(it, &w->pool->evidence_order) {
+        struct evidence *e = CONTAINER(it, struct evidence, link);
+        if (e->holder == w)
+            e->holder = NULL;
+    }
 }
 
 const struct evidence *evidence_of(const struct pool *p, const uint8_t kfp[static KFP_LEN])
@@ -138,6 +148,12 @@ const uint8_t *worker_keyset_of(const struct pool_worker *w, const uint8_t kfp[s
     return k ? k->keyset : NULL;
 }
 
+static bool is_holder(const struct pool_worker *w, const struct evidence *e)
+{
+    return held_find(w, e->kfp) &&
+           memcmp(w->keyset.receipt_key, e->receipt_key, ED25519_KEY_LEN) == 0;
+}
+
 enum pool_key_state pool_key_find(struct pool *p, const uint8_t kfp[static KFP_LEN],
                                   struct pool_worker **out)
 {
@@ -146,10 +162,13 @@ enum pool_key_state pool_key_find(struct pool *p, const uint8_t kfp[static KFP_L
 
     if (!e || now_s > e->not_after_s + GRACE_S)
         return POOL_KEY_UNKNOWN;
-    LIST_FOREACH(it, &p->workers) {
+    if (e->holder && is_holder(e->holder, e)) {
+        *out = e->holder;
+        return POOL_KEY_HELD;
+    }
+    LIST_FOREACH(it, &p->workers) { /* an older tunnel of the same worker */
         struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
-        if (held_find(w, kfp) &&
-            memcmp(w->keyset.receipt_key, e->receipt_key, ED25519_KEY_LEN) == 0) {
+        if (is_holder(w, e)) {
             *out = w;
             return POOL_KEY_HELD;
         }

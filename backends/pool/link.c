@@ -576,6 +576,7 @@ static void tunnel_gone(void *arg, struct tunnel *t, int error)
     w->tunnel = NULL;
     list_del(&w->link);
     chooser_leave(&w->entry);
+    evidence_let_go(w);
     w->pool->changes++;
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);

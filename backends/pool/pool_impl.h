@@ -186,13 +186,16 @@ struct evidence {
     char payout[sizeof(((struct keyset *)0)->payout)];
     uint64_t not_after_s;
     struct buf document;
+    struct pool_worker *holder; /* whose proof it is; NULL: it has gone */
 };
 /* Keys that the owner's workers sign records with, or signed with before they were started again:
  * w's own first. Returns how many. */
 enum { RECEIPT_KEYS_MAX = 32 };
 size_t evidence_receipt_keys(const struct pool_worker *w,
                              uint8_t out[static RECEIPT_KEYS_MAX][ED25519_KEY_LEN]);
-void evidence_keep(struct pool *p, const struct pool_worker *w);
+void evidence_keep(struct pool *p, struct pool_worker *w);
+/* Its tunnel is lost. */
+void evidence_let_go(const struct pool_worker *w);
 const struct evidence *evidence_of(const struct pool *p, const uint8_t kfp[static KFP_LEN]);
 void evidence_fini(struct pool *p);
 /* The keyset of a key that w holds; NULL: it does not. */

@@ -215,14 +215,17 @@ static void a_leaving_worker_gets_nothing_new_and_may_finish(void **state)
 static void a_worker_that_dies_is_forgotten(void **state)
 {
     struct rig *r = rig_new(HOUR_MS);
-    struct pool_worker *w = pool_worker_ref(rig_join(r, NULL));
+    struct pool_worker *w = pool_worker_ref(rig_join(r, NULL)), *holder = NULL;
 
     (void)state;
+    assert_int_equal(pool_key_find(r->pool, w->key.kfp, &holder), POOL_KEY_HELD);
+    assert_ptr_equal(holder, w);
     tunnel_close(r->workers[0].tunnel);
     TURN_UNTIL(r->loop, list_empty(&r->pool->workers), WAIT_MS);
     assert_int_equal(w->state, POOL_GONE);
     assert_null(w->tunnel);
     assert_null(rig_choose(r));
+    assert_int_equal(pool_key_find(r->pool, w->key.kfp, &holder), POOL_KEY_AWAY);
     /* Whoever still names it may do so, and ask it in vain. */
     records_fetch(w);
     link_attest(w);
