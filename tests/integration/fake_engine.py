@@ -41,12 +41,25 @@ class Request:
         self.path = target.split("?")[0]
         self.arrived_at = time.monotonic()
         self.closed_at = None  # the peer left (or the script closed)
+        self._closed = asyncio.Event()
         self.answered_at = None  # the whole answer was written
         self.aborted = False  # the peer left before the whole answer was written
         try:
             self.json = json.loads(body) if body else None
         except ValueError:
             self.json = None
+
+    def close(self):
+        self.closed_at = self.closed_at or time.monotonic()
+        self._closed.set()
+
+    async def gone(self, timeout):
+        """Waits until it is closed; whether it is. A thousand may wait here: they take no turns meanwhile."""
+        try:
+            await asyncio.wait_for(self._closed.wait(), timeout)
+        except asyncio.TimeoutError:
+            pass
+        return self._closed.is_set()
 
     def header(self, name):
         return next((v for k, v in self.headers if k.lower() == name.lower()), None)
@@ -136,10 +149,7 @@ class Exchange:
 
     async def gone(self, timeout=30):
         """Waits until the peer has left; whether it did."""
-        until = time.monotonic() + timeout
-        while self.request.closed_at is None and time.monotonic() < until:
-            await asyncio.sleep(0.002)
-        return self.request.closed_at is not None
+        return await self.request.gone(timeout)
 
     # -- events --
     async def event(self, data):
@@ -721,7 +731,7 @@ class FakeEngine:
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             pass
         if request is not None:
-            request.closed_at = request.closed_at or time.monotonic()
+            request.close()
             request.aborted = request.answered_at is None
         inbox.put_nowait(None)
 
@@ -753,7 +763,7 @@ class FakeEngine:
                 await self._inform(x)
             request.answered_at = request.answered_at or time.monotonic()
         except ConnectionError:
-            request.closed_at = request.closed_at or time.monotonic()
+            request.close()
             request.aborted = True
             return False
         finally:

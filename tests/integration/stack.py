@@ -462,6 +462,12 @@ class Stack:
                 wait_for(lambda: gateway.accepting >= expected, f"{gateway.name}: {expected} workers")
         return self
 
+    def wait_listed(self):
+        """Until cocoonctl knows every worker by name: a gateway writes of one to Redis up to 250 ms after it became ready."""
+        known = self.redis.client.exists
+        wait_for(lambda: all(known("worker:" + w.status["iid"]) for w in self.workers if w.alive), "the workers are in Redis", 5)
+        return self
+
     # -- keys --
     def ctl(self, *args, check=True, **env):
         """Runs cocoonctl on this stack; a CompletedProcess with text."""

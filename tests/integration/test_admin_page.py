@@ -81,6 +81,7 @@ def test_the_page_for_people_shows_the_pool_and_escapes_what_workers_say(stack):
     assert "<b>" not in page and "&#60;b&#62;bold&#60;/b&#62;&#38;co" in page
     for words in ("Gateway gateway: ready", "<h2>Models</h2>", "<h2>Workers</h2>", "Redis<td>up", "Live gateways<td>1", "Bans<td>0", "insecure-dev"):
         assert words in page, words
+    stack.wait_listed()
     stack.ctl("drain", "worker")
     wait_for(lambda: "drained by the operator" in gateway.admin("/status").text, "the drain is shown", 3)
     assert gateway.status["drains"] == 1 and gateway.status["models"][0]["ready"] == 0

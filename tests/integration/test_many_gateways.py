@@ -118,6 +118,7 @@ def test_a_banned_machine_is_cut_off_everywhere_within_a_second(stack):
     worker = stack.worker(gateways=[one])
     stack.wait_ready()
     wait_for(lambda: two.accepting == 1, "both have it", 5)
+    stack.wait_listed()
     wid = one.status["workers"][0]["wid"]
     with stack.raw(one) as raw:
         raw.request("POST", CHAT, chat(script("stall", events=2, marker="banned"), stream=True))
@@ -293,6 +294,7 @@ def test_demand_tells_what_was_asked_for_and_what_was_refused(stack):
         assert raw.ask("POST", CHAT, {**chat(), "model": "cheap"}).status == 200
     with stack.raw() as raw:
         assert raw.ask("POST", CHAT, {**chat(), "model": "dear"}).error["code"] == "no_capacity"
+    stack.wait_listed()
     stack.ctl("drain", next(w["iid"] for w in gateway.status["workers"] if w["models"] == ["cheap"]))
     wait_for(lambda: any(w["drained"] for w in gateway.status["workers"]), "the drain", 2)
     with stack.raw() as raw:
