@@ -36,30 +36,21 @@ int telegram_bot_key(struct telegram_bot *bot, struct span token)
 
 // ---- Fields -------------------------------------------------------------------------------------
 
-/* One byte of a form's value (WHATWG URL, application/x-www-form-urlencoded), at *i. A line's end
- * inside a value would let it pass for another field: controls are refused, JSON escapes them. */
-static int decode_byte(struct span in, size_t *i, uint8_t *out)
-{
-    *out = in.data[*i];
-    if (*out == '%') {
-        TRY(hex_decode(out, 1, span_cut(in, *i + 1, 2)));
-        *i += 2;
-    } else if (*out == '+') {
-        *out = ' ';
-    } else if (*out >= 0x7F) {
-        return E_INVALID;
-    }
-    return *out < 0x20 || *out == 0x7F ? E_INVALID : 0;
-}
-
+/* A line's end inside a value would let it pass for another field: form_decode refuses controls,
+ * JSON escapes them. */
 static int decode(struct fields *f, struct span in, struct span *out)
 {
-    const size_t from = f->len;
+    uint8_t *text = f->text + f->len;
+    size_t len;
 
-    for (size_t i = 0; i < in.len; i++)
-        TRY(decode_byte(in, &i, &f->text[f->len++])); /* never longer than what it is made of */
-    *out = span_of(f->text + from, f->len - from);
-    return span_utf8(*out) ? 0 : E_INVALID;
+    for (size_t i = 0; i < in.len; i++) {
+        if (in.data[i] >= 0x7F)
+            return E_INVALID;
+    }
+    TRY(form_decode(text, sizeof(f->text) - f->len, &len, in));
+    f->len += len;
+    *out = span_of(text, len);
+    return 0;
 }
 
 static bool name_good(struct span name)

@@ -15,22 +15,13 @@ enum { WORD_MAX = 256, HOURS_MAX = 168, COST_DAYS_MAX = 180, USAGE_PAGE_DAYS_MAX
 
 static int decode(struct arena *a, struct span in, struct span *out)
 {
-    uint8_t *text = arena_alloc(a, in.len + 1);
-    size_t len = 0;
+    uint8_t *text = arena_alloc(a, WORD_MAX + 1);
+    size_t len;
 
-    for (size_t i = 0; i < in.len; i++) {
-        uint8_t c = in.data[i] == '+' ? ' ' : in.data[i];
-        if (c == '%') {
-            TRY(hex_decode(&c, 1, span_cut(in, i + 1, 2)));
-            i += 2;
-        }
-        if (c < 0x20 || c == 0x7F)
-            return E_INVALID;
-        text[len++] = c;
-    }
+    TRY(form_decode(text, WORD_MAX, &len, in));
     text[len] = 0;
     *out = span_of(text, len);
-    return len <= WORD_MAX && span_utf8(*out) ? 0 : E_INVALID;
+    return 0;
 }
 
 static int read_number(struct span value, int64_t min, int64_t max, int64_t *out)

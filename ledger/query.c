@@ -4,20 +4,11 @@
 
 static int decode(struct span in, char *out, size_t size)
 {
-    size_t len = 0;
+    size_t len;
 
-    for (size_t i = 0; i < in.len; i++) {
-        uint8_t c = in.data[i] == '+' ? ' ' : in.data[i];
-        if (c == '%') {
-            TRY(hex_decode(&c, 1, span_cut(in, i + 1, 2)));
-            i += 2;
-        }
-        if (c < 0x20 || c == 0x7F || len + 1 >= size)
-            return E_INVALID;
-        out[len++] = (char)c;
-    }
+    TRY(form_decode((uint8_t *)out, size - 1, &len, in));
     out[len] = '\0';
-    return span_utf8(span_of(out, len)) ? 0 : E_INVALID;
+    return 0;
 }
 
 int query_word(struct span query, const char *name, char *out, size_t size)

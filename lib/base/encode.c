@@ -182,6 +182,28 @@ int base62_decode(uint8_t *out, size_t out_len, struct span in)
     return 0;
 }
 
+// ---- Forms ----
+
+int form_decode(uint8_t *out, size_t size, size_t *len, struct span in)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < in.len; i++) {
+        uint8_t c = in.data[i] == '+' ? ' ' : in.data[i];
+        if (c == '%') {
+            TRY(hex_decode(&c, 1, span_cut(in, i + 1, 2)));
+            i += 2;
+        }
+        if (c < 0x20 || c == 0x7F)
+            return E_INVALID;
+        if (n == size)
+            return E_TOO_LARGE;
+        out[n++] = c;
+    }
+    *len = n;
+    return span_utf8(span_of(out, n)) ? 0 : E_INVALID;
+}
+
 // ---- CRC-32 ----
 
 uint32_t crc32_of(struct span s)

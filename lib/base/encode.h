@@ -1,4 +1,4 @@
-/* Bytes as text: hex, base64 (RFC 4648), base62, and CRC-32. */
+/* Bytes as text: hex, base64 (RFC 4648), base62, forms, and CRC-32. */
 #ifndef BASE_ENCODE_H
 #define BASE_ENCODE_H
 
@@ -25,6 +25,12 @@ void base62_encode(struct buf *out, struct span in);
 /* Exactly out_len bytes from exactly base62_len(out_len) characters; E_INVALID otherwise (out is
  * then undefined). */
 MUST_CHECK int base62_decode(uint8_t *out, size_t out_len, struct span in);
+
+/* A name or a value of a form or a query (WHATWG URL, application/x-www-form-urlencoded), strict:
+ * every
+ * '%' escapes, and what comes out is UTF-8 without control characters. out is not terminated and
+ * may not overlap `in`. E_INVALID; E_TOO_LARGE above size. */
+MUST_CHECK int form_decode(uint8_t *out, size_t size, size_t *len, struct span in);
 
 /* CRC-32 as in zlib (reflected 0xEDB88320). */
 uint32_t crc32_of(struct span s);

@@ -137,6 +137,36 @@ static void base62_above_the_length_is_refused(void **state)
     assert_int_equal(base62_decode(out, 1, SPAN("\xFF\xFF")), E_INVALID);
 }
 
+static void forms_are_decoded_whole(void **state)
+{
+    (void)state;
+    uint8_t out[8];
+    size_t len = 99;
+
+    assert_int_equal(form_decode(out, 8, &len, SPAN("a+b%2B%c3%A4%26")), 0);
+    assert_int_equal(len, 7);
+    assert_memory_equal(out, "a b+\xC3\xA4&", 7);
+    assert_int_equal(form_decode(out, 8, &len, SPAN("\xC3\xA4")), 0);
+    assert_int_equal(len, 2);
+    assert_int_equal(form_decode(out, 0, &len, SPAN("")), 0);
+    assert_int_equal(len, 0);
+    assert_int_equal(form_decode(out, 2, &len, SPAN("%41%42")), 0);
+    assert_int_equal(form_decode(out, 2, &len, SPAN("abc")), E_TOO_LARGE);
+}
+
+static void forms_that_can_be_misread_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"%",    "a%4",       "%4g",    "%%41",  "%00",
+                                      "%0A",  "a\nb",      "%7f",    "\x7F",  "%C3",
+                                      "\xFF", "%ed%a0%80", "%c0%af", "%u0041"};
+    uint8_t out[16];
+    size_t len;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(form_decode(out, sizeof(out), &len, span_str(bad[i])), E_INVALID);
+}
+
 static void crc32_matches_the_check_value(void **state)
 {
     (void)state;
@@ -156,6 +186,8 @@ int main(void)
         cmocka_unit_test(base62_is_a_number_in_base_62),
         cmocka_unit_test(base62_comes_back_at_every_length),
         cmocka_unit_test(base62_above_the_length_is_refused),
+        cmocka_unit_test(forms_are_decoded_whole),
+        cmocka_unit_test(forms_that_can_be_misread_are_refused),
         cmocka_unit_test(crc32_matches_the_check_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
