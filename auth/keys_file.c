@@ -11,6 +11,7 @@
 
 #include "auth/keys_file_impl.h"
 #include "base/encode.h"
+#include "base/file.h"
 #include "base/random.h"
 
 enum { FILE_MAX = 64 << 20 };
@@ -186,46 +187,15 @@ void keys_file_free(struct keys_file *f)
     free(f);
 }
 
-// The folder is synced too, or a crash may bring the old file back.
-static int sync_folder(const char *path)
-{
-    AUTO(buf_fini) struct buf folder = {0};
-    const char *slash = strrchr(path, '/');
-
-    buf_append(&folder, slash ? span_of(path, (size_t)(slash - path) + 1) : SPAN("."));
-    const int fd = open(buf_cstr(&folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return E_IO;
-    const int result = fsync(fd);
-    close(fd);
-    return result < 0 ? E_IO : 0;
-}
-
-static int write_new(const json_t *doc, const char *name)
-{
-    const int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-    if (fd < 0)
-        return E_IO;
-    bool good = fchmod(fd, 0600) == 0 && json_dumpfd(doc, fd, JSON_INDENT(1)) == 0;
-    good = good && write(fd, "\n", 1) == 1 && fsync(fd) == 0;
-    return close(fd) == 0 && good ? 0 : E_IO;
-}
-
 int keys_file_save(struct keys_file *f)
 {
-    char *name = NULL;
-
     CHECK(f->lock >= 0);
     f->serial++;
     json_object_set_new(f->doc, "serial", json_integer(f->serial));
-    CHECK(asprintf(&name, "%s.new", f->path) > 0);
-    int error = write_new(f->doc, name);
-    if (error == 0 && rename(name, f->path) < 0)
-        error = E_IO;
-    if (error == 0)
-        error = sync_folder(f->path);
-    free(name);
+    char *text = json_dumps(f->doc, JSON_INDENT(1));
+    CHECK(text);
+    const int error = file_replace(f->path, span_str(text), 0600);
+    free(text);
     return error;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/map.h"
 
@@ -103,39 +104,15 @@ static void line_of(struct buf *out, const struct record *r)
 
 /* ---- The file ---- */
 
-static int write_all(int fd, struct span bytes)
-{
-    while (bytes.len > 0) {
-        const ssize_t n = write(fd, bytes.data, bytes.len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return E_IO;
-        bytes = span_from(bytes, (size_t)n);
-    }
-    return fdatasync(fd) < 0 ? E_IO : 0;
-}
-
-/* A new file beside the old one, then in its place: a crash leaves one of the two. */
 static int replace_file(const char *path, struct span bytes, int *fd)
 {
-    char *fresh = NULL;
-
-    if (asprintf(&fresh, "%s.new", path) < 0)
+    TRY(file_replace(path, bytes, 0600));
+    const int fresh = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fresh < 0)
         return E_IO;
-    const int made = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
-    int error = made < 0 ? E_IO : write_all(made, bytes);
-    if (!error && rename(fresh, path) < 0)
-        error = E_IO;
-    free(fresh);
-    if (error < 0) {
-        if (made >= 0)
-            close(made);
-        return error;
-    }
     if (*fd >= 0)
         close(*fd);
-    *fd = made;
+    *fd = fresh;
     return 0;
 }
 
@@ -146,7 +123,7 @@ static void file_work(struct offload_job *job)
     if (s->rewrite)
         s->error = replace_file(s->path, buf_span(&s->writing), &s->fd);
     else
-        s->error = write_all(s->fd, buf_span(&s->writing));
+        s->error = file_append(s->fd, buf_span(&s->writing));
 }
 
 static void file_flush(struct usage_store *s);
@@ -316,7 +293,7 @@ void usage_close(struct usage_store *s)
     if (!s)
         return;
     loop_timer_cancel(s->loop, &s->timer);
-    if (s->fd >= 0 && s->pending.len > 0 && write_all(s->fd, buf_span(&s->pending)) < 0)
+    if (s->fd >= 0 && s->pending.len > 0 && file_append(s->fd, buf_span(&s->pending)) < 0)
         log_event(LOG_ERROR, "usage_file", "error=%s", error_name(E_IO));
     LIST_FOREACH_SAFE(it, &s->records)
         record_drop(s, record_at(it));

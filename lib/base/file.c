@@ -73,7 +73,18 @@ int file_read_secret_line(const char *path, size_t max, struct buf *out)
     return 0;
 }
 
-/* ---- Replacing ---- */
+/* ---- Writing ---- */
+
+int file_append(int fd, struct span bytes)
+{
+    while (bytes.len > 0) {
+        const ssize_t n = write(fd, bytes.data, bytes.len);
+        if (n < 0 && errno != EINTR)
+            return E_IO;
+        bytes = span_from(bytes, n > 0 ? (size_t)n : 0);
+    }
+    return fdatasync(fd) < 0 ? E_IO : 0;
+}
 
 static int write_new(const char *name, struct span bytes, mode_t mode)
 {
@@ -81,18 +92,12 @@ static int write_new(const char *name, struct span bytes, mode_t mode)
 
     if (fd < 0)
         return E_IO;
-    while (bytes.len > 0) {
-        const ssize_t n = write(fd, bytes.data, bytes.len);
-        if (n < 0 && errno != EINTR)
-            break;
-        bytes = span_from(bytes, n > 0 ? (size_t)n : 0);
-    }
-    const bool written = bytes.len == 0 && fsync(fd) == 0;
+    const int error = file_append(fd, bytes);
     const int why = errno;
     const bool closed = close(fd) == 0;
-    if (!written)
+    if (error < 0)
         errno = why;
-    return written && closed ? 0 : E_IO;
+    return closed ? error : E_IO;
 }
 
 /* Or a crash may bring the old file back. */

@@ -15,6 +15,9 @@ MUST_CHECK int file_read(const char *path, size_t max, struct buf *out);
 MUST_CHECK int file_read_secret(const char *path, size_t max, struct buf *out);
 /* Appends the first line of such a file, without its end (LF or CRLF). The same errors. */
 MUST_CHECK int file_read_secret_line(const char *path, size_t max, struct buf *out);
+/* Writes at the descriptor's place; all of it is on disk when it returns. E_IO with errno: a part
+ * may be. */
+MUST_CHECK int file_append(int fd, struct span bytes);
 /* Puts bytes into the file's place, with this mode: all of them are on disk under that name when it
  * returns, or what stood there still does. E_IO with errno. */
 MUST_CHECK int file_replace(const char *path, struct span bytes, mode_t mode);
