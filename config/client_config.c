@@ -17,15 +17,7 @@ static const struct config_field fields[] = {
     PATH("policy", policy, "", "which workers are accepted; signed in the same name with .sig"),
     TEXTS("release_keys", release_keys, "", 0, 16, setting_pin,
           "public keys; one of them must have signed the policy"),
-    TEXT("collateral_url", collateral_url, "", setting_service_url,
-         "certification service to fetch from; empty: workers bring their collateral"),
-    TEXT("root_crl_url", root_crl_url,
-         "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der", setting_service_url,
-         "the root CA's revocation list"),
-    PATH("collateral_cache", collateral_cache, "",
-         "folder for fetched collateral; empty: in memory only"),
-    PATH("collateral_bundle", collateral_bundle, "",
-         "file with collateral, for places without a network"),
+    COLLATERAL_FIELDS(""),
     FLAG("insecure_dev", insecure_dev, "false",
          "accept a policy for development: nothing is confidential then"),
     PATH("key_file", key_file, "",
@@ -55,9 +47,4 @@ static const struct config_field fields[] = {
     NUMBER("offload_threads", offload_threads, "2", 1, 64, "threads for verification"),
 };
 
-const struct config_table client_config_table = {
-    .program = "cocoon-client",
-    .size = sizeof(struct client_config),
-    .fields = fields,
-    .count = sizeof(fields) / sizeof(fields[0]),
-};
+const struct config_table client_config_table = TABLE("cocoon-client", fields);

@@ -39,4 +39,24 @@
         .item = (table), .help = (h)                                                               \
     }
 
+/* The table of these rows; `title` is the program, or what a list's item is. */
+#define TABLE(title, rows)                                                                         \
+    {                                                                                              \
+        .program = (title), .size = sizeof(struct FIELDS_OF), .fields = (rows),                    \
+        .count = sizeof(rows) / sizeof((rows)[0])                                                  \
+    }
+
+/* Where whoever judges evidence gets collateral: four paths and addresses, members of these names.
+ */
+#define COLLATERAL_FIELDS(prefix)                                                                  \
+    TEXT(prefix "collateral_url", collateral_url, "", setting_service_url,                         \
+         "certification service to fetch from; empty: workers bring their collateral"),            \
+        TEXT(prefix "root_crl_url", root_crl_url,                                                  \
+             "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der",                  \
+             setting_service_url, "where the root CA's revocation list is"),                       \
+        PATH(prefix "collateral_cache", collateral_cache, "",                                      \
+             "folder for fetched collateral; empty: in memory only"),                              \
+        PATH(prefix "collateral_bundle", collateral_bundle, "",                                    \
+             "file with collateral, for places without a network")
+
 #endif

@@ -16,12 +16,7 @@ static const struct config_field bot_fields[] = {
     NUMBER("requests_per_minute", requests_per_minute, "20", 1, 1000000, "of each user"),
 };
 
-static const struct config_table bot_table = {
-    .program = "bot",
-    .size = sizeof(struct gateway_bot),
-    .fields = bot_fields,
-    .count = sizeof(bot_fields) / sizeof(bot_fields[0]),
-};
+static const struct config_table bot_table = TABLE("bot", bot_fields);
 
 #undef FIELDS_OF
 #define FIELDS_OF gateway_issuer
@@ -33,12 +28,7 @@ static const struct config_field issuer_fields[] = {
     FLAG("internal", internal, "false", "its tokens may say class internal"),
 };
 
-static const struct config_table issuer_table = {
-    .program = "issuer",
-    .size = sizeof(struct gateway_issuer),
-    .fields = issuer_fields,
-    .count = sizeof(issuer_fields) / sizeof(issuer_fields[0]),
-};
+static const struct config_table issuer_table = TABLE("issuer", issuer_fields);
 
 #undef FIELDS_OF
 #define FIELDS_OF gateway_config
@@ -53,7 +43,7 @@ static const struct config_field fields[] = {
          "what workers are told to dial; empty: tunnel.listen"),
     PATH("tunnel.chain", tunnel_chain, NULL, "PEM: certificate and CA (cocoonctl operator init)"),
     PATH("tunnel.key", tunnel_key, NULL, "PEM: key of the certificate"),
-    CONFIG_REDIS_FIELDS(struct gateway_config, redis),
+    REDIS_FIELDS(redis),
     NUMBER("redis.command_ms", redis_command_ms, "50", 1, 10000,
            "a command unanswered for so long is abandoned"),
     PATH("cluster_secret_file", cluster_secret_file, NULL,
@@ -69,15 +59,7 @@ static const struct config_field fields[] = {
           "one of these must have signed the policy: 64 hex digits each"),
     PATH("attestation.state", trust_state, "",
          "file for the highest sequence and numbers seen; empty: beside the policy"),
-    TEXT("attestation.collateral_url", collateral_url, "", setting_service_url,
-         "certification service to fetch from; empty: workers bring their collateral"),
-    TEXT("attestation.root_crl_url", root_crl_url,
-         "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der", setting_service_url,
-         "where the root CA's revocation list is"),
-    PATH("attestation.collateral_cache", collateral_cache, "",
-         "folder for fetched collateral; empty: in memory only"),
-    PATH("attestation.collateral_bundle", collateral_bundle, "",
-         "file with collateral, for places without a network"),
+    COLLATERAL_FIELDS("attestation."),
     NUMBER("attestation.every_ms", attest_every_ms, "600000", SECOND, 24 * HOUR,
            "workers are attested again so often"),
     TEXTS("cors_origins", cors_origins, "*", 0, 256, setting_origin,
@@ -157,9 +139,4 @@ static const struct config_field fields[] = {
          "who signs tokens for services"),
 };
 
-const struct config_table gateway_config_table = {
-    .program = "cocoon-gateway",
-    .size = sizeof(struct gateway_config),
-    .fields = fields,
-    .count = sizeof(fields) / sizeof(fields[0]),
-};
+const struct config_table gateway_config_table = TABLE("cocoon-gateway", fields);

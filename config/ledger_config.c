@@ -12,12 +12,7 @@ static const struct config_field role_fields[] = {
     TEXT("role", role, NULL, setting_role, "viewer, support, treasurer or admin"),
 };
 
-static const struct config_table role_table = {
-    .program = "role",
-    .size = sizeof(struct ledger_role),
-    .fields = role_fields,
-    .count = sizeof(role_fields) / sizeof(role_fields[0]),
-};
+static const struct config_table role_table = TABLE("role", role_fields);
 
 #undef FIELDS_OF
 #define FIELDS_OF ledger_config
@@ -28,7 +23,7 @@ static const struct config_field fields[] = {
          "socket of the admin API (0600)"),
     LIST("roles", roles, "", 0, 64, &role_table,
          "who may do what; the ledger's own user and root are admin"),
-    CONFIG_REDIS_FIELDS(struct ledger_config, redis),
+    REDIS_FIELDS(redis),
     TEXT("log_level", log_level, "info", setting_log_level, "debug, info, warn or error"),
     NUMBER("usage_days", usage_days, "62", 1, 400, "days of usage that gateways can show"),
     FLAG("webhooks.insecure", hooks_insecure, "false",
@@ -36,9 +31,4 @@ static const struct config_field fields[] = {
     NUMBER("webhooks.timeout_ms", hooks_timeout_ms, "15000", 100, 60000, "of one delivery"),
 };
 
-const struct config_table ledger_config_table = {
-    .program = "cocoon-ledger",
-    .size = sizeof(struct ledger_config),
-    .fields = fields,
-    .count = sizeof(fields) / sizeof(fields[0]),
-};
+const struct config_table ledger_config_table = TABLE("cocoon-ledger", fields);

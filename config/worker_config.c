@@ -16,12 +16,7 @@ static const struct config_field operator_fields[] = {
           "SHA-256 of its CA's public key (cocoonctl operator pin)"),
 };
 
-static const struct config_table operator_table = {
-    .program = "operator",
-    .size = sizeof(struct worker_operator),
-    .fields = operator_fields,
-    .count = sizeof(operator_fields) / sizeof(operator_fields[0]),
-};
+static const struct config_table operator_table = TABLE("operator", operator_fields);
 
 #undef FIELDS_OF
 #define FIELDS_OF worker_model
@@ -35,12 +30,7 @@ static const struct config_field model_fields[] = {
           "chat, completions, embeddings; empty: the first two"),
 };
 
-static const struct config_table model_table = {
-    .program = "model",
-    .size = sizeof(struct worker_model),
-    .fields = model_fields,
-    .count = sizeof(model_fields) / sizeof(model_fields[0]),
-};
+static const struct config_table model_table = TABLE("model", model_fields);
 
 #undef FIELDS_OF
 #define FIELDS_OF worker_config
@@ -100,9 +90,4 @@ static const struct config_field fields[] = {
     NUMBER("offload_threads", offload_threads, "2", 1, 64, "threads for cryptography"),
 };
 
-const struct config_table worker_config_table = {
-    .program = "cocoon-worker",
-    .size = sizeof(struct worker_config),
-    .fields = fields,
-    .count = sizeof(fields) / sizeof(fields[0]),
-};
+const struct config_table worker_config_table = TABLE("cocoon-worker", fields);
