@@ -508,7 +508,7 @@ void proof_fini(struct proof *p)
         record_free(it->record);
         keyset_fini(&it->keyset);
         collateral_fini(&it->collateral);
-        buf_fini(&it->bill_keys);
+        free(it->bill_keys);
         price_book_unref(it->book);
         bill_fini(&it->bill);
         buf_wipe(&it->bytes);

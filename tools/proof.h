@@ -21,6 +21,11 @@ struct proof_record {
     const struct proof_item *by; /* the document whose keyset's key signed it */
 };
 
+struct proof_bill_key {
+    uint8_t key[ED25519_KEY_LEN];
+    uint64_t since_s; /* when it was made; 0: not told */
+};
+
 /* One file, or one member of a file that holds several. */
 struct proof_item {
     char *name;
@@ -37,7 +42,8 @@ struct proof_item {
     struct collateral collateral;
     const struct proof_item *bound; /* of contents: the record that binds it */
 
-    struct buf bill_keys;    /* of an operator's document: ED25519_KEY_LEN bytes each */
+    struct proof_bill_key *bill_keys; /* of an operator's document */
+    size_t bill_key_count;
     bool signs;              /* of a signature: it is the operator's of a document here */
     struct price_book *book; /* of a price book; NULL: none */
     struct bill bill;        /* of a bill that an operator's key has signed */

@@ -9,22 +9,31 @@
 #include "tools/proof_impl.h"
 
 enum { BILL_KEYS_MAX = 256, PATH_MAX_HASHES = 64, KEY_ID_TEXT = 22, SIGNATURE_TEXT = 86 };
+enum { SKEW_S = 60 }; /* a bill's time and its key's come from one machine's clock */
 
 /* ---- Keys and prices ---- */
 
-static int keys_read(struct buf *keys, const json_t *list)
+static int key_read(struct proof_bill_key *out, const json_t *key)
 {
-    uint8_t key[ED25519_KEY_LEN];
+    const json_t *since = json_object_get(key, "since");
+    int64_t seconds = 0;
     struct span hex;
 
+    TRY(json_obj_string(key, "ed25519", &hex));
+    TRY(hex_decode(out->key, sizeof(out->key), hex));
+    if (since && !json_is_null(since))
+        TRY(json_obj_int(key, "since", 1, INT64_MAX / 1000, &seconds));
+    out->since_s = (uint64_t)seconds;
+    return 0;
+}
+
+static int keys_read(struct proof_item *it, const json_t *list)
+{
     if (!json_is_array(list) || json_array_size(list) > BILL_KEYS_MAX)
         return E_INVALID;
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        if (json_obj_string(json_array_get(list, i), "ed25519", &hex) < 0)
-            return E_INVALID;
-        TRY(hex_decode(key, sizeof(key), hex));
-        buf_append(keys, SPAN_OF(key));
-    }
+    it->bill_keys = mem_zero((json_array_size(list) + 1) * sizeof(*it->bill_keys));
+    for (size_t i = 0; i < json_array_size(list); i++)
+        TRY(key_read(&it->bill_keys[it->bill_key_count++], json_array_get(list, i)));
     return 0;
 }
 
@@ -63,7 +72,7 @@ void proof_operator_open(struct proof *p, struct proof_item *it)
         proof_find(it, false,
                    "No signature here (/.well-known/cocoon.json.sig) is the operator's of it.");
     else if (json_read(buf_span(&it->bytes), &doc) < 0 ||
-             keys_read(&it->bill_keys, json_object_get(doc, "bill_keys")) < 0)
+             keys_read(it, json_object_get(doc, "bill_keys")) < 0)
         proof_find(it, false, "Its bill keys cannot be read.");
     else if (wanted)
         proof_find(it, true, "The operator's key signed it.");
@@ -92,28 +101,34 @@ void proof_book_open(struct proof *p, struct proof_item *it)
 
 /* ---- Bills ---- */
 
-static int verify_by(struct proof_item *it, struct span keys)
+/* Which of a document's keys signed it; NULL: none. */
+static const struct proof_bill_key *verify_by(struct proof_item *it, const struct proof_item *by)
 {
-    for (; keys.len >= ED25519_KEY_LEN; keys = span_from(keys, ED25519_KEY_LEN)) {
+    for (size_t i = 0; i < by->bill_key_count; i++) {
         AUTO(ed25519_free) struct ed25519 *key = NULL;
-        if (ed25519_from_public(&key, span_cut(keys, 0, ED25519_KEY_LEN)) == 0 &&
+        if (ed25519_from_public(&key, SPAN_OF(by->bill_keys[i].key)) == 0 &&
             bill_verify(&it->bill, key, buf_span(&it->bytes)) == 0)
-            return 0;
+            return &by->bill_keys[i];
     }
-    return E_AUTH;
+    return NULL;
 }
 
 void proof_bill_verify(struct proof *p, struct proof_item *it)
 {
-    for (size_t i = 0; i < p->count && !it->has_bill; i++)
-        it->has_bill = verify_by(it, buf_span(&p->items[i]->bill_keys)) == 0;
-    if (it->has_bill)
-        proof_find(it, true, "It is signed by the operator.");
-    else
+    const struct proof_bill_key *key = NULL;
+
+    for (size_t i = 0; i < p->count && !key; i++)
+        key = verify_by(it, p->items[i]);
+    it->has_bill = key;
+    if (!key)
         proof_find(
             it, false,
             "No operator's document (/.well-known/cocoon.json) here holds the key that signed "
             "it, or it was changed.");
+    else if (key->since_s > it->bill.t_ms / 1000 + SKEW_S)
+        proof_find(it, false, "It names a time before its key was made.");
+    else
+        proof_find(it, true, "It is signed by the operator.");
 }
 
 static const struct proof_item *usage_of(const struct proof *p, const struct bill *b)

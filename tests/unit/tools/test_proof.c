@@ -427,6 +427,7 @@ struct billed {
     struct ed25519 *key;
     struct bill bill;
     struct buf operator, handed;
+    const char *since; /* of the key, as the operator's document has it; NULL: not told */
     bool spoil_tree;
 };
 
@@ -486,7 +487,8 @@ static bool billed_judge(struct billed *b, const struct world *w, struct proof *
     buf_clear(&b->operator);
     buf_printf(
         &b->operator,
-        "{\"format\":\"cgw/operator/v1\",\"bill_keys\":[{\"kid\":\"x\",\"ed25519\":\"%s\"}]}", hex);
+        "{\"format\":\"cgw/operator/v1\",\"bill_keys\":[{\"kid\":\"x\",\"ed25519\":\"%s\"%s%s}]}",
+        hex, b->since ? ",\"since\":" : "", b->since ? b->since : "");
     buf_clear(&b->handed);
     buf_printf(
         &b->handed, "{\"call\":\"" CALL "\",\"usage\":\"%.*s\",\"bill\":\"%.*s\",\"proof\":%.*s}",
@@ -593,6 +595,39 @@ static void a_bill_by_nobodys_key_is_none(void **state)
     billed_end(&b);
 }
 
+/* Seconds of b's bill, and so many behind it. */
+static void set_since(struct billed *b, uint64_t after_s, char text[static 24])
+{
+    snprintf(text, 24, "%llu", (unsigned long long)(b->bill.t_ms / 1000 + after_s));
+    b->since = text;
+}
+
+static void a_bill_from_before_its_key_was_made_is_found(void **state)
+{
+    static const struct {
+        const char *since; /* NULL: `after_s` behind the bill */
+        uint64_t after_s;
+        bool good;
+    } cases[] = {{"null", 0, true},    {NULL, 0, true},     {NULL, 60, true}, {NULL, 61, false},
+                 {NULL, 86400, false}, {"\"x\"", 0, false}, {"-1", 0, false}};
+    const struct world *w = *state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        AUTO(proof_fini) struct proof p = {.count = 0};
+        char text[24];
+        struct billed b;
+
+        billed_begin(&b, w);
+        b.since = cases[i].since;
+        if (!b.since)
+            set_since(&b, cases[i].after_s, text);
+        assert_int_equal(billed_judge(&b, w, &p), cases[i].good);
+        if (!cases[i].since && !cases[i].good)
+            assert_non_null(strstr(p.items[1]->why, "before its key was made"));
+        billed_end(&b);
+    }
+}
+
 /* The billed set again, with a signature by signer (NULL: none) and --operator-key key. */
 static bool signed_judge(const struct billed *b, const struct world *w, struct proof *p,
                          const struct ed25519 *signer, const uint8_t *key)
@@ -669,6 +704,7 @@ int main(void)
         CASE(a_bill_is_held_against_record_prices_and_tree),
         CASE(a_bill_that_takes_too_much_is_found),
         CASE(a_bill_by_nobodys_key_is_none),
+        CASE(a_bill_from_before_its_key_was_made_is_found),
         CASE(where_the_operators_key_is_known_it_must_have_signed_the_bills_keys),
     };
 
