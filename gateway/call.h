@@ -195,8 +195,9 @@ bool route_waits(const struct call *c);
 void route_unqueue(struct call *c);
 /* The call is over: its place is free. */
 void route_done(struct call *c);
-/* Somebody may have room. */
-void route_wake(struct gateway *g);
+/* Those who wait are tried. room: somebody may have some (again); else a round that is under way
+ * goes on. */
+void route_wake(struct gateway *g, bool room);
 /* The request may be tried on another worker: counted in its model's budget. */
 bool route_may_retry(struct call *c);
 /* relay.c */

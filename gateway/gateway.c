@@ -118,12 +118,14 @@ static void capacity_changed(void *arg)
 static void wake(void *arg)
 {
     struct gateway *g = arg;
+    const bool room = g->capacity;
 
-    if (!g->capacity)
+    if (!room && !g->trying)
         return;
-    g->capacity = false;
-    projection_changed(g->projection);
-    route_wake(g);
+    g->capacity = g->trying = false;
+    if (room)
+        projection_changed(g->projection);
+    route_wake(g, room);
 }
 
 static void keep_evidence(void *arg, const uint8_t sha256[static SHA256_LEN], struct span bytes)

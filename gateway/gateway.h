@@ -51,10 +51,10 @@ struct gateway {
     struct net_inherited given; /* sockets of a service manager or a predecessor */
     char **argv;                /* as this process was started */
     struct upgrade *upgrade;
-    struct list calls;     /* struct call.link */
-    struct lanes lanes;    /* by model: who waits for a worker */
-    struct loop_hook wake; /* tries the queue again after capacity changed */
-    bool capacity, draining;
+    struct list calls;               /* struct call.link */
+    struct lanes lanes;              /* by model: who waits for a worker */
+    struct loop_hook wake;           /* tries the queue again after capacity changed */
+    bool capacity, trying, draining; /* trying: not all who wait were tried yet */
     size_t call_count;
     size_t bodies_in_flight; /* bytes of request bodies held by calls */
     uint64_t started_ms, drain_until_ms, quiet_ms;

@@ -10,6 +10,8 @@ struct lane {
     char *model;
     struct queue *queue;
     struct budget budget;
+    bool room;   /* somebody may have some: a round is due */
+    bool trying; /* a round is under way */
 };
 
 struct lanes {

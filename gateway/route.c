@@ -334,14 +334,15 @@ static bool is_packed(const struct call *c)
     return load.open == 0;
 }
 
-/* Those whose turn it is, as long as there is room for one of them. */
-static void lane_wake(struct lane *lane)
+/* Those whose turn it is, as long as there is room for one of them. True: so many were passed over
+ * that the round is to go on in the loop's next turn. It must not begin anew there: a crowd that
+ * waits for one full worker would keep all behind it from the others. */
+static bool lane_try(struct lane *lane)
 {
     struct queue_item *it;
     size_t passed = 0;
 
-    queue_round(lane->queue);
-    while (passed < TRIES_MAX && (it = queue_best(lane->queue)) != NULL) {
+    while ((it = queue_best(lane->queue)) != NULL) {
         struct call *c = CONTAINER(it, struct call, place);
         c->turn = true;
         call_resume(c);
@@ -350,16 +351,34 @@ static void lane_wake(struct lane *lane)
             continue;
         queue_pass(it);
         if (++passed >= TRIES_LEAST && is_packed(c))
-            return;
+            return false;
+        if (passed >= TRIES_MAX)
+            return true;
     }
+    return false;
 }
 
-void route_wake(struct gateway *g)
+/* Room that comes while a round is under way asks for another after it. True: there is more to do.
+ */
+static bool lane_wake(struct lane *lane)
+{
+    if (!lane->trying) {
+        lane->room = false;
+        queue_round(lane->queue);
+    }
+    lane->trying = lane_try(lane);
+    return lane->trying || lane->room;
+}
+
+void route_wake(struct gateway *g, bool room)
 {
     lanes_sweep(&g->lanes);
     LIST_FOREACH(it, &g->lanes.all) {
         struct lane *lane = CONTAINER(it, struct lane, link);
-        if (queue_length(lane->queue) > 0)
-            lane_wake(lane);
+        lane->room = (lane->room || room) && queue_length(lane->queue) > 0;
+        if ((lane->trying || lane->room) && lane_wake(lane))
+            g->trying = true;
     }
+    if (g->trying)
+        loop_again(g->loop);
 }

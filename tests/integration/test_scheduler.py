@@ -128,6 +128,24 @@ def test_an_account_with_a_long_queue_lets_others_pass(stack):
     assert "".join(order).rindex("m") <= 9, order  # of 13: 0 to 12
 
 
+def test_a_crowd_that_only_a_full_worker_would_do_for_keeps_nobody_from_the_others(stack):
+    cheap, dear = stack.engine(), stack.engine()
+    gateway = stack.gateway()
+    first, thrifty, other = (stack.key("--account", name) for name in ("first", "thrifty", "other"))
+    stack.worker(cheap, max_requests=1, ask=1000)
+    stack.worker(dear, max_requests=1, ask=1500)
+    stack.wait_ready()
+    held = [begin(stack, script("stall"), first, stream=True, max_coefficient=1000)]
+    cheap.wait_request()
+    held += [begin(stack, f"thrifty-{i}", thrifty, max_coefficient=1000) for i in range(150)]
+    wait_for(lambda: waiting(gateway) == 150, "the crowd waits", 10)
+    assert answered(begin(stack, "other", other, max_coefficient=2000)).status == 200
+    assert len(dear.requests) == 1 and waiting(gateway) == 150
+    for raw in held:
+        raw.close()
+    wait_for(lambda: waiting(gateway) == 0, "nobody waits", 10)
+
+
 # ---- Bids ---------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
