@@ -17,7 +17,9 @@ static const struct program program = {
     .usage = "usage: cocoon-client --gateway URL --policy FILE --release-key HEX ... [options]\n"
              "\n"
              "  --gateway URL      https://host, http://host:port or unix:/path\n"
-             "  --policy FILE      which workers are accepted; its signature stands in FILE.sig\n"
+             "  --policy FILE      which workers are accepted; its signature stands in FILE.sig. "
+             "SIGHUP\n"
+             "                     reads it again: all or nothing\n"
              "  --release-key HEX  a key that signs policies; may be given several times\n"
              "  --listen ADDRESS   where applications reach it (127.0.0.1:10000)\n"
              "  --key-file FILE    this client's own secret, made when it is not there\n"
@@ -140,13 +142,15 @@ static bool merge(struct client_config *s, struct options *o)
 
 static void on_signal(void *arg, int signo)
 {
-    (void)signo;
-    proxy_drain(arg);
+    if (signo == SIGHUP)
+        proxy_reload(arg);
+    else
+        proxy_drain(arg);
 }
 
 static int start(struct proxy *p, bool check, char why[static 300])
 {
-    static const int signals[] = {SIGTERM, SIGINT};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
     list_init(&p->calls);
     if (loop_new(&p->loop) < 0 ||

@@ -16,14 +16,13 @@ static int bad(char why[static 300], const char *what, int error)
     return error;
 }
 
-static int start_client(struct proxy *p, char why[static 300])
+/* key_file: room for the path of the one that is used where none is set. */
+static struct client_options options_of(const struct client_config *s, char key_file[PATH_LEN])
 {
-    const struct client_config *s = p->config;
     const char *home = getenv("HOME");
-    char key_file[PATH_LEN];
 
-    snprintf(key_file, sizeof(key_file), "%s/.cocoon-client.key", home ? home : ".");
-    const struct client_options o = {
+    snprintf(key_file, PATH_LEN, "%s/.cocoon-client.key", home ? home : ".");
+    return (struct client_options){
         .gateway = s->gateway,
         .ca_file = s->ca_file,
         .policy_file = s->policy,
@@ -43,6 +42,12 @@ static int start_client(struct proxy *p, char why[static 300])
                        .bundle = s->collateral_bundle},
         .save_receipts = s->save_receipts,
     };
+}
+
+static int start_client(struct proxy *p, char why[static 300])
+{
+    char key_file[PATH_LEN];
+    const struct client_options o = options_of(p->config, key_file);
 
     return client_new(&p->client, p->loop, p->offload, &o, why);
 }
@@ -57,10 +62,13 @@ int proxy_start(struct proxy *p, char why[static 300])
 }
 
 /* After its end it lets nobody pass. */
-static void warn_of_end(const struct attest_policy *policy)
+static void warn_of_policy(const struct attest_policy *policy)
 {
     const uint64_t now_s = clock_wall_ms() / 1000, end_s = attest_policy_expires(policy);
 
+    if (!attest_policy_production(policy))
+        log_event(LOG_WARN, "insecure_dev",
+                  "note=the-policy-is-for-development-nothing-here-is-confidential");
     if (end_s < now_s + ALARM_S)
         log_event(LOG_WARN, "policy_ends", "days_left=%llu",
                   (unsigned long long)(end_s > now_s ? (end_s - now_s) / DAY_S : 0));
@@ -74,10 +82,7 @@ static void announce(const struct proxy *p)
     http_server_addr(p->server, 0, &at);
     net_addr_text(&at, text, sizeof(text));
     log_event(LOG_INFO, "listening", "at=%s version=%s", text, cocoon_version);
-    if (!attest_policy_production(p->client->policy))
-        log_event(LOG_WARN, "insecure_dev",
-                  "note=the-policy-is-for-development-nothing-here-is-confidential");
-    warn_of_end(p->client->policy);
+    warn_of_policy(p->client->policy);
 }
 
 int proxy_listen(struct proxy *p, char why[static 300])
@@ -95,6 +100,20 @@ int proxy_listen(struct proxy *p, char why[static 300])
         return bad(why, p->config->listen, error);
     announce(p);
     return 0;
+}
+
+void proxy_reload(struct proxy *p)
+{
+    char key_file[PATH_LEN], why[300];
+    const struct client_options o = options_of(p->config, key_file);
+
+    if (client_reload_policy(p->client, &o, why) < 0) {
+        log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", why);
+        return;
+    }
+    log_event(LOG_INFO, "reloaded", "sequence=%llu note=settings-need-a-restart",
+              (unsigned long long)attest_policy_sequence(p->client->policy));
+    warn_of_policy(p->client->policy);
 }
 
 static void drain_look(void *arg)

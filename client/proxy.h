@@ -25,6 +25,8 @@ struct proxy {
 MUST_CHECK int proxy_start(struct proxy *p, char why[static 300]);
 /* Takes requests from now on. */
 MUST_CHECK int proxy_listen(struct proxy *p, char why[static 300]);
+/* Reads the policy again, all or nothing: says in the log what came of it. */
+void proxy_reload(struct proxy *p);
 /* Running requests may finish; then the loop stops. */
 void proxy_drain(struct proxy *p);
 /* After the loop has stopped. */

@@ -100,7 +100,8 @@ static int folder_make(const char *folder, char why[static 300])
     return E_IO;
 }
 
-static int load_trust(struct client *c, const struct client_options *o, char why[static 300])
+static int load_policy(struct client *c, const struct client_options *o, struct attest_policy **out,
+                       char why[static 300])
 {
     char state[STATE_LEN];
 
@@ -108,15 +109,27 @@ static int load_trust(struct client *c, const struct client_options *o, char why
         snprintf(why, 300, "The path of the key file is too long.");
         return E_TOO_LARGE;
     }
+    return trust_load(out, &c->state, o, state, why);
+}
+
+static int load_trust(struct client *c, const struct client_options *o, char why[static 300])
+{
     TRY(folder_make(c->save_receipts, why));
     TRY(local_key_load(c->key, o->key_file, why));
-    TRY(trust_load(&c->policy, &c->state, o, state, why));
-    if (attest_policy_production(c->policy) || o->insecure_dev)
-        return 0;
-    snprintf(why, 300,
-             "The policy is one for development: workers that it accepts are not "
-             "confidential. Use --insecure-dev to go on all the same.");
-    return E_DENIED;
+    return load_policy(c, o, &c->policy, why);
+}
+
+int client_reload_policy(struct client *c, const struct client_options *options,
+                         char why[static 300])
+{
+    struct attest_policy *p;
+
+    TRY(load_policy(c, options, &p, why));
+    attest_policy_unref(c->policy);
+    c->policy = p;
+    c->insecure_dev = options->insecure_dev;
+    directory_rejudge(c->directory);
+    return 0;
 }
 
 static void copy_settings(struct client *c, const struct client_options *o)

@@ -54,6 +54,12 @@ struct client {
 /* E_… with a sentence in why. loop and offload are borrowed, and must outlive the client. */
 MUST_CHECK int client_new(struct client **out, struct loop *l, struct offload *o,
                           const struct client_options *options, char why[static 300]);
+/* Reads the policy that options names anew, and whatever decides whether it is taken (release keys,
+ * insecure_dev): all or nothing, E_… with a sentence in why. Workers that were accepted before are
+ * verified again before anything more is encrypted to them; what runs goes on. Blocks on the disk.
+ */
+MUST_CHECK int client_reload_policy(struct client *c, const struct client_options *options,
+                                    char why[static 300]);
 /* Every exchange must be over. The jobs of the offload pool must have been waited for
  * (offload_free) before. */
 void client_free(struct client *c);
@@ -76,8 +82,9 @@ void client_unreachable(struct api_fault *fault, int error);
 
 /* ---- trust.c ---- */
 
-/* Reads state_file, policy, signature and dev root; refuses a sequence lower than the one noted
- * there, and notes a higher one. *state is the caller's whatever is returned. */
+/* Reads state_file, policy, signature and dev root; refuses a policy for development where that is
+ * not accepted, and a sequence lower than the one noted in the file, where it notes a higher one.
+ * *state is the caller's whatever is returned. */
 MUST_CHECK int trust_load(struct attest_policy **out, struct trust_state *state,
                           const struct client_options *o, const char *state_file,
                           char why[static 300]);

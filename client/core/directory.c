@@ -362,6 +362,11 @@ void directory_prefer(struct directory *d, struct span model, struct span next)
     }
 }
 
+void directory_rejudge(struct directory *d)
+{
+    keys_rejudge(d);
+}
+
 void directory_forget(struct directory *d, const uint8_t kfp[static KFP_LEN])
 {
     key_forget(d, kfp);

@@ -48,6 +48,9 @@ void search_cancel(struct search *s);
 /* The order that the gateway wants next for this model (Cocoon-Next). Keys that are not known are
  * verified in the background. */
 void directory_prefer(struct directory *d, struct span model, struct span next);
+/* The client's policy is another now: what was accepted or refused by the one before is forgotten.
+ */
+void directory_rejudge(struct directory *d);
 /* The gateway does not know this key any more. */
 void directory_forget(struct directory *d, const uint8_t kfp[static KFP_LEN]);
 

@@ -57,6 +57,7 @@ struct key_entry *key_get(struct directory *d, const uint8_t kfp[static KFP_LEN]
 /* Fetches and verifies, unless that is going on or was refused lately. True when it goes on. */
 bool key_begin(struct key_entry *k);
 void key_forget(struct directory *d, const uint8_t kfp[static KFP_LEN]);
+void keys_rejudge(struct directory *d);
 void keys_free(struct directory *d);
 
 #endif

@@ -10,6 +10,8 @@
 
 enum { DOCUMENT_MS = 15000, REFUSED_MS = 20000, STATUS_S = 600, KEYS_MAX = 512 };
 
+static void verify(struct key_entry *k);
+
 /* Owns all it needs: the entry may be forgotten meanwhile. */
 struct verify_job {
     struct offload_job job;
@@ -189,11 +191,30 @@ static void verified(struct key_entry *k, struct verify_job *j)
         refuse_verdict(k, &j->verdict);
 }
 
+/* By a policy that is not the client's any more. */
+static bool is_outdated(const struct verify_job *j)
+{
+    return j->policy != j->key->directory->client->policy;
+}
+
+static void verify_again(struct verify_job *j)
+{
+    struct key_entry *k = j->key;
+
+    buf_take(&k->document.body, &j->document);
+    job_free(j);
+    verify(k);
+}
+
 static void verify_done(struct offload_job *job)
 {
     struct verify_job *j = CONTAINER(job, struct verify_job, job);
     struct key_entry *k = j->key;
 
+    if (k && is_outdated(j)) {
+        verify_again(j);
+        return;
+    }
     if (k)
         verified(k, j);
     job_free(j);
@@ -339,6 +360,20 @@ void key_forget(struct directory *d, const uint8_t kfp[static KFP_LEN])
         return;
     (void)map_del(&d->keys, SPAN_OF(k->kfp));
     key_free(k);
+}
+
+void keys_rejudge(struct directory *d)
+{
+    size_t at = 0;
+    struct span kfp;
+    void *value;
+
+    while (map_next(&d->keys, &at, &kfp, &value)) {
+        struct key_entry *k = value;
+        verified_unref(k->verified);
+        k->verified = NULL;
+        k->refusal = NULL;
+    }
 }
 
 void keys_free(struct directory *d)

@@ -67,6 +67,16 @@ static int state_take(struct trust_state *state, const char *file, const struct 
     return error;
 }
 
+static int dev_check(const struct attest_policy *p, bool insecure_dev, char why[static WHY_LEN])
+{
+    if (attest_policy_production(p) || insecure_dev)
+        return 0;
+    snprintf(why, WHY_LEN,
+             "The policy is one for development: workers that it accepts are not "
+             "confidential. Use --insecure-dev to go on all the same.");
+    return E_DENIED;
+}
+
 int trust_load(struct attest_policy **out, struct trust_state *state,
                const struct client_options *o, const char *state_file, char why[static WHY_LEN])
 {
@@ -79,6 +89,7 @@ int trust_load(struct attest_policy **out, struct trust_state *state,
         snprintf(why, WHY_LEN, "The policy is refused: %.250s", reason);
         return error;
     }
+    TRY(dev_check(p, o->insecure_dev, why));
     TRY(state_take(state, state_file, p, why));
     *out = p;
     p = NULL;

@@ -5,12 +5,15 @@ import base64
 import contextlib
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -20,7 +23,7 @@ pytest.importorskip("cryptography")
 from client_peer import Client  # noqa: E402
 from evil_gateway import EvilGateway, finish, honest, say, wait_closed  # noqa: E402
 from stack import BIN, SLOW, chat, wait_for  # noqa: E402
-from test_devtee import DevTee  # noqa: E402
+from test_devtee import DevTee, devtee  # noqa: E402
 from tunnel_peer import certificate, pem  # noqa: E402
 from worker_peer import Key, digest, plain_answer  # noqa: E402
 
@@ -634,6 +637,128 @@ def test_an_older_policy_than_one_seen_is_refused(place):
             f.write(text)
         done = Client(place.folder, place.g.url, place.tee).run()
         assert done.returncode == 1 and why in done.stderr
+
+
+class OwnPolicy:
+    """A policy in a folder of its own, by the issuer whose evidence the workers have."""
+
+    def __init__(self, folder, tee):
+        self.tee, self.folder = tee, os.path.join(folder, "policy")
+        os.mkdir(self.folder)
+        self.write()
+
+    def write(self, *options):
+        done = devtee("init", "--seed-file", self.tee.seed, "--out", self.folder, *options)
+        assert done.returncode == 0, done.stderr
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def read(self, name):
+        with open(self.path(name), "rb") as f:
+            return f.read()
+
+
+def watch_policy(place, settings=""):
+    place.gateway()
+    place.own = OwnPolicy(place.folder, place.tee)
+    place.c = Client(place.folder, place.g.url, place.own, settings="log_level: info\n" + settings).start()
+    place.started.append(place.c)
+
+
+@pytest.fixture
+def reloading(place):
+    watch_policy(place)
+    return place
+
+
+def hang_up(place, event):
+    seen = place.c.text.count(event)
+    place.c.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: place.c.text.count(event) > seen, event)
+
+
+def test_a_hangup_reads_the_policy_again_and_nothing_more_goes_to_who_fell_out_of_it(reloading):
+    assert reloading.ask().status == 200
+    reloading.own.write("--model-digest", "sha256:" + "7" * 64)
+    hang_up(reloading, "event=reloaded")
+    refused(reloading.ask(), "POLICY_MODEL", 503, "no_attested_worker")
+    assert len(reloading.g.posts) == 1
+    reloading.own.write()
+    hang_up(reloading, "event=reloaded")  # and who fits again is not left waiting for the end of its refusal
+    assert reloading.ask().status == 200 and len(reloading.g.posts) == 2
+
+
+def test_what_runs_when_the_policy_is_read_again_ends_as_it_began(reloading):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(call):
+        begun.set()
+        assert go.wait(30 * SLOW)
+        honest(call)
+    reloading.g.answer = slow
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(reloading.ask)
+        assert begun.wait(30 * SLOW)
+        reloading.own.write("--model-digest", "sha256:" + "7" * 64)
+        hang_up(reloading, "event=reloaded")
+        go.set()
+        assert answer.result(30 * SLOW).status == 200
+
+
+def test_a_verdict_of_the_policy_before_counts_for_nothing(place):
+    asked, go = threading.Event(), threading.Event()
+
+    class Service(BaseHTTPRequestHandler):
+        """It has no collateral, and takes its time to say so: the look at the worker waits in the middle."""
+
+        def do_GET(self):
+            asked.set()
+            assert go.wait(30 * SLOW)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as service, ThreadPoolExecutor(2) as pool:
+        pool.submit(service.serve_forever)
+        url = f"http://127.0.0.1:{service.server_address[1]}"
+        try:
+            watch_policy(place, f"collateral_url: {url}\nroot_crl_url: {url}/root\n")
+            answer = pool.submit(place.ask)
+            assert asked.wait(30 * SLOW)
+            place.own.write("--model-digest", "sha256:" + "7" * 64)
+            hang_up(place, "event=reloaded")
+            go.set()
+            refused(answer.result(60 * SLOW), "POLICY_MODEL", 503, "no_attested_worker")
+        finally:
+            go.set()
+            service.shutdown()
+    assert not place.g.posts
+
+
+@pytest.mark.parametrize("spoil", ["signature", "json", "missing", "older"])
+def test_a_policy_that_is_refused_at_a_hangup_leaves_the_one_before(reloading, spoil):
+    assert reloading.ask().status == 200
+    path = reloading.own.path("policy.json")
+    if spoil == "missing":
+        os.unlink(path)
+    elif spoil == "older":
+        newest = json.loads(reloading.own.read("policy.json"))["sequence"]
+        before = {name: reloading.own.read(name) for name in ("policy.json", "policy.json.sig")}
+
+        def newer():
+            reloading.own.write()
+            return json.loads(reloading.own.read("policy.json"))["sequence"] > newest
+        wait_for(newer, "a later second", step=0.2)
+        hang_up(reloading, "event=reloaded")
+        for name, content in before.items():
+            with open(reloading.own.path(name), "wb") as f:
+                f.write(content)
+    else:
+        with open(path, "a" if spoil == "signature" else "w") as f:
+            f.write("\n" if spoil == "signature" else "{}")
+    hang_up(reloading, "event=reload_refused")
+    assert reloading.ask().status == 200
 
 
 def test_a_key_file_that_others_read_is_refused(place):
