@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/fail_point.h"
 #include "base/log.h"
 
 enum {
@@ -128,7 +129,9 @@ void call_record(struct call *c, enum usage_outcome outcome, bool final,
     memcpy(u.resp, resp, SHA256_LEN);
     memcpy(key.op, c->op, SHA256_LEN);
     memcpy(key.call, c->outer.call, sizeof(key.call));
-    if (usage_record_sign(&u, keys_receipt(w->keys), jws) < 0)
+    const int error = usage_record_sign(&u, keys_receipt(w->keys), jws);
+    fail_point("record.signed");
+    if (error < 0)
         log_event(LOG_ERROR, "usage_unsigned", "call=%s attempt=%" PRIu32, c->outer.call,
                   c->outer.attempt);
     else

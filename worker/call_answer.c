@@ -3,6 +3,7 @@
 #include "worker/call.h"
 
 #include "base/clock.h"
+#include "base/fail_point.h"
 #include "worker/describe.h"
 
 enum { INNER_FIELDS = 3 };
@@ -183,10 +184,12 @@ static void end_stream(struct call *c, enum usage_outcome outcome, bool final)
     loop_timer_cancel(c->worker->loop, &c->timer);
     sha256_final(c->resp_hash, resp);
     call_record(c, outcome, final, resp, &jws);
+    fail_point("record.kept");
     if (!c->stream)
         return;
     const struct tunnel_field trailer = {SPAN("cocoon-usage"), buf_span(&jws)};
     tunnel_stream_end(c->stream, &trailer, jws.len > 0 ? 1 : 0);
+    fail_point("record.sent");
 }
 
 /* The final chunk and what follows it, in one write with what was sealed before. */

@@ -1,6 +1,8 @@
 /* Lists and acknowledges usage records. */
 #include "worker/records.h"
 
+#include "base/fail_point.h"
+
 void records_list(struct exchange *x)
 {
     AUTO(buf_fini) struct buf body = {0};
@@ -20,8 +22,10 @@ static void acknowledge(void *arg, const struct usage_ack *ack)
     struct exchange *x = arg;
     struct worker_counters *n = &x->worker->counters;
 
+    fail_point("record.ack.before");
     if (usage_ack(x->worker->usage, link_owner(x->link), ack->call, ack->attempt) < 0)
         return; /* acknowledged twice, or never ours */
+    fail_point("record.ack.after");
     n->acknowledged++;
     if (__builtin_add_overflow(n->earned_nano, ack->pay_nano, &n->earned_nano))
         n->earned_nano = INT64_MAX;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fail_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -120,10 +121,12 @@ static void file_work(struct offload_job *job)
 {
     struct usage_store *s = CONTAINER(job, struct usage_store, job);
 
+    fail_point("record.file.before");
     if (s->rewrite)
         s->error = replace_file(s->path, buf_span(&s->writing), &s->fd);
     else
         s->error = file_append(s->fd, buf_span(&s->writing));
+    fail_point("record.file.after");
 }
 
 static void file_flush(struct usage_store *s);

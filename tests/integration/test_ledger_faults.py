@@ -86,6 +86,31 @@ def test_redis_that_comes_back_empty_loses_no_bill_that_was_not_in_the_books(sho
     check(shop, 4)
 
 
+def set_back(redis, to):
+    """Redis comes up again with an older dump."""
+    redis.kill()
+    shutil.copy(to, os.path.join(redis.stack.folder, "dump.rdb"))
+    redis.start()
+
+
+def dump(redis):
+    """A dump of now, put aside."""
+    redis.client.save()
+    kept = os.path.join(redis.stack.folder, "kept.rdb")
+    shutil.copy(os.path.join(redis.stack.folder, "dump.rdb"), kept)
+    return kept
+
+
+def test_redis_set_back_to_an_older_dump_is_written_anew_from_the_books(shop):
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    older = dump(shop.redis)
+    assert [ask(shop) for _ in range(3)] == [200] * 3
+    wait_for(lambda: len(shop.ledger.bills()) == 5, "the bills")
+    set_back(shop.redis, older)
+    ask_until(shop, 30)
+    assert check(shop, 6)["I11"]["looked_at"] == 1
+
+
 @pytest.mark.parametrize("point", points("books.bills.before", "books.bills.after"))
 def test_a_ledger_killed_around_a_commit_takes_each_bill_once(shop, point):
     shop.ledger.stop()
@@ -125,6 +150,31 @@ def test_a_ledger_killed_in_a_credit_gives_it_once(shop, point):
     assert credit() == 200 and credit() == 200
     assert shop.ledger.balance() == 10**9 + 1000
     shop.ledger.verify()
+
+
+@pytest.mark.parametrize("point", points("record.signed", "record.sent", "record.file.before", "record.file.after", "record.ack.before",
+                                         "record.ack.after", "record.kept"))
+def test_a_worker_killed_around_its_record_is_paid_once_or_not_at_all(shop, point):
+    """What the answer said it cost is what the books have, whatever the worker still has of it when it is back."""
+    worker = shop.workers[0]
+    worker.stop()
+    worker.settings["usage_file"] = os.path.join(shop.folder, "usage.jsonl")
+    worker.env = {"COCOON_FAIL_AT": point}
+    worker.start()
+    shop.wait_ready()
+    with shop.raw(key=shop.metered) as raw:
+        raw.request("POST", CHAT, chat())
+        wait_for(lambda: not worker.alive, f"the end at {point}")
+        assert worker.process.returncode == -signal.SIGKILL
+        worker.env = None
+        worker.start()
+        raw.head()
+        answer = raw.rest()
+    billed = answer.status == 200
+    shop.spent = answer.json["usage"]["cost_nano"] if billed else 0
+    ask_until(shop)
+    check(shop, billed + 1)
+    wait_for(lambda: worker.status["usage"]["unacknowledged"] == 0, "the worker to be told of every record")
 
 
 @pytest.mark.parametrize("point", points("recovery.restore", "recovery.open"))
