@@ -603,6 +603,15 @@ def directive(asked):
     return found if isinstance(found, dict) and isinstance(found.get("script"), str) else None
 
 
+class Gate:
+    def __init__(self, loop):
+        self._loop, self._opened = loop, asyncio.Event()
+        self.wait = self._opened.wait
+
+    def open(self):
+        self._loop.call_soon_threadsafe(self._opened.set)
+
+
 class FakeEngine:
     def __init__(self, dialect="llamacpp", models=("fake-model",), unix=None, port=0, keep_alive=5.0, slots=8):
         self.dialect = DIALECTS[dialect]()
@@ -617,6 +626,7 @@ class FakeEngine:
         self.everything = []  # every request, health checks included
         self.running = self.waiting = 0
         self.connections = 0
+        self._arrived = threading.Condition()
         self._open = set()
         self._loop = self._thread = self._server = None
 
@@ -633,6 +643,10 @@ class FakeEngine:
     def script(self, name, function):
         self.scripts[name] = function
         return json.dumps({"script": name})
+
+    def gate(self):
+        """What scripts wait at until the test opens it: `await gate.wait()`, gate.open()."""
+        return Gate(self._loop)
 
     def start(self):
         self._loop = asyncio.new_event_loop()
@@ -656,22 +670,17 @@ class FakeEngine:
 
     def wait_request(self, count=1, timeout=10):
         """The newest inference request, once there are `count` of them."""
-        until = time.monotonic() + timeout
-        while len(self.requests) < count:
-            if time.monotonic() > until:
-                raise AssertionError(f"the engine got {len(self.requests)} requests, not {count}, in {timeout} s")
-            time.sleep(0.002)
+        with self._arrived:
+            enough = self._arrived.wait_for(lambda: len(self.requests) >= count, timeout)
+        assert enough, f"the engine got {len(self.requests)} requests, not {count}, in {timeout} s"
         return self.requests[-1]
 
     def find(self, text, timeout=10):
         """The newest inference request whose body holds the text."""
-        until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            for r in reversed(self.requests):
-                if text.encode() in r.body:
-                    return r
-            time.sleep(0.002)
-        raise AssertionError("the engine got no request with that text")
+        with self._arrived:
+            found = self._arrived.wait_for(lambda: next((r for r in reversed(self.requests) if text.encode() in r.body), None), timeout)
+        assert found, "the engine got no request with that text"
+        return found
 
     # -- inside --
     def _run(self, ready):
@@ -726,7 +735,9 @@ class FakeEngine:
         try:
             while True:
                 request = await self._read(reader, writer)
-                self.everything.append(request)
+                with self._arrived:
+                    self.everything.append(request)
+                    self._arrived.notify_all()
                 inbox.put_nowait(request)
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             pass

@@ -1,6 +1,5 @@
 """What a gateway still counts while it stops: the records of the answers that were on their way."""
 
-import asyncio
 import json
 import signal
 
@@ -9,13 +8,12 @@ from stack import chat, script
 STREAMS = 150
 
 
-def ending_together(ready):
-    """A script whose answers all end when `ready` says so, each with one write."""
+def ending_together(gate):
+    """A script whose answers all end when the gate opens, each with one write."""
     async def together(x):
         await x.head()
         await x.event(x.chunk(text="t0 "))
-        while not ready():
-            await asyncio.sleep(0.002)
+        await gate.wait()
         usage = x.dialect.usage(3, 4)
         await x.write("".join(f"data: {json.dumps(p)}\n\n" for p in (x.chunk(finish="stop"), x.chunk(usage=usage))) + "data: [DONE]\n\n")
         await x.end()
@@ -30,16 +28,16 @@ def begin(raw):
 
 
 def test_answers_that_end_while_it_stops_are_counted(stack):
-    stopping = []
     engine = stack.engine()
-    engine.script("together", ending_together(lambda: stopping))
+    stopping = engine.gate()
+    engine.script("together", ending_together(stopping))
     gateway = stack.gateway()
     stack.worker(max_requests=2 * STREAMS)
     stack.wait_ready()
     streams = [begin(stack.raw()) for _ in range(STREAMS)]
     gateway.signal(signal.SIGTERM)
     gateway.wait_log("event=draining")
-    stopping.append(True)
+    stopping.open()
     for raw in streams:
         assert raw.rest().ending == "complete"
     assert gateway.wait(5) == 0

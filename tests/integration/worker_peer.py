@@ -241,6 +241,7 @@ class WorkerPeer:
         self.answer = plain_answer
         self.on_cancel = self.plain_cancel
         self.asked, self.calls, self.acks, self.refused, self.etags = [], [], [], [], []
+        self.asking = threading.Condition()
         self.parts = []  # all that arrived
         self.running = 0
         self.tunnel = None
@@ -282,13 +283,13 @@ class WorkerPeer:
 
     def wait_asked(self, method, path, count=1, timeout=10):
         """Until the gateway has asked for it so often; those requests."""
-        until = time.monotonic() + timeout
-        while True:
-            found = [a for a in list(self.asked) if a[0] == method and a[1].startswith(path)]
-            if len(found) >= count:
-                return found
-            assert time.monotonic() < until, f"the gateway never asked {method} {path}: {self.asked[-10:]}"
-            time.sleep(0.005)
+        def enough():
+            found = [a for a in self.asked if a[0] == method and a[1].startswith(path)]
+            return len(found) >= count and found
+        with self.asking:
+            found = self.asking.wait_for(enough, timeout)
+        assert found, f"the gateway never asked {method} {path}: {self.asked[-10:]}"
+        return found
 
     @staticmethod
     def plain_cancel(call):
@@ -309,7 +310,9 @@ class WorkerPeer:
     # -- endpoints --
     def serve(self, tunnel, stream, headers, body):
         method, path = headers[":method"], headers[":path"]
-        self.asked.append((method, path, time.monotonic()))
+        with self.asking:
+            self.asked.append((method, path, time.monotonic()))
+            self.asking.notify_all()
         if path.startswith("/v1/attestation?nonce="):
             self.documents.append(json.dumps(self.attestation(bytes.fromhex(path.split("=")[1]))).encode())
             tunnel.reply(stream, 200, self.documents[-1], "application/vnd.cgw.attestation+json")
@@ -376,7 +379,7 @@ class PeerTunnel:
 
     def __init__(self, worker):
         self.worker = worker
-        self.lock = threading.RLock()
+        self.lock = threading.Condition()
         self.closed = False
         self.resets = []  # streams that the gateway reset, with the time
         self.pending = {}  # stream -> [headers, body]
@@ -448,6 +451,7 @@ class PeerTunnel:
                     self.flush()
                 except OSError:
                     break
+                self.lock.notify_all()  # a window may be open again
         self.close()
 
     def handle(self, e):
@@ -499,8 +503,10 @@ class PeerTunnel:
                     self.h2.send_data(stream, data[:room])
                     self.flush()
                     data = data[room:]
-            if room <= 0:
-                time.sleep(0.005)
+                elif self.closed:
+                    raise ConnectionError("the gateway has left")
+                else:
+                    self.lock.wait(0.2)
 
     def trailers(self, stream, fields):
         with self.lock:
