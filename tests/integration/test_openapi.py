@@ -13,12 +13,12 @@ import httpx
 import pytest
 import yaml
 
-from schemathesis_hooks import MODEL
 from stack import ROOT, SLOW
 
 OPENAPI = os.path.join(ROOT, "openapi.yaml")
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")
+MODEL = "smollm2-135m-instruct"  # as in the examples of openapi.yaml
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 
 with open(OPENAPI, encoding="utf-8") as f:
@@ -32,7 +32,7 @@ def run_schemathesis(gateway, key, folder):
     argv = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", OPENAPI, "--url", f"http://{gateway.listen}",
             "--max-examples", EXAMPLES, "--seed", SEED, "--generation-database", "none", "--request-timeout", str(10 * SLOW),
             "--no-color"]
-    env = {**os.environ, "TEST_KEY": key, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": HERE}
+    env = {**os.environ, "TEST_KEY": key, "MODEL": MODEL, "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": HERE}
     return subprocess.run(argv, capture_output=True, text=True, cwd=folder, env=env)
 
 
