@@ -106,6 +106,17 @@ static int level_read(struct tcb_level *out, const json_t *level)
     return intel_level_read(level, &out->status, &out->date);
 }
 
+/* By SGX's components, then PCESVN, then TDX's: the order in which Intel's library tries them. */
+static int newest_first(const void *a, const void *b)
+{
+    const struct tcb_level *x = a, *y = b;
+    int order = memcmp(y->sgx, x->sgx, sizeof(x->sgx));
+
+    if (order == 0)
+        order = y->pce_svn - x->pce_svn;
+    return order ? order : memcmp(y->tdx, x->tdx, sizeof(x->tdx));
+}
+
 static int levels_read(struct tcb_info *info)
 {
     const json_t *list = json_object_get(info->json, "tcbLevels");
@@ -116,6 +127,7 @@ static int levels_read(struct tcb_info *info)
     for (size_t i = 0; i < count; i++)
         TRY(level_read(&info->levels[i], json_array_get(list, i)));
     info->level_count = count;
+    qsort(info->levels, count, sizeof(info->levels[0]), newest_first);
     return 0;
 }
 
