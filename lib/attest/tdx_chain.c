@@ -34,42 +34,7 @@ static int chain_read(struct tdx_run *run)
     return 0;
 }
 
-/* ---- Revocation lists ---- */
-
-static int lists_read(struct tdx_run *run)
-{
-    struct checked_collateral *checked = run->checked;
-
-    if (run->cached)
-        return 0;
-    if (x509_crl_read(&checked->pck_crl, buf_span(&run->in->collateral->pck_crl)) < 0)
-        return REFUSE(run, PCK_CRL_INVALID, "it is not well-formed");
-    if (x509_crl_read(&checked->root_crl, buf_span(&run->in->collateral->root_crl)) < 0)
-        return REFUSE(run, ROOT_CRL_INVALID, "it is not well-formed");
-    checked_collateral_within(checked, x509_crl_this_update(checked->pck_crl),
-                              x509_crl_next_update(checked->pck_crl));
-    checked_collateral_within(checked, x509_crl_this_update(checked->root_crl),
-                              x509_crl_next_update(checked->root_crl));
-    return 0;
-}
-
-/* A list without an end would hold for ever. */
-static int lists_check(struct tdx_run *run)
-{
-    const struct x509_crl *pck = run->checked->pck_crl, *root = run->checked->root_crl;
-
-    if (!x509_crl_issued_by(pck, run->pck_chain.certs[1]))
-        return REFUSE(run, PCK_CRL_INVALID, "it is not of the PCK certificate's issuer");
-    if (!x509_crl_issued_by(root, run->in->root))
-        return REFUSE(run, ROOT_CRL_INVALID, "it is not of the root CA");
-    if (x509_crl_next_update(pck) == 0)
-        return REFUSE(run, PCK_CRL_INVALID, "it names no next update");
-    if (x509_crl_next_update(root) == 0)
-        return REFUSE(run, ROOT_CRL_INVALID, "it names no next update");
-    return 0;
-}
-
-/* ---- Signatures, times, revocation ---- */
+/* ---- Its faults ---- */
 
 static int chain_fault(struct tdx_run *run, enum x509_fault fault, int depth)
 {
@@ -99,6 +64,55 @@ static int chain_fault(struct tdx_run *run, enum x509_fault fault, int depth)
     return REFUSE(run, PCK_CHAIN_INVALID, "at certificate %d", depth + 1);
 }
 
+/* Without the lists. */
+static int chain_verify_alone(struct tdx_run *run)
+{
+    int depth = 0;
+    const enum x509_fault fault =
+        x509_chain_verify(&run->pck_chain, run->in->root, NULL, 0, run->in->now_s, &depth);
+
+    return chain_fault(run, fault, depth);
+}
+
+/* ---- Revocation lists ---- */
+
+static int lists_read(struct tdx_run *run)
+{
+    struct checked_collateral *checked = run->checked;
+
+    if (run->cached)
+        return 0;
+    if (x509_crl_read(&checked->pck_crl, buf_span(&run->in->collateral->pck_crl)) < 0)
+        return REFUSE(run, PCK_CRL_INVALID, "it is not well-formed");
+    if (x509_crl_read(&checked->root_crl, buf_span(&run->in->collateral->root_crl)) < 0)
+        return REFUSE(run, ROOT_CRL_INVALID, "it is not well-formed");
+    checked_collateral_within(checked, x509_crl_this_update(checked->pck_crl),
+                              x509_crl_next_update(checked->pck_crl));
+    checked_collateral_within(checked, x509_crl_this_update(checked->root_crl),
+                              x509_crl_next_update(checked->root_crl));
+    return 0;
+}
+
+/* A list without an end would hold for ever. */
+static int lists_check(struct tdx_run *run)
+{
+    const struct x509_crl *pck = run->checked->pck_crl, *root = run->checked->root_crl;
+
+    if (!x509_crl_issued_by(pck, run->pck_chain.certs[1])) {
+        TRY(chain_verify_alone(run)); /* a name that nobody signed is no fault of the list */
+        return REFUSE(run, PCK_CRL_INVALID, "it is not of the PCK certificate's issuer");
+    }
+    if (!x509_crl_issued_by(root, run->in->root))
+        return REFUSE(run, ROOT_CRL_INVALID, "it is not of the root CA");
+    if (x509_crl_next_update(pck) == 0)
+        return REFUSE(run, PCK_CRL_INVALID, "it names no next update");
+    if (x509_crl_next_update(root) == 0)
+        return REFUSE(run, ROOT_CRL_INVALID, "it names no next update");
+    return 0;
+}
+
+/* ---- Signatures, times, revocation ---- */
+
 static int chain_verify(struct tdx_run *run)
 {
     const struct x509_crl *const lists[] = {run->checked->pck_crl, run->checked->root_crl};
@@ -111,6 +125,9 @@ static int chain_verify(struct tdx_run *run)
             attest_until(run->v, x509_cert_not_after(run->pck_chain.certs[i]));
     if (fault == X509_OK && !run->cached)
         run->checked->ca = x509_cert_share(run->pck_chain.certs[1]);
+    /* OpenSSL looks for lists before signatures: a changed CA finds none of its own. */
+    if (fault == X509_CRL_MISSING || fault == X509_CRL_BAD)
+        TRY(chain_verify_alone(run));
     return chain_fault(run, fault, depth);
 }
 

@@ -317,6 +317,152 @@ static void every_bit_of_what_is_signed_matters(void **state)
     }
 }
 
+/* The reasons that a changed byte at `at` may have; the first is the usual one. */
+struct part {
+    size_t end;
+    enum attest_reason reasons[3];
+};
+
+static bool is_one_of(enum attest_reason reason, const struct part *part)
+{
+    for (size_t i = 0; i < 3; i++)
+        if (reason != ATTEST_OK && part->reasons[i] == reason)
+            return true;
+    return false;
+}
+
+static enum attest_reason reason_of(struct row *r, uint64_t now, struct collateral_cache *cache)
+{
+    struct attest_verdict v;
+    const enum attest_reason reason = quote_parse(&r->quote, buf_span(&r->bytes));
+
+    if (reason != ATTEST_OK)
+        return reason;
+    return verify_at(r, now, cache, &v) == 0 ? ATTEST_OK : v.reason;
+}
+
+/* Where the parts of a quote end that begins as r's does, and what refuses each. */
+static size_t parts_of(const struct row *r, struct part out[static 32])
+{
+    const size_t body = r->quote.version == 5 ? 54 : 48;
+    const size_t auth = r->quote.signed_bytes.len;
+    const size_t pem = (size_t)(r->quote.pck_pem.data - r->bytes.data);
+    const size_t auth_data = auth + 4 + 64 + 64 + 6 + 384 + 64 + 2;
+    const struct part parts[] = {
+        {2, {ATTEST_QUOTE_FORMAT_UNSUPPORTED, ATTEST_QUOTE_TRUNCATED}},
+        {4, {ATTEST_ATTESTATION_KEY_TYPE_UNSUPPORTED}},
+        {8, {ATTEST_WRONG_TEE_TYPE}},
+        {12, {ATTEST_QUOTE_SIGNATURE_INVALID}}, /* reserved, and signed */
+        {28, {ATTEST_QE_VENDOR_UNKNOWN}},
+        {48, {ATTEST_QUOTE_SIGNATURE_INVALID}},
+        {body, {ATTEST_QUOTE_FORMAT_UNSUPPORTED, ATTEST_WRONG_TEE_TYPE}},
+        {body + 1, {ATTEST_QUOTE_SIGNATURE_INVALID, ATTEST_MODULE_NOT_SUPPORTED}},
+        {body + 2, {ATTEST_MODULE_IDENTITY_MISSING, ATTEST_QUOTE_SIGNATURE_INVALID}},
+        {body + 64, {ATTEST_QUOTE_SIGNATURE_INVALID}},
+        {body + 112, {ATTEST_MODULE_MRSIGNER_MISMATCH}},
+        {body + 120, {ATTEST_MODULE_ATTRIBUTES_MISMATCH}},
+        {auth, {ATTEST_QUOTE_SIGNATURE_INVALID}},
+        {auth + 4, {ATTEST_QUOTE_TRUNCATED, ATTEST_QUOTE_FORMAT_UNSUPPORTED}},
+        {auth + 68, {ATTEST_QUOTE_SIGNATURE_INVALID}},
+        {auth + 132, {ATTEST_AK_BINDING_INVALID}},
+        {auth + 134, {ATTEST_CERTIFICATION_DATA_UNSUPPORTED}},
+        {auth + 138, {ATTEST_QUOTE_TRUNCATED, ATTEST_QUOTE_FORMAT_UNSUPPORTED}},
+        {auth_data - 2, {ATTEST_QE_REPORT_SIGNATURE_INVALID}},
+        {auth_data, {ATTEST_CERTIFICATION_DATA_UNSUPPORTED, ATTEST_QUOTE_TRUNCATED}},
+        {pem - 6, {ATTEST_AK_BINDING_INVALID}},
+        {pem - 4, {ATTEST_CERTIFICATION_DATA_UNSUPPORTED}},
+        {pem, {ATTEST_QUOTE_TRUNCATED, ATTEST_QUOTE_FORMAT_UNSUPPORTED}},
+        {pem + r->quote.pck_pem.len, {ATTEST_PCK_CHAIN_INVALID, ATTEST_ROOT_CA_UNTRUSTED}},
+    };
+
+    memcpy(out, parts, sizeof(parts));
+    return sizeof(parts) / sizeof(parts[0]);
+}
+
+/* Filling between the certificates' letters may change: white space, and the NUL behind them. */
+static bool is_filling(const struct row *r, size_t at)
+{
+    return strchr(" \t\r\n", r->bytes.data[at]) != NULL; /* the NUL too */
+}
+
+static void a_changed_byte_of_a_real_quote_has_its_reason(void **state)
+{
+    static const struct {
+        const char *quote, *collateral;
+        uint64_t now;
+    } rows[] = {
+        {"dcap-qvl/tdx_quote", "dcap-qvl/tdx_quote_collateral.json", IN_JUNE_2025},
+        {"dcap-qvl/near-gas-test/quote_hex.txt", "dcap-qvl/near-gas-test/quote_collateral.json",
+         1757000000},
+        {"cocoon/quote.dat", "tinfoil", IN_JANUARY_2026},
+        {"go-tdx-guest/quote_v5_sample.dat", "tinfoil", IN_JANUARY_2026},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        AUTO(row_fini) struct row r = {0};
+        AUTO(collateral_cache_free) struct collateral_cache *cache = collateral_cache_new(1);
+        struct part parts[32];
+        size_t count, part = 0;
+
+        load(&r, rows[i].quote, rows[i].collateral);
+        assert_int_equal(reason_of(&r, rows[i].now, cache), ATTEST_OK);
+        count = parts_of(&r, parts);
+        for (size_t at = i % 3; at < parts[count - 1].end; at += 3) {
+            const uint8_t byte = r.bytes.data[at];
+            enum attest_reason reason;
+
+            while (at >= parts[part].end)
+                part++;
+            if (part == count - 1 && is_filling(&r, at))
+                continue;
+            r.bytes.data[at] = byte ^ (uint8_t)(1 << at % 8);
+            reason = reason_of(&r, rows[i].now, cache);
+            if (!is_one_of(reason, &parts[part]))
+                fail_msg("%s, byte %zu: %s", rows[i].quote, at, attest_reason_name(reason));
+            r.bytes.data[at] = byte;
+        }
+        assert_int_equal(reason_of(&r, rows[i].now, cache), ATTEST_OK);
+    }
+}
+
+static void a_changed_byte_of_real_collateral_has_its_reason(void **state)
+{
+    AUTO(row_fini) struct row r = {0};
+
+    (void)state;
+    load(&r, "cocoon/quote.dat", "tinfoil");
+    struct collateral *c = &r.collateral;
+    const struct {
+        struct buf *bytes;
+        struct part part;
+    } parts[] = {
+        {&c->tcb_info, {0, {ATTEST_TCB_INFO_SIGNATURE_INVALID}}},
+        {&c->tcb_info_signature, {0, {ATTEST_TCB_INFO_SIGNATURE_INVALID}}},
+        {&c->tcb_info_chain, {0, {ATTEST_TCB_INFO_CHAIN_INVALID}}},
+        {&c->qe_identity, {0, {ATTEST_QE_IDENTITY_SIGNATURE_INVALID}}},
+        {&c->qe_identity_signature, {0, {ATTEST_QE_IDENTITY_SIGNATURE_INVALID}}},
+        {&c->qe_identity_chain, {0, {ATTEST_QE_IDENTITY_CHAIN_INVALID}}},
+        {&c->pck_crl, {0, {ATTEST_PCK_CRL_INVALID, ATTEST_PCK_CRL_EXPIRED}}},
+        {&c->root_crl, {0, {ATTEST_ROOT_CRL_INVALID, ATTEST_ROOT_CRL_EXPIRED}}},
+    };
+
+    assert_int_equal(reason_of(&r, IN_JANUARY_2026, NULL), ATTEST_OK);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        for (size_t at = i; at < parts[i].bytes->len; at += 13) {
+            uint8_t *byte = &parts[i].bytes->data[at];
+            enum attest_reason reason;
+
+            if (strchr("\r\n", *byte) && span_starts(buf_span(parts[i].bytes), SPAN("-----")))
+                continue;
+            *byte ^= (uint8_t)(1 << at % 8);
+            reason = reason_of(&r, IN_JANUARY_2026, NULL);
+            if (!is_one_of(reason, &parts[i].part))
+                fail_msg("part %zu, byte %zu: %s", i, at, attest_reason_name(reason));
+            *byte ^= (uint8_t)(1 << at % 8);
+        }
+}
+
 static void real_quotes_name_their_platform(void **state)
 {
     static const struct {
@@ -367,6 +513,8 @@ int main(void)
         cmocka_unit_test(collateral_of_another_platform_is_refused),
         cmocka_unit_test(the_processor_ca_s_list_is_not_the_platform_ca_s),
         cmocka_unit_test(every_bit_of_what_is_signed_matters),
+        cmocka_unit_test(a_changed_byte_of_a_real_quote_has_its_reason),
+        cmocka_unit_test(a_changed_byte_of_real_collateral_has_its_reason),
         cmocka_unit_test(real_quotes_name_their_platform),
         cmocka_unit_test(collateral_survives_being_written_and_read),
     };
