@@ -133,6 +133,8 @@ $(LIBCOCOON): $(BUILD)/client/cocoon.o $(call linkorder,$(DEPS.client/core) clie
 	$(Q)$(AR) rcs $@ $(BUILD)/client/libcocoon.o
 OBJCOPY ?= objcopy
 
+# As with an installed library, whose header has no folder.
+$(BUILD)/docs/examples/chat.o: CPPFLAGS += -Iclient
 $(BIN)/example-chat: $(BUILD)/docs/examples/chat.o $(LIBCOCOON)
 	$(call say,LINK)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcurl -ljansson -lcrypto -lpthread
@@ -236,6 +238,7 @@ install: all ## Install programs, settings and units under $(DESTDIR)$(PREFIX)
 	install -m 644 client/cocoon.h $(DESTDIR)$(PREFIX)/include
 	install -m 640 config/*.example.yaml $(DESTDIR)/etc/cocoon
 	install -m 644 config/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed -i 's@=/usr/local/@=$(PREFIX)/@' $(DESTDIR)$(PREFIX)/lib/systemd/system/cocoon-*
 PREFIX ?= /usr/local
 
 clean: ## Remove what was built; downloads stay

@@ -1,14 +1,13 @@
 /* Asks one question of a verified worker and prints the events of its answer:
  *
- *   cc docs/examples/chat.c -I. bin/libcocoon.a -lcurl -ljansson -lcrypto -lpthread -o chat
+ *   cc docs/examples/chat.c -lcocoon -lcurl -ljansson -lcrypto -lpthread -o chat
  *   chat https://gateway.example.org policy.json RELEASE_KEY MODEL "Why is the sky blue?"
  *
  * The API key comes from COCOON_API_KEY; COCOON_INSECURE_DEV=1 accepts a policy for development. */
+#include <cocoon.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "client/cocoon.h"
 
 /* As the inside of a JSON string; false when it does not fit. */
 static bool quote(const char *text, char *out, size_t size)
