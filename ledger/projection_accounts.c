@@ -6,6 +6,7 @@
 
 #include "billing/layout.h"
 #include "ledger/books/account.h"
+#include "ledger/books/bills.h"
 #include "ledger/books/record.h"
 #include "ledger/projection_job.h"
 #include "ledger/recovery.h"
@@ -122,41 +123,78 @@ static void read_holds(struct job *j)
     job_count(j, redis_command(j->projection->ledger->redis, argv[1], argv, 4, on_holds, j));
 }
 
-static int send_restore(struct job *j, struct books *b)
-{
-    AUTO_JSON json_t *account = NULL;
-    AUTO(buf_fini) struct buf cfg = {0};
-    const size_t holds = json_array_size(j->calls);
-    char version[JOB_NUMBER_LEN], epoch[JOB_NUMBER_LEN];
+/* What restore.lua is told of an open hold. */
+struct told {
+    char row[LAYOUT_KEY_LEN], amount[JOB_NUMBER_LEN], attempt[JOB_NUMBER_LEN];
+};
 
-    TRY(account_find(b, j->name, &account));
-    struct span *keys = mem_zero((holds + 2) * sizeof(*keys));
-    struct span *args = mem_zero((holds + 5) * sizeof(*args));
-    char(*rows)[LAYOUT_KEY_LEN] = mem_zero((holds + 2) * sizeof(*rows));
-    snprintf(rows[0], LAYOUT_KEY_LEN, LAYOUT_ACCOUNT, j->name);
-    snprintf(rows[1], LAYOUT_KEY_LEN, LAYOUT_HOLDS, j->name);
+static int tell_hold(struct books *b, const char *account, const char *call, struct told *t)
+{
+    int64_t amount, attempt;
+    bool billed;
+
+    snprintf(t->row, sizeof(t->row), LAYOUT_HOLD, account, call);
+    TRY(bill_charged(b, call, &billed, &amount, &attempt));
+    if (!billed)
+        return 0;
+    snprintf(t->amount, sizeof(t->amount), "%" PRId64, amount);
+    snprintf(t->attempt, sizeof(t->attempt), "%" PRId64, attempt);
+    return 0;
+}
+
+/* The script with the account as the books have it, and its open holds. */
+static void run_restore(struct job *j, const json_t *account, const struct told *told)
+{
+    enum { FIXED_KEYS = 2, FIXED_ARGS = 6, ARGS_OF_A_HOLD = 3 };
+    AUTO(buf_fini) struct buf cfg = {0};
+    const size_t holds = json_array_size(j->calls), argc = FIXED_ARGS + ARGS_OF_A_HOLD * holds;
+    char version[JOB_NUMBER_LEN], epoch[JOB_NUMBER_LEN], life[JOB_NUMBER_LEN];
+    char acct[LAYOUT_KEY_LEN], open[LAYOUT_KEY_LEN];
+    struct span *keys = mem_zero((holds + FIXED_KEYS) * sizeof(*keys));
+    struct span *args = mem_zero(argc * sizeof(*args));
+
+    snprintf(acct, sizeof(acct), LAYOUT_ACCOUNT, j->name);
+    snprintf(open, sizeof(open), LAYOUT_HOLDS, j->name);
     put_cfg(&cfg, account);
     snprintf(version, sizeof(version), "%" PRId64, record_int(account, "version", 0));
     snprintf(epoch, sizeof(epoch), "%" PRId64, recovery_number(j->projection->ledger->recovery));
+    snprintf(life, sizeof(life), "%d", LAYOUT_SETTLED_MS);
+    keys[0] = span_str(acct);
+    keys[1] = span_str(open);
     args[0] = span_str(epoch);
     args[1] = span_str(version);
     args[2] = span_str(record_text(account, "granted", "0"));
     args[3] = span_str(record_text(account, "charged", "0"));
     args[4] = buf_span(&cfg);
+    args[5] = span_str(life);
     for (size_t i = 0; i < holds; i++) {
-        const char *call = json_string_value(json_array_get(j->calls, i));
-        snprintf(rows[2 + i], LAYOUT_KEY_LEN, LAYOUT_HOLD, j->name, call);
-        args[5 + i] = span_str(call);
+        struct span *of = args + FIXED_ARGS + ARGS_OF_A_HOLD * i;
+        keys[FIXED_KEYS + i] = span_str(told[i].row);
+        of[0] = span_str(json_string_value(json_array_get(j->calls, i)));
+        of[1] = span_str(told[i].amount);
+        of[2] = span_str(told[i].attempt);
     }
-    for (size_t i = 0; i < holds + 2; i++)
-        keys[i] = span_str(rows[i]);
-    billing_restore_init(&j->restore, (unsigned)holds + 2);
-    job_count(j, redis_script_run(j->projection->ledger->redis, &j->restore, keys, args, holds + 5,
+    billing_restore_init(&j->restore, (unsigned)holds + FIXED_KEYS);
+    job_count(j, redis_script_run(j->projection->ledger->redis, &j->restore, keys, args, argc,
                                   job_said, j));
     free(keys);
     free(args);
-    free(rows);
-    return 0;
+}
+
+static int send_restore(struct job *j, struct books *b)
+{
+    AUTO_JSON json_t *account = NULL;
+    const size_t holds = json_array_size(j->calls);
+    int error = 0;
+
+    TRY(account_find(b, j->name, &account));
+    struct told *told = mem_zero((holds + 1) * sizeof(*told));
+    for (size_t i = 0; i < holds && error == 0; i++)
+        error = tell_hold(b, j->name, json_string_value(json_array_get(j->calls, i)), told + i);
+    if (error == 0)
+        run_restore(j, account, told);
+    free(told);
+    return error;
 }
 
 int job_restore(struct job *j, struct books *b)

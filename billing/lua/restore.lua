@@ -1,14 +1,19 @@
 -- Recovery: an account's money from the books, less the open holds that are here.
 -- KEYS account, holds, the holds' rows …
--- ARGV 1 epoch  2 version  3 granted  4 charged by the books  5 configuration  6 … the calls of the rows, in order of their expiry
--- ok; moved: other holds are open now: read them again. short: held and charged are more than granted: available is 0
+-- ARGV 1 epoch  2 version  3 granted  4 charged by the books  5 configuration  6 life of a row that is over, ms
+--      7 … of each row, in order of their expiry: the call, and what the books have billed of it: amount and attempt; both empty: nothing
+-- ok; moved: other holds are open now: read them again. short: more was held than there is: the last holds were cut to what was left
+--
+-- A server that comes back with an older state has holds open that were settled since: the books say so, and a record that comes
+-- again must find them settled.
 local acct, holds = KEYS[1], KEYS[2]
+local result = 'ok'
 local open = redis.call('ZRANGE', holds, 0, -1)
 if #open ~= #KEYS - 2 then
     return 'moved'
 end
 for i, call in ipairs(open) do
-    if call ~= ARGV[5 + i] then
+    if call ~= ARGV[4 + 3 * i] then
         return 'moved'
     end
 end
@@ -19,23 +24,36 @@ for _, field in ipairs(redis.call('HKEYS', acct)) do
 end
 redis.call('HSET', acct, 'available', ARGV[3], 'granted', ARGV[3], 'charged', ARGV[4], 'epoch', ARGV[1], 'version', ARGV[2],
     'cfg', ARGV[5])
-local available = redis.call('HINCRBY', acct, 'available', minus(ARGV[4]))
+if redis.call('HINCRBY', acct, 'available', minus(ARGV[4])) < 0 then
+    redis.call('HSET', acct, 'available', 0)
+    result = 'short'
+end
 for i, call in ipairs(open) do
-    local text = redis.call('GET', KEYS[2 + i])
+    local key, amount, attempt = KEYS[2 + i], ARGV[5 + 3 * i], ARGV[6 + 3 * i]
+    local text = redis.call('GET', key)
     local r = text and row_parse(text)
-    if r and r.state == 'open' then
-        available = redis.call('HINCRBY', acct, 'available', minus(r.hold))
+    if not r or r.state ~= 'open' then
+        redis.call('ZREM', holds, call)
+    elseif amount ~= '' then
+        redis.call('ZREM', holds, call)
+        budgets_add(acct, r, minus(r.hold))
+        budgets_add(acct, r, amount)
+        r.state, r.charged, r.attempt = 'settled', amount, attempt
+        redis.call('SET', key, row_text(r), 'PX', ARGV[6])
+    else
+        local left = redis.call('HGET', acct, 'available')
+        if above(r.hold, left) then
+            budgets_add(acct, r, minus(r.hold))
+            budgets_add(acct, r, left)
+            r.hold, result = left, 'short'
+            redis.call('SET', key, row_text(r))
+        end
+        redis.call('HINCRBY', acct, 'available', minus(r.hold))
         for id, _, _, streams in string.gmatch(r.scopes, '([^,;]+),(%d+),(%d+),(%d+);') do
             if tonumber(streams) > 0 then
                 redis.call('HINCRBY', acct, 's:' .. scope_name(id, r.model), 1)
             end
         end
-    else
-        redis.call('ZREM', holds, call)
     end
 end
-if available < 0 then
-    redis.call('HSET', acct, 'available', 0)
-    return 'short'
-end
-return 'ok'
+return result

@@ -532,6 +532,21 @@ static json_t *bill_json(const struct rows *rows)
     return it;
 }
 
+int bill_charged(struct books *b, const char *call, bool *billed, int64_t *amount, int64_t *attempt)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT amount, attempt FROM bills WHERE call = $1 "
+                  "ORDER BY amount DESC, attempt DESC LIMIT 1",
+                  value_str(call)));
+    const int row = rows_next(rows);
+    *billed = row > 0;
+    *amount = row > 0 ? rows_int(rows, 0) : 0;
+    *attempt = row > 0 ? rows_int(rows, 1) : 0;
+    return row < 0 ? row : 0;
+}
+
 #define SELECT_BILLS                                                                               \
     "SELECT call, account, kind, project, key, model, worker, attempt, seq, price, coefficient, "  \
     "tokens_in, cached, tokens_out, reasoning, taken, amount, fee, head, day, leaf, bill, usage "  \

@@ -67,6 +67,10 @@ MUST_CHECK int bill_days_list(struct books *b, size_t limit, json_t **out);
 /* {call, attempt, account, seq, head, kind, bill, usage, proof}: proof {day, leaf, leaves, root,
  * path [..]} once the day is closed, else null. account "" is any. E_NOT_FOUND. */
 MUST_CHECK int bill_find(struct books *b, const char *account, const char *call, json_t **out);
+/* What the books have charged for a call, in nano, and of which attempt; *billed false: none of its
+ * attempts has a bill. */
+MUST_CHECK int bill_charged(struct books *b, const char *call, bool *billed, int64_t *amount,
+                            int64_t *attempt);
 /* An account's, newest first, before seq `before` (0: newest): {data: [...], has_more}, without the
  * JWS and proofs. */
 MUST_CHECK int bills_list(struct books *b, const char *account, int64_t before, size_t limit,

@@ -15,6 +15,7 @@ import pytest
 
 from ledger_stack import Ledger, start_ledger
 from stack import BIN, Process, chat, die_with_parent, wait_for
+from worker_peer import WorkerPeer, plain_answer
 
 CHAT = "/v1/chat/completions"
 
@@ -109,6 +110,54 @@ def test_redis_set_back_to_an_older_dump_is_written_anew_from_the_books(shop):
     set_back(shop.redis, older)
     ask_until(shop, 30)
     assert check(shop, 6)["I11"]["looked_at"] == 1
+
+
+@pytest.fixture
+def peered(stack):
+    """The same with a worker of our own, which keeps its records."""
+    stack.ledger = start_ledger(stack)
+    stack.ledger.prices()
+    stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
+    stack.peer = w = WorkerPeer(stack.folder, stack.gateways[0].tunnel, bytes.fromhex(stack.operator.pin)).dial()
+    wait_for(lambda: stack.gateways[0].accepting == 1, "its worker is ready")
+    wait_for(lambda: stack.ledger.status["gateways"], "the ledger to know the gateway")
+    stack.ledger.account("acme", 10**9)
+    stack.metered = stack.ledger.key()
+    stack.spent = 0
+    yield stack
+    w.close()
+
+
+def offer_again(peer, *records):
+    """A connection anew, on which the gateway is handed these; what it says of them."""
+    peer.records, told = list(records), len(peer.acks)
+    peer.close()
+    peer.dial()
+    wait_for(lambda: len(peer.acks) >= told + len(records), "the worker to be told", 30)
+    return peer.acks[told:]
+
+
+def test_a_record_that_comes_again_after_redis_was_set_back_is_charged_once(peered):
+    """The dump has the hold of a call open that was billed since."""
+    peer, parked = peered.peer, []
+    peer.answer = parked.append
+    with peered.raw(key=peered.metered) as raw:
+        raw.request("POST", CHAT, chat())
+        (call,) = wait_for(lambda: list(parked), "one runs")
+        older = dump(peered.redis)
+        plain_answer(call)
+        raw.head()
+        peered.spent += raw.rest().json["usage"]["cost_nano"]
+    wait_for(lambda: len(peered.ledger.bills()) == 1 and peer.acks, "its bill")
+    set_back(peered.redis, older)
+    peer.answer = plain_answer
+    ask_until(peered, 30)
+    check(peered, 2)
+    peered.gateways[0].stop()  # it forgets what it has told the worker
+    peered.gateways[0].start()
+    (told,) = offer_again(peer, peer.sign(call.record()))
+    check(peered, 2)
+    assert told["pay"] == peer.acks[0]["pay"]
 
 
 @pytest.mark.parametrize("point", points("books.bills.before", "books.bills.after"))

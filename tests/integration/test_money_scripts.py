@@ -266,3 +266,29 @@ def test_recovery_restores_the_books_less_what_is_held(scripts):
     assert scripts.settle("acme", "a", 30) == ["settled", "30"]
     assert scripts.release("acme", "b") == "released"
     assert scripts.money("acme") == (670, 330, 0)
+
+
+def test_recovery_finds_what_the_books_have_billed_settled(scripts):
+    """A server that came back with an older state has such a hold open."""
+    opened(scripts, cfg="active|||5||600|")
+    for call in "ab":
+        scripts.admit("acme", call, 100)
+    assert scripts.restore("acme", epoch=2, granted=1000, charged=30, cfg="active|||5||600|", billed={"a": (30, 1)}) == "ok"
+    assert scripts.money("acme") == (870, 30, 1)
+    assert scripts.redis.hget("m1:acct:{acme}", "b:a:m") == "130"
+    assert scripts.settle("acme", "a", 40, attempt=1) == ["again", "30"]
+    assert scripts.settle("acme", "a", 40, attempt=0) == ["other", "0"]
+    assert 0 < scripts.redis.pttl(scripts.keys("acme", "a")[1]) <= 24 * 3600 * 1000
+    assert scripts.release("acme", "b") == "released"
+    assert scripts.money("acme") == (970, 30, 0)
+
+
+def test_holds_that_the_books_have_no_money_for_are_cut_and_never_give_back_more(scripts):
+    opened(scripts, granted=1000)
+    for call, life_ms in (("a", 1000), ("b", 2000), ("c", 3000)):
+        scripts.admit("acme", call, 300, life_ms=life_ms)
+    assert scripts.restore("acme", epoch=2, granted=1000, charged=600) == "short"
+    assert scripts.money("acme")[:2] == (0, 600)
+    assert scripts.settle("acme", "b", 250) == ["settled", "100"]
+    assert [scripts.release("acme", call) for call in "ac"] == ["released"] * 2
+    assert scripts.money("acme")[:2] == (300, 700)
