@@ -143,20 +143,67 @@ static const char *state_name(uint8_t state)
     return NAMES[state];
 }
 
-static void verdict_print(const struct attest_verdict *v)
+/* What was judged, and what came of it. */
+struct judged {
+    uint64_t at;          /* as of when */
+    struct keyset keyset; /* empty when refused */
+    struct attest_verdict verdict;
+};
+
+static void judged_fini(struct judged *j)
 {
-    for (int i = 0; i < ATTEST_STEPS; i++)
-        printf("%-12s  %s\n", state_name(v->steps[i]), attest_step_title((enum attest_step)i));
-    printf("\n");
+    keyset_fini(&j->keyset);
+}
+AUTO_FINI(struct judged, judged_fini)
+
+static bool has_passed(const struct attest_verdict *v, enum attest_step step)
+{
+    return v->steps[step] == ATTEST_PASSED;
+}
+
+static void platform_print(const struct attest_verdict *v)
+{
+    uint8_t ppid[SHA256_LEN];
+
+    if (has_passed(v, ATTEST_STEP_PCK_CHAIN)) {
+        sha256(ppid, SPAN_OF(v->ppid));
+        hex_print("fmspc", SPAN_OF(v->fmspc));
+        hex_print("ppid sha256", SPAN_OF(ppid));
+    }
     if (v->status != TCB_NONE) {
         printf("%-16s  %s (platform %s, module %s, quoting enclave %s)\n", "tcb status",
                tcb_status_name(v->status), tcb_status_name(v->platform_status),
                tcb_status_name(v->module_status), tcb_status_name(v->qe_status));
-        hex_print("fmspc", SPAN_OF(v->fmspc));
-        printf("%-16s  %u\n", "evaluation", v->tcb_evaluation);
+        printf("%-16s  %u (quoting enclave %u)\n", "evaluation", v->tcb_evaluation,
+               v->qe_evaluation);
     }
+    if (v->tcb_date)
+        time_print("tcb date", v->tcb_date);
     for (size_t i = 0; i < v->advisory_count; i++)
         text_print("advisory", span_str(v->advisories[i]));
+}
+
+static void ends_print(const struct judged *j)
+{
+    time_print("judged at", j->at);
+    if (j->keyset.not_after)
+        time_print("keys until", j->keyset.not_after);
+    if (j->verdict.collateral_until)
+        time_print("collateral until", j->verdict.collateral_until);
+    if (j->verdict.valid_until)
+        time_print("verify again by", j->verdict.valid_until);
+}
+
+static void verdict_print(const struct judged *j)
+{
+    const struct attest_verdict *v = &j->verdict;
+
+    for (int i = 0; i < ATTEST_STEPS; i++)
+        printf("%-12s  %s\n", state_name(v->steps[i]), attest_step_title((enum attest_step)i));
+    printf("\n");
+    platform_print(v);
+    if (has_passed(v, ATTEST_STEP_QUOTE))
+        hex_print("mrtd", SPAN_OF(v->mrtd));
     if (v->measurement[0])
         text_print("measurement", span_str(v->measurement));
     if (v->gpu_count > 0) {
@@ -164,8 +211,7 @@ static void verdict_print(const struct attest_verdict *v)
         text_print("gpu driver", span_str(v->gpu_driver));
         text_print("gpu vbios", span_str(v->gpu_vbios));
     }
-    if (v->valid_until)
-        time_print("verify again by", v->valid_until);
+    ends_print(j);
     if (v->reason == ATTEST_OK) {
         printf("%-16s  accepted, %s\n\n%s", "verdict", attest_env_name(v->env), NOT_PROVEN);
         return;
@@ -182,15 +228,41 @@ static json_t *hex_json(struct span bytes)
     return json_string(hex);
 }
 
-static void verdict_json(const struct attest_verdict *v)
+static void number_set(json_t *doc, const char *name, uint64_t value)
 {
+    json_object_set_new(doc, name, json_integer((json_int_t)value));
+}
+
+/* What was not reached is 0. */
+static void numbers_set(json_t *doc, const struct judged *j)
+{
+    const struct attest_verdict *v = &j->verdict;
+
+    number_set(doc, "evaluation", v->tcb_evaluation);
+    number_set(doc, "qe_evaluation", v->qe_evaluation);
+    number_set(doc, "gpu_count", v->gpu_count);
+    number_set(doc, "tcb_date", v->tcb_date);
+    number_set(doc, "judged_at", j->at);
+    number_set(doc, "keys_until", j->keyset.not_after);
+    number_set(doc, "collateral_until", v->collateral_until);
+    number_set(doc, "valid_until", v->valid_until);
+}
+
+static void verdict_json(const struct judged *j)
+{
+    const struct attest_verdict *v = &j->verdict;
     AUTO_JSON json_t *doc = json_pack(
-        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "accepted", v->reason == ATTEST_OK,
-        "environment", attest_env_name(v->env), "reason", attest_reason_name(v->reason), "detail",
-        v->detail, "tcb_status", tcb_status_name(v->status), "measurement", v->measurement,
-        "valid_until", (json_int_t)v->valid_until, "evaluation", (json_int_t)v->tcb_evaluation,
-        "gpu_count", (json_int_t)v->gpu_count);
+        "{s:b, s:s, s:s, s:s, s:s, s:s}", "accepted", v->reason == ATTEST_OK, "environment",
+        attest_env_name(v->env), "reason", attest_reason_name(v->reason), "detail", v->detail,
+        "tcb_status", tcb_status_name(v->status), "measurement", v->measurement);
     json_t *steps = json_array(), *advisories = json_array();
+    uint8_t ppid[SHA256_LEN];
+
+    numbers_set(doc, j);
+    if (has_passed(v, ATTEST_STEP_PCK_CHAIN)) {
+        sha256(ppid, SPAN_OF(v->ppid));
+        json_object_set_new(doc, "ppid_sha256", hex_json(SPAN_OF(ppid)));
+    }
 
     for (int i = 0; i < ATTEST_STEPS; i++)
         json_array_append_new(steps, json_pack("{s:s, s:s}", "step",
@@ -230,24 +302,23 @@ static int attest_judge(const struct command *c, const struct asked *a, struct s
 {
     AUTO(attest_policy_unref) struct attest_policy *policy = NULL;
     AUTO(collateral_fini) struct collateral collateral = {0};
-    AUTO(keyset_fini) struct keyset k = {0};
+    AUTO(judged_fini) struct judged judged = {.at = a->at ? a->at : (uint64_t)time(NULL)};
     uint8_t nonce[ATTEST_NONCE_LEN];
-    struct attest_verdict v;
     const int code = inputs_read(c, a, &policy, nonce, &collateral);
 
     if (code >= 0)
         return code;
     const struct attest_input in = {.document = document,
                                     .nonce = a->nonce ? nonce : NULL,
-                                    .now_s = a->at ? a->at : (uint64_t)time(NULL),
+                                    .now_s = judged.at,
                                     .policy = policy,
                                     .collateral = a->collateral ? &collateral : NULL,
                                     .accept_unattested = a->unattested};
-    const int error = attest_verify(&in, &k, &v);
+    const int error = attest_verify(&in, &judged.keyset, &judged.verdict);
     if (a->json)
-        verdict_json(&v);
+        verdict_json(&judged);
     else
-        verdict_print(&v);
+        verdict_print(&judged);
     return error < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -68,6 +69,28 @@ def test_good_evidence_is_accepted_and_named_insecure_dev(dev, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "accepted, insecure-dev" in done.stdout and "Not proven" in done.stdout and "FAIL" not in done.stdout
     assert done.stdout.count("pass ") == 14
+
+
+def lines(text):
+    """The lines that have a name and a value."""
+    return dict(re.split(r"  +", line, maxsplit=1) for line in text.splitlines() if "  " in line)
+
+
+def test_a_verdict_says_what_was_measured_and_until_when_it_holds(dev, tmp_path):
+    doc = document(dev)
+    said = lines(verify(dev, saved(tmp_path, doc), "--at", "2026-07-01").stdout)
+    # Which machine it is, in the form that a policy's ppid_sha256 has it; the dev issuer's PPID is zero.
+    assert said["ppid sha256"] == hashlib.sha256(bytes(16)).hexdigest()
+    assert said["judged at"].startswith("2026-07-01") and said["tcb date"].startswith("2025-03-12")
+    assert said["collateral until"].startswith("2045-01-01") and said["evaluation"] == "18 (quoting enclave 18)"
+    policy = json.loads((dev / "policy.json").read_text())
+    assert said["mrtd"] == policy["measurements"][0]["mrtd"]
+    # It was refused, for the keys' time; what had been found by then stands there all the same.
+    assert said["measurement"] == policy["measurements"][0]["name"] and "KEYSET_EXPIRED" in said["verdict"]
+    said = json.loads(verify(dev, saved(tmp_path, doc), "--json").stdout)
+    assert said["ppid_sha256"] == hashlib.sha256(bytes(16)).hexdigest() and said["tcb_date"] == 1741737600
+    assert said["collateral_until"] == 2366841600 and said["qe_evaluation"] == 18 and abs(said["judged_at"] - time.time()) < 60
+    assert said["keys_until"] == json.loads(base64.b64decode(doc["keyset"]))["not_after"]
 
 
 def test_a_refusal_names_its_step_and_reason(dev, tmp_path):
