@@ -349,6 +349,13 @@ const char *setting_role(const char *text)
                : "must be viewer, support, treasurer or admin";
 }
 
+const char *setting_class(const char *text)
+{
+    return ONE_OF(text, "interactive", "batch", "internal")
+               ? NULL
+               : "must be interactive, batch or internal";
+}
+
 const char *setting_model(const char *text)
 {
     return span_visible(span_str(text), 256) ? NULL : "must be 1 to 256 visible ASCII characters";

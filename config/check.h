@@ -46,6 +46,8 @@ const char *setting_label(const char *text);
 const char *setting_books(const char *text);
 /* viewer, support, treasurer, admin. */
 const char *setting_role(const char *text);
+/* interactive, batch, internal. */
+const char *setting_class(const char *text);
 /* 1 … 256 visible characters: the name of a model. */
 const char *setting_model(const char *text);
 

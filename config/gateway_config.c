@@ -31,6 +31,18 @@ static const struct config_field issuer_fields[] = {
 static const struct config_table issuer_table = TABLE("issuer", issuer_fields);
 
 #undef FIELDS_OF
+#define FIELDS_OF gateway_internal_service
+
+static const struct config_field internal_fields[] = {
+    NUMBER("uid", uid, NULL, 0, UINT32_MAX - 1, "the user of its processes"),
+    TEXT("account", account, NULL, setting_label, "that pays"),
+    PATH("key_file", key_file, NULL, "an API key of that account"),
+    TEXT("class", class, "", setting_class, "of its calls; empty: the key's"),
+};
+
+static const struct config_table internal_table = TABLE("service", internal_fields);
+
+#undef FIELDS_OF
 #define FIELDS_OF gateway_config
 
 static const struct config_field fields[] = {
@@ -137,6 +149,10 @@ static const struct config_field fields[] = {
     LIST("telegram.bots", bots, "", 0, 64, &bot_table, "bots whose Mini Apps' users may call"),
     LIST("service_tokens.issuers", issuers, "", 0, 64, &issuer_table,
          "who signs tokens for services"),
+    TEXT("internal.listen", internal_listen, "", setting_unix,
+         "where services call that the kernel knows by their user; empty: nowhere"),
+    NUMBER("internal.connections", internal_connections, "1000", 1, 1000000, "theirs"),
+    LIST("internal.services", internal_services, "", 0, 256, &internal_table, "who they are"),
 };
 
 const struct config_table gateway_config_table = TABLE("cocoon-gateway", fields);

@@ -4,6 +4,7 @@
 
 #include "gateway/money.h"
 #include "gateway/gateway.h"
+#include "gateway/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/redis_metrics.h"
@@ -53,6 +54,7 @@ static void page_metrics(struct gateway *g, struct buf *out)
                 (double)http_server_connections(g->api), out);
     counter_write("cocoon_connections_refused_total", "Connections above limits.connections.",
                   http_server_refused(g->api), out);
+    internal_metrics_write(g, out);
     gauge_write("cocoon_bodies_bytes", "Bytes of request bodies held.", (double)g->bodies_in_flight,
                 out);
     gauge_write("cocoon_offload_queue", "Jobs that wait for a thread.",

@@ -4,6 +4,7 @@
 #include "auth/telegram.h"
 #include "base/clock.h"
 #include "gateway/bots.h"
+#include "gateway/internal.h"
 #include "gateway/services.h"
 
 static enum step_result refuse(struct call *c, const struct api_error *e)
@@ -106,7 +107,8 @@ static enum step_result begin(struct call *c)
 
 enum step_result call_auth(struct call *c)
 {
-
+    if (c->internal && !c->service && !internal_admit(c))
+        return STEP_FAIL;
     if (c->route->kind == ROUTE_PUBLIC || c->route->kind == ROUTE_SIGN_IN)
         return serve_public(c);
     if (c->key)

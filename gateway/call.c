@@ -82,13 +82,14 @@ static void call_late(void *arg)
     route_late(arg);
 }
 
-void call_begin(struct gateway *g, struct http_exchange *ex)
+void call_begin(struct gateway *g, struct http_exchange *ex, bool internal)
 {
     struct call *c = mem_zero(sizeof(*c));
     uint8_t id[CALL_ID_LEN / 2];
 
     c->gateway = g;
     c->ex = ex;
+    c->internal = internal;
     c->config = config_ref(g->config);
     c->begun_us = http_started_us(ex);
     c->attestation = -1;
@@ -138,7 +139,7 @@ static void call_end(struct call *c)
 
 static void on_head(void *arg, struct http_exchange *ex)
 {
-    call_begin(arg, ex);
+    call_begin(arg, ex, false);
 }
 
 static void on_body(void *arg, struct http_exchange *ex, struct span part)

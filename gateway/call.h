@@ -49,6 +49,7 @@ struct call {
     struct arena arena; /* what lives as long as the call */
     enum call_step step;
     bool running, rerun;
+    bool internal; /* it came on the internal listener: its connection says whose it is */
     char id[CALL_ID_LEN + 1];
     struct api_fault fault;
 
@@ -65,7 +66,7 @@ struct call {
     struct loop_timer slow; /* a refusal that is held back */
     struct key_record *key;
     struct span end_user;    /* "bot:user" of Telegram; empty: the key's owner calls */
-    struct service *service; /* whose token it is; in the arena; NULL: none */
+    struct service *service; /* which one calls; in the arena; NULL: none */
     struct span payer_key;   /* the key that answers for one of these; in the arena */
 
     /* recv, check */
@@ -130,8 +131,8 @@ struct call {
     struct usage usage;
 };
 
-/* Takes a new exchange; the call dies with it. */
-void call_begin(struct gateway *g, struct http_exchange *ex);
+/* Takes a new exchange, of the internal listener or the public one; the call dies with it. */
+void call_begin(struct gateway *g, struct http_exchange *ex, bool internal);
 /* Goes on from the present step: from a callback, never from inside a step. */
 void call_resume(struct call *c);
 /* Sets the fault and answers: for what happens outside a step (a deadline, a lost worker). */

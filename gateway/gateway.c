@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "gateway/counters.h"
+#include "gateway/internal.h"
 #include "gateway/money.h"
 #include "gateway/decisions.h"
 #include "gateway/peers.h"
@@ -107,6 +108,16 @@ static int start_services(struct gateway *g, const struct gateway_config *s)
     return error;
 }
 
+static int start_internal_list(struct gateway *g, const struct gateway_config *s)
+{
+    char why[INTERNAL_WHY_LEN];
+    int error = internal_new(&g->internal, s, why);
+
+    if (error < 0)
+        log_event(LOG_ERROR, "internal_refused", "why=\"%s\"", why);
+    return error;
+}
+
 static void capacity_changed(void *arg)
 {
     struct gateway *g = arg;
@@ -200,43 +211,74 @@ static void hold_look(void *arg)
 void gateway_takeover(struct gateway *g)
 {
     http_server_hold(g->api, false);
+    if (g->internal_api)
+        http_server_hold(g->internal_api, false);
     http_server_hold(g->admin, false);
 }
 
-static int start_api(struct gateway *g, const struct gateway_config *s)
+int gateway_listen(struct gateway *g, struct http_server *s, const char *role,
+                   const struct net_addr *at)
+{
+    const bool given = gateway_given(g, role, 0) >= 0;
+
+    if (!given && !net_is_served(at))
+        return http_server_listen(s, at, -1);
+    if (!given)
+        TRY(http_server_bind(s, at));
+    for (int i = 0, fd; (fd = gateway_given(g, role, i)) >= 0; i++)
+        TRY(http_server_listen(s, at, fd));
+    http_server_hold(s, true);
+    g->held = true;
+    return 0;
+}
+
+static struct http_server_options api_options(struct gateway *g, const struct gateway_config *s)
 {
     struct http_server_options o = http_server_defaults;
-    struct net_addr at;
 
     o.daemons = (unsigned)s->daemons;
     o.connection_limit = (unsigned)s->connections;
-    reply_full(&g->full_answer);
     o.full_answer = buf_span(&g->full_answer);
     o.header_max = (size_t)s->header_bytes;
     o.header_ms = (uint64_t)s->header_ms;
     o.body_ms = (uint64_t)s->body_ms;
     o.body_ms_per_64k = (uint64_t)s->body_ms_per_64k;
     o.idle_s = (unsigned)s->idle_s;
+    return o;
+}
+
+static int start_api(struct gateway *g, const struct gateway_config *s)
+{
+    const struct http_server_options o = api_options(g, s);
+    struct net_addr at;
+
     TRY(net_addr_parse(&at, s->listen));
     TRY(http_server_new(&g->api, g->loop, &o, &call_handler, g));
-    if (gateway_given(g, "api", 0) < 0 && !net_is_served(&at))
-        return http_server_listen(g->api, &at, -1);
-    if (gateway_given(g, "api", 0) < 0)
-        TRY(http_server_bind(g->api, &at));
-    for (int i = 0, fd; (fd = gateway_given(g, "api", i)) >= 0; i++)
-        TRY(http_server_listen(g->api, &at, fd));
-    http_server_hold(g->api, true);
+    return gateway_listen(g, g->api, "api", &at);
+}
+
+static int start_internal(struct gateway *g, const struct gateway_config *s)
+{
+    const struct http_server_options o = api_options(g, s);
+
+    return internal_start(g, &o);
+}
+
+static void begin_to_serve(struct gateway *g)
+{
     if (upgrade_has_predecessor(g))
         upgrade_begin(g);
-    else
+    else if (g->held)
         hold_look(g);
-    return 0;
 }
 
 /* Descriptors for the connections, as many tunnels again, and our own files. */
 static int check_descriptors(const struct gateway_config *s)
 {
-    uint64_t have = net_raise_nofile(), need = (uint64_t)s->connections + 1024;
+    uint64_t have = net_raise_nofile(), need = 1024 + (uint64_t)s->connections;
+
+    if (s->internal_listen[0])
+        need += (uint64_t)s->internal_connections;
 
     log_event(LOG_INFO, "descriptors", "have=%llu need=%llu", (unsigned long long)have,
               (unsigned long long)need);
@@ -265,8 +307,8 @@ static void announce(struct gateway *g, const struct gateway_config *s)
     net_addr_text(&a, api, sizeof(api));
     pool_addr(g->pool, &a);
     net_addr_text(&a, tunnel, sizeof(tunnel));
-    log_event(LOG_INFO, "listening", "api=%s tunnel=%s admin=%s instance=%s", api, tunnel, s->admin,
-              g->instance);
+    log_event(LOG_INFO, "listening", "api=%s tunnel=%s admin=%s internal=%s instance=%s", api,
+              tunnel, s->admin, s->internal_listen[0] ? s->internal_listen : "-", g->instance);
     if (trust_is_dev(g))
         log_event(LOG_WARN, "insecure_dev", "note=nothing-here-is-confidential");
 }
@@ -279,6 +321,7 @@ int gateway_start(struct gateway *g)
     g->started = config_ref(g->config);
     list_init(&g->calls);
     lanes_init(&g->lanes);
+    reply_full(&g->full_answer);
     failures_init(&g->public_calls, (unsigned)s->public_per_minute);
     g->receipts = receipts_new();
     g->started_ms = clock_mono_ms();
@@ -292,6 +335,8 @@ int gateway_start(struct gateway *g)
         return bad("telegram", error);
     if ((error = start_services(g, s)) < 0)
         return bad("service_tokens", error);
+    if ((error = start_internal_list(g, s)) < 0)
+        return bad("internal", error);
     if ((error = loop_new(&g->loop)) < 0)
         return bad("event loop", error);
     if ((error = offload_new(&g->offload, g->loop, (unsigned)s->offload_threads)) < 0)
@@ -304,6 +349,9 @@ int gateway_start(struct gateway *g)
         return bad("admin", error);
     if ((error = start_api(g, s)) < 0)
         return bad("listen", error);
+    if ((error = start_internal(g, s)) < 0)
+        return bad("internal.listen", error);
+    begin_to_serve(g);
     announce(g, s);
     lag_start(g);
     return 0;
@@ -325,19 +373,23 @@ static int reload_with(struct gateway *g, struct config_snapshot *next)
 {
     struct bots *bots = NULL;
     struct services *services = NULL;
-    char why[TRUST_WHY_LEN + BOTS_WHY_LEN + SERVICES_WHY_LEN];
+    struct internal *internal = NULL;
+    char why[TRUST_WHY_LEN + BOTS_WHY_LEN + SERVICES_WHY_LEN + INTERNAL_WHY_LEN];
 
     if (bots_new(&bots, next->values, why) < 0 || services_new(&services, next->values, why) < 0 ||
-        trust_load(g, next->values, why) < 0) {
+        internal_new(&internal, next->values, why) < 0 || trust_load(g, next->values, why) < 0) {
         log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", why);
         bots_free(bots);
         services_free(services);
+        internal_free(internal);
         return E_INVALID;
     }
     bots_free(g->bots);
     g->bots = bots;
     services_free(g->services);
     g->services = services;
+    internal_free(g->internal);
+    g->internal = internal;
     return 0;
 }
 
@@ -451,6 +503,7 @@ void gateway_stop(struct gateway *g)
     if (g->loop)
         lag_stop(g);
     http_server_free(g->api);
+    http_server_free(g->internal_api);
     buf_fini(&g->full_answer);
     http_server_free(g->admin);
     if (g->pool)
@@ -464,6 +517,7 @@ void gateway_stop(struct gateway *g)
     trust_free(g->trust);
     bots_free(g->bots);
     services_free(g->services);
+    internal_free(g->internal);
     failures_fini(&g->public_calls);
     config_unref(g->config);
     config_unref(g->started);

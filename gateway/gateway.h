@@ -17,6 +17,7 @@ struct bots;
 struct counters;
 struct upgrade;
 struct decisions;
+struct internal;
 struct peers;
 struct money;
 struct projection;
@@ -42,9 +43,11 @@ struct gateway {
     struct trust *trust;
     struct bots *bots;
     struct services *services;
+    struct internal *internal;    /* who may call on the internal listener */
     struct failures public_calls; /* without a key, by address */
     struct http_server *api, *admin;
-    struct buf full_answer; /* of api, above its limit of connections */
+    struct http_server *internal_api; /* NULL: there is none */
+    struct buf full_answer;           /* of api, above its limit of connections */
     struct metrics metrics;
     char instance[128];
     uint8_t cluster_secret[32];
@@ -55,6 +58,7 @@ struct gateway {
     struct lanes lanes;              /* by model: who waits for a worker */
     struct loop_hook wake;           /* tries the queue again after capacity changed */
     bool capacity, trying, draining; /* trying: not all who wait were tried yet */
+    bool held; /* clients wait in the sockets until this process could serve */
     size_t call_count;
     size_t bodies_in_flight; /* bytes of request bodies held by calls */
     uint64_t started_ms, drain_until_ms, quiet_ms;
@@ -90,9 +94,14 @@ void upgrade_begin(struct gateway *g);
 void upgrade_end(struct gateway *g);
 /* Sockets come from a predecessor, who serves until we do. */
 bool upgrade_has_predecessor(const struct gateway *g);
-/* The i-th socket that was given for `role`: "api", "tunnel", "admin", "predecessor"; -1: there is
+/* The i-th socket that was given for `role`: "api", "internal", "tunnel", "admin",
+ * "predecessor"; -1: there is
  * none. Whatever has another name is the API's, as systemd names it by its unit. */
 int gateway_given(const struct gateway *g, const char *role, int i);
+/* Listens on the sockets that were given for the role, or on one of our own; where clients must
+ * wait until this process could serve, until gateway_takeover. */
+MUST_CHECK int gateway_listen(struct gateway *g, struct http_server *s, const char *role,
+                              const struct net_addr *at);
 /* Takes clients and admin's callers, who waited, or whom the predecessor served until now. */
 void gateway_takeover(struct gateway *g);
 void gateway_stop(struct gateway *g);

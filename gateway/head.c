@@ -70,7 +70,7 @@ static void name_client(struct call *c)
     char by_forwarded[FORWARDED_TEXT] = "", by_x[FORWARDED_TEXT] = "";
 
     peer_name(http_peer(c->ex), c->client, sizeof(c->client));
-    if (trusted->count == 0 || !is_trusted(trusted, c->client))
+    if (c->internal || trusted->count == 0 || !is_trusted(trusted, c->client))
         return;
     http_headers_each(c->ex, note_forwarded, &p);
     if (forwarded_client(&p.forwarded, is_trusted_address, trusted, by_forwarded) < 0)

@@ -16,7 +16,7 @@ struct metrics {
     uint64_t answers[METRIC_STATUSES];     /* by HTTP status; 499: the client left first */
     uint64_t tokens[METRIC_TOKEN_CLASSES]; /* prompt, cached, completion, reasoning */
     uint64_t attempts, retries, retries_refused, queue_refused, queue_late, broken_streams,
-        usage_missing, sdk_retries;
+        usage_missing, sdk_retries, internal_refused;
     uint64_t events, end_to_end;
     struct histogram first_event, total, step_auth;
 };

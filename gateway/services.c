@@ -26,7 +26,8 @@ struct services {
 /* In the call's arena. */
 struct service {
     struct service_claims claims;
-    bool internal; /* its issuer may say class internal */
+    struct span account, class; /* class: empty, or with a NUL behind it */
+    bool internal;              /* may use class internal */
 };
 
 // ---- Settings -----------------------------------------------------------------------------------
@@ -140,6 +141,8 @@ bool services_admit(struct call *c, struct span credential)
         return true; /* refused as any credential that is none */
     c->service = arena_zero(&c->arena, sizeof(*c->service));
     c->service->claims = claims; /* until services_forget */
+    c->service->account = claims.account;
+    c->service->class = claims.class;
     const struct grant *grant = grant_find(s, issuer, claims.account);
     if (!grant)
         return refuse(c, "The token's issuer may not act for this account.");
@@ -148,6 +151,15 @@ bool services_admit(struct call *c, struct span credential)
               SPAN_FMT(claims.jti));
     c->payer_key = arena_copy(&c->arena, buf_span(&grant->key));
     return true;
+}
+
+void services_act(struct call *c, const char *account, const char *class, struct span key)
+{
+    c->service = arena_zero(&c->arena, sizeof(*c->service));
+    c->service->account = span_str(arena_printf(&c->arena, "%s", account));
+    c->service->class = span_str(arena_printf(&c->arena, "%s", class));
+    c->service->internal = true;
+    c->payer_key = arena_copy(&c->arena, key);
 }
 
 void services_forget(struct call *c)
@@ -161,8 +173,8 @@ bool services_confirm(struct call *c)
 {
     if (!c->service)
         return true;
-    if (!span_is(c->service->claims.account, c->key->account))
-        return refuse(c, "The token's account is not that of the key that pays.");
+    if (!span_is(c->service->account, c->key->account))
+        return refuse(c, "The service's account is not that of the key that pays.");
     if (!c->service->internal && strcmp(call_class(c), "internal") == 0)
         return refuse(c, "The token's issuer may not use the class internal.");
     return true;
@@ -172,9 +184,9 @@ bool services_confirm(struct call *c)
 
 const char *call_class(const struct call *c)
 {
-    const struct span said = c->service ? c->service->claims.class : SPAN("");
+    const struct span said = c->service ? c->service->class : SPAN("");
 
-    return said.len > 0 ? (const char *)said.data : c->key->class; /* jansson's: with a NUL */
+    return said.len > 0 ? (const char *)said.data : c->key->class;
 }
 
 bool call_allows_model(const struct call *c, struct span model)

@@ -15,8 +15,12 @@ void services_free(struct services *s);
 /* A call with a token of an issuer goes on with the key of who pays: sets service and payer_key.
  * False: refused, c->fault says why. What is no such token is left as it is. */
 bool services_admit(struct call *c, struct span credential);
+/* A call goes on as a service whose connection, not its request, says which one it is: account and
+ * class ("": the key's) are the operator's words, key answers for it. All are copied. */
+void services_act(struct call *c, const char *account, const char *class, struct span key);
 void services_forget(struct call *c);
-/* Once the payer's key is known: the account is the token's, and its class granted. False: refused.
+/* Once the payer's key is known: the account is the service's, and its class granted. False:
+ * refused.
  */
 bool services_confirm(struct call *c);
 

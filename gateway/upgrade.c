@@ -19,7 +19,7 @@
 #include "net/notify.h"
 
 enum {
-    API_MAX = NET_INHERITED_MAX - 3, /* the others: tunnel, admin, the line between both */
+    API_MAX = NET_INHERITED_MAX - 4, /* others: internal, tunnel, admin, the line between both */
     LOOK_MS = 20,
     SERVE_MS = 10000,  /* the child serves so long after its start, with or without workers */
     UPGRADE_MS = 60000 /* the child is given up after so long */
@@ -40,7 +40,7 @@ struct upgrade {
 
 static bool has_role(const char *name, const char *role)
 {
-    static const char *const roles[] = {"tunnel", "admin", "predecessor"};
+    static const char *const roles[] = {"internal", "tunnel", "admin", "predecessor"};
 
     for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++)
         if (strcmp(name, roles[i]) == 0)
@@ -200,11 +200,13 @@ static void hand(struct handed *h, int fd, const char *name)
 
 static void hand_sockets(struct gateway *g, struct handed *h)
 {
-    int api[API_MAX], admin;
+    int api[API_MAX], internal, admin;
     const size_t count = http_server_fds(g->api, api, API_MAX);
 
     for (size_t i = 0; i < count; i++)
         hand(h, api[i], "api");
+    if (g->internal_api && http_server_fds(g->internal_api, &internal, 1) == 1)
+        hand(h, internal, "internal");
     hand(h, pool_fd(g->pool), "tunnel");
     if (http_server_fds(g->admin, &admin, 1) == 1)
         hand(h, admin, "admin");

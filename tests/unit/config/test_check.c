@@ -41,6 +41,13 @@ static void listening_addresses_are_numbers(void **state)
            "127.0.0.1:80 ");
 }
 
+static void a_class_of_service_is_one_of_three(void **state)
+{
+    (void)state;
+    TAKE(setting_class, "interactive", "batch", "internal");
+    REFUSE(setting_class, "", "Internal", "root", "internal ");
+}
+
 static void admin_listeners_stay_on_the_machine(void **state)
 {
     (void)state;
@@ -158,6 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listening_addresses_are_numbers),
         cmocka_unit_test(admin_listeners_stay_on_the_machine),
+        cmocka_unit_test(a_class_of_service_is_one_of_three),
         cmocka_unit_test(a_socket_path_fits_the_kernel),
         cmocka_unit_test(dialled_addresses_may_be_names),
         cmocka_unit_test(redis_is_a_server_sentinels_or_a_cluster),
