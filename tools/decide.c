@@ -296,7 +296,7 @@ static void decision_rows(struct table *t, const char *what, json_t *map)
     json_t *said;
 
     json_object_foreach(map, name, said) {
-        time_text(at, (uint64_t)shown_number(said, "at"));
+        time_text(at, shown_time(said, "at"));
         table_row(
             t, 5,
             (const char *const[]){what, name, at, shown_text(said, "by"), shown_text(said, "why")});

@@ -65,7 +65,7 @@ static void print_gateways(const json_t *registry)
               (const char *const[]){"instance", "tunnel", "version", "workers", "last written"});
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *g = json_array_get(list, i);
-        time_text(seen, (uint64_t)shown_number(g, "seen"));
+        time_text(seen, shown_time(g, "seen"));
         snprintf(workers, sizeof(workers), "%zu", workers_at(registry, shown_text(g, "instance")));
         table_row(&t, 5,
                   (const char *const[]){shown_text(g, "instance"), shown_text(g, "address"),

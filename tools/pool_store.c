@@ -174,3 +174,10 @@ double shown_number(const json_t *o, const char *name)
 {
     return json_number_value(json_object_get(o, name));
 }
+
+uint64_t shown_time(const json_t *o, const char *name)
+{
+    int64_t at = 0;
+
+    return json_obj_int(o, name, 0, INT64_MAX, &at) < 0 ? 0 : (uint64_t)at;
+}

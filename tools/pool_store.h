@@ -37,5 +37,6 @@ int pool_store_begin(const struct command *c, struct redis_flags *flags, struct 
 /* Members of what was read, for showing: "" and 0 where they are not. */
 const char *shown_text(const json_t *o, const char *name);
 double shown_number(const json_t *o, const char *name);
+uint64_t shown_time(const json_t *o, const char *name); /* seconds */
 
 #endif

@@ -7,6 +7,9 @@
 
 enum { NAME_LEN = 160 };
 
+/* Two of them can be added. */
+#define COUNT_MAX (INT64_MAX / 2)
+
 struct reading {
     struct pool_store *store;
     json_t *out, *gateways, *workers; /* workers: an object by iid until the end */
@@ -91,10 +94,19 @@ static double number(const json_t *o, const char *name)
     return json_number_value(json_object_get(o, name));
 }
 
+/* What somebody wrote as a count; anything else is 0. */
+static int64_t count(const json_t *o, const char *name)
+{
+    int64_t n = 0;
+
+    return json_obj_int(o, name, 0, COUNT_MAX, &n) < 0 ? 0 : n;
+}
+
 static void add(json_t *into, const json_t *row, const char *name)
 {
-    json_object_set_new(into, name,
-                        json_integer((json_int_t)(number(into, name) + number(row, name))));
+    const int64_t sum = count(into, name) + count(row, name);
+
+    json_object_set_new(into, name, json_integer(sum < COUNT_MAX ? sum : COUNT_MAX));
 }
 
 static void raise(json_t *into, const json_t *row, const char *name)

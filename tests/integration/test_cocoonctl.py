@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -196,6 +197,21 @@ def test_gateways_and_workers_are_shown(chain):
         assert table[1].split()[:3] == [worker.status["iid"][:12], worker.settings["worker_id"], "ready"]
         assert json.loads(chain.ctl("workers", *words, "--json").stdout)[0]["attestation"] == "insecure-dev"
     assert json.loads(chain.ctl("worker", "status", "--json", **env).stdout)["worker_id"] == worker.settings["worker_id"]
+
+
+def test_counts_that_are_none_are_not_added_up(stack):
+    """What stands in Redis is somebody else's: it may say anything, and is added to what others say."""
+    redis = stack.redis.client
+    most = 2**62 - 1
+    for name, load in (("a", {"served": 1e300, "failures": -1e300, "in_flight": 3}), ("b", {"served": 7, "failures": 1.5, "in_flight": 2}),
+                       ("c", {"served": 2**63 - 1, "failures": 2, "in_flight": most}), ("d", {"served": "9", "failures": 4, "in_flight": most})):
+        redis.zadd("gateways", {f"{name} 127.0.0.1:1": time.time() * 1000})
+        redis.hset("load:" + name, "ab" * 16, json.dumps({"format": "cgw/load/v1", "state": "ready", **load}))
+    (worker,) = json.loads(stack.ctl("workers", "--json").stdout)
+    assert (worker["served"], worker["failures"], worker["in_flight"]) == (7, 6, most)
+    for name, seen in (("a", 1e300), ("b", -5), ("c", 1.5)):
+        redis.set("gw:" + name, json.dumps({"format": "cgw/gateway-entry/v1", "seen": seen}))
+    assert stack.ctl("gateways").stdout.count("never") == 4
 
 
 def test_an_owner_sets_drains_and_resumes_a_running_worker(stack):
