@@ -213,6 +213,7 @@ static struct answer *make_answer(const struct call *c)
         .dimensions = rq->dimensions,
         .service_tier = request_member(rq, "service_tier").data ? "default" : NULL,
         .mute = rq->endpoint == EP_COMPLETIONS && o->cap == 0,
+        .calls_in_text = request_calls_in_text(rq, engine_kind(c->worker->engine)),
         .echo = echo_of(c),
         .padding = o->padding,
         .choices = rq->endpoint == EP_EMBEDDINGS ? rq->prompts : rq->prompts * rq->choices,

@@ -29,6 +29,8 @@ struct answer *answer_new(const struct answer_options *o)
         a->choices = NULL;
     else
         a->choices = mem_zero((size_t)a->count * sizeof(*a->choices));
+    for (int64_t i = 0; o->calls_in_text && a->choices && i < a->count; i++)
+        a->choices[i].call_text.state = CALL_TEXT_LEAD;
     a->streams = mem_zero((size_t)a->count * sizeof(*a->streams));
     return a;
 }
@@ -43,6 +45,7 @@ static void choice_fini(struct choice *c)
         buf_wipe(texts[i]);
     for (size_t i = 0; i < LP_LISTS; i++)
         buf_wipe(&c->logprobs[i]);
+    buf_wipe(&c->call_text.held);
     tools_free(c);
 }
 

@@ -49,12 +49,17 @@ static size_t collected_len(const struct choice *c)
            c->call_name.len + c->call_arguments.len;
 }
 
+static bool awaits_call(const struct choice *c)
+{
+    return c->call_text.state != CALL_TEXT_NONE;
+}
+
 /* *brings: the event said something. */
 static int take_delta(struct choice *c, struct stream *s, const struct delta *d, bool *brings)
 {
-    const size_t before = collected_len(c);
+    const size_t before = collected_len(c), held = c->call_text.held.len;
 
-    TRY(take_text(&c->text, d->content));
+    TRY(awaits_call(c) ? call_text_take(c, d->content) : take_text(&c->text, d->content));
     TRY(take_text(&c->refusal, d->refusal));
     TRY(take_text(&c->reasoning, d->reasoning));
     TRY(take_text(&c->reasoning_content, d->reasoning_content));
@@ -64,7 +69,7 @@ static int take_delta(struct choice *c, struct stream *s, const struct delta *d,
     if (d->logprobs.data)
         TRY(logprobs_take_chat(c, d->logprobs));
     *brings = collected_len(c) > before || tools_pending(c);
-    s->tokens += *brings;
+    s->tokens += *brings || c->call_text.held.len > held;
     *brings = *brings || d->logprobs.data;
     return 0;
 }
@@ -162,6 +167,8 @@ int chat_feed(struct answer *a, int64_t index, struct stream *s, struct span ele
     if (ended) // a second finish is nothing new; more text cannot be told
         return brings ? E_PROTOCOL : 0;
     TRY(take_finish(a, c, d.finish));
+    if (c->finish)
+        call_text_end(c);
     c->opened = true;
     s->choices += first;
     if (!a->o.stream) {

@@ -21,6 +21,20 @@ struct tool {
     struct buf id, name, arguments;
 };
 
+/* A call that comes as the engine's text, decoded. */
+struct call_text {
+    enum {
+        CALL_TEXT_NONE,      /* texts are texts */
+        CALL_TEXT_LEAD,      /* what stands before the arguments is held until it is all there */
+        CALL_TEXT_ARGUMENTS, /* they pass as they come */
+        CALL_TEXT_ENDED      /* what is behind them says nothing */
+    } state;
+    struct buf held;
+    size_t tool;    /* which of the choice's it is, once it began */
+    unsigned depth; /* of the arguments' brackets */
+    bool in_string, escaped;
+};
+
 /* chat: content and refusal; completions: the four arrays of the legacy shape. */
 enum { LP_CONTENT, LP_REFUSAL };
 enum { LP_TOKENS, LP_VALUES, LP_TOP, LP_OFFSETS, LP_LISTS };
@@ -34,6 +48,7 @@ struct choice {
     size_t text_chars;  /* completions: where the next token begins, for text_offset */
     struct tool *tools;
     size_t tool_count;
+    struct call_text call_text;
     struct buf text, refusal, reasoning, reasoning_content, call_name, call_arguments;
     bool has_logprobs;
     struct buf logprobs[LP_LISTS];
@@ -87,11 +102,18 @@ MUST_CHECK int embeddings_feed(struct answer *a, struct span data);
 /* A tool_calls array into the choice's tools; a stream's pending ones written as a delta's member
  * value, and those of a body. */
 MUST_CHECK int tools_take(struct choice *c, struct span calls);
+/* Adds a call of that name (a string's inside) without arguments so far, pending. E_TOO_LARGE. */
+MUST_CHECK int tools_begin(struct choice *c, struct span name);
 bool tools_pending(const struct choice *c);
 void tools_settle(struct choice *c); /* nothing is pending any more */
 void tools_write_delta(struct choice *c, struct buf *out);
 void tools_write_body(const struct choice *c, struct buf *out);
 void tools_free(struct choice *c);
+
+/* A text of the engine into the choice's call, while call_text says that one is awaited; then the
+ * end, once the choice has its finish: a text that was no call becomes the choice's text. */
+MUST_CHECK int call_text_take(struct choice *c, struct span content);
+void call_text_end(struct choice *c);
 
 /* One client event around an element of `choices`. begin returns what end needs. */
 MUST_CHECK size_t event_begin(const struct answer *a, struct buf *out);

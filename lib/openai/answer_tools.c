@@ -136,6 +136,18 @@ int tools_take(struct choice *c, struct span calls)
     return error == E_NOT_FOUND ? 0 : E_PROTOCOL;
 }
 
+int tools_begin(struct choice *c, struct span name)
+{
+    const struct call none = {0};
+    struct tool *t = add_tool(c, &none, -1);
+
+    if (!t)
+        return E_TOO_LARGE;
+    buf_append(&t->name, name);
+    t->named = t->pending = true;
+    return 0;
+}
+
 bool tools_pending(const struct choice *c)
 {
     for (size_t i = 0; i < c->tool_count; i++)

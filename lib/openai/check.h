@@ -70,10 +70,13 @@ bool rule_known(struct span name);
 bool list_has(const char *const *list, struct span name);
 extern const char *const extras_allowed[], *const extras_denied[];
 
-/* A tool_choice that is an object, as a word in JSON with its quotes; appends the tools that it
- * names to *tools. NULL: it is no object, or names none that is there (*tools may hold bytes then).
- */
+/* A tool_choice that is an object or "required", as a word in JSON with its quotes; appends the
+ * tools that it means to *tools. NULL: it is another, or names none that is there (*tools may hold
+ * bytes then). */
 const char *tools_in_words(const struct request *rq, struct buf *tools);
+/* Appends a response_format that lets an answer be nothing but a call of one of the tools. False:
+ * no schema says what theirs say (*out may hold bytes then). */
+bool tools_as_format(struct span tools, struct buf *out);
 
 /* Faults; each returns E_INVALID. */
 enum { AT_TEXT_LEN = 160 };

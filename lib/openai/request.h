@@ -78,6 +78,10 @@ struct engine_ask {
     int64_t prompt; /* ≥ 0: for completions of several prompts, this prompt alone; -1: as the body
                        says */
 };
+/* True when this engine is told by a schema to answer with a call, as the text
+ * {"name":…,"arguments":{…}}: one that must be made, and that the engine's own grammar for calls
+ * would let it leave out (llama.cpp, whose grammar lets any prose come first). */
+bool request_calls_in_text(const struct request *rq, enum engine_kind kind);
 /* Appends the engine's body: stream and include_usage on (not for embeddings), cap, model, salt;
  * the engine's names for things. */
 MUST_CHECK int request_engine(const struct request *rq, const struct engine_ask *ask,

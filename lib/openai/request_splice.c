@@ -161,18 +161,51 @@ static int write_generation(struct writer *w, const struct request *rq,
     return 0;
 }
 
-/* True: tools and tool_choice have been written, in the words that this engine reads. */
-static bool write_chosen_tools(struct writer *w, const struct request *rq,
-                               const struct engine_ask *ask)
-{
-    AUTO(buf_wipe) struct buf tools = {0};
-    const char *word = ask->kind == ENGINE_LLAMACPP ? tools_in_words(rq, &tools) : NULL;
+/* Which tools this engine is told of, the word about them, and a format that makes it call one. */
+struct chosen {
+    struct buf tools, format;
+    const char *word; /* NULL: the caller's own members say it */
+    bool forced;
+};
 
-    if (!word)
-        return false;
-    write_value(w, "tools", buf_span(&tools));
-    write_value(w, "tool_choice", span_str(word));
-    return true;
+static void chosen_fini(struct chosen *t)
+{
+    buf_wipe(&t->tools);
+    buf_wipe(&t->format);
+}
+AUTO_FINI(struct chosen, chosen_fini)
+
+static void choose(struct chosen *t, const struct request *rq, enum engine_kind kind)
+{
+    t->word = kind == ENGINE_LLAMACPP ? tools_in_words(rq, &t->tools) : NULL;
+    t->forced = t->word && strcmp(t->word, "\"required\"") == 0 &&
+                tools_as_format(buf_span(&t->tools), &t->format);
+}
+
+bool request_calls_in_text(const struct request *rq, enum engine_kind kind)
+{
+    AUTO(chosen_fini) struct chosen t = {0};
+
+    choose(&t, rq, kind);
+    return t.forced;
+}
+
+static void write_chosen(struct writer *w, const struct chosen *t)
+{
+    if (!t->word)
+        return;
+    write_value(w, "tools", buf_span(&t->tools));
+    write_value(w, "tool_choice", span_str(t->forced ? "\"none\"" : t->word));
+    if (t->forced)
+        write_value(w, "response_format", buf_span(&t->format));
+}
+
+/* True for a member that has been written already, or is written behind the caller's. */
+static bool is_ours(const struct kept *k, const struct chosen *t)
+{
+    return (k->rule && k->rule->use == REWRITE) ||
+           (t->word && (is_rule(k, "tools") || is_rule(k, "tool_choice"))) ||
+           (t->forced && is_rule(k, "response_format"));
 }
 
 int request_engine(const struct request *rq, const struct engine_ask *ask, struct buf *out)
@@ -180,15 +213,15 @@ int request_engine(const struct request *rq, const struct engine_ask *ask, struc
     struct writer w = {.out = out};
     const struct kept *k;
     const size_t before = out->len;
+    AUTO(chosen_fini) struct chosen chosen = {0};
 
     if (!span_utf8(ask->model) || !span_utf8(ask->cache_salt) || ask->cap < 0)
         return E_INVALID;
     write_model(&w, rq, ask->model);
-    const bool chosen = write_chosen_tools(&w, rq, ask);
+    choose(&chosen, rq, ask->kind);
+    write_chosen(&w, &chosen);
     for (size_t i = 0; (k = kept_at(rq, i)) != NULL; i++) {
-        const bool ours = (k->rule && k->rule->use == REWRITE) ||
-                          (chosen && (is_rule(k, "tools") || is_rule(k, "tool_choice")));
-        if (!ours &&
+        if (!is_ours(k, &chosen) &&
             !span_is(k->member.value, "null")) /* null means absent, but not to every engine */
             write_member(&w, k->member.whole);
     }

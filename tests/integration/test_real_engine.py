@@ -59,6 +59,41 @@ def test_a_tool_chosen_by_name_is_called(client):
         assert call.function.name == "get_weather" and "city" in json.loads(call.function.arguments)
 
 
+def called(message):
+    (call,) = message.tool_calls
+    assert not message.content and call.type == "function" and call.id.startswith("call_")
+    return call.function.name, json.loads(call.function.arguments)
+
+
+def test_a_call_that_is_required_is_made(client):
+    """Left alone, this model answers each of these in prose; the engine's own grammar for calls lets it."""
+    rooms = {"type": "function", "function": {"name": "book", "description": "Books rooms.", "parameters": {
+        "type": "object", "properties": {"room": {"$ref": "#/$defs/Room"}}, "required": ["room"], "additionalProperties": False,
+        "$defs": {"Room": {"type": "object", "properties": {"beds": {"type": "integer"}}, "required": ["beds"],
+                           "additionalProperties": False}}}}}
+    ask = dict(model=MODEL, temperature=0, max_tokens=120)
+    question = user("What is the weather in Paris?")
+    answer = client.chat.completions.create(messages=question, tools=TOOLS, tool_choice="required", **ask).choices[0]
+    assert called(answer.message) == ("get_weather", {"city": "Paris"}) and answer.finish_reason == "tool_calls"
+    other = {"type": "function", "function": {"name": "get_time"}}
+    for choice in ("required", {"type": "function", "function": {"name": "get_time"}}):
+        name, arguments = called(client.chat.completions.create(messages=user("Tell me a joke."), tools=[other, *TOOLS],
+                                                                tool_choice=choice, **ask).choices[0].message)
+        assert (name, arguments) == ("get_time", {}) or (choice == "required" and name == "get_weather" and "city" in arguments)
+    name, arguments = called(client.chat.completions.create(messages=user("Two beds, please."), tools=[rooms],
+                                                            tool_choice="required", **ask).choices[0].message)
+    assert name == "book" and isinstance(arguments["room"]["beds"], int)
+
+
+def test_a_required_call_is_streamed(client):
+    with client.chat.completions.stream(model=MODEL, messages=user("What is the weather in Paris?"), tools=TOOLS,
+                                        tool_choice="required", temperature=0, max_tokens=120) as stream:
+        pieces = [e.arguments_delta for e in stream if e.type == "tool_calls.function.arguments.delta"]
+        answer = stream.get_final_completion().choices[0]
+    assert called(answer.message) == ("get_weather", {"city": "Paris"}) and answer.finish_reason == "tool_calls"
+    assert len(pieces) > 2  # as they are made
+
+
 def test_json_follows_its_schema(client):
     schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "large": {"type": "boolean"}},
               "required": ["city", "large"], "additionalProperties": False}

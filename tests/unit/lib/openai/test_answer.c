@@ -571,6 +571,118 @@ static void a_whole_message_is_taken_too(void **state)
 
 // ---- Completions ----
 
+#define CALL_TEXT      "{ \"name\":\"f\\u00e9\",\n\"arguments\" : {\"a\":\"}\\\"]\",\"b\":[{}]} } "
+#define CALL_ARGUMENTS "{\\\"a\\\":\\\"}\\\\\\\"]\\\",\\\"b\\\":[{}]}"
+
+/* The text in pieces of so many bytes, then the finish. */
+static void feed_call_text(struct made *m, const char *text, size_t piece, const char *finish)
+{
+    for (size_t at = 0; at < strlen(text); at += piece) {
+        AUTO(buf_fini) struct buf event = {0};
+        buf_append_str(&event, "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"");
+        buf_json_escape(&event, span_cut(span_str(text), at, piece));
+        buf_append_str(&event, "\"}}]}");
+        feed(m, buf_cstr(&event));
+    }
+    feed(m, finish);
+}
+
+static void a_call_that_comes_as_text_is_told_as_a_call(void **state)
+{
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    o.calls_in_text = true;
+    for (size_t piece = 1; piece <= strlen(CALL_TEXT); piece++) {
+        struct made m;
+        o.stream = false;
+        begin(&m, o);
+        feed_call_text(&m, CALL_TEXT, piece, DELTA("{}", "\"stop\""));
+        finish(&m);
+        assert_has(&m.usage_event, "\"content\":null,");
+        assert_has(&m.usage_event, "\"type\":\"function\",\"function\":{\"name\":\"f\\u00e9\","
+                                   "\"arguments\":\"" CALL_ARGUMENTS "\"}}]}");
+        assert_has(&m.usage_event, "\"finish_reason\":\"tool_calls\"");
+        assert_true(m.usage.out > 0);
+        done(&m);
+    }
+}
+
+static void such_a_call_is_streamed_as_it_comes(void **state)
+{
+    struct made m;
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    o.calls_in_text = true;
+    begin(&m, o);
+    feed(&m, DELTA("{\"content\":\"{\\\"name\\\": \\\"f\"}", "null"));
+    assert_lacks(&m.out, "name");
+    feed(&m, DELTA("{\"content\":\"\\\", \\\"arguments\\\": {\\n\"}", "null"));
+    assert_has(&m.out, "\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_");
+    assert_has(&m.out, "\"function\":{\"name\":\"f\",\"arguments\":\"{\\n\"}}]}");
+    buf_clear(&m.out);
+    feed(&m, DELTA("{\"content\":\"\\\"a\\\":1\"}", "null"));
+    assert_has(&m.out,
+               "{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"\\\"a\\\":1\"}}]}");
+    buf_clear(&m.out);
+    feed(&m, DELTA("{\"content\":\"}}\"}", "null"));
+    assert_has(&m.out, "{\"arguments\":\"}\"}");
+    feed(&m, DELTA("{}", "\"stop\""));
+    assert_has(&m.out, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"tool_calls\"");
+    finish(&m);
+    assert_int_equal(m.usage.out, 4);
+    done(&m);
+}
+
+static void a_call_cut_short_says_so(void **state)
+{
+    struct made m;
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    o.calls_in_text = true;
+    o.stream = false;
+    begin(&m, o);
+    feed_call_text(&m, "{\"name\":\"f\",\"arguments\":{\"a", 3, DELTA("{}", "\"length\""));
+    finish(&m);
+    assert_has(&m.usage_event, "{\"name\":\"f\",\"arguments\":\"{\\\"a\"}");
+    assert_has(&m.usage_event, "\"finish_reason\":\"length\"");
+    done(&m);
+}
+
+static void a_text_that_is_no_call_stays_one(void **state)
+{
+    static char endless[9000];
+    const char *const texts[] = {"Hello \"you\"",
+                                 "{\"name\":\"f",
+                                 "{\"name\":\"a\\q\",\"arguments\":{}}",
+                                 "{\"name\":\"\",\"arguments\":{}}",
+                                 "{\"name\":\"f\",\"arguments\":[]}",
+                                 "{\"arguments\":{},\"name\":\"f\"}",
+                                 endless};
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    memset(endless, ' ', sizeof(endless) - 1);
+    o.calls_in_text = true;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        AUTO(buf_fini) struct buf expected = {0};
+        struct made m;
+        o.stream = i == 6;
+        begin(&m, o);
+        feed_call_text(&m, texts[i], o.stream ? 4500 : 4, DELTA("{}", "\"stop\""));
+        finish(&m);
+        buf_append_str(&expected, "\"content\":\"");
+        buf_json_escape(&expected, span_cut(span_str(texts[i]), 0, 4500));
+        buf_byte(&expected, '"');
+        assert_has(o.stream ? &m.out : &m.usage_event, buf_cstr(&expected));
+        assert_has(o.stream ? &m.out : &m.usage_event, "\"finish_reason\":\"stop\"");
+        assert_lacks(o.stream ? &m.out : &m.usage_event, "tool_calls");
+        done(&m);
+    }
+}
+
 #define TEXT(text, finish)                                                                         \
     "{\"choices\":[{\"text\":\"" text "\",\"index\":0,\"logprobs\":null,\"finish_reason\":" finish \
     "}],\"created\":7,\"id\":\"chatcmpl-x\",\"object\":\"text_completion\"}"
@@ -978,6 +1090,10 @@ int main(void)
         cmocka_unit_test(an_empty_answer_has_an_empty_text),
         cmocka_unit_test(logprobs_refusals_and_legacy_calls_are_collected),
         cmocka_unit_test(a_whole_message_is_taken_too),
+        cmocka_unit_test(a_call_that_comes_as_text_is_told_as_a_call),
+        cmocka_unit_test(such_a_call_is_streamed_as_it_comes),
+        cmocka_unit_test(a_call_cut_short_says_so),
+        cmocka_unit_test(a_text_that_is_no_call_stays_one),
         cmocka_unit_test(completions_are_streamed_as_text),
         cmocka_unit_test(a_prompt_is_given_before_its_texts_when_it_is_to_be_echoed),
         cmocka_unit_test(of_no_token_there_is_the_prompt_alone),

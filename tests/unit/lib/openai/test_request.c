@@ -758,12 +758,8 @@ static void a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others(void **
         .kind = ENGINE_LLAMACPP, .model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
 
     (void)state;
-    asks(EP_CHAT, TOOLED(NAMED("b")), ask,
-         TOLD("\"tools\":[" TOOL("b") "],\"tool_choice\":\"required\","));
     asks(EP_CHAT, TOOLED(ALLOWED("auto")), ask,
          TOLD("\"tools\":[" TOOL("a") "," TOOL("c") "],\"tool_choice\":\"auto\","));
-    asks(EP_CHAT, TOOLED(ALLOWED("required")), ask,
-         TOLD("\"tools\":[" TOOL("a") "," TOOL("c") "],\"tool_choice\":\"required\","));
     asks(EP_CHAT, TOOLED("\"auto\""), ask,
          "{\"model\":\"e\"," MSG ",\"tools\":[" TOOL("a") ", " TOOL("b") "," TOOL(
              "c") "],\"tool_choice\":\"auto\",\"max_tokens\":9," STREAMED "}");
@@ -771,6 +767,57 @@ static void a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others(void **
     asks(EP_CHAT, TOOLED(NAMED("b")), ask,
          "{\"model\":\"e\"," MSG ",\"tools\":[" TOOL("a") ", " TOOL("b") "," TOOL(
              "c") "],\"tool_choice\":" NAMED("b") ",\"max_tokens\":9," STREAMED "}");
+}
+
+#define NOTHING "{\"type\":\"object\",\"properties\":{},\"additionalProperties\":false}"
+#define CALLS(name, arguments)                                                                     \
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"const\":\"" name                             \
+    "\"},\"arguments\":" arguments                                                                 \
+    "},\"required\":[\"name\",\"arguments\"],\"additionalProperties\":false"
+#define FORCED(tools, schema)                                                                      \
+    TOLD("\"tools\":[" tools "],\"tool_choice\":\"none\",\"response_format\":{\"type\":"           \
+         "\"json_schema\",\"json_schema\":{\"name\":\"call\",\"schema\":" schema "}},")
+
+/* Its grammar for calls lets any prose come before one, which is all that a small model says. */
+static void a_call_that_must_be_made_is_a_schema_for_an_engine_that_lets_it_be(void **state)
+{
+    const struct engine_ask ask = {
+        .kind = ENGINE_LLAMACPP, .model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    asks(EP_CHAT, TOOLED(NAMED("b")), ask, FORCED(TOOL("b"), CALLS("b", NOTHING) "}"));
+    asks(EP_CHAT, TOOLED(ALLOWED("required") ",\"response_format\":{\"type\":\"text\"}"), ask,
+         FORCED(TOOL("a") "," TOOL("c"),
+                "{\"anyOf\":[" CALLS("a", NOTHING) "}," CALLS("c", NOTHING) "}]}"));
+    asks(EP_CHAT, TOOLED("\"required\""), ask,
+         FORCED(TOOL("a") ", " TOOL("b") "," TOOL("c"),
+                "{\"anyOf\":[" CALLS("a", NOTHING) "}," CALLS("b", NOTHING) "}," CALLS(
+                    "c", NOTHING) "}]}"));
+}
+
+#define WITH(parameters)                                                                           \
+    "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":" parameters "}}"
+#define MUST(tools)   CHAT(",\"tools\":[" tools "],\"tool_choice\":\"required\"")
+#define LEFT(tools)   TOLD("\"tools\":[" tools "],\"tool_choice\":\"required\",")
+#define DEFS          "\"$defs\":{\"B\":{\"maximum\":0.70 }}"
+#define REFERS(where) "{\"properties\":{\"b\":{\"$ref\":\"" where "\"}}," DEFS "}"
+
+static void its_schema_says_what_the_tools_say_or_is_none(void **state)
+{
+    const struct engine_ask ask = {
+        .kind = ENGINE_LLAMACPP, .model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    asks(EP_CHAT, MUST(WITH(REFERS("#/$defs/B"))), ask,
+         FORCED(WITH(REFERS("#/$defs/B")), CALLS("f", REFERS("#/$defs/B")) "," DEFS "}"));
+    asks(EP_CHAT, MUST(WITH(REFERS("#/properties/b"))), ask, LEFT(WITH(REFERS("#/properties/b"))));
+    asks(EP_CHAT, MUST(WITH(REFERS("#/$defs/B")) "," TOOL("a")), ask,
+         LEFT(WITH(REFERS("#/$defs/B")) "," TOOL("a")));
+    asks(EP_CHAT, MUST(WITH("{\"properties\":{\"$ref\":{}}}")), ask,
+         FORCED(WITH("{\"properties\":{\"$ref\":{}}}"),
+                CALLS("f", "{\"properties\":{\"$ref\":{}}}") "}"));
+    asks(EP_CHAT, MUST("{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}"), ask,
+         LEFT("{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}"));
 }
 
 static void a_choice_can_be_asked_for_alone(void **state)
@@ -839,6 +886,8 @@ int main(void)
         cmocka_unit_test(extras_follow_the_configured_lists),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
         cmocka_unit_test(a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others),
+        cmocka_unit_test(a_call_that_must_be_made_is_a_schema_for_an_engine_that_lets_it_be),
+        cmocka_unit_test(its_schema_says_what_the_tools_say_or_is_none),
         cmocka_unit_test(a_choice_can_be_asked_for_alone),
         cmocka_unit_test(embeddings_are_asked_for_as_they_came),
         cmocka_unit_test(paths_name_endpoints),
