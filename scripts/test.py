@@ -20,6 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 UNIT_TIMEOUT_S = 120
 PYTEST_TIMEOUT_S = 1500
 PYTEST_NO_TESTS = 5  # its exit code
+AT_A_TIME = min(4, 2 * os.cpu_count())  # tests mostly wait
 
 SANITIZERS = {
     "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
@@ -86,9 +87,9 @@ def run_program(program):
 
 
 def run_unit(programs, build):
-    """As many at a time as there are cores; told in their order."""
+    """Several at a time; told in their order."""
     sum_ = Count()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
         for program, (code, output, seconds) in zip(programs, pool.map(run_program, programs)):
             count = count_cmocka(output, code)
             sum_.add(count)
@@ -103,8 +104,7 @@ def run_unit(programs, build):
 
 def run_pytest(args):
     """The tests that may run beside others, a file a process; then those marked alone."""
-    processes = min(4, 2 * os.cpu_count())  # they mostly wait
-    count = run_marked(args, "not alone", "beside", "-n", str(processes), "--dist", "loadfile", "--max-worker-restart", "0")
+    count = run_marked(args, "not alone", "beside", "-n", str(AT_A_TIME), "--dist", "loadfile", "--max-worker-restart", "0")
     count.add(run_marked(args, "alone", "alone"))
     if not count.passed + count.failed + count.skipped:
         print("pytest found no test", flush=True)
