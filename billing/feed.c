@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/encode.h"
+#include "billing/bill_claim.h"
 #include "billing/nano.h"
 #include "crypto/jws.h"
 
@@ -18,6 +19,7 @@ struct feed {
     char instance[LAYOUT_NAME_MAX + 1], stream[LAYOUT_KEY_LEN];
     char kid[JWS_KID_LEN + 1], key[2 * ED25519_KEY_LEN + 1];
     char since[LAYOUT_NAME_MAX + NUMBER_LEN]; /* as LAYOUT_SINCE has it */
+    struct buf claim;                         /* as LAYOUT_VOUCHED has it; empty: none */
     struct loop_timer look, soon;
     int64_t sent;      /* the last row given to Redis */
     int64_t confirmed; /* that Redis has taken */
@@ -70,11 +72,15 @@ static void name_instance(struct feed *f)
     const struct span key[] = {SPAN("HSET"), SPAN(LAYOUT_KEYS), span_str(f->kid), span_str(f->key)};
     const struct span since[] = {SPAN("HSET"), SPAN(LAYOUT_SINCE), span_str(f->kid),
                                  span_str(f->since)};
+    const struct span claim[] = {SPAN("HSET"), SPAN(LAYOUT_VOUCHED), span_str(f->kid),
+                                 buf_span(&f->claim)};
     const struct span add[] = {SPAN("SADD"), SPAN(LAYOUT_INSTANCES), span_str(f->instance)};
 
-    f->named = redis_command(f->redis, key[1], key, 4, nothing, NULL) == 0 &&
-               redis_command(f->redis, since[1], since, 4, nothing, NULL) == 0 &&
-               redis_command(f->redis, add[1], add, 3, nothing, NULL) == 0;
+    f->named =
+        redis_command(f->redis, key[1], key, 4, nothing, NULL) == 0 &&
+        redis_command(f->redis, since[1], since, 4, nothing, NULL) == 0 &&
+        (f->claim.len == 0 || redis_command(f->redis, claim[1], claim, 4, nothing, NULL) == 0) &&
+        redis_command(f->redis, add[1], add, 3, nothing, NULL) == 0;
 }
 
 static void row_add(void *arg, const struct journal_row *r)
@@ -186,19 +192,21 @@ void feed_wake(struct feed *f)
     send_soon(f);
 }
 
-struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j, const char *instance,
-                      const uint8_t key[static ED25519_KEY_LEN], uint64_t since_s)
+struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j,
+                      const struct bill_claim *key, const struct ed25519 *operator_key)
 {
     struct feed *f = mem_zero(sizeof(*f));
 
     f->loop = l;
     f->redis = r;
     f->journal = j;
-    snprintf(f->instance, sizeof(f->instance), "%s", instance);
+    snprintf(f->instance, sizeof(f->instance), "%s", key->instance);
     snprintf(f->stream, sizeof(f->stream), LAYOUT_BILLS, f->instance);
-    snprintf(f->since, sizeof(f->since), "%llu %s", (unsigned long long)since_s, f->instance);
-    jws_kid(f->kid, key);
-    hex_encode(f->key, span_of(key, ED25519_KEY_LEN));
+    snprintf(f->since, sizeof(f->since), "%llu %s", (unsigned long long)key->since_s, f->instance);
+    jws_kid(f->kid, key->key);
+    hex_encode(f->key, SPAN_OF(key->key));
+    if (operator_key && bill_claim_sign(key, operator_key, &f->claim) < 0)
+        buf_clear(&f->claim); /* the books wait until somebody pins it */
     f->sent = f->confirmed = journal_acked_to(j);
     look(f);
     return f;
@@ -213,6 +221,9 @@ void feed_stop(struct feed *f)
 
 void feed_free(struct feed *f)
 {
+    if (!f)
+        return;
+    buf_fini(&f->claim);
     free(f);
 }
 

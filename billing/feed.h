@@ -3,16 +3,17 @@
 #ifndef BILLING_FEED_H
 #define BILLING_FEED_H
 
+#include "billing/bill_claim.h"
 #include "billing/journal.h"
-#include "crypto/ed25519.h"
 #include "net/redis.h"
 
 struct feed;
 
-/* All outlive it. key: the public half of what signs the journal's bills, published for the books
- * and, with the second since when, for /.well-known/cocoon.json. */
-struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j, const char *instance,
-                      const uint8_t key[static ED25519_KEY_LEN], uint64_t since_s);
+/* All outlive it, but key, the public half of what signs the journal's bills: published for the
+ * books and for /.well-known/cocoon.json, with the operator's word where operator_key (may be NULL,
+ * used only here) is there to give it. */
+struct feed *feed_new(struct loop *l, struct redis *r, struct journal *j,
+                      const struct bill_claim *key, const struct ed25519 *operator_key);
 /* Asks nothing more. Then free Redis, turn the loop once, and free this. */
 void feed_stop(struct feed *f);
 void feed_free(struct feed *f);

@@ -21,7 +21,8 @@
  * - bills:{I}, stream: n, call, attempt, bill, usage, account, project, key, kind, endpoint.
  * - books:acked, hash: instance → n that the books have.
  * - bills:keys, hash: kid → 64 hex; bills:since, hash: kid → `<seconds> <instance>`;
- *   bills:instances, set. */
+ *   bills:vouched, hash: kid → the operator's word for it (billing/bill_claim.h); bills:instances,
+ *   set. */
 #ifndef BILLING_LAYOUT_H
 #define BILLING_LAYOUT_H
 
@@ -41,6 +42,7 @@
 #define LAYOUT_ACKED       "books:acked"
 #define LAYOUT_KEYS        "bills:keys"
 #define LAYOUT_SINCE       "bills:since"
+#define LAYOUT_VOUCHED     "bills:vouched"
 #define LAYOUT_INSTANCES   "bills:instances"
 /* stream of what gateways tell or ask the ledger: a budget that refused a request (account,
  * project, key, of: a, p, k, window: d, m, t), or a receipt (account, call), which is then in

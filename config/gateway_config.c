@@ -65,7 +65,7 @@ static const struct config_field fields[] = {
     FLAG("attestation.accept_unattested", accept_unattested, "false",
          "accept workers that say they have no evidence; never with a production policy"),
     PATH("operator_key_file", operator_key_file, "",
-         "signs /.well-known/cocoon.json (cocoonctl operator key); empty: unsigned"),
+         "signs /.well-known/cocoon.json and vouches for the bill key (cocoonctl operator key)"),
     PATH("attestation.policy", policy, "", "which evidence is accepted; its signature in FILE.sig"),
     TEXTS("attestation.release_keys", release_keys, "", 0, 16, setting_pin,
           "one of these must have signed the policy: 64 hex digits each"),

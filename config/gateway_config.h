@@ -16,7 +16,7 @@ struct gateway_config {
     int64_t redis_command_ms;
     const char
         *cluster_secret_file; /* 32 bytes as 64 hex digits, shared by the operator's gateways */
-    const char *operator_key_file;    /* 64 hex digits: signs /.well-known/cocoon.json; "": none */
+    const char *operator_key_file;    /* 64 hex digits; "": nothing is signed */
     const char *instance;             /* name of this instance; "" = host name and port */
     const char *log_level;            /* debug info warn error */
     bool accept_unattested;           /* attestation.… */

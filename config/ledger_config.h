@@ -15,6 +15,8 @@ struct ledger_config {
     const char *admin;        /* "unix:/path" */
     struct config_list roles; /* struct ledger_role */
     struct redis_access redis;
+    struct config_strings operators; /* 64 hex: whose word for a bill key counts */
+    struct config_strings pinned;    /* 64 hex: bill keys that count */
     const char *log_level;
     int64_t usage_days;  /* kept in Redis for gateways */
     bool hooks_insecure; /* http:// and private addresses: for tests */

@@ -13,6 +13,7 @@
 #include "attest/policy.h"
 #include "base/encode.h"
 #include "base/random.h"
+#include "crypto/detached.h"
 
 enum { SEED_TEXT_LEN = 2 * DEVTEE_SEED_LEN };
 

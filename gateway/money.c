@@ -43,10 +43,31 @@ static int key_load(struct money *m, const char *journal)
     int error = ed25519_from_seed(&m->key, SPAN_OF(seed));
     explicit_bzero(seed, sizeof(seed));
     TRY(error);
-    ed25519_public(m->key, m->public_key);
+    ed25519_public(m->key, m->claim.key);
+    snprintf(m->claim.instance, sizeof(m->claim.instance), "%.*s", LAYOUT_NAME_MAX,
+             m->gateway->instance);
     if (stat(buf_cstr(&path), &file) == 0 && file.st_mtime > 0)
-        m->key_since_s = (uint64_t)file.st_mtime;
+        m->claim.since_s = (uint64_t)file.st_mtime;
     return 0;
+}
+
+/* "": there is none. */
+static int operator_load(struct money *m, const char *path)
+{
+    AUTO(buf_wipe) struct buf text = {0};
+    uint8_t seed[ED25519_KEY_LEN];
+
+    if (!path[0])
+        return 0;
+    int error = file_read_secret_line(path, KEY_TEXT_MAX, &text);
+    if (error == 0)
+        error = hex_decode(seed, sizeof(seed), buf_span(&text));
+    if (error == 0)
+        error = ed25519_from_seed(&m->operator_key, SPAN_OF(seed));
+    explicit_bzero(seed, sizeof(seed));
+    if (error < 0)
+        log_event(LOG_ERROR, "operator_key_refused", "why=%s", error_name(error));
+    return error;
 }
 
 /* ---- Recovery: this instance has put back all it has (money.md §6) ---- */
@@ -121,7 +142,7 @@ static int open_journal(struct money *m, const char *path)
         log_event(LOG_ERROR, "journal_refused", "why=\"%s\"", buf_cstr(&why));
         return error;
     }
-    m->feed = feed_new(g->loop, g->redis, m->journal, g->instance, m->public_key, m->key_since_s);
+    m->feed = feed_new(g->loop, g->redis, m->journal, &m->claim, m->operator_key);
     return 0;
 }
 
@@ -138,8 +159,10 @@ int money_start(struct gateway *g)
     m->holds = holds_new(g->loop, g->redis, m->epoch, &m->scripts, g->instance);
     m->sweep = sweep_new(g->loop, g->redis, m->epoch, &m->scripts, g->instance);
     m->strays = strays_new(m);
+    TRY(operator_load(m, gateway_settings(g)->operator_key_file));
     TRY(open_journal(m, gateway_settings(g)->journal));
-    return published_new(&m->published, m, gateway_settings(g)->operator_key_file);
+    m->published = published_new(m);
+    return 0;
 }
 
 bool money_knows(const struct money *m, const char *call)
@@ -195,6 +218,7 @@ void money_free(struct money *m)
     prices_free(m->prices);
     epoch_free(m->epoch);
     ed25519_free(m->key);
+    ed25519_free(m->operator_key);
     free(m);
 }
 

@@ -23,10 +23,10 @@ struct money {
     struct feed *feed;       /* NULL without a journal */
     struct sweep *sweep;
     struct strays *strays;
-    struct published *published; /* what is published of all this */
-    struct ed25519 *key;         /* signs the bills */
-    uint8_t public_key[ED25519_KEY_LEN];
-    uint64_t key_since_s; /* when its file was made */
+    struct published *published;  /* what is published of all this */
+    struct ed25519 *key;          /* signs the bills */
+    struct bill_claim claim;      /* its public half, since when, and this instance's name */
+    struct ed25519 *operator_key; /* vouches for it, and signs what is published; NULL: none */
     struct list settlements;
     size_t settling;
     uint64_t budget_told_ms; /* when the ledger was last told of a budget that refused */

@@ -1,20 +1,20 @@
 /* The keys that all instances sign bills with, as they name them in Redis, and the hashes of the
- * price books: the same bytes at each gateway that has read the same. A request waits for none of
- * it: what was read last is shown. */
+ * price books: the same bytes at each gateway that has read the same. What the operator's key signs
+ * names no key that it has not vouched for. A request waits for none of it: what was read last is
+ * shown. */
 #include "gateway/published.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "attest/policy.h"
 #include "base/encode.h"
-#include "base/file.h"
 #include "config/check.h"
+#include "crypto/detached.h"
 #include "crypto/jws.h"
 #include "gateway/money.h"
 #include "gateway/reply.h"
 
-enum { EVERY_MS = 10000, KEYS_MAX = 256, BOOKS_MAX = 16, KEY_TEXT_MAX = 256 };
+enum { EVERY_MS = 10000, KEYS_MAX = 256, BOOKS_MAX = 16 };
 
 struct bill_key {
     char kid[JWS_KID_LEN + 1], hex[2 * ED25519_KEY_LEN + 1];
@@ -29,7 +29,6 @@ struct book {
 
 struct published {
     struct money *money;
-    struct ed25519 *signer; /* NULL: nothing is signed */
     struct loop_timer timer;
     struct bill_key keys[KEYS_MAX], read[KEYS_MAX]; /* shown; being read */
     size_t key_count, read_count;
@@ -71,23 +70,60 @@ static void since_read(struct bill_key *k, struct span text)
     memcpy(k->instance, instance, sizeof(instance));
 }
 
+static void key_of_claim(struct bill_key *k, const struct bill_claim *c)
+{
+    *k = (struct bill_key){.since_s = c->since_s};
+    jws_kid(k->kid, c->key);
+    hex_encode(k->hex, SPAN_OF(c->key));
+    memcpy(k->instance, c->instance, sizeof(k->instance));
+}
+
 /* This instance's own is among them before Redis has it, and where there are too many. */
 static void own_add(struct published *p)
 {
     const struct money *m = p->money;
-    struct bill_key own = {.since_s = m->key_since_s};
+    struct bill_key own;
 
     if (!m->journal)
         return;
-    jws_kid(own.kid, m->public_key);
+    key_of_claim(&own, &m->claim);
     for (size_t i = 0; i < p->key_count; i++)
         if (strcmp(p->keys[i].kid, own.kid) == 0)
             return;
-    hex_encode(own.hex, SPAN_OF(m->public_key));
-    snprintf(own.instance, sizeof(own.instance), "%.*s", LAYOUT_NAME_MAX, m->gateway->instance);
     p->key_count -= p->key_count == KEYS_MAX;
     p->keys[p->key_count++] = own;
     qsort(p->keys, p->key_count, sizeof(*p->keys), by_kid);
+}
+
+/* What was read is what is shown from now on. */
+static void read_show(struct published *p)
+{
+    qsort(p->read, p->read_count, sizeof(*p->read), by_kid);
+    memcpy(p->keys, p->read, p->read_count * sizeof(*p->keys));
+    p->key_count = p->read_count;
+    own_add(p);
+}
+
+static void on_vouched(void *arg, int error, const struct redisReply *reply)
+{
+    struct published *p = arg;
+    uint8_t operator_key[ED25519_KEY_LEN];
+    const struct span by = SPAN_OF(operator_key);
+    struct bill_claim claim;
+
+    p->reading = false;
+    if (error < 0)
+        return;
+    ed25519_public(p->money->operator_key, operator_key);
+    p->read_count = 0;
+    for (size_t i = 0; i + 1 < redis_reply_count(reply) && p->read_count < KEYS_MAX; i += 2) {
+        if (bill_claim_read(&claim, redis_reply_text(redis_reply_at(reply, i + 1)), &by, 1) < 0)
+            continue;
+        key_of_claim(&p->read[p->read_count], &claim);
+        p->read_count +=
+            span_is(redis_reply_text(redis_reply_at(reply, i)), p->read[p->read_count].kid);
+    }
+    read_show(p);
 }
 
 static void on_since(void *arg, int error, const struct redisReply *reply)
@@ -102,9 +138,7 @@ static void on_since(void *arg, int error, const struct redisReply *reply)
         for (size_t k = 0; k < p->read_count; k++)
             if (span_is(redis_reply_text(redis_reply_at(reply, 2 * i)), p->read[k].kid))
                 since_read(&p->read[k], redis_reply_text(redis_reply_at(reply, 2 * i + 1)));
-    memcpy(p->keys, p->read, p->read_count * sizeof(*p->keys));
-    p->key_count = p->read_count;
-    own_add(p);
+    read_show(p);
 }
 
 static void on_keys(void *arg, int error, const struct redisReply *reply)
@@ -118,7 +152,6 @@ static void on_keys(void *arg, int error, const struct redisReply *reply)
         if (key_read(&p->read[p->read_count], redis_reply_text(redis_reply_at(reply, 2 * i)),
                      redis_reply_text(redis_reply_at(reply, 2 * i + 1))) == 0)
             p->read_count++;
-    qsort(p->read, p->read_count, sizeof(*p->read), by_kid);
     if (error < 0 || p->stopped ||
         redis_command(p->money->gateway->redis, argv[1], argv, 2, on_since, p) < 0)
         p->reading = false; /* what was read before stays */
@@ -157,13 +190,16 @@ static void books_read(struct published *p, int64_t version)
 
 static void read_all(struct published *p)
 {
-    static const struct span argv[] = {SPAN("HGETALL"), SPAN(LAYOUT_KEYS)};
+    static const struct span all[] = {SPAN("HGETALL"), SPAN(LAYOUT_KEYS)};
+    static const struct span vouched[] = {SPAN("HGETALL"), SPAN(LAYOUT_VOUCHED)};
     struct redis *r = p->money->gateway->redis;
 
     if (!redis_up(r))
         return;
     if (!p->reading)
-        p->reading = redis_command(r, argv[1], argv, 2, on_keys, p) == 0;
+        p->reading = p->money->operator_key
+                         ? redis_command(r, vouched[1], vouched, 2, on_vouched, p) == 0
+                         : redis_command(r, all[1], all, 2, on_keys, p) == 0;
     books_read(p, 1);
 }
 
@@ -227,9 +263,10 @@ static void books_write(const struct published *p, struct buf *out)
 
 static void sign(struct published *p)
 {
+    const struct ed25519 *key = p->money->operator_key;
+
     buf_clear(&p->signature);
-    if (p->signer &&
-        detached_sign("cgw/operator/v1", buf_span(&p->document), p->signer, &p->signature) < 0)
+    if (key && detached_sign("cgw/operator/v1", buf_span(&p->document), key, &p->signature) < 0)
         buf_clear(&p->signature);
 }
 
@@ -278,33 +315,14 @@ void published_signature_serve(struct call *c)
 
 /* ---- Its life ---- */
 
-static int signer_load(struct published *p, const char *path)
-{
-    AUTO(buf_wipe) struct buf text = {0};
-    uint8_t seed[ED25519_KEY_LEN];
-
-    TRY(file_read_secret_line(path, KEY_TEXT_MAX, &text));
-    TRY(hex_decode(seed, sizeof(seed), buf_span(&text)));
-    const int error = ed25519_from_seed(&p->signer, SPAN_OF(seed));
-    explicit_bzero(seed, sizeof(seed));
-    return error;
-}
-
-int published_new(struct published **out, struct money *m, const char *path)
+struct published *published_new(struct money *m)
 {
     struct published *p = mem_zero(sizeof(*p));
-    const int error = path[0] ? signer_load(p, path) : 0;
 
-    if (error < 0) {
-        log_event(LOG_ERROR, "operator_key_refused", "why=%s", error_name(error));
-        free(p);
-        return error;
-    }
     p->money = m;
     own_add(p);
     loop_timer_set(m->gateway->loop, &p->timer, 0, read_again, p);
-    *out = p;
-    return 0;
+    return p;
 }
 
 void published_stop(struct published *p)
@@ -319,7 +337,6 @@ void published_free(struct published *p)
 {
     if (!p)
         return;
-    ed25519_free(p->signer);
     buf_fini(&p->document);
     buf_fini(&p->signature);
     free(p);

@@ -7,9 +7,9 @@
 
 struct published;
 
-/* path: the key that signs it, in a file of its owner alone; "": it is not signed. E_IO, E_DENIED,
- * E_INVALID: no such key. Money is there, and both live as long as it does. */
-MUST_CHECK int published_new(struct published **out, struct money *m, const char *path);
+/* Signed where the operator's key is there: then it shows only keys that this key has vouched for.
+ * Money is there, and both live as long as it does. */
+struct published *published_new(struct money *m);
 /* Asks nothing more. Then free Redis, turn the loop once, and free this. */
 void published_stop(struct published *p);
 void published_free(struct published *p);

@@ -8,6 +8,7 @@
 #include "ledger/books/journal.h"
 #include "ledger/books/verify.h"
 #include "ledger/intake.h"
+#include "ledger/keyring.h"
 #include "ledger/pages.h"
 #include "ledger/recovery.h"
 #include "ledger/redis_verify.h"
@@ -141,8 +142,8 @@ int api_intake(struct request *r)
     struct journal_result result;
 
     TRY(api_body(r));
-    TRY(journal_take(r->ledger->books, &r->ledger->bill_keys, record_text(r->json, "path", ""),
-                     &result));
+    TRY(journal_take(r->ledger->books, keyring_keys(r->ledger->keyring),
+                     record_text(r->json, "path", ""), &result));
     r->out = record_object();
     record_set_text(r->out, "instance", span_str(result.instance));
     record_set_int(r->out, "taken", result.taken);

@@ -13,6 +13,7 @@
 #include "billing/layout.h"
 #include "ledger/books/record.h"
 #include "ledger/intake_entry.h"
+#include "ledger/keyring.h"
 #include "ledger/projection.h"
 #include "ledger/recovery.h"
 #include "ledger/watch.h"
@@ -25,6 +26,8 @@ struct source {
     int64_t n;          /* taken so far */
     uint64_t oldest_ms; /* of the batch under way, by Redis' clock; 0: none waits */
     int64_t waiting;
+    uint64_t unknown_ms;       /* since when its next bill's key is looked for; 0: it is not */
+    char kid[JWS_KID_LEN + 1]; /* the key that its next bill waits for; "": none */
     bool asking, dropped;
     bool recovered;      /* was there when balances were last written from the books */
     uint64_t empty_pass; /* the pass in which it was last found empty */
@@ -101,36 +104,16 @@ static void on_instances(void *arg, int error, const struct redisReply *reply)
     i->asked_who = i->asked_who || (error == 0 && redis_reply_type(reply) == REDIS_LIST);
 }
 
-static void on_keys(void *arg, int error, const struct redisReply *reply)
-{
-    struct intake *i = arg;
-    struct ledger *l = i->ledger;
-    bool added = false;
-
-    if (error < 0 || redis_reply_count(reply) == 0 || books_begin(l->books) < 0)
-        return;
-    for (size_t k = 0; k + 1 < redis_reply_count(reply) && error == 0; k += 2) {
-        const struct span kid = redis_reply_text(redis_reply_at(reply, k));
-        error = bill_keys_add(l->books, &l->bill_keys, kid,
-                              redis_reply_text(redis_reply_at(reply, k + 1)), &added);
-        if (error == E_INVALID || error == E_CRYPTO)
-            error = 0; /* no key: bills signed by it are refused */
-        if (added)
-            log_event(LOG_INFO, "bill_key", "kid=%.*s", SPAN_FMT(kid));
-    }
-    (void)!books_end(l->books, error);
-}
-
 static void ask_who(void *arg)
 {
-    static const struct span keys[] = {SPAN("HGETALL"), SPAN(LAYOUT_KEYS)};
     static const struct span instances[] = {SPAN("SMEMBERS"), SPAN(LAYOUT_INSTANCES)};
     struct intake *i = arg;
 
     loop_timer_set(i->ledger->loop, &i->who, WHO_MS, ask_who, i);
     if (!redis_up(i->ledger->redis))
         return;
-    (void)!command(i, keys, 2, on_keys, i); /* first: bills that come next are signed by them */
+    keyring_look(
+        i->ledger->keyring); /* first: the bills of those that come next are signed by them */
     (void)!command(i, instances, 2, on_instances, i);
 }
 
@@ -141,6 +124,7 @@ struct batch {
     int64_t n;
     struct span last; /* id of the last entry read */
     int64_t taken;
+    bool waits; /* the next one does, for its key */
 };
 
 static void note_outcome(struct intake *i, const struct bill_entry *e,
@@ -165,14 +149,21 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
     struct bill_entry e = {.instance = span_str(b->source->instance)};
     struct bill_outcome out;
 
-    b->last = redis_entry_id(reply);
-    if (!b->last.data || intake_entry_read(redis_reply_at(reply, 1), &e) < 0) {
+    const struct span id = redis_entry_id(reply);
+    const bool good = id.data && intake_entry_read(redis_reply_at(reply, 1), &e) == 0;
+
+    b->waits =
+        good && keyring_waits(i->ledger->keyring, e.bill, &b->source->unknown_ms, b->source->kid);
+    if (b->waits)
+        return 0;
+    b->last = id;
+    if (!good) {
         log_event(LOG_ERROR, "bill_refused", "instance=%s reason=entry", b->source->instance);
         return 0;
     }
     if (e.n > b->n + 1)
         return 0;
-    TRY(bill_take(i->ledger->books, &i->ledger->bill_keys, &e, &out));
+    TRY(bill_take(i->ledger->books, keyring_keys(i->ledger->keyring), &e, &out));
     b->n = e.n > b->n ? e.n : b->n;
     b->taken++;
     note_outcome(i, &e, &out);
@@ -185,7 +176,7 @@ static int take_entries(struct batch *b, const struct redisReply *entries)
 {
     struct books *books = b->source->intake->ledger->books;
 
-    for (size_t k = 0; k < redis_reply_count(entries); k++)
+    for (size_t k = 0; k < redis_reply_count(entries) && !b->waits; k++)
         TRY(take_entry(b, redis_reply_at(entries, k)));
     return bill_cursor_set(books, span_str(b->source->instance), b->n, "0-0");
 }
@@ -216,7 +207,8 @@ static uint64_t id_ms(struct span id)
     return ms;
 }
 
-static void take_batch(struct source *s, const struct redisReply *entries)
+/* False: there is nothing more to take for now. */
+static bool take_batch(struct source *s, const struct redisReply *entries)
 {
     struct books *books = s->intake->ledger->books;
     struct batch b = {.source = s, .n = s->n};
@@ -234,11 +226,12 @@ static void take_batch(struct source *s, const struct redisReply *entries)
     if (error < 0) {
         log_event(LOG_ERROR, "intake", "instance=%s error=%s", s->instance, error_name(error));
         loop_timer_set(s->intake->ledger->loop, &s->intake->look, FAILED_MS, look, s->intake);
-        return;
+        return false;
     }
     s->n = b.n;
-    if (span_cstr(b.last, last, sizeof(last)) == 0)
+    if (b.last.data && span_cstr(b.last, last, sizeof(last)) == 0)
         acknowledge(s, span_str(last));
+    return !b.waits && redis_reply_count(entries) == BATCH;
 }
 
 static void found_empty(struct source *s)
@@ -282,8 +275,7 @@ static void on_entries(void *arg, int error, const struct redisReply *reply)
     const struct redisReply *entries =
         stream && redis_reply_count(stream) == 2 ? redis_reply_at(stream, 1) : NULL;
     if (entries && redis_reply_count(entries) > 0) {
-        take_batch(s, entries);
-        if (redis_reply_count(entries) == BATCH)
+        if (take_batch(s, entries))
             loop_timer_set(i->ledger->loop, &i->look, 0, look, i);
     } else if (redis_reply_type(reply) == REDIS_NULL) {
         found_empty(s);
@@ -384,6 +376,7 @@ json_t *intake_status(const struct intake *i)
         record_set_text(row, "instance", span_str(s->instance));
         record_set_int(row, "n", s->n);
         record_set_int(row, "waiting", s->waiting);
+        record_set_text(row, "unknown_key", span_str(s->kid));
         json_array_append_new(list, row);
     }
     return list;

@@ -22,7 +22,7 @@ struct ledger {
     struct loop *loop;
     struct offload *offload;
     struct books *books;
-    struct bill_keys bill_keys;
+    struct keyring *keyring;
     struct redis *redis;
     struct http_client *http; /* of webhooks: public addresses only */
     struct projection *projection;

@@ -11,6 +11,7 @@
 #include "config/program.h"
 #include "ledger/admin.h"
 #include "ledger/intake.h"
+#include "ledger/keyring.h"
 #include "ledger/projection.h"
 #include "ledger/recovery.h"
 #include "ledger/redis_verify.h"
@@ -70,9 +71,8 @@ static int start_books(struct ledger *l)
 
     if (error < 0) {
         fprintf(stderr, "cocoon-ledger: %s\n", buf_cstr(&why));
-        return error;
     }
-    return bill_keys_read(l->books, &l->bill_keys);
+    return error;
 }
 
 static int start_redis(struct ledger *l)
@@ -97,6 +97,11 @@ static int start_http(struct ledger *l)
 static int start_projection(struct ledger *l)
 {
     return projection_new(&l->projection, l);
+}
+
+static int start_keyring(struct ledger *l)
+{
+    return keyring_new(&l->keyring, l);
 }
 
 static int start_intake(struct ledger *l)
@@ -128,10 +133,10 @@ static const struct part {
     const char *name;
     int (*start)(struct ledger *l);
 } parts[] = {
-    {"loop", start_loop},         {"books", start_books},           {"redis", start_redis},
-    {"http", start_http},         {"projection", start_projection}, {"intake", start_intake},
-    {"recovery", start_recovery}, {"webhooks", start_webhooks},     {"watch", start_watch},
-    {"admin", start_admin},
+    {"loop", start_loop},     {"books", start_books},           {"redis", start_redis},
+    {"http", start_http},     {"projection", start_projection}, {"keyring", start_keyring},
+    {"intake", start_intake}, {"recovery", start_recovery},     {"webhooks", start_webhooks},
+    {"watch", start_watch},   {"admin", start_admin},
 };
 
 static int start(struct ledger *l)
@@ -156,6 +161,8 @@ static void finish(struct ledger *l)
         recovery_stop(l->recovery);
     if (l->intake)
         intake_stop(l->intake);
+    if (l->keyring)
+        keyring_stop(l->keyring);
     redis_verify_stop(l);
     if (l->watch)
         watch_stop(l->watch);
@@ -174,7 +181,7 @@ static void finish(struct ledger *l)
     projection_free(l->projection);
     http_client_free(l->http);
     offload_free(l->offload);
-    bill_keys_fini(&l->bill_keys);
+    keyring_free(l->keyring);
     books_close(l->books);
     watchdog_end(&l->watchdog);
     if (l->loop) {

@@ -383,6 +383,7 @@ tunnel:
 redis:
   url: {self.redis_url}
 cluster_secret_file: operator/cluster.secret
+operator_key_file: operator/operator.key
 attestation:
   policy: tee/policy.json
   state: {name}.state
@@ -451,6 +452,12 @@ key_file: client.key
         if not os.path.exists(self.path("operator", "cluster.secret")):
             self.ctl("operator", "init", self.path("operator"))
         self.pin = self.ctl("operator", "pin", self.path("operator", "ca.pem")).split()[-1]
+        if not os.path.exists(self.path("operator", "operator.pub")):
+            if os.path.exists(self.path("operator", "operator.key")):  # an earlier start ended between the two
+                os.unlink(self.path("operator", "operator.key"))
+            self.write(os.path.join("operator", "operator.pub"), self.ctl("operator", "key", self.path("operator", "operator.key")))
+        with open(self.path("operator", "operator.pub")) as f:
+            self.operator_key = f.read().strip()
 
     def start_ledger(self):
         config = self.write("ledger.yaml", f"""\
@@ -459,6 +466,8 @@ books: {json.dumps(self.path("books.sqlite"))}
 admin: {json.dumps("unix:" + self.ledger_socket())}
 redis:
   url: {self.redis_url}
+bill_keys:
+  operators: ["{self.operator_key}"]
 """)
         return self.start("ledger", [os.path.join(self.args.bin, "cocoon-ledger"), "--config", config])
 

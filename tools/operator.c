@@ -153,8 +153,8 @@ const struct command operator_commands[] = {
     {"operator", "pin", "FILE.pem", "The pin of a CA certificate (ca.pem), for workers.",
      operator_pin},
     {"operator", "key", "FILE",
-     "Make the key that signs /.well-known/cocoon.json (operator_key_file); prints its public "
-     "half.",
+     "Make the key that signs /.well-known/cocoon.json and vouches for bill keys "
+     "(operator_key_file); prints its public half.",
      operator_key},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -2,9 +2,9 @@
  * record and the price book, and its place in a day's tree (wire.md §12, money.md §7). */
 #include <stdlib.h>
 
-#include "attest/policy.h"
 #include "base/encode.h"
 #include "billing/price_book.h"
+#include "crypto/detached.h"
 #include "ledger/books/chain.h"
 #include "tools/proof_impl.h"
 

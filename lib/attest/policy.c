@@ -7,6 +7,7 @@
 #include "attest/tdx.h"
 #include "base/encode.h"
 #include "base/json.h"
+#include "crypto/detached.h"
 
 /* What a reader says of: the policy, and where its sentence goes. */
 struct reading {

@@ -10,13 +10,6 @@ enum { POLICY_MAX_BYTES = 1024 * 1024 };
 
 struct attest_policy; /* read-only once made; reference-counted, any thread */
 
-/* A detached signature's line: `<b64u SHA-256(pub)[0:16]> <b64u signature>` over label ‖ 0x00 ‖
- * bytes. 0 when one line is by one of keys (32 bytes each); E_AUTH. */
-MUST_CHECK int detached_verify(const char *label, struct span bytes, struct span sig_file,
-                               const struct span *keys, size_t key_count);
-MUST_CHECK int detached_sign(const char *label, struct span bytes, const struct ed25519 *key,
-                             struct buf *out);
-
 /* Signature ("cgw/policy/v1"), strict form. E_AUTH: no valid signature; E_INVALID with a sentence
  * in why, which names the member. An insecure_dev_root in a production policy is E_INVALID. */
 MUST_CHECK int attest_policy_read(struct attest_policy **out, struct span bytes,

@@ -56,6 +56,21 @@ static bool member_is(const json_t *object, const char *name, const char *value)
            span_is(span_of(json_string_value(member), json_string_length(member)), value);
 }
 
+int jws_named_kid(char out[static JWS_KID_LEN + 1], struct span jws)
+{
+    AUTO(buf_fini) struct buf text = {0};
+    AUTO_JSON json_t *header = NULL;
+    struct span kid;
+
+    if (jws.len > JWS_MAX)
+        return E_INVALID;
+    TRY(base64url_decode(&text, span_split(&jws, '.')));
+    if (json_read(buf_span(&text), &header) < 0 || json_obj_string(header, "kid", &kid) < 0 ||
+        kid.len != JWS_KID_LEN)
+        return E_INVALID;
+    return span_cstr(kid, out, JWS_KID_LEN + 1);
+}
+
 /* Exactly the three members: nothing such as `crit` or `jwk` can ask for another treatment. */
 static int header_check(const struct ed25519 *key, const char *typ, struct span part)
 {

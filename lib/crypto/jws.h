@@ -10,6 +10,8 @@ enum { JWS_KID_LEN = 22 }; /* characters of b64u(SHA-256(public)[0:16]) */
 
 /* Key id with its NUL. */
 void jws_kid(char out[static JWS_KID_LEN + 1], const uint8_t public_key[static ED25519_KEY_LEN]);
+/* The key id that a JWS' header names, with its NUL; nothing is verified. E_INVALID. */
+MUST_CHECK int jws_named_kid(char out[static JWS_KID_LEN + 1], struct span jws);
 /* Appends header.payload.signature over the payload's exact bytes. */
 MUST_CHECK int jws_sign(const struct ed25519 *key, const char *typ, struct span payload,
                         struct buf *out);

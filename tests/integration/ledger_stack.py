@@ -21,6 +21,7 @@ class Ledger(Program):
             "books": os.path.join(stack.folder, "books.sqlite"),
             "admin": f"unix:{stack.folder}/ledger.sock",
             "redis": {"url": stack.redis.url},
+            "bill_keys": {"operators": [stack.operator_key]},
             "log_level": "debug",
             "webhooks": {"insecure": True, "timeout_ms": 2000},
         }, overrides)

@@ -378,7 +378,7 @@ class Stack:
         self.processes = []
         self.engines = []
         self.gateways, self.workers = [], []
-        self._redis = self._operator = self._key = None
+        self._redis = self._operator = self._operator_key = self._key = None
         self._clients = []
 
     # -- parts --
@@ -398,6 +398,13 @@ class Stack:
         if self._operator is None:
             self._operator = Operator(self, os.path.join(self.folder, "operator"))
         return self._operator
+
+    @property
+    def operator_key(self):
+        """Public half of the key that vouches for the bill keys of all gateways that are started afterwards."""
+        if self._operator_key is None:
+            self._operator_key = self.ctl("operator", "key", os.path.join(self.folder, "operator.key")).stdout.strip()
+        return self._operator_key
 
     def engine(self, dialect="llamacpp", **kw):
         engine = FakeEngine(dialect, **kw).start()
@@ -421,6 +428,7 @@ class Stack:
                             "state": os.path.join(self.folder, f"{name}.state")},
             "timeouts": {"drain_ms": 3000},
             "auth": {"failures_per_minute": 100000},  # tests fail on purpose, all from one address
+            "operator_key_file": os.path.join(self.folder, "operator.key") if self._operator_key else "",
         }, overrides)
         gateway = Gateway(self, name, "cocoon-gateway", settings)
         self.gateways.append(gateway)

@@ -8,6 +8,7 @@
 
 #include "attest/document_read.h"
 #include "base/encode.h"
+#include "crypto/detached.h"
 #include "devtee/issuer.h"
 #include "ledger/books/chain.h"
 #include "tools/proof.h"

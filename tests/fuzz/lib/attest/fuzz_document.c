@@ -2,6 +2,7 @@
  * verifier, under a dev policy and under none, and by what looks for collateral. Refusals have a
  * reason, acceptances none. */
 #include "attest/verify.h"
+#include "crypto/detached.h"
 #include "devtee/issuer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,6 +1,7 @@
 /* Policies: foreign bytes with a good signature, since the form is judged after it; and foreign
  * signature files. */
 #include "attest/policy.h"
+#include "crypto/detached.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

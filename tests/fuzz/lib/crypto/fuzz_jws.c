@@ -42,9 +42,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sign_parts(key, span_from(in, 1), &jws);
     else
         buf_append(&jws, in);
+    char kid[JWS_KID_LEN + 1], own[JWS_KID_LEN + 1];
+    uint8_t public_key[ED25519_KEY_LEN];
+    ed25519_public(key, public_key);
+    jws_kid(own, public_key);
+    const bool named = jws_named_kid(kid, buf_span(&jws)) == 0;
+    CHECK(!named || strlen(kid) == JWS_KID_LEN);
     if (jws_verify(key, "t", buf_span(&jws), &payload) < 0)
         CHECK(payload.len == 0);
     else
-        CHECK(data[0] == '!'); /* nobody else has the key */
+        CHECK(data[0] == '!' && named && strcmp(kid, own) == 0); /* nobody else has the key */
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "attest/event_log.h"
 #include "attest/verify.h"
+#include "crypto/detached.h"
 
 static const uint8_t SEED[DEVTEE_SEED_LEN] = {7};
 static const uint8_t NONCE[ATTEST_NONCE_LEN] = {1, 2, 3};

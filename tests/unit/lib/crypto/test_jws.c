@@ -126,6 +126,26 @@ static void a_header_is_compared_and_never_believed(void **state)
     }
 }
 
+static void a_header_names_its_key_to_whoever_asks(void **state)
+{
+    static const char *const none[] = {
+        "", ".", "e30.e30.AA", "eyJraWQiOjF9.e30.AA", "!!.e30.AA", "eyJraWQiOiJzaG9ydCJ9.e30.AA"};
+    AUTO(ed25519_free) struct ed25519 *key = NULL;
+    AUTO(buf_fini) struct buf jws = {0};
+    char kid[JWS_KID_LEN + 1], own[JWS_KID_LEN + 1];
+    uint8_t public_key[ED25519_KEY_LEN];
+
+    (void)state;
+    assert_int_equal(ed25519_generate(&key), 0);
+    ed25519_public(key, public_key);
+    jws_kid(own, public_key);
+    assert_int_equal(jws_sign(key, "t", SPAN("{}"), &jws), 0);
+    assert_int_equal(jws_named_kid(kid, buf_span(&jws)), 0);
+    assert_string_equal(kid, own);
+    for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++)
+        assert_int_equal(jws_named_kid(kid, span_str(none[i])), E_INVALID);
+}
+
 static void anything_but_three_strict_parts_is_invalid(void **state)
 {
     AUTO(ed25519_free) struct ed25519 *key = key_make();
@@ -184,6 +204,7 @@ int main(void)
         cmocka_unit_test(a_signed_payload_is_read_back),
         cmocka_unit_test(the_key_id_is_half_of_the_hash),
         cmocka_unit_test(a_header_is_compared_and_never_believed),
+        cmocka_unit_test(a_header_names_its_key_to_whoever_asks),
         cmocka_unit_test(anything_but_three_strict_parts_is_invalid),
         cmocka_unit_test(no_changed_character_passes),
         cmocka_unit_test(long_ones_are_neither_made_nor_read),

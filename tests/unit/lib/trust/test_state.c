@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "crypto/detached.h"
 #include "devtee/issuer.h"
 #include "trust/state.h"
 

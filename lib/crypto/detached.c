@@ -1,7 +1,10 @@
 /* Detached signatures of published documents (attestation.md §6). */
-#include "attest/policy.h"
+#include "crypto/detached.h"
+
+#include <string.h>
 
 #include "base/encode.h"
+#include "crypto/hash.h"
 
 enum { KEY_ID_LEN = 16, MAX_LINES = 64 };
 

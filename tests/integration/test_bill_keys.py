@@ -1,0 +1,100 @@
+"""Which keys' bills the books take: those that an operator's key vouches for, or that the settings name; Redis alone is no reason."""
+
+import hashlib
+import json
+import os
+
+from ledger_stack import start_ledger
+from stack import chat, wait_for
+from tunnel_peer import b64u
+
+CHAT = "/v1/chat/completions"
+
+
+def begin(stack, **gateway):
+    """A gateway with a journal, a worker, and a call that was paid for."""
+    stack.engine()
+    stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal"), **gateway})
+    stack.worker()
+    stack.wait_ready()
+    stack.ledger.account("acme", 10**9)
+    key = stack.ledger.key()
+    with stack.raw(key=key) as raw:
+        answer = wait_for(lambda: (a := raw.ask("POST", CHAT, chat())).status == 200 and a, "an answer", 30)
+    return answer.json["usage"]["cost_nano"]
+
+
+def bill_key(stack):
+    kids = stack.redis.client.hgetall("bills:keys")
+    assert len(kids) == 1
+    return next(iter(kids.items()))
+
+
+def waits(stack, kid):
+    return [g for g in stack.ledger.status["gateways"] if g["unknown_key"] == kid]
+
+
+def test_a_key_that_nobody_vouches_for_makes_its_bills_wait_until_it_is_pinned(stack):
+    stack.ledger = start_ledger(stack)
+    stack.ledger.prices()
+    cost = begin(stack, operator_key_file="")
+    kid, public = bill_key(stack)
+    wait_for(lambda: waits(stack, kid), "the bill to wait for its key", 30)
+    assert waits(stack, kid)[0]["waiting"] == 1 and stack.ledger.log_text.count("event=bill_key_unknown") == 1
+    assert not stack.ledger.bills() and stack.ledger.status["conflicts"] == 0
+
+    stack.ledger.stop()
+    stack.ledger.settings["bill_keys"] = {"pinned": [public]}
+    stack.ledger.start()
+    wait_for(lambda: len(stack.ledger.bills()) == 1, "the bill in the books", 30)
+    assert stack.ledger.balance() == 10**9 - cost and not waits(stack, kid)
+    stack.ledger.wait_ready()
+    stack.ledger.verify()
+
+
+def test_another_operators_word_counts_for_nothing_and_the_own_ones_for_what_it_says(stack):
+    stack.ledger = start_ledger(stack)
+    stack.ledger.prices()
+    other = os.path.join(stack.folder, "other.key")
+    stack.ctl("operator", "key", other)
+    cost = begin(stack, operator_key_file=other)
+    kid, _ = bill_key(stack)
+    wait_for(lambda: waits(stack, kid), "the bill to wait for its key", 30)
+
+    gateway = stack.gateways[0]
+    gateway.stop()
+    gateway.settings["operator_key_file"] = os.path.join(stack.folder, "operator.key")
+    gateway.start()
+    wait_for(lambda: len(stack.ledger.bills()) == 1, "the bill in the books", 30)
+    assert stack.ledger.balance() == 10**9 - cost
+    claim = stack.redis.client.hget("bills:vouched", kid)
+    assert claim.split()[2] == "gateway"
+
+
+def test_what_the_operator_has_signed_counts_for_that_key_only(stack):
+    """A claim that names another key, and one that is whole but stands under another key's name."""
+    stack.ledger = start_ledger(stack)
+    stack.ledger.prices()
+    begin(stack, **{"limits.public_per_minute": 100000})
+    wait_for(lambda: len(stack.ledger.bills()) == 1, "the bill in the books", 30)
+    redis = stack.redis.client
+    kid, public = bill_key(stack)
+    claim = redis.hget("bills:vouched", kid)
+    forged = {}
+    for name, text in ("one", claim.replace(public, "ab" * 32)), ("two", claim):
+        key = "ab" * 32 if name == "one" else "cd" * 32
+        forged[name] = b64u(hashlib.sha256(bytes.fromhex(key)).digest()[:16])
+        redis.hset("bills:keys", forged[name], key)
+        redis.hset("bills:vouched", forged[name], text)
+        redis.sadd("bills:instances", name)
+        header = b64u(json.dumps({"alg": "EdDSA", "kid": forged[name], "typ": "cgw-bill+jwt"}).encode())
+        redis.xadd("bills:{%s}" % name, {"n": 1, "bill": header + ".e30.AA", "usage": "x", "kind": "settled"})
+    for name in forged:
+        wait_for(lambda: waits(stack, forged[name]), "the forged bill to wait", 30)
+    assert stack.ledger.status["conflicts"] == 0 and len(stack.ledger.bills()) == 1
+
+    stack.gateway("second", **{"billing.journal": os.path.join(stack.folder, "second.journal")})
+    with stack.raw(key="") as raw:
+        keys = lambda: {k["kid"]: k["instance"] for k in raw.ask("GET", "/.well-known/cocoon.json").json["bill_keys"]}
+        wait_for(lambda: "second" in keys().values(), "the second gateway's key to be published", 40)
+        assert len(keys()) == 2 and keys()[kid] == "gateway"
