@@ -17,7 +17,8 @@ enum {
     BAN_MS = 300, /* from the word to the end of a banned worker's tunnel */
     DESCRIPTION_MAX = 64 * 1024,
     KNOWN_MAX = 1024,
-    UNTIL_MARGIN_S = 60 /* verified again so long before a verdict ends */
+    AGAIN_SPREAD_MS = 5000, /* in which all workers are asked anew after a change of trust */
+    UNTIL_MARGIN_S = 60     /* verified again so long before a verdict ends */
 };
 
 static void link_describe(struct pool_worker *w);
@@ -344,10 +345,14 @@ static void attested(struct pool_worker *w, const struct link_answer *a)
         proof_begin(w, a->body, w->nonce, false);
 }
 
+/* What it has shown at once, so that nobody stays who does not fit; and, not of all at a time, what
+ * it shows for a fresh nonce. */
 void link_judge_again(struct pool_worker *w)
 {
-    if (w->tunnel && w->document.len > 0 && w->state != POOL_REFUSED)
-        proof_begin(w, buf_span(&w->document), w->document_nonce, true);
+    if (!w->tunnel || w->document.len == 0 || w->state == POOL_REFUSED)
+        return;
+    proof_begin(w, buf_span(&w->document), w->document_nonce, true);
+    loop_timer_set(w->pool->loop, &w->attest_timer, random_below(AGAIN_SPREAD_MS), attest_again, w);
 }
 
 void link_attest(struct pool_worker *w)

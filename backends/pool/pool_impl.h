@@ -175,7 +175,7 @@ void link_refused_price(struct pool_worker *w, int64_t coefficient);
 void link_observe(struct pool_worker *w, const struct tunnel_stream *s);
 void link_capacity(struct pool *p);
 
-/* Judges the document that w was accepted with by what is trusted now. */
+/* Judges the document that w was accepted with by what is trusted now, and asks for a fresh one. */
 void link_judge_again(struct pool_worker *w);
 
 /* What was accepted, after its worker has gone or moved on to other keys (wire.md §12): documents

@@ -129,6 +129,18 @@ def test_a_policy_that_still_fits_changes_nothing(trusting):
     assert trusting.ask().status == 200 and trusting.gateway.status["workers"][0]["iid"] == before
 
 
+def test_after_a_hangup_evidence_is_asked_for_with_a_fresh_nonce_too(trusting):
+    trusting.worker()
+    trusting.stack.wait_ready()
+
+    def shown():
+        return Client(trusting.stack).workers()[0]["attestation_sha256"]
+    before = shown()
+    trusting.gateway.signal(1)
+    wait_for(lambda: shown() != before, "another document", 20)
+    assert trusting.ask().status == 200
+
+
 @pytest.mark.parametrize("spoil", ["signature", "key", "json", "missing"])
 def test_a_policy_that_cannot_be_trusted_is_not_loaded_and_the_old_one_stays(trusting, spoil):
     trusting.worker()
