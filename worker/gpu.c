@@ -11,6 +11,7 @@
 /* ---- ABI (NVML 12: nvml.h) ---- */
 
 enum { NVML_SUCCESS = 0, CC_FEATURE_ENABLED = 1, DEVTOOLS_OFF = 0, CC_ACCEPTING = 1 };
+enum { NVML_NOT_SUPPORTED = 3, MULTI_GPU_NONE = 0, MULTI_GPU_NVLE = 2 };
 enum { CERT_CHAIN_MAX = 0x1000, ATTESTATION_CHAIN_MAX = 0x1400 };
 enum { REPORT_MAX = 0x2000, CEC_REPORT_MAX = 0x1000 };
 
@@ -18,6 +19,11 @@ struct nvml_device; /* opaque */
 
 struct nvml_cc_state {
     unsigned environment, cc_feature, devtools_mode;
+};
+
+struct nvml_cc_settings {
+    unsigned version; /* size and 1 in the highest byte */
+    unsigned environment, cc_feature, devtools_mode, multi_gpu_mode;
 };
 
 struct nvml_certificate {
@@ -41,6 +47,7 @@ struct nvml {
     int (*shutdown)(void);
     const char *(*error_string)(int);
     int (*cc_state)(struct nvml_cc_state *);
+    int (*cc_settings)(struct nvml_cc_settings *); /* NULL: older than modes of several GPUs */
     int (*ready)(unsigned);
     int (*count)(unsigned *);
     int (*by_index)(unsigned, struct nvml_device **);
@@ -97,13 +104,34 @@ static int find_symbols(struct gpu_reader *g, char *why)
         }
         memcpy((char *)&g->nvml + symbols[i].at, &found, sizeof(found));
     }
+    void *found = dlsym(g->library, "nvmlSystemGetConfComputeSettings");
+    memcpy(&g->nvml.cc_settings, &found, sizeof(found));
     return 0;
+}
+
+/* Several GPUs are alone with each other, over PCIe or links that they encrypt (NVLE); or behind
+ * NVSwitches that would have to show evidence too (Protected PCIe), which has no place here. */
+static int check_switches(const struct gpu_reader *g, char *why)
+{
+    struct nvml_cc_settings settings = {.version = sizeof(settings) | 1U << 24};
+    const int code = g->nvml.cc_settings ? g->nvml.cc_settings(&settings) : NVML_NOT_SUPPORTED;
+
+    if (code == NVML_NOT_SUPPORTED)
+        return 0;
+    if (code != NVML_SUCCESS)
+        return fail(g, code, "confidential computing's settings", why);
+    if (settings.multi_gpu_mode == MULTI_GPU_NONE || settings.multi_gpu_mode == MULTI_GPU_NVLE)
+        return 0;
+    snprintf(why, GPU_WHY_LEN,
+             "the GPUs are behind switches whose evidence is not supported (Protected PCIe mode)");
+    return E_DENIED;
 }
 
 static int check_state(const struct gpu_reader *g, char *why)
 {
     struct nvml_cc_state state = {0};
 
+    TRY(check_switches(g, why));
     const int code = g->nvml.cc_state(&state);
     if (code != NVML_SUCCESS)
         return fail(g, code, "confidential computing's state", why);

@@ -13,6 +13,14 @@ typedef struct {
 } nvmlConfComputeSystemState_t;
 
 typedef struct {
+    unsigned int version;
+    unsigned int environment;
+    unsigned int ccFeature;
+    unsigned int devToolsMode;
+    unsigned int multiGpuMode;
+} nvmlSystemConfComputeSettings_t;
+
+typedef struct {
     unsigned int certChainSize;
     unsigned int attestationCertChainSize;
     unsigned char certChain[0x1000];
@@ -46,6 +54,7 @@ int nvmlInit_v2(void);
 int nvmlShutdown(void);
 const char *nvmlErrorString(int code);
 int nvmlSystemGetConfComputeState(nvmlConfComputeSystemState_t *state);
+int nvmlSystemGetConfComputeSettings(nvmlSystemConfComputeSettings_t *settings);
 int nvmlSystemSetConfComputeGpusReadyState(unsigned int accepting);
 int nvmlDeviceGetCount_v2(unsigned int *count);
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device);
@@ -77,6 +86,16 @@ int nvmlSystemGetConfComputeState(nvmlConfComputeSystemState_t *state)
     state->ccFeature = fake_nvml.cc_feature;
     state->devToolsMode = fake_nvml.devtools_mode;
     return 0;
+}
+
+int nvmlSystemGetConfComputeSettings(nvmlSystemConfComputeSettings_t *settings)
+{
+    if (settings->version != (sizeof(*settings) | 1U << 24))
+        return 25; /* NVML_ERROR_ARGUMENT_VERSION_MISMATCH */
+    settings->ccFeature = fake_nvml.cc_feature;
+    settings->devToolsMode = fake_nvml.devtools_mode;
+    settings->multiGpuMode = fake_nvml.multi_gpu_mode;
+    return fake_nvml.settings_error;
 }
 
 int nvmlSystemSetConfComputeGpusReadyState(unsigned int accepting)

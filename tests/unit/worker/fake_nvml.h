@@ -5,7 +5,8 @@
 /* `struct fake_nvml fake_nvml` in the library. */
 struct fake_nvml {
     unsigned gpus;
-    unsigned cc_feature, devtools_mode;
+    unsigned cc_feature, devtools_mode, multi_gpu_mode;
+    int settings_error;
     unsigned report_size, chain_size; /* 0: what was written */
     int report_error;
     int inits, shutdowns;

@@ -96,6 +96,35 @@ static void development_tools_mode_is_refused_whenever_it_comes_on(void **state)
     assert_int_equal(evidence.len, 0);
 }
 
+/* What is between the GPUs then belongs to what must be believed, and shows nothing here. */
+static void gpus_behind_switches_that_show_no_evidence_are_refused(void **state)
+{
+    static const struct {
+        unsigned mode;
+        int error; /* NVML's own for what it does not support is 3 */
+        int result;
+    } cases[] = {
+        {0, 0, 0},        /* none */
+        {1, 0, E_DENIED}, /* Protected PCIe */
+        {2, 0, 0},        /* NVLink encrypted by the GPUs */
+        {3, 0, E_DENIED}, /* whatever comes later */
+        {1, 3, 0},        /* a driver that knows no modes */
+        {0, 999, E_UNSUPPORTED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        AUTO(gpu_close) struct gpu_reader *g = NULL;
+
+        fake->multi_gpu_mode = cases[i].mode;
+        fake->settings_error = cases[i].error;
+        if (gpu_open(&g, library, why) != cases[i].result)
+            fail_msg("case %zu: %s", i, why);
+        if (cases[i].result == E_DENIED)
+            assert_non_null(strstr(why, "switches"));
+    }
+}
+
 static void sizes_beyond_the_librarys_own_arrays_are_refused(void **state)
 {
     AUTO(gpu_close) struct gpu_reader *g = NULL;
@@ -266,6 +295,7 @@ int main(void)
         cmocka_unit_test_setup(evidence_of_all_gpus_comes_in_pci_order_with_the_nonce, begin),
         cmocka_unit_test_setup(without_confidential_computing_there_is_no_evidence, begin),
         cmocka_unit_test_setup(development_tools_mode_is_refused_whenever_it_comes_on, begin),
+        cmocka_unit_test_setup(gpus_behind_switches_that_show_no_evidence_are_refused, begin),
         cmocka_unit_test_setup(sizes_beyond_the_librarys_own_arrays_are_refused, begin),
         cmocka_unit_test_setup(an_error_of_the_library_is_told_in_its_words, begin),
         cmocka_unit_test_setup(no_gpu_and_too_many_are_refused, begin),
