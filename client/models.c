@@ -5,6 +5,17 @@
 
 enum { MODELS_MS = 30000, MODELS_MAX_BYTES = 4 * 1024 * 1024, TARGET_MAX = 1024 };
 
+/* What stands behind /models/ in the path. */
+static const char *model_asked(struct call *c)
+{
+    const struct span path = http_path(c->ex), mark = SPAN("/models/");
+    const ptrdiff_t at = span_find(path, mark);
+
+    return at < 0
+               ? ""
+               : arena_printf(&c->arena, "%.*s", SPAN_FMT(span_from(path, (size_t)at + mark.len)));
+}
+
 static void models_done(void *arg, struct http_transfer *t, int error)
 {
     struct call *c = arg;
@@ -18,7 +29,7 @@ static void models_done(void *arg, struct http_transfer *t, int error)
     } else if (error == 0 && c->models.status == 200) {
         reply_whole(c, 200, "application/json", &c->models.body);
     } else {
-        refusal_read(c->models.status, buf_span(&c->models.body), &c->fault);
+        refusal_read(c->models.status, buf_span(&c->models.body), model_asked(c), &c->fault);
         call_fault(c);
     }
 }

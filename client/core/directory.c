@@ -259,7 +259,7 @@ static void list_refused(struct model_entry *m, int error)
     if (error < 0 && error != E_TOO_LARGE)
         client_unreachable(&m->fault, error);
     else if (m->answer.status >= 400)
-        refusal_read(m->answer.status, buf_span(&m->answer.body), &m->fault);
+        refusal_read(m->answer.status, buf_span(&m->answer.body), m->name, &m->fault);
     else
         api_fault_text(&m->fault, &ERR_VERIFICATION_FAILED, NULL,
                        "The gateway's list of workers cannot be read.");

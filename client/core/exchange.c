@@ -269,7 +269,7 @@ static void refused(struct exchange *x)
         find(x);
         return;
     }
-    refusal_read(x->status, buf_span(&x->refusal), &x->fault);
+    refusal_read(x->status, buf_span(&x->refusal), (const char *)x->wish.model.data, &x->fault);
     fail(x);
 }
 
@@ -401,7 +401,7 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
     x->events = ev;
     x->arg = arg;
     name_request(x, ask->rid);
-    x->wish.model = buf_span(&ask->rq->model);
+    x->wish.model = buf_span(&ask->rq->model); /* with a NUL behind */
     x->wish.require = ask->require;
     x->bounds =
         inner_bounds_of(ask->rq, ask->rq->body.len, c->default_output, c->template_allowance);

@@ -115,7 +115,7 @@ static const struct api_error *problem_find(unsigned status, struct span code)
     return NULL;
 }
 
-void refusal_read(unsigned status, struct span body, struct api_fault *fault)
+void refusal_read(unsigned status, struct span body, const char *model, struct api_fault *fault)
 {
     AUTO_JSON json_t *doc = NULL;
     char code[CODE_MAX + 1] = "";
@@ -128,8 +128,7 @@ void refusal_read(unsigned status, struct span body, struct api_fault *fault)
     if (e == &ERR_RATE_LIMIT)
         api_fault_text(fault, e, NULL, "Rate limit reached. Please try again later.");
     else if (e == &ERR_MODEL_NOT_FOUND || e == &ERR_MODEL_NOT_ALLOWED)
-        api_fault_text(fault, e, "model",
-                       "The model does not exist or your key has no access to it.");
+        api_fault_set(fault, e, "model", model);
     else if (e)
         api_fault_set(fault, e, NULL, NULL);
     else

@@ -25,8 +25,9 @@ size_t next_read(uint8_t out[static NEXT_MAX][KFP_LEN], struct span text);
 MUST_CHECK int receipts_read(struct span json, struct buf *jws);
 
 /* A refusal in clear, as a problem document or an error of the API, as one of our table's. Always
- * sets *fault, with our own text but for what the API's error says. */
-void refusal_read(unsigned status, struct span body, struct api_fault *fault);
+ * sets *fault, with our own text but for what the API's error says. model: which one was asked for,
+ * as a problem does not say. */
+void refusal_read(unsigned status, struct span body, const char *model, struct api_fault *fault);
 /* True when its code is this one. */
 bool refusal_is(struct span body, const char *code);
 

@@ -30,7 +30,8 @@ static void read_refusal(struct span in)
 
     if (in.len < 2)
         return;
-    refusal_read(100 + (unsigned)(in.data[0] << 8 | in.data[1]) % 500, span_from(in, 2), &fault);
+    refusal_read(100 + (unsigned)(in.data[0] << 8 | in.data[1]) % 500, span_from(in, 2), "m",
+                 &fault);
     if (!fault.error)
         abort();
     api_fault_body(&fault, &body);

@@ -77,7 +77,7 @@ static void expect_refusal(unsigned status, const char *body, const struct api_e
 {
     struct api_fault f = {0};
 
-    refusal_read(status, span_str(body), &f);
+    refusal_read(status, span_str(body), "org/m", &f);
     assert_ptr_equal(f.error, e);
     assert_true(f.message[0] != '\0');
 }
@@ -97,6 +97,19 @@ static void refusals_become_the_apis_errors(void **state)
                    "\"invalid_request_error\",\"param\":\"model\",\"code\":\"model_not_found\"}}",
                    &ERR_MODEL_NOT_FOUND);
     expect_refusal(302, "", &ERR_WORKER_ERROR);
+}
+
+static void a_refused_model_is_named_as_the_gateway_names_it(void **state)
+{
+    struct api_fault f = {0};
+
+    (void)state;
+    refusal_read(404, SPAN("{\"code\":\"model_not_found\"}"), "org/m", &f);
+    assert_string_equal(f.message,
+                        "The model `org/m` does not exist or you do not have access to it.");
+    assert_string_equal(f.param, "model");
+    refusal_read(403, SPAN("{\"code\":\"model_not_allowed\"}"), "org/m", &f);
+    assert_string_equal(f.message, "This API key may not use the model `org/m`.");
 }
 
 static void only_its_own_code_is_found_in_a_refusal(void **state)
@@ -137,6 +150,7 @@ int main(void)
         cmocka_unit_test(more_workers_than_fit_are_left_out),
         cmocka_unit_test(the_next_keys_are_read_at_most_four),
         cmocka_unit_test(refusals_become_the_apis_errors),
+        cmocka_unit_test(a_refused_model_is_named_as_the_gateway_names_it),
         cmocka_unit_test(only_its_own_code_is_found_in_a_refusal),
         cmocka_unit_test(counts_are_those_that_the_reader_sees),
     };
