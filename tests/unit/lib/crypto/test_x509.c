@@ -17,6 +17,8 @@ struct family_form {
     const struct made *leaf_issuer; /* instead of ca */
     time_t leaf_begin, leaf_end, ca_end, ca_crl_begin, ca_crl_end, root_crl_end;
     bool revoke_leaf, revoke_ca, foreign_signer, leaf_ca, no_ca;
+    bool leaf_critical, ca_critical, ca_crl_critical, root_crl_critical; /* an unknown extension */
+    const char *root_constraints, *ca_constraints, *root_usage, *ca_usage, *leaf_usage;
 };
 
 static struct x509_crl *crl_of(struct buf der)
@@ -50,21 +52,34 @@ static void family_make(struct family *f, struct family_form form)
 {
     const time_t crl_begin = form.ca_crl_begin ? form.ca_crl_begin : MAKER_BEGIN;
 
-    f->root = made_cert((struct make_form){.cn = "Root", .ca = true});
-    f->ca = made_cert(
-        (struct make_form){.cn = "CA", .issuer = &f->root, .ca = !form.no_ca, .end = form.ca_end});
+    f->root = made_cert((struct make_form){
+        .cn = "Root", .ca = true, .constraints = form.root_constraints, .usage = form.root_usage});
+    f->ca = made_cert((struct make_form){.cn = "CA",
+                                         .issuer = &f->root,
+                                         .ca = !form.no_ca,
+                                         .end = form.ca_end,
+                                         .constraints = form.ca_constraints,
+                                         .usage = form.ca_usage,
+                                         .oid = "1.2.3.4",
+                                         .oid_times = form.ca_critical,
+                                         .oid_critical = true});
     f->leaf = made_cert((struct make_form){.cn = "Leaf",
                                            .issuer = &f->ca,
                                            .ca = form.leaf_ca,
+                                           .usage = form.leaf_usage,
+                                           .oid = "1.2.3.4",
+                                           .oid_times = form.leaf_critical,
+                                           .oid_critical = true,
                                            .begin = form.leaf_begin,
                                            .end = form.leaf_end});
     f->anchor = cert_of(&f->root);
     chain_of(&f->chain, (const struct made *[]){&f->leaf, &f->ca, &f->root}, 3);
-    f->crls[0] = crl_of(made_crl(&f->ca, form.foreign_signer ? &f->leaf : &f->ca,
-                                 form.revoke_leaf ? &f->leaf : NULL, crl_begin,
-                                 form.ca_crl_end ? form.ca_crl_end : MAKER_END));
-    f->crls[1] = crl_of(made_crl(&f->root, &f->root, form.revoke_ca ? &f->ca : NULL, MAKER_BEGIN,
-                                 form.root_crl_end ? form.root_crl_end : MAKER_END));
+    f->crls[0] = crl_of(made_crl(
+        &f->ca, form.foreign_signer ? &f->leaf : &f->ca, form.revoke_leaf ? &f->leaf : NULL,
+        crl_begin, form.ca_crl_end ? form.ca_crl_end : MAKER_END, form.ca_crl_critical));
+    f->crls[1] =
+        crl_of(made_crl(&f->root, &f->root, form.revoke_ca ? &f->ca : NULL, MAKER_BEGIN,
+                        form.root_crl_end ? form.root_crl_end : MAKER_END, form.root_crl_critical));
 }
 
 static void family_fini(struct family *f)
@@ -135,6 +150,45 @@ static void each_fault_has_a_name_and_a_place(void **state)
         fault = verify_at(&f, cases[i].crls, MAKER_NOW, &depth);
         if (fault != cases[i].fault || (cases[i].fault != X509_CHAIN && depth != cases[i].depth))
             fail_msg("case %zu: fault %d at %d", i, (int)fault, depth);
+    }
+}
+
+/* RFC 5280 §4.2, §6.1.4: what a CA may do stands in it, and what is critical must be understood. */
+static void what_certificates_forbid_is_not_done(void **state)
+{
+    static const char CA[] = "critical,CA:TRUE,pathlen:1";
+    static const struct {
+        const char *what;
+        struct family_form form;
+        enum x509_fault fault;
+    } cases[] = {
+        {"Intel's own form",
+         {.root_constraints = CA, .ca_constraints = "critical,CA:TRUE,pathlen:0"},
+         X509_OK},
+        {"no room below the root", {.root_constraints = "critical,CA:TRUE,pathlen:0"}, X509_CHAIN},
+        {"no constraints in the CA", {.ca_constraints = ""}, X509_CHAIN},
+        {"CA:FALSE in the CA", {.ca_constraints = "critical,CA:FALSE"}, X509_CHAIN},
+        {"constraints that are not critical", {.ca_constraints = "CA:TRUE"}, X509_CHAIN},
+        {"a CA that may not sign certificates", {.ca_usage = "critical,cRLSign"}, X509_CHAIN},
+        {"a root that may not", {.root_usage = "critical,cRLSign"}, X509_CHAIN},
+        {"a CA that may not sign lists", {.ca_usage = "critical,keyCertSign"}, X509_CRL_BAD},
+        {"a root that may not", {.root_usage = "critical,keyCertSign"}, X509_CRL_BAD},
+        {"a leaf that may sign certificates", {.leaf_usage = "critical,keyCertSign"}, X509_CHAIN},
+        {"an unknown extension of the leaf", {.leaf_critical = true}, X509_CHAIN},
+        {"an unknown extension of the CA", {.ca_critical = true}, X509_CHAIN},
+        {"an unknown extension of its list", {.ca_crl_critical = true}, X509_CRL_BAD},
+        {"an unknown extension of the root's", {.root_crl_critical = true}, X509_CRL_BAD},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        AUTO(family_fini) struct family f;
+        enum x509_fault fault;
+
+        family_make(&f, cases[i].form);
+        fault = verify_at(&f, 2, MAKER_NOW, NULL);
+        if (fault != cases[i].fault)
+            fail_msg("%s: fault %d", cases[i].what, (int)fault);
     }
 }
 
@@ -212,7 +266,8 @@ static void what_a_list_says_is_read(void **state)
     struct made ca = made_cert((struct make_form){.cn = "CA", .ca = true});
     struct made other = made_cert((struct make_form){.cn = "Other", .ca = true});
     AUTO(x509_cert_free) struct x509_cert *cert = cert_of(&ca), *another = cert_of(&other);
-    AUTO(x509_crl_free) struct x509_crl *crl = crl_of(made_crl(&ca, &ca, NULL, 1600000000, 0));
+    AUTO(x509_crl_free)
+    struct x509_crl *crl = crl_of(made_crl(&ca, &ca, NULL, 1600000000, 0, false));
 
     (void)state;
     assert_int_equal(x509_crl_this_update(crl), 1600000000);
@@ -361,7 +416,7 @@ static void bytes_behind_der_are_refused(void **state)
 {
     struct made made = made_cert((struct make_form){.cn = "A", .ca = true});
     AUTO(buf_fini) struct buf cert_der = made_der(&made);
-    AUTO(buf_fini) struct buf crl_der = made_crl(&made, &made, NULL, MAKER_BEGIN, MAKER_END);
+    AUTO(buf_fini) struct buf crl_der = made_crl(&made, &made, NULL, MAKER_BEGIN, MAKER_END, false);
     struct x509_cert *cert;
     struct x509_crl *crl;
 
@@ -455,6 +510,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_chain_verifies_within_its_time),
         cmocka_unit_test(each_fault_has_a_name_and_a_place),
+        cmocka_unit_test(what_certificates_forbid_is_not_done),
         cmocka_unit_test(another_root_is_not_trusted),
         cmocka_unit_test(a_certificate_that_takes_no_part_is_refused),
         cmocka_unit_test(what_a_certificate_says_is_read),

@@ -25,6 +25,8 @@ struct make_form {
     const char *second_cn;
     const char *oid; /* of an extension with the value "value" */
     int oid_times;
+    bool oid_critical;
+    const char *constraints, *usage; /* in OpenSSL's words; "" for none */
     int serial;
 };
 
@@ -39,14 +41,14 @@ static inline void made_extension(X509 *x, X509 *issuer, int nid, const char *va
     X509_EXTENSION_free(ext);
 }
 
-static inline void made_private_extension(X509 *x, const char *oid)
+static inline void made_private_extension(X509 *x, const char *oid, bool critical)
 {
     ASN1_OBJECT *object = OBJ_txt2obj(oid, 1);
     ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
     X509_EXTENSION *ext;
 
     ASN1_OCTET_STRING_set(value, (const uint8_t *)"value", 5);
-    ext = X509_EXTENSION_create_by_OBJ(NULL, object, 0, value);
+    ext = X509_EXTENSION_create_by_OBJ(NULL, object, critical, value);
     CHECK(X509_add_ext(x, ext, -1) == 1);
     X509_EXTENSION_free(ext);
     ASN1_OCTET_STRING_free(value);
@@ -77,12 +79,16 @@ static inline struct made made_cert(struct make_form form)
     X509_set_pubkey(out.x, out.key);
     made_extension(out.x, issuer->x, NID_subject_key_identifier, "hash");
     made_extension(out.x, issuer->x, NID_authority_key_identifier, "keyid:always");
-    made_extension(out.x, issuer->x, NID_basic_constraints,
-                   form.ca ? "critical,CA:TRUE" : "critical,CA:FALSE");
-    made_extension(out.x, issuer->x, NID_key_usage,
-                   form.ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature");
+    if (!form.constraints)
+        form.constraints = form.ca ? "critical,CA:TRUE" : "critical,CA:FALSE";
+    if (!form.usage)
+        form.usage = form.ca ? "critical,keyCertSign,cRLSign" : "critical,digitalSignature";
+    if (form.constraints[0])
+        made_extension(out.x, issuer->x, NID_basic_constraints, form.constraints);
+    if (form.usage[0])
+        made_extension(out.x, issuer->x, NID_key_usage, form.usage);
     for (int i = 0; i < form.oid_times; i++)
-        made_private_extension(out.x, form.oid);
+        made_private_extension(out.x, form.oid, form.oid_critical);
     CHECK(X509_sign(out.x, issuer->key, EVP_sha256()) > 0);
     return out;
 }
@@ -117,10 +123,26 @@ static inline void made_pem(struct buf *out, const struct made *made)
     BIO_free(bio);
 }
 
+/* What stands critical in a list without being understood. */
+static inline void made_crl_critical(X509_CRL *crl)
+{
+    ASN1_OBJECT *object = OBJ_txt2obj("1.2.3.4", 1);
+    ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
+    X509_EXTENSION *ext;
+
+    ASN1_OCTET_STRING_set(value, (const uint8_t *)"value", 5);
+    ext = X509_EXTENSION_create_by_OBJ(NULL, object, 1, value);
+    CHECK(X509_CRL_add_ext(crl, ext, -1) == 1);
+    X509_EXTENSION_free(ext);
+    ASN1_OCTET_STRING_free(value);
+    ASN1_OBJECT_free(object);
+}
+
 /* DER of a list by issuer (signed with signer's key) that names revoked, when not NULL; end 0: no
  * next update. */
 static inline struct buf made_crl(const struct made *issuer, const struct made *signer,
-                                  const struct made *revoked, time_t begin, time_t end)
+                                  const struct made *revoked, time_t begin, time_t end,
+                                  bool critical)
 {
     X509_CRL *crl = X509_CRL_new();
     ASN1_TIME *at = ASN1_TIME_set(NULL, begin);
@@ -140,6 +162,8 @@ static inline struct buf made_crl(const struct made *issuer, const struct made *
         X509_REVOKED_set_revocationDate(entry, at);
         X509_CRL_add0_revoked(crl, entry);
     }
+    if (critical)
+        made_crl_critical(crl);
     CHECK(X509_CRL_sign(crl, signer->key, EVP_sha256()) > 0);
     len = i2d_X509_CRL(crl, &der);
     CHECK(len > 0);
