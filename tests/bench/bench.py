@@ -27,7 +27,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 READY_S = 20
 STREAMS = 1000
 LEAVE_S = 3  # a tunnel carries 1,000 streams: as many that left at once must have gone before as many more come
-EVENTS_PER_S = 20  # a stream; halved until the machine can carry it
 SHOWN_WHOLE, PATH_PHASES = ("nginx", "gateway"), ("small", "large", "first", "streams")  # what the tables show of whom
 BUSY_MAX, LATE_MAX = 0.9, 0.01  # what "can carry" means: share of the machine that the bench takes, share of the events late
 
@@ -45,6 +44,7 @@ class Plan:
         self.repeats = 1 if quick else 3
         self.rated_s = 1 if quick else 3  # a phase at a request rate
         self.first_s = 1 if quick else 2
+        self.events_per_s = 5 if quick else 20  # a stream; halved until the machine can carry it
         self.window_ms = 1200 if quick else 3000  # of the 1,000 streams
         self.park_ms = 1800 if quick else 3000
 
@@ -325,7 +325,7 @@ class Bench:
     def __init__(self, args):
         self.args = args
         self.plan = Plan(args.quick)
-        self.events_per_s = EVENTS_PER_S
+        self.events_per_s = self.plan.events_per_s
         self.results = {}  # (phase, target name) → one report of the load generator a repetition
         self.primitives = []
         self.notes = []
