@@ -572,5 +572,11 @@ def script(name, **arguments):
     return json.dumps({"script": name, **arguments})
 
 
+def document(name):
+    """A YAML file of the repository; by libyaml, since PyYAML's own reader takes a second of every process for openapi.yaml."""
+    with open(os.path.join(ROOT, name), "rb") as f:
+        return yaml.load(f, yaml.CSafeLoader)
+
+
 def quote(model_id):
     return urllib.parse.quote(model_id, safe="")

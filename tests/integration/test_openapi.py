@@ -11,9 +11,8 @@ import sys
 
 import httpx
 import pytest
-import yaml
 
-from stack import ROOT, SLOW
+from stack import ROOT, SLOW, document
 
 OPENAPI = os.path.join(ROOT, "openapi.yaml")
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -21,8 +20,7 @@ EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "15")
 MODEL = "smollm2-135m-instruct"  # as in the examples of openapi.yaml
 SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 
-with open(OPENAPI, encoding="utf-8") as f:
-    DOCUMENT = yaml.safe_load(f)
+DOCUMENT = document("openapi.yaml")
 
 
 def run_schemathesis(gateway, key, folder):

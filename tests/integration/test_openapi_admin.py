@@ -5,14 +5,12 @@ import re
 
 import jsonschema
 import pytest
-import yaml
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ledger_stack import PRICES, start_ledger
-from stack import ROOT
+from stack import ROOT, document
 
-with open(os.path.join(ROOT, "openapi-admin.yaml"), encoding="utf-8") as f:
-    DOCUMENT = yaml.safe_load(f)
+DOCUMENT = document("openapi-admin.yaml")
 ROLES = {"MAY_VIEW": "viewer, support, treasurer, admin", "MAY_SUPPORT": "support, admin", "MAY_TREASURE": "treasurer, admin",
          "MAY_ADMIN": "admin"}
 
