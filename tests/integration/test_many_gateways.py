@@ -148,7 +148,7 @@ def test_a_ban_of_a_machine_or_an_image(stack, what):
     key = "worker:" + stack.workers[0].status["iid"]
     entry = json.loads(wait_for(lambda: stack.redis.client.get(key), "its entry", 3))
     stack.ctl("ban", f"{what}:{entry[what]}")
-    wait_for(lambda: not gateway.status["workers"], "its tunnel is closed", 1)
+    wait_for(lambda: not gateway.status["workers"], "its tunnel is closed", 5)
 
 
 def test_what_a_newer_gateway_writes_does_no_harm(stack):

@@ -125,6 +125,11 @@ class Load:
         for t in self.threads:
             t.join()
 
+    def wait_served(self):
+        """Until a new key that asks from now on was served."""
+        before = len(self.new)
+        wait_for(lambda: any(a.status == 200 for _, a, _ in self.new[before + 1:]), "a new key is served", 10)
+
     def check(self):
         """No known key was refused, new ones were only told to come back. Seconds between the last one served before and the first one
         after what happened."""
@@ -165,7 +170,7 @@ def test_redis_stopped_under_load_costs_known_keys_nothing(stack):
         time.sleep(4)
         away = gateway.metrics
         stack.redis.resume()
-        time.sleep(1)
+        load.wait_served()
     assert 3 < load.check() < 4 + 3 * SLOW
     assert any(a.status == 503 for _, a, _ in load.new) and load.new[-1][1].status == 200
     # The first commands wait 50 ms for nothing; then the breaker answers, and then the connection is gone.
