@@ -73,19 +73,47 @@ static int check_scopes(const json_t *doc)
     return 0;
 }
 
+static int read_time(const json_t *doc, const char *name, int64_t *out)
+{
+    return json_obj_int(doc, name, 0, INT32_MAX * INT64_C(1000), out) < 0 ? E_INVALID : 0;
+}
+
 static int check_time(const json_t *doc, uint64_t now_s)
 {
     const int64_t now = (int64_t)now_s;
-    int64_t issued, expires;
+    int64_t issued, expires, begins = 0;
 
-    if (json_obj_int(doc, "iat", 0, INT32_MAX * INT64_C(1000), &issued) < 0 ||
-        json_obj_int(doc, "exp", 0, INT32_MAX * INT64_C(1000), &expires) < 0 || expires <= issued ||
-        expires - issued > SERVICE_LIFE_S)
+    TRY(read_time(doc, "iat", &issued));
+    TRY(read_time(doc, "exp", &expires));
+    if (json_object_get(doc, "nbf"))
+        TRY(read_time(doc, "nbf", &begins));
+    if (expires <= issued || expires - issued > SERVICE_LIFE_S)
         return E_INVALID;
-    return now >= expires || issued > now + SERVICE_SKEW_S ? E_EXPIRED : 0;
+    if (begins < issued)
+        begins = issued;
+    return now >= expires || begins > now + SERVICE_SKEW_S ? E_EXPIRED : 0;
 }
 
-static int read_claims(struct span payload, uint64_t now_s, struct service_claims *out)
+/* RFC 7519 §4.1.3. */
+static int check_audience(const json_t *doc, struct span audience)
+{
+    const json_t *said = json_object_get(doc, "aud");
+    bool named = false;
+
+    if (!said)
+        return audience.len == 0 ? 0 : E_INVALID;
+    if (json_is_string(said))
+        return audience.len > 0 && span_eq(text_of(said), audience) ? 0 : E_INVALID;
+    for (size_t i = 0; i < json_array_size(said); i++) {
+        if (!json_is_string(json_array_get(said, i)))
+            return E_INVALID;
+        named |= audience.len > 0 && span_eq(text_of(json_array_get(said, i)), audience);
+    }
+    return named ? 0 : E_INVALID;
+}
+
+static int read_claims(struct span payload, struct span audience, uint64_t now_s,
+                       struct service_claims *out)
 {
     if (json_read(payload, &out->doc) < 0)
         return E_INVALID;
@@ -93,17 +121,18 @@ static int read_claims(struct span payload, uint64_t now_s, struct service_claim
     TRY(read_word(out->doc, "jti", &out->jti));
     TRY(read_class(out));
     TRY(check_scopes(out->doc));
+    TRY(check_audience(out->doc, audience));
     return check_time(out->doc, now_s);
 }
 
-int service_token_read(const struct ed25519 *issuer, struct span token, uint64_t now_s,
-                       struct service_claims *out)
+int service_token_read(const struct ed25519 *issuer, struct span token, struct span audience,
+                       uint64_t now_s, struct service_claims *out)
 {
     AUTO(buf_fini) struct buf payload = {0};
 
     *out = (struct service_claims){0};
     TRY(jws_verify(issuer, TYP, token, &payload));
-    const int error = read_claims(buf_span(&payload), now_s, out);
+    const int error = read_claims(buf_span(&payload), audience, now_s, out);
     if (error < 0)
         service_claims_fini(out);
     return error;

@@ -20,11 +20,13 @@ AUTO_FINI(struct service_claims, service_claims_fini)
 bool service_token_is(struct span text);
 /* Compact JWS of EdDSA with kid and typ "cgw-service+jwt" (crypto/jws.h) by this issuer. Members:
  *   account, jti (visible ASCII), iat, exp (Unix seconds, at most SERVICE_LIFE_S apart): required;
- *   class (interactive, batch, internal), scopes {models, endpoints} (lists; absent: all).
+ *   class (interactive, batch, internal), scopes {models, endpoints} (lists; absent: all);
+ *   nbf (Unix seconds); aud (a text, or a list of texts): has to name audience, which is what this
+ *   gateway calls itself; where it has no name (empty), a token with aud is somebody else's.
  * E_AUTH: not this issuer's. E_INVALID: not understood; a scope is never widened by a mistake.
  * E_EXPIRED: over, or from the future. Fails with *out empty. */
-MUST_CHECK int service_token_read(const struct ed25519 *issuer, struct span token, uint64_t now_s,
-                                  struct service_claims *out);
+MUST_CHECK int service_token_read(const struct ed25519 *issuer, struct span token,
+                                  struct span audience, uint64_t now_s, struct service_claims *out);
 /* The list of that name ("models", "endpoints") has the word, or there is no such list. */
 bool service_allows(const struct service_claims *c, const char *list, struct span word);
 

@@ -149,6 +149,8 @@ static const struct config_field fields[] = {
     LIST("telegram.bots", bots, "", 0, 64, &bot_table, "bots whose Mini Apps' users may call"),
     LIST("service_tokens.issuers", issuers, "", 0, 64, &issuer_table,
          "who signs tokens for services"),
+    TEXT("service_tokens.audience", service_audience, "", setting_model,
+         "what they must name in aud; empty: then none may have one"),
     TEXT("internal.listen", internal_listen, "", setting_unix,
          "where services call that the kernel knows by their user; empty: nowhere"),
     NUMBER("internal.connections", internal_connections, "1000", 1, 1000000, "theirs"),

@@ -54,10 +54,11 @@ struct gateway_config {
     int64_t top_speed;          /* tokens a second of one sequence that are believed; 0: any */
     int64_t hold_grace_ms;      /* of a hold, beyond the call's deadline */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
-    const char *telegram_key;    /* Telegram's, 64 hex digits */
-    struct config_list bots;     /* struct gateway_bot */
-    struct config_list issuers;  /* struct gateway_issuer */
-    const char *internal_listen; /* unix:/path; "": no internal listener */
+    const char *telegram_key;     /* Telegram's, 64 hex digits */
+    struct config_list bots;      /* struct gateway_bot */
+    struct config_list issuers;   /* struct gateway_issuer */
+    const char *service_audience; /* "": this gateway has no name in tokens */
+    const char *internal_listen;  /* unix:/path; "": no internal listener */
     int64_t internal_connections;
     struct config_list internal_services; /* struct gateway_internal_service */
     int64_t attest_every_ms;              /* re-verification */

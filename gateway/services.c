@@ -21,6 +21,7 @@ struct grant {
 struct services {
     struct grant *all;
     size_t count;
+    char *audience;
 };
 
 /* In the call's arena. */
@@ -51,6 +52,7 @@ int services_new(struct services **out, const struct gateway_config *c, char why
     struct services *s = mem_zero(sizeof(*s));
 
     *out = NULL;
+    s->audience = mem_strdup(c->service_audience);
     s->all = mem_zero((c->issuers.count + 1) * sizeof(*s->all));
     while (s->count < c->issuers.count) {
         const size_t i = s->count++;
@@ -74,6 +76,7 @@ void services_free(struct services *s)
         buf_wipe(&s->all[i].key);
     }
     free(s->all);
+    free(s->audience);
     free(s);
 }
 
@@ -105,7 +108,8 @@ static int token_read(const struct services *s, struct span token, struct servic
         if (seen_before(s, i))
             continue;
         *issuer = &s->all[i];
-        error = service_token_read(s->all[i].issuer, token, clock_wall_ms() / 1000, claims);
+        error = service_token_read(s->all[i].issuer, token, span_str(s->audience),
+                                   clock_wall_ms() / 1000, claims);
     }
     return error;
 }

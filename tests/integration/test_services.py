@@ -97,6 +97,16 @@ def test_a_token_is_not_in_the_log_and_its_name_is(served):
     assert "account=assistant jti=seen-in-the-log" in log and t[-40:] not in log and served.payer not in log
 
 
+def test_a_token_for_another_gateway_is_none(stack):
+    gateway = stack.gateway(**{"service_tokens": {"issuers": issuers(stack, stack.key("--account", "assistant")), "audience": "https://here.test"}})
+    good, other, nobody = token(aud=["https://elsewhere.test", "https://here.test"]), token(aud="https://elsewhere.test"), token()
+    wait_for(lambda: call(stack, good, "GET", MODELS).status == 200, "the gateway has read the keys")
+    assert [call(stack, t, "GET", MODELS).status for t in (other, nobody)] == [401, 401]
+    gateway.reload(**{"service_tokens.audience": ""})
+    wait_for(lambda: call(stack, nobody, "GET", MODELS).status == 200, "the gateway has no name")
+    assert [call(stack, t, "GET", MODELS).status for t in (good, other)] == [401, 401]
+
+
 def test_a_key_that_is_revoked_or_an_issuer_that_is_gone_ends_the_tokens(stack):
     key = stack.key("--account", "assistant", "--name", "for-service")
     gateway = stack.gateway(**{"service_tokens.issuers": issuers(stack, key)})

@@ -15,7 +15,7 @@ static void try_signed(const struct ed25519 *issuer, struct span claims)
 
     if (jws_sign(issuer, "cgw-service+jwt", claims, &token) < 0)
         return;
-    if (service_token_read(issuer, buf_span(&token), NOW, &c) < 0) {
+    if (service_token_read(issuer, buf_span(&token), SPAN(""), NOW, &c) < 0) {
         CHECK(c.doc == NULL);
         return;
     }
@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     if (!issuer)
         CHECK(ed25519_generate(&issuer) == 0);
-    CHECK(service_token_read(issuer, in, NOW, &c) < 0 && c.doc == NULL);
+    CHECK(service_token_read(issuer, in, SPAN(""), NOW, &c) < 0 && c.doc == NULL);
     (void)service_token_is(in);
     try_signed(issuer, in);
     return 0;

@@ -14,6 +14,7 @@ enum { NOW = 1800000000 };
 #define BASE  "{\"account\":\"acme\",\"jti\":\"t-1\"," TIMES
 
 static struct ed25519 *issuer;
+static const char *audience = ""; /* the gateway's */
 
 static void token_make(const struct ed25519 *key, const char *typ, const char *claims,
                        struct buf *out)
@@ -27,7 +28,7 @@ static int read_at(const char *claims, uint64_t now_s, struct service_claims *ou
 
     token_make(issuer, TYP, claims, &token);
     assert_true(service_token_is(buf_span(&token)));
-    return service_token_read(issuer, buf_span(&token), now_s, out);
+    return service_token_read(issuer, buf_span(&token), span_str(audience), now_s, out);
 }
 
 static int try_at(const char *claims, uint64_t now_s)
@@ -84,6 +85,33 @@ static void it_holds_ten_minutes_at_most(void **state)
                      E_INVALID);
 }
 
+/* RFC 7519 §4.1.3: a token that names whom it is for is for nobody else. */
+static void a_token_for_another_gateway_is_none(void **state)
+{
+    (void)state;
+    assert_int_equal(try_at(BASE ",\"aud\":\"https://here.test\"}", NOW), E_INVALID);
+    audience = "https://here.test";
+    assert_int_equal(try_at(BASE ",\"aud\":\"https://here.test\"}", NOW), 0);
+    assert_int_equal(try_at(BASE ",\"aud\":[\"x\",\"https://here.test\"]}", NOW), 0);
+    assert_int_equal(try_at(BASE ",\"aud\":\"https://here.test/\"}", NOW), E_INVALID);
+    assert_int_equal(try_at(BASE ",\"aud\":[\"x\"]}", NOW), E_INVALID);
+    assert_int_equal(try_at(BASE ",\"aud\":[]}", NOW), E_INVALID);
+    assert_int_equal(try_at(BASE ",\"aud\":[\"https://here.test\",1]}", NOW), E_INVALID);
+    assert_int_equal(try_at(BASE ",\"aud\":null}", NOW), E_INVALID);
+    assert_int_equal(try_at(BASE "}", NOW), E_INVALID); /* for anybody, so not for this one */
+    audience = "";
+    assert_int_equal(try_at(BASE ",\"aud\":\"\"}", NOW), E_INVALID);
+}
+
+static void before_its_time_it_is_none(void **state)
+{
+    (void)state;
+    assert_int_equal(try_at(BASE ",\"nbf\":1800000300}", NOW + 240), 0);
+    assert_int_equal(try_at(BASE ",\"nbf\":1800000300}", NOW + 239), E_EXPIRED);
+    assert_int_equal(try_at(BASE ",\"nbf\":\"1800000000\"}", NOW), E_INVALID);
+    assert_int_equal(try_at(BASE ",\"nbf\":null}", NOW), E_INVALID);
+}
+
 static void what_is_not_understood_is_refused(void **state)
 {
     static const char *const bad[] = {
@@ -121,9 +149,9 @@ static void another_key_or_another_kind_of_token_is_nobodys(void **state)
     (void)state;
     assert_int_equal(ed25519_generate(&other), 0);
     token_make(other, TYP, BASE "}", &foreign);
-    assert_int_equal(service_token_read(issuer, buf_span(&foreign), NOW, &c), E_AUTH);
+    assert_int_equal(service_token_read(issuer, buf_span(&foreign), SPAN(""), NOW, &c), E_AUTH);
     token_make(issuer, "cgw-usage+jws", BASE "}", &kind);
-    assert_int_equal(service_token_read(issuer, buf_span(&kind), NOW, &c), E_AUTH);
+    assert_int_equal(service_token_read(issuer, buf_span(&kind), SPAN(""), NOW, &c), E_AUTH);
 }
 
 static void every_changed_character_is_noticed(void **state)
@@ -136,7 +164,7 @@ static void every_changed_character_is_noticed(void **state)
     for (size_t i = 0; i < token.len; i++) {
         const uint8_t was = token.data[i];
         token.data[i] = was == 'A' ? 'B' : 'A';
-        assert_true(service_token_read(issuer, buf_span(&token), NOW, &c) < 0 && !c.doc);
+        assert_true(service_token_read(issuer, buf_span(&token), SPAN(""), NOW, &c) < 0 && !c.doc);
         token.data[i] = was;
     }
 }
@@ -155,6 +183,8 @@ int main(void)
         cmocka_unit_test(a_token_says_whose_account_it_is_and_what_it_may),
         cmocka_unit_test(without_scopes_it_may_what_the_key_may_and_with_an_empty_list_nothing),
         cmocka_unit_test(it_holds_ten_minutes_at_most),
+        cmocka_unit_test(a_token_for_another_gateway_is_none),
+        cmocka_unit_test(before_its_time_it_is_none),
         cmocka_unit_test(what_is_not_understood_is_refused),
         cmocka_unit_test(another_key_or_another_kind_of_token_is_nobodys),
         cmocka_unit_test(every_changed_character_is_noticed),
