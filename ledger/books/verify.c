@@ -1,6 +1,6 @@
 /* Bills are walked once in the order of their chain, and once in that of their tree; what follows
  * from each is computed anew, by other code than what wrote it where that is possible. */
-#include "ledger/books/verify.h"
+#include "ledger/books/verify_impl.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -18,17 +18,7 @@
 
 enum { PAGE = 1000 };
 
-struct run {
-    struct books *books;
-    verify_line_fn *fn;
-    void *arg;
-    bool good;
-};
-
-static void wrong(struct verify_line *line, int64_t difference, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void wrong(struct verify_line *line, int64_t difference, const char *fmt, ...)
+void verify_wrong(struct verify_line *line, int64_t difference, const char *fmt, ...)
 {
     va_list args;
 
@@ -41,7 +31,7 @@ static void wrong(struct verify_line *line, int64_t difference, const char *fmt,
     va_end(args);
 }
 
-static void tell(struct run *r, const struct verify_line *line)
+void verify_tell(struct run *r, const struct verify_line *line)
 {
     r->good = r->good && line->good;
     r->fn(r->arg, line);
@@ -60,7 +50,8 @@ static int check_currencies(struct books *b, struct verify_line *line)
                   NULL, 0));
     while ((row = rows_next(rows)) > 0)
         if (rows_int(rows, 1) != rows_int(rows, 2))
-            wrong(line, rows_int(rows, 1) - rows_int(rows, 2), "currency %s", rows_text(rows, 0));
+            verify_wrong(line, rows_int(rows, 1) - rows_int(rows, 2), "currency %s",
+                         rows_text(rows, 0));
     return row;
 }
 
@@ -80,8 +71,8 @@ static int check_purses(struct books *b, struct verify_line *line)
     while ((row = rows_next(rows)) > 0) {
         line->looked_at += rows_int(rows, 3) - 1;
         if (rows_int(rows, 1) != 0 || rows_int(rows, 2) != 0)
-            wrong(line, rows_int(rows, 1) != 0 ? rows_int(rows, 1) : rows_int(rows, 2),
-                  "purse %s does not follow from its transfers", rows_text(rows, 0));
+            verify_wrong(line, rows_int(rows, 1) != 0 ? rows_int(rows, 1) : rows_int(rows, 2),
+                         "purse %s does not follow from its transfers", rows_text(rows, 0));
     }
     return row;
 }
@@ -93,7 +84,7 @@ static int check_sums(struct run *r)
 
     TRY(check_currencies(r->books, &line));
     TRY(check_purses(r->books, &line));
-    tell(r, &line);
+    verify_tell(r, &line);
     return 0;
 }
 
@@ -112,23 +103,32 @@ static int check_owing(struct run *r)
     while ((row = rows_next(rows)) > 0) {
         line.looked_at++;
         if (rows_int(rows, 1) > 0)
-            wrong(&line, rows_int(rows, 1), "%s", rows_text(rows, 0));
+            verify_wrong(&line, rows_int(rows, 1), "%s", rows_text(rows, 0));
     }
     TRY(row);
-    tell(r, &line);
+    verify_tell(r, &line);
     return 0;
 }
 
-static int check_shortfall(struct run *r)
+// ---- I3: each call charged once, within what it held --------------------------------------------
+
+// Of two attempts one may be charged; that there is one bill of each, the table says itself.
+static const char charged_twice[] =
+    "SELECT call, CAST(SUM(amount) - MAX(amount) AS BIGINT) FROM bills WHERE amount > 0 "
+    "GROUP BY call HAVING COUNT(*) > 1";
+
+static int check_charges(struct run *r)
 {
-    struct verify_line line = {"I3", "no charge was above what the account had", .good = true};
+    struct verify_line line = {
+        "I3", "each call was charged once, and none above what the account had", .good = true};
     struct purse_sums sums;
 
+    TRY(verify_count(r->books, "SELECT COUNT(*) FROM bills", &line.looked_at));
+    TRY(verify_rows(r->books, charged_twice, &line, "charged twice: call"));
     TRY(purse_read(r->books, "expense:shortfall", CURRENCY_TON, &sums));
-    line.looked_at = 1;
     if (sums.debits != 0)
-        wrong(&line, sums.debits, "the operator covered it");
-    tell(r, &line);
+        verify_wrong(&line, sums.debits, "the operator covered it");
+    verify_tell(r, &line);
     return 0;
 }
 
@@ -147,18 +147,18 @@ static const char unbilled[] =
     "EXISTS "
     "(SELECT 1 FROM bills b WHERE b.call = t.reference AND b.amount > 0)";
 
-static int count_wrong(struct books *b, const char *sql, struct verify_line *line, const char *what)
+int verify_rows(struct books *b, const char *sql, struct verify_line *line, const char *sentence)
 {
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
     TRY(db_select(&rows, b->db, sql, NULL, 0));
     while ((row = rows_next(rows)) > 0)
-        wrong(line, rows_int(rows, 1), "%s: call %s", what, rows_text(rows, 0));
+        verify_wrong(line, rows_int(rows, 1), "%s %s", sentence, rows_text(rows, 0));
     return row;
 }
 
-static int count_rows(struct books *b, const char *sql, int64_t *out)
+int verify_count(struct books *b, const char *sql, int64_t *out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
@@ -173,10 +173,11 @@ static int check_once(struct run *r)
     struct verify_line line = {
         "I4", "each bill is paid by one transfer of each kind, and nothing else is", .good = true};
 
-    TRY(count_rows(r->books, "SELECT COUNT(*) FROM bills", &line.looked_at));
-    TRY(count_wrong(r->books, unpaid, &line, "not paid once"));
-    TRY(count_wrong(r->books, unbilled, &line, "paid without a bill"));
-    tell(r, &line);
+    TRY(verify_count(r->books, "SELECT COUNT(*) FROM bills", &line.looked_at));
+    TRY(verify_rows(r->books, unpaid, &line, "not paid once: call"));
+    TRY(verify_rows(r->books, unbilled, &line, "paid without a bill: call"));
+    TRY(verify_ids(r->books, &line));
+    verify_tell(r, &line);
     return 0;
 }
 
@@ -202,7 +203,7 @@ static void keep_book(void *arg, int64_t version, struct span text)
     if (price_book_parse(&book, text) == 0)
         price_book_unref(map_put(&w->books, span_str(name), book));
     else
-        wrong(&w->amounts, 1, "price book %s cannot be read", name);
+        verify_wrong(&w->amounts, 1, "price book %s cannot be read", name);
 }
 
 static void check_amount(struct walk *w, const struct bill *b)
@@ -216,17 +217,17 @@ static void check_amount(struct walk *w, const struct bill *b)
     const struct price_book *book = map_get(&w->books, span_str(name));
     const struct price *p = book ? price_book_find(book, b->model) : NULL;
     if (!p || memcmp(book->sha256, b->price_sha256, SHA256_LEN) != 0) {
-        wrong(&w->amounts, b->amount, "no such price: call %s", b->call);
+        verify_wrong(&w->amounts, b->amount, "no such price: call %s", b->call);
         return;
     }
     if (price_amount(p, &tokens, b->coefficient, &amount) < 0 || b->amount > amount)
-        wrong(&w->amounts, b->amount - amount, "above the formula: call %s", b->call);
+        verify_wrong(&w->amounts, b->amount - amount, "above the formula: call %s", b->call);
     w->capped += b->amount > 0 && b->amount < amount;
     w->free_of_charge += b->amount == 0;
     price_split(b->amount, book->commission_bps, &worker, &fee);
     if (fee != b->fee)
-        wrong(&w->amounts, b->fee - fee, "worker and fee are not as the book says: call %s",
-              b->call);
+        verify_wrong(&w->amounts, b->fee - fee, "worker and fee are not as the book says: call %s",
+                     b->call);
 }
 
 static int verify_bill(const struct walk *w, struct span jws, struct bill *out)
@@ -252,18 +253,18 @@ static void check_link(struct walk *w, const struct rows *rows)
     w->chain.looked_at++;
     chain_add(w->head, rows_bytes(rows, 3));
     if (rows_int(rows, 1) != ++w->seq || !span_eq(rows_bytes(rows, 2), SPAN_OF(w->head)))
-        wrong(&w->chain, 1, "broken link: call %s", rows_text(rows, 5));
+        verify_wrong(&w->chain, 1, "broken link: call %s", rows_text(rows, 5));
     if (verify_bill(w, rows_bytes(rows, 3), &bill) < 0) {
-        wrong(&w->chain, 1, "not signed by a key of ours: call %s", rows_text(rows, 5));
+        verify_wrong(&w->chain, 1, "not signed by a key of ours: call %s", rows_text(rows, 5));
         return;
     }
     sha256(usage, rows_bytes(rows, 4));
     if (memcmp(usage, bill.usage, SHA256_LEN) != 0)
-        wrong(&w->chain, 1, "another usage record: call %s", rows_text(rows, 5));
+        verify_wrong(&w->chain, 1, "another usage record: call %s", rows_text(rows, 5));
     if (!span_is(rows_bytes(rows, 5), bill.call) || !span_is(rows_bytes(rows, 0), bill.account) ||
         rows_int(rows, 6) != bill.amount || rows_int(rows, 7) != bill.fee)
-        wrong(&w->chain, 1, "the row says something else than its bill: call %s",
-              rows_text(rows, 5));
+        verify_wrong(&w->chain, 1, "the row says something else than its bill: call %s",
+                     rows_text(rows, 5));
     check_amount(w, &bill);
 }
 
@@ -309,7 +310,8 @@ static int check_heads(struct books *b, struct walk *w)
         chain_begin(begin, rows_text(rows, 0));
         const struct span last = rows_int(rows, 3) == 0 ? SPAN_OF(begin) : rows_bytes(rows, 4);
         if (rows_int(rows, 1) != rows_int(rows, 3) || !span_eq(rows_bytes(rows, 2), last))
-            wrong(&w->chain, 1, "the head of %s is not that of its last bill", rows_text(rows, 0));
+            verify_wrong(&w->chain, 1, "the head of %s is not that of its last bill",
+                         rows_text(rows, 0));
     }
     return row;
 }
@@ -347,8 +349,8 @@ static int check_bills(struct run *r)
         snprintf(w.amounts.detail, sizeof(w.amounts.detail),
                  "%" PRId64 " charged less (hold), %" PRId64 " free", w.capped, w.free_of_charge);
     if (error == 0) {
-        tell(r, &w.amounts);
-        tell(r, &w.chain);
+        verify_tell(r, &w.amounts);
+        verify_tell(r, &w.chain);
     }
     walk_fini(&w);
     return error;
@@ -368,7 +370,7 @@ static int check_day(struct books *b, int64_t day, int64_t leaves, struct span r
                   value_int(day)));
     while ((row = rows_next(rows)) > 0) {
         if (rows_int(rows, 1) != (int64_t)t.leaves)
-            wrong(line, 1, "a leaf is missing on day %" PRId64, day);
+            verify_wrong(line, 1, "a leaf is missing on day %" PRId64, day);
         tree_leaf(hash, rows_bytes(rows, 0));
         tree_add(&t, hash);
     }
@@ -376,7 +378,7 @@ static int check_day(struct books *b, int64_t day, int64_t leaves, struct span r
     tree_root(&t, hash);
     line->looked_at += (int64_t)t.leaves;
     if ((int64_t)t.leaves != leaves || !span_eq(root, SPAN_OF(hash)))
-        wrong(line, 1, "the root of day %" PRId64 " is not that of its bills", day);
+        verify_wrong(line, 1, "the root of day %" PRId64 " is not that of its bills", day);
     return 0;
 }
 
@@ -390,7 +392,7 @@ static int check_trees(struct run *r)
     while ((row = rows_next(rows)) > 0)
         TRY(check_day(r->books, rows_int(rows, 0), rows_int(rows, 1), rows_bytes(rows, 2), &line));
     TRY(row);
-    tell(r, &line);
+    verify_tell(r, &line);
     return 0;
 }
 
@@ -400,10 +402,10 @@ static int check_conflicts(struct run *r)
 {
     struct verify_line line = {"C1", "no bill of a gateway was refused", .good = true};
 
-    TRY(count_rows(r->books, "SELECT COUNT(*) FROM conflicts", &line.looked_at));
+    TRY(verify_count(r->books, "SELECT COUNT(*) FROM conflicts", &line.looked_at));
     if (line.looked_at > 0)
-        wrong(&line, line.looked_at, "see the table conflicts");
-    tell(r, &line);
+        verify_wrong(&line, line.looked_at, "see the table conflicts");
+    verify_tell(r, &line);
     return 0;
 }
 
@@ -412,19 +414,20 @@ static int check_audit(struct run *r)
     struct verify_line line = {"A1", "no row of the audit is missing", .good = true};
     int64_t last = 0;
 
-    TRY(count_rows(r->books, "SELECT COUNT(*) FROM audit", &line.looked_at));
-    TRY(count_rows(r->books, "SELECT COALESCE(MAX(seq), 0) FROM audit", &last));
+    TRY(verify_count(r->books, "SELECT COUNT(*) FROM audit", &line.looked_at));
+    TRY(verify_count(r->books, "SELECT COALESCE(MAX(seq), 0) FROM audit", &last));
     if (last != line.looked_at)
-        wrong(&line, last - line.looked_at, "%" PRId64 " are missing", last - line.looked_at);
-    tell(r, &line);
+        verify_wrong(&line, last - line.looked_at, "%" PRId64 " are missing",
+                     last - line.looked_at);
+    verify_tell(r, &line);
     return 0;
 }
 
 int books_verify(struct books *b, verify_line_fn *fn, void *arg, bool *good)
 {
-    static int (*const checks[])(struct run * r) = {check_sums,      check_owing, check_shortfall,
-                                                    check_once,      check_bills, check_trees,
-                                                    check_conflicts, check_audit};
+    static int (*const checks[])(struct run * r) = {
+        check_sums,     check_owing,  check_charges, check_once,  verify_credits,  verify_sources,
+        verify_payouts, verify_usage, check_bills,   check_trees, check_conflicts, check_audit};
     struct run r = {b, fn, arg, true};
 
     *good = false;

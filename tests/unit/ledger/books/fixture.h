@@ -285,6 +285,19 @@ static inline void read_book(struct fixture *f, struct price_book **book)
     assert_int_equal(price_book_parse(book, buf_span(&text)), 0);
 }
 
+/* In the form of a worker's record; nobody of the books looks at its signature. */
+static inline void make_usage(struct buf *jws, const char *call, uint32_t attempt, int64_t in,
+                              int64_t out)
+{
+    AUTO(buf_fini) struct buf payload = {0};
+
+    buf_printf(&payload, "{\"call\":\"%s\",\"attempt\":%u,\"in\":%lld,\"out\":%lld}", call, attempt,
+               (long long)in, (long long)out);
+    buf_append_str(jws, "e30.");
+    base64url_encode(jws, buf_span(&payload));
+    buf_append_str(jws, ".AA");
+}
+
 /* A bill of `in` and `out` tokens at the price of PRICE_YAML, as a gateway signs it. */
 static inline void make_bill(struct fixture *f, struct made_bill *m, const char *account,
                              uint32_t attempt, int64_t in, int64_t out)
@@ -302,7 +315,7 @@ static inline void make_bill(struct fixture *f, struct made_bill *m, const char 
     read_book(f, &book);
     assert_int_equal(price_amount(price_book_find(book, SPAN("m")), &tokens, 1000, &m->amount), 0);
     price_split(m->amount, book->commission_bps, &worker, &m->fee);
-    buf_printf(&m->usage, "usage.of.%s.%u", m->call, attempt);
+    make_usage(&m->usage, m->call, attempt, in, out);
     struct bill b = {.attempt = attempt, .model = SPAN("m"), .price = 1, .coefficient = 1000};
     b.in = in, b.out = out, b.amount = m->amount, b.fee = m->fee;
     b.t_ms = f->books->fixed_ms;
@@ -339,7 +352,9 @@ static inline enum bill_result take(struct fixture *f, const struct made_bill *m
 
 struct verified {
     bool good;
-    char wrong[200]; /* the first line that is not good */
+    char wrong[200];  /* the first line that is not good */
+    char names[100];  /* of all that are not: " I1 I9" */
+    char looked[200]; /* names of all lines */
 };
 
 static inline void note_line(void *arg, const struct verify_line *line)
@@ -348,6 +363,11 @@ static inline void note_line(void *arg, const struct verify_line *line)
 
     if (!line->good && !v->wrong[0])
         snprintf(v->wrong, sizeof(v->wrong), "%s: %s", line->name, line->detail);
+    if (!line->good)
+        snprintf(v->names + strlen(v->names), sizeof(v->names) - strlen(v->names), " %s",
+                 line->name);
+    snprintf(v->looked + strlen(v->looked), sizeof(v->looked) - strlen(v->looked), " %s",
+             line->name);
 }
 
 static inline struct verified verify(struct fixture *f)
