@@ -64,6 +64,7 @@ static void on_end(void *arg)
 {
     struct call *c = arg;
 
+    idempotency_end(c, true);
     if (c->answered || c->gone)
         return;
     if (!c->streaming) {
@@ -74,10 +75,20 @@ static void on_end(void *arg)
     http_stream_end(c->ex, NULL, 0);
 }
 
+/* Whether something that failed may have to be paid for all the same: some of it was told, the
+ * worker was at it when the request's own time was over, or what it made cannot be trusted. */
+static bool has_run(const struct call *c, const struct api_error *e)
+{
+    return c->streaming || (exchange_verdict(c->exchange) &&
+                            (e == &ERR_VERIFICATION_FAILED ||
+                             (e == &ERR_UPSTREAM_TIMEOUT && c->rq.timeout_ms > 0)));
+}
+
 static void on_failed(void *arg, const struct api_fault *fault, bool told)
 {
     struct call *c = arg;
 
+    idempotency_end(c, has_run(c, fault->error));
     if (c->answered || c->gone)
         return;
     c->fault = *fault;
@@ -133,7 +144,11 @@ static void parsed(struct call *c, int error)
         return;
     }
     c->parsed = true;
-    if (!c->gone && !c->answered)
+    if (c->gone || c->answered)
+        return;
+    if (idempotency_begin(c) < 0)
+        call_fault(c);
+    else
         begin_exchange(c);
 }
 
@@ -323,6 +338,7 @@ static void on_drained(void *arg, struct http_exchange *ex)
 
 static void stop_work(struct call *c)
 {
+    idempotency_end(c, c->streaming || (c->gone && c->exchange && exchange_verdict(c->exchange)));
     exchange_free(c->exchange);
     c->exchange = NULL;
     http_whole_cancel(&c->models);

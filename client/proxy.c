@@ -146,4 +146,5 @@ void proxy_stop(struct proxy *p)
         offload_stop(p->offload); /* what ends behind it may still ask, and is refused */
     client_free(p->client);
     offload_free(p->offload);
+    idempotency_fini(&p->idempotency);
 }

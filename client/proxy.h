@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "client/core/exchange.h"
+#include "client/idempotency.h"
 #include "config/client_config.h"
 #include "net/http_server.h"
 
@@ -15,6 +16,7 @@ struct proxy {
     struct client *client;
     struct http_server *server;
     struct list calls;
+    struct idempotency idempotency;
     bool draining;
     struct loop_timer drain;
     uint64_t drain_until_ms;
@@ -51,6 +53,7 @@ struct call {
     struct request rq;
     bool parsed;
     struct attest_require require;
+    struct once *once; /* its Idempotency-Key's, while it runs; NULL: none */
 
     struct exchange *exchange;
     struct http_whole models; /* GET /v1/models */

@@ -14,7 +14,7 @@ pytest.importorskip("cryptography")
 
 import test_sdk_python  # noqa: E402
 from client_peer import Client  # noqa: E402
-from stack import SLOW, Stack, script  # noqa: E402
+from stack import SLOW, Stack, chat, script, wait_for  # noqa: E402
 from test_devtee import DevTee  # noqa: E402
 
 MODELS = ["fake-model", "org/model:tag-v1"]
@@ -108,6 +108,48 @@ def test_a_key_that_is_end_to_end_only_serves_here_and_not_there(world):
     assert world.client(key=key).chat.completions.create(model="fake-model", messages=user("Hi")).choices
     with pytest.raises(openai.PermissionDeniedError):
         Stack.client(world, key=key).chat.completions.create(model="fake-model", messages=user("Hi"))
+
+
+def again(world, name, body, key=None):
+    with world.cocoon.raw(key=key or world.key_for_all()) as raw:
+        return raw.ask("POST", "/v1/chat/completions", body, {"Idempotency-Key": name})
+
+
+def test_the_same_request_runs_once_though_its_key_never_leaves_the_client(world, engine):
+    for i, stream in enumerate((False, True)):
+        name, body = f"once-{i}", chat(f"Once end to end {i}", stream=stream)
+        assert again(world, name, body).status == 200
+        a = again(world, name, body)
+        assert a.status == 409 and a.error["code"] == "idempotency_no_replay" and a.header("x-should-retry") == "false"
+        b = again(world, name, chat("Another"))
+        assert b.status == 400 and b.error["code"] == "idempotency_key_reused"
+        assert again(world, name, body, world.key("--name", f"other-{i}")).status == 200  # another caller's
+        assert sum(f"Once end to end {i}".encode() in r.body for r in engine.requests) == 2
+    assert not any(r.header("idempotency-key") for r in engine.requests)
+    for bad in ("", "x" * 256, "a b"):
+        a = again(world, bad, chat())
+        assert a.status == 400 and a.error["code"] == "invalid_header" and "Idempotency-Key" in a.error["message"]
+
+
+def test_while_the_first_runs_the_second_is_told_to_wait_end_to_end(world, engine):
+    body = chat(script("stall", events=1), stream=True, seed=424242)
+    with world.cocoon.raw(key=world.key_for_all()) as first:
+        first.request("POST", "/v1/chat/completions", body, {"Idempotency-Key": "waits"})
+        engine.find('"seed":424242')
+        a = again(world, "waits", body)
+        assert a.status == 409 and a.error["code"] == "idempotency_in_progress" and a.header("retry-after-ms") == "1000"
+        assert first.head().status == 200
+        first.until(b"data: ")
+    # Who leaves has had some of it.
+    wait_for(lambda: again(world, "waits", body).error["code"] == "idempotency_no_replay", "it is over", 20)
+
+
+def test_what_did_not_run_may_come_again_end_to_end(world):
+    body = chat(script("error", status=400))
+    for _ in range(2):
+        assert again(world, "refused", body).status == 400
+    assert again(world, "unknown-model", {**chat(), "model": "none"}).status == 404
+    assert again(world, "unknown-model", chat()).status == 200
 
 
 def test_many_at_a_time(world):
