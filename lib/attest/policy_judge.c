@@ -15,11 +15,22 @@ static bool advisory_covered(const struct policy_exception *e, const char *advis
     return false;
 }
 
+/* An advised relaunch is an old module of which it is known that a restart helps: who accepts the
+ * one accepts the other. */
+static enum tcb_status without_advice(enum tcb_status status)
+{
+    if (status == TCB_TD_RELAUNCH_ADVISED)
+        return TCB_OUT_OF_DATE;
+    if (status == TCB_TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED)
+        return TCB_OUT_OF_DATE_CONFIGURATION_NEEDED;
+    return status;
+}
+
 static bool exception_covers(const struct policy_exception *e, const struct attest_verdict *v,
                              uint64_t now_s)
 {
-    if (memcmp(e->fmspc, v->fmspc, sizeof(e->fmspc)) != 0 || e->status != v->status ||
-        now_s >= e->until)
+    if (memcmp(e->fmspc, v->fmspc, sizeof(e->fmspc)) != 0 || now_s >= e->until ||
+        (e->status != v->status && e->status != without_advice(v->status)))
         return false;
     if (v->advisory_count == ATTEST_MAX_ADVISORIES) /* there may be more */
         return false;
@@ -31,7 +42,9 @@ static bool exception_covers(const struct policy_exception *e, const struct atte
 
 static int judge_status(const struct attest_policy *p, uint64_t now_s, struct attest_verdict *v)
 {
-    if (p->accepted & UINT32_C(1) << v->status)
+    const uint32_t fits = UINT32_C(1) << v->status | UINT32_C(1) << without_advice(v->status);
+
+    if (p->accepted & fits)
         return 0;
     for (size_t i = 0; i < p->exception_count; i++)
         if (exception_covers(&p->exceptions[i], v, now_s)) {

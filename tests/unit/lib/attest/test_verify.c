@@ -445,6 +445,46 @@ static void an_exception_covers_its_platform_status_and_time_alone(void **state)
     expect(&s, ATTEST_POLICY_TCB_STATUS); /* an advisory that it does not name */
 }
 
+/* attestation.md §5 step 12: it is an old module, of which more is known: that a restart helps. */
+static void a_relaunch_that_is_advised_is_judged_as_out_of_date(void **state)
+{
+    static const struct {
+        const char *fault, *accept;
+        enum attest_reason reason;
+    } cases[] = {
+        {"td_relaunch_advised", "\"UpToDate\"", ATTEST_POLICY_TCB_STATUS},
+        {"td_relaunch_advised", "\"UpToDate\",\"TDRelaunchAdvised\"", ATTEST_OK},
+        {"td_relaunch_advised", "\"UpToDate\",\"OutOfDate\"", ATTEST_OK},
+        {"td_relaunch_advised", "\"OutOfDateConfigurationNeeded\"", ATTEST_POLICY_TCB_STATUS},
+        {"td_relaunch_configuration_needed", "\"OutOfDate\"", ATTEST_POLICY_TCB_STATUS},
+        {"td_relaunch_configuration_needed", "\"OutOfDateConfigurationNeeded\"", ATTEST_OK},
+        {"module_out_of_date", "\"TDRelaunchAdvised\"", ATTEST_POLICY_TCB_STATUS},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct story s = {.from = "\"accept\":[\"UpToDate\"]"};
+        char to[160];
+
+        assert_int_equal(devtee_fault_add(&s.faults, cases[i].fault), 0);
+        snprintf(to, sizeof(to), "\"accept\":[%s]", cases[i].accept);
+        s.to = to;
+        expect(&s, cases[i].reason);
+    }
+}
+
+static void an_exception_for_out_of_date_covers_an_advised_relaunch(void **state)
+{
+    struct story s = {.from = "\"exceptions\":[]",
+                      .to = "\"exceptions\":[{\"fmspc\":\"00dec0de0000\",\"status\":\"OutOfDate\","
+                            "\"advisories\":[\"DEV-SA-00001\",\"DEV-SA-00002\"],"
+                            "\"until\":1790000009}]"};
+
+    (void)state;
+    assert_int_equal(devtee_fault_add(&s.faults, "td_relaunch_advised"), 0);
+    expect(&s, ATTEST_OK);
+}
+
 static void a_floor_refuses_older_collateral(void **state)
 {
     struct attest_floor floor = {.qe = DEVTEE_EVALUATION + 1};
@@ -585,6 +625,8 @@ int main(void)
         cmocka_unit_test(a_keyset_s_age_bounds_the_verdict),
         cmocka_unit_test(no_exception_covers_more_advisories_than_a_verdict_holds),
         cmocka_unit_test(an_exception_covers_its_platform_status_and_time_alone),
+        cmocka_unit_test(a_relaunch_that_is_advised_is_judged_as_out_of_date),
+        cmocka_unit_test(an_exception_for_out_of_date_covers_an_advised_relaunch),
         cmocka_unit_test(a_floor_refuses_older_collateral),
         cmocka_unit_test(a_platform_is_one_that_the_root_vouches_for),
         cmocka_unit_test(gpus_are_asked_for_and_shown_together),
