@@ -85,19 +85,14 @@ static const char *find_decided(json_t *map, const char *which)
 
 struct decided {
     const struct command *command;
-    struct redis_flags redis;
+    struct registry_view view;
     const char *why;
-    bool json;
     struct operands operands;
-    struct pool_store *store;
-    json_t *registry;
 };
 
 static void decided_fini(struct decided *d)
 {
-    json_decref(d->registry);
-    pool_store_close(d->store);
-    redis_flags_fini(&d->redis);
+    registry_view_fini(&d->view);
 }
 AUTO_FINI(struct decided, decided_fini)
 
@@ -105,19 +100,14 @@ AUTO_FINI(struct decided, decided_fini)
 static int begin(struct decided *d, const struct command *c, int argc, char **argv)
 {
     d->command = c;
-    d->redis = redis_flags_default();
+    d->view.redis = redis_flags_default();
     d->why = "";
     const struct option options[] = {
-        REDIS_FLAGS(d->redis){"why", OPTION_TEXT, &d->why, "a note for people"},
-        {"json", OPTION_FLAG, &d->json, "print JSON"}};
-    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &d->operands);
+        REDIS_FLAGS(d->view.redis){"why", OPTION_TEXT, &d->why, "a note for people"},
+        {"json", OPTION_FLAG, &d->view.json, "print JSON"}};
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &d->operands);
 
-    if (code < 0)
-        code = pool_store_begin(c, &d->redis, &d->store);
-    if (code >= 0)
-        return code;
-    const int error = registry_read(d->store, &d->registry);
-    return error < 0 ? pool_store_failure(c, error) : -1;
+    return code >= 0 ? code : registry_view_open(&d->view, c);
 }
 
 static const char *who(void)
@@ -142,11 +132,11 @@ static void send_epoch(struct pool_store *s, const char *key)
 
 static int publish(struct decided *d)
 {
-    TRY(pool_store_settle(d->store, 0));
-    pool_store_send(d->store,
+    TRY(pool_store_settle(d->view.store, 0));
+    pool_store_send(d->view.store,
                     (struct span[]){SPAN("PUBLISH"), SPAN("pool:changed"), SPAN("decided")}, 3,
                     NULL, NULL);
-    return pool_store_settle(d->store, 0);
+    return pool_store_settle(d->view.store, 0);
 }
 
 static int write_decision(struct decided *d, const char *key, const char *subject)
@@ -158,8 +148,8 @@ static int write_decision(struct decided *d, const char *key, const char *subjec
 
     if (!text)
         return E_INVALID; /* the note is no UTF-8 */
-    send_epoch(d->store, key);
-    pool_store_send(d->store,
+    send_epoch(d->view.store, key);
+    pool_store_send(d->view.store,
                     (struct span[]){SPAN("HSET"), span_str(key), span_str(subject), span_str(text)},
                     4, NULL, NULL);
     free(text);
@@ -170,7 +160,7 @@ static int tell(const struct decided *d, int error, const char *done, const char
 {
     if (error < 0)
         return pool_store_failure(d->command, error);
-    if (d->json) {
+    if (d->view.json) {
         AUTO_JSON json_t *said = json_pack("{s:s}", done, subject);
         json_print(said);
     } else {
@@ -189,7 +179,7 @@ static int decide_drain(const struct command *c, int argc, char **argv)
         return code;
     iid = d.operands.items[0];
     if (!is_hex(iid, HEX_ID, HEX_ID)) {
-        const json_t *w = find_worker(c, d.registry, iid);
+        const json_t *w = find_worker(c, d.view.registry, iid);
         if (!w)
             return EXIT_FAILED;
         iid = shown_text(w, "iid");
@@ -203,10 +193,10 @@ static const char *wid_subject(struct decided *d, const char *which, char out[st
     AUTO_JSON json_t *known = NULL;
     const json_t *w = NULL;
 
-    if (is_hex(which, HEX_ID, HEX_ID) && registry_worker(d->store, which, &known) == 0)
+    if (is_hex(which, HEX_ID, HEX_ID) && registry_worker(d->view.store, which, &known) == 0)
         w = known; /* it may have left */
     if (!w)
-        w = find_worker(d->command, d->registry, which);
+        w = find_worker(d->command, d->view.registry, which);
     if (!w)
         return NULL;
     snprintf(out, HEX_ID + 5, "wid:%.32s", shown_text(w, "wid"));
@@ -236,9 +226,9 @@ static int take_back(struct decided *d, const char *key, const char *name)
 {
     if (!name)
         return 0;
-    send_epoch(d->store, key);
-    pool_store_send(d->store, (struct span[]){SPAN("HDEL"), span_str(key), span_str(name)}, 3, NULL,
-                    NULL);
+    send_epoch(d->view.store, key);
+    pool_store_send(d->view.store, (struct span[]){SPAN("HDEL"), span_str(key), span_str(name)}, 3,
+                    NULL, NULL);
     return publish(d);
 }
 
@@ -246,7 +236,7 @@ static int take_back(struct decided *d, const char *key, const char *name)
 static void find_by_worker(struct decided *d, const char *which, const char **drained,
                            const char **banned)
 {
-    const json_t *list = json_object_get(d->registry, "workers");
+    const json_t *list = json_object_get(d->view.registry, "workers");
     char wid[HEX_ID + 5];
 
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -255,9 +245,10 @@ static void find_by_worker(struct decided *d, const char *which, const char **dr
             continue;
         snprintf(wid, sizeof(wid), "wid:%.32s", shown_text(w, "wid"));
         if (!*drained)
-            *drained = find_decided(json_object_get(d->registry, "drain"), shown_text(w, "iid"));
+            *drained =
+                find_decided(json_object_get(d->view.registry, "drain"), shown_text(w, "iid"));
         if (!*banned)
-            *banned = find_decided(json_object_get(d->registry, "ban"), wid);
+            *banned = find_decided(json_object_get(d->view.registry, "ban"), wid);
     }
 }
 
@@ -271,13 +262,13 @@ static int decide_enable(const struct command *c, int argc, char **argv)
     if (code >= 0)
         return code;
     const char *which = d.operands.items[0];
-    const char *drained = find_decided(json_object_get(d.registry, "drain"), which);
-    const char *banned = find_decided(json_object_get(d.registry, "ban"), which);
+    const char *drained = find_decided(json_object_get(d.view.registry, "drain"), which);
+    const char *banned = find_decided(json_object_get(d.view.registry, "ban"), which);
     find_by_worker(&d, which, &drained, &banned);
-    if (!banned && is_hex(which, HEX_ID, HEX_ID) && registry_worker(d.store, which, &known) == 0 &&
-        known) {
+    if (!banned && is_hex(which, HEX_ID, HEX_ID) &&
+        registry_worker(d.view.store, which, &known) == 0 && known) {
         snprintf(wid, sizeof(wid), "wid:%.32s", shown_text(known, "wid"));
-        banned = find_decided(json_object_get(d.registry, "ban"), wid);
+        banned = find_decided(json_object_get(d.view.registry, "ban"), wid);
     }
     if (!drained && !banned)
         return failure(c, "nothing is decided about \"%s\" (cocoonctl decisions)", which);
@@ -305,32 +296,22 @@ static void decision_rows(struct table *t, const char *what, json_t *map)
 
 static int decide_list(const struct command *c, int argc, char **argv)
 {
-    AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
-    AUTO(pool_store_close) struct pool_store *s = NULL;
-    AUTO_JSON json_t *registry = NULL;
-    bool json = false;
-    const struct option options[] = {REDIS_FLAGS(flags){"json", OPTION_FLAG, &json, "print JSON"}};
-    struct operands operands;
+    AUTO(registry_view_fini) struct registry_view v = {0};
     struct table t = {0};
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    const int code = registry_view_begin(&v, c, argc, argv);
 
-    if (code < 0)
-        code = pool_store_begin(c, &flags, &s);
     if (code >= 0)
         return code;
-    const int error = registry_read(s, &registry);
-    if (error < 0)
-        return pool_store_failure(c, error);
-    if (json) {
+    if (v.json) {
         AUTO_JSON json_t *both =
-            json_pack("{s:O, s:O}", "drain", json_object_get(registry, "drain"), "ban",
-                      json_object_get(registry, "ban"));
+            json_pack("{s:O, s:O}", "drain", json_object_get(v.registry, "drain"), "ban",
+                      json_object_get(v.registry, "ban"));
         json_print(both);
         return EXIT_DONE;
     }
     table_row(&t, 5, (const char *const[]){"decision", "subject", "since", "by", "why"});
-    decision_rows(&t, "drain", json_object_get(registry, "drain"));
-    decision_rows(&t, "ban", json_object_get(registry, "ban"));
+    decision_rows(&t, "drain", json_object_get(v.registry, "drain"));
+    decision_rows(&t, "ban", json_object_get(v.registry, "ban"));
     table_print(&t);
     table_free(&t);
     return EXIT_DONE;

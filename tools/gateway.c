@@ -77,25 +77,15 @@ static void print_gateways(const json_t *registry)
 
 static int gateways(const struct command *c, int argc, char **argv)
 {
-    AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
-    AUTO(pool_store_close) struct pool_store *s = NULL;
-    AUTO_JSON json_t *registry = NULL;
-    bool json = false;
-    const struct option options[] = {REDIS_FLAGS(flags){"json", OPTION_FLAG, &json, "print JSON"}};
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    AUTO(registry_view_fini) struct registry_view v = {0};
+    const int code = registry_view_begin(&v, c, argc, argv);
 
-    if (code < 0)
-        code = pool_store_begin(c, &flags, &s);
     if (code >= 0)
         return code;
-    const int error = registry_read(s, &registry);
-    if (error < 0)
-        return pool_store_failure(c, error);
-    if (json)
-        json_print(json_object_get(registry, "gateways"));
+    if (v.json)
+        json_print(json_object_get(v.registry, "gateways"));
     else
-        print_gateways(registry);
+        print_gateways(v.registry);
     return EXIT_DONE;
 }
 

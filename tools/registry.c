@@ -278,3 +278,33 @@ int registry_worker(struct pool_store *s, const char *iid, json_t **out)
     pool_store_send(s, (struct span[]){SPAN("GET"), span_str(key)}, 2, on_one, out);
     return pool_store_settle(s, 0);
 }
+
+/* ---- For a command ---- */
+
+int registry_view_open(struct registry_view *v, const struct command *c)
+{
+    const int code = pool_store_begin(c, &v->redis, &v->store);
+
+    if (code >= 0)
+        return code;
+    const int error = registry_read(v->store, &v->registry);
+    return error < 0 ? pool_store_failure(c, error) : -1;
+}
+
+int registry_view_begin(struct registry_view *v, const struct command *c, int argc, char **argv)
+{
+    struct operands operands;
+
+    *v = (struct registry_view){.redis = redis_flags_default()};
+    const struct option options[] = {
+        REDIS_FLAGS(v->redis){"json", OPTION_FLAG, &v->json, "print JSON"}};
+    const int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    return code >= 0 ? code : registry_view_open(v, c);
+}
+
+void registry_view_fini(struct registry_view *v)
+{
+    json_decref(v->registry);
+    pool_store_close(v->store);
+    redis_flags_fini(&v->redis);
+}

@@ -14,4 +14,21 @@ MUST_CHECK int registry_read(struct pool_store *s, json_t **out);
 /* worker:{iid}, also of one that is not here now; NULL: unknown. Borrowed by nobody. */
 MUST_CHECK int registry_worker(struct pool_store *s, const char *iid, json_t **out);
 
+/* ---- For a command ---- */
+
+/* What a command that shows a part of the registry looks at. */
+struct registry_view {
+    struct redis_flags redis;
+    struct pool_store *store;
+    json_t *registry;
+    bool json; /* to be printed so */
+};
+/* Opens the store and reads the registry, after the options were read. -1: go on; else the
+ * command's exit code, after the reason was said. */
+int registry_view_open(struct registry_view *v, const struct command *c);
+/* The same with the options read too, of a command that has Redis' and --json alone. */
+int registry_view_begin(struct registry_view *v, const struct command *c, int argc, char **argv);
+void registry_view_fini(struct registry_view *v);
+AUTO_FINI(struct registry_view, registry_view_fini)
+
 #endif

@@ -61,28 +61,19 @@ static void print_standing(json_t *rows)
 
 static int standing(const struct command *c, int argc, char **argv)
 {
-    AUTO(redis_flags_fini) struct redis_flags flags = redis_flags_default();
-    AUTO(pool_store_close) struct pool_store *s = NULL;
-    AUTO_JSON json_t *registry = NULL;
+    AUTO(registry_view_fini) struct registry_view v = {0};
     AUTO_JSON json_t *rows = json_object();
-    bool json = false;
-    const struct option options[] = {REDIS_FLAGS(flags){"json", OPTION_FLAG, &json, "print JSON"}};
-    struct operands operands;
-    int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
+    const int code = registry_view_begin(&v, c, argc, argv);
 
-    if (code < 0)
-        code = pool_store_begin(c, &flags, &s);
     if (code >= 0)
         return code;
-    int error = registry_read(s, &registry);
-    const json_t *list = json_object_get(registry, "workers");
+    const json_t *list = json_object_get(v.registry, "workers");
     for (size_t i = 0; i < json_array_size(list); i++)
-        ask_standing(s, rows, json_array_get(list, i));
-    if (error == 0)
-        error = pool_store_settle(s, 0);
+        ask_standing(v.store, rows, json_array_get(list, i));
+    const int error = pool_store_settle(v.store, 0);
     if (error < 0)
         return pool_store_failure(c, error);
-    if (json)
+    if (v.json)
         json_print(rows);
     else
         print_standing(rows);
