@@ -13,6 +13,17 @@ struct program {
     const struct config_table *settings;
 };
 
+/* The `usage` of a program that has these options alone; `signals` is what it does at which. */
+#define PROGRAM_OPTIONS(name, signals)                                                             \
+    "usage: " name " --config FILE [--check]\n"                                                    \
+    "\n"                                                                                           \
+    "  --config FILE  settings (YAML), see below\n"                                                \
+    "  --check        read the settings, say what is wrong with them, and leave\n"                 \
+    "  --help         this text\n"                                                                 \
+    "  --version      version and commit\n"                                                        \
+    "\n"                                                                                           \
+    "Signals: " signals "\n"
+
 /* Reads the command line and the settings. -1: go on, with *config to be unref'd and *file as given
  * (borrowed of argv). Else the exit status: all is said. */
 int program_begin(const struct program *p, int argc, char **argv, struct config_snapshot **config,

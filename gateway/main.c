@@ -37,17 +37,11 @@ static int run(struct gateway *g)
 int main(int argc, char **argv)
 {
     static const struct program program = {
-        .usage =
-            "cocoon-gateway: OpenAI API in front of a pool of attested workers\n\n"
-            "usage: cocoon-gateway --config FILE [--check]\n\n"
-            "  --config FILE  settings in YAML (config/gateway.example.yaml shows all of them)\n"
-            "  --check        read the settings, say what is wrong, and exit\n"
-            "  --help         this text\n"
-            "  --version      version and commit\n\n"
-            "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends; SIGUSR2 "
-            "starts\n"
-            "the program that now stands in its place, which takes over without a refused "
-            "connection.\n",
+        .usage = PROGRAM_OPTIONS(
+            "cocoon-gateway",
+            "SIGHUP reads the settings again, all or nothing; SIGTERM drains and ends; SIGUSR2\n"
+            "starts the program that now stands in its place, which takes over without a refused\n"
+            "connection."),
         .example = "config/gateway.example.yaml",
         .settings = &gateway_config_table,
     };

@@ -212,15 +212,9 @@ static int run(struct ledger *l)
 int main(int argc, char **argv)
 {
     static const struct program program = {
-        .usage =
-            "usage: cocoon-ledger --config FILE [--check]\n"
-            "\n"
-            "  --config FILE  settings (YAML), see below\n"
-            "  --check        read the settings, say what is wrong with them, and leave\n"
-            "  --help         this text\n"
-            "  --version      version and commit\n"
-            "\n"
-            "Signals: SIGTERM ends it; whatever it was at is done again after the next start.\n",
+        .usage = PROGRAM_OPTIONS(
+            "cocoon-ledger",
+            "SIGTERM ends it; whatever it was at is done again after the next start."),
         .example = "config/ledger.example.yaml",
         .settings = &ledger_config_table,
     };

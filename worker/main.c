@@ -203,15 +203,9 @@ static int run(struct worker *w)
 int main(int argc, char **argv)
 {
     static const struct program program = {
-        .usage =
-            "usage: cocoon-worker --config FILE [--check]\n"
-            "\n"
-            "  --config FILE  settings (YAML), see below\n"
-            "  --check        read the settings, say what is wrong with them, and leave\n"
-            "  --help         this text\n"
-            "  --version      version and commit\n"
-            "\n"
-            "Signals: SIGHUP reads the settings again, SIGTERM finishes what runs and leaves.\n",
+        .usage = PROGRAM_OPTIONS(
+            "cocoon-worker",
+            "SIGHUP reads the settings again, SIGTERM finishes what runs and leaves."),
         .example = "config/worker.example.yaml",
         .settings = &worker_config_table,
     };
