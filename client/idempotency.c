@@ -1,4 +1,5 @@
-/* Which Idempotency-Keys have been used, kept in memory: hashes of credentials, key and body alone. */
+/* Which Idempotency-Keys have been used, kept in memory: hashes of credentials, key and body alone.
+ */
 #include "client/idempotency.h"
 
 #include <stdlib.h>

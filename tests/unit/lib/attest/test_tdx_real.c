@@ -426,6 +426,136 @@ static void a_changed_byte_of_a_real_quote_has_its_reason(void **state)
     }
 }
 
+/* ---- Quotes put together from parts of several ---- */
+
+struct parts {
+    struct span body, signature, key, qe_report, qe_signature, qe_auth, pem;
+};
+
+static struct parts parts_from(const struct quote *q)
+{
+    return (struct parts){q->signed_bytes,        q->signature, q->attestation_key, q->qe_report,
+                          q->qe_report_signature, q->qe_auth,   q->pck_pem};
+}
+
+static void put_le(struct buf *out, size_t value, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        buf_byte(out, (uint8_t)(value >> 8 * i));
+}
+
+static void put_together(struct buf *out, const struct parts *p)
+{
+    const size_t inner = 384 + 64 + 2 + p->qe_auth.len + 6 + p->pem.len;
+
+    buf_append(out, p->body);
+    put_le(out, 64 + 64 + 6 + inner, 4);
+    buf_append(out, p->signature);
+    buf_append(out, p->key);
+    put_le(out, 6, 2);
+    put_le(out, inner, 4);
+    buf_append(out, p->qe_report);
+    buf_append(out, p->qe_signature);
+    put_le(out, p->qe_auth.len, 2);
+    buf_append(out, p->qe_auth);
+    put_le(out, 5, 2);
+    put_le(out, p->pem.len, 4);
+    buf_append(out, p->pem);
+}
+
+static void assert_parts(const struct row *r, const struct parts *p, enum attest_reason reason)
+{
+    AUTO(buf_fini) struct buf bytes = {0};
+    struct row made = {.bytes = {0}, .collateral = r->collateral, .root = r->root};
+
+    put_together(&bytes, p);
+    made.bytes = bytes;
+    assert_string_equal(attest_reason_name(reason_of(&made, IN_JANUARY_2026, NULL)),
+                        attest_reason_name(reason));
+}
+
+/* The certificates of a chain in the order of `order`, a digit each. */
+static void reordered(struct buf *out, struct span pem, const char *order)
+{
+    static const char END[] = "-----END CERTIFICATE-----";
+    struct span certs[3];
+
+    for (size_t i = 0; i < 3; i++) {
+        const size_t len = (size_t)span_find(pem, span_str(END)) + sizeof(END) - 1;
+
+        certs[i] = span_cut(pem, 0, len);
+        pem = span_from(pem, len);
+    }
+    for (; *order; order++) {
+        struct span c = certs[*order - '0'];
+
+        buf_append(out, span_from(c, (size_t)span_find(c, SPAN("-----BEGIN"))));
+        buf_byte(out, '\n');
+    }
+}
+
+/* Two machines of one kind, whose collateral is the same. */
+static void parts_of_two_real_quotes_make_no_third(void **state)
+{
+    AUTO(row_fini) struct row a = {0}, b = {0};
+    static const char *const orders[] = {"102", "021", "210", "01", "0122", "002", "112"};
+
+    (void)state;
+    load(&a, "cocoon/quote.dat", "tinfoil");
+    load(&b, "go-tdx-guest/quote_v5_sample.dat", "tinfoil");
+    const struct parts mine = parts_from(&a.quote), other = parts_from(&b.quote);
+    struct parts p = mine;
+
+    assert_parts(&a, &p, ATTEST_OK);
+    assert_parts(&a, &other, ATTEST_OK);
+    p.pem = other.pem;
+    assert_parts(&a, &p, ATTEST_QE_REPORT_SIGNATURE_INVALID);
+    p.qe_report = other.qe_report;
+    p.qe_signature = other.qe_signature;
+    assert_parts(&a, &p, ATTEST_AK_BINDING_INVALID);
+    p.key = other.key;
+    p.qe_auth = other.qe_auth;
+    assert_parts(&a, &p, ATTEST_QUOTE_SIGNATURE_INVALID);
+    p.signature = other.signature;
+    assert_parts(&a, &p, ATTEST_QUOTE_SIGNATURE_INVALID);
+    p.body = other.body;
+    assert_parts(&a, &p, ATTEST_OK);
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+        AUTO(buf_fini) struct buf pem = {0};
+
+        p = mine;
+        reordered(&pem, mine.pem, orders[i]);
+        p.pem = buf_span(&pem);
+        assert_parts(&a, &p, ATTEST_PCK_CHAIN_INVALID);
+    }
+}
+
+/* The body of a version under the other's number. */
+static void a_version_is_no_other(void **state)
+{
+    AUTO(row_fini) struct row a = {0}, b = {0};
+    AUTO(buf_fini) struct buf five = {0}, four = {0};
+
+    (void)state;
+    load(&a, "cocoon/quote.dat", "tinfoil");
+    load(&b, "go-tdx-guest/quote_v5_sample.dat", "tinfoil");
+    struct parts up = parts_from(&a.quote), down = parts_from(&b.quote);
+
+    buf_append(&five,
+               span_cut(up.body, 0, 48)); /* all as version 5 has it, but for the signature */
+    put_le(&five, 2, 2);
+    put_le(&five, 584, 4);
+    buf_append(&five, span_from(up.body, 48));
+    five.data[0] = 5;
+    up.body = buf_span(&five);
+    assert_parts(&a, &up, ATTEST_QUOTE_SIGNATURE_INVALID);
+    buf_append(&four, span_cut(down.body, 0, 48)); /* and less than was signed */
+    buf_append(&four, span_cut(down.body, 54, 584));
+    four.data[0] = 4;
+    down.body = buf_span(&four);
+    assert_parts(&b, &down, ATTEST_QUOTE_SIGNATURE_INVALID);
+}
+
 static void a_changed_byte_of_real_collateral_has_its_reason(void **state)
 {
     AUTO(row_fini) struct row r = {0};
@@ -514,6 +644,8 @@ int main(void)
         cmocka_unit_test(the_processor_ca_s_list_is_not_the_platform_ca_s),
         cmocka_unit_test(every_bit_of_what_is_signed_matters),
         cmocka_unit_test(a_changed_byte_of_a_real_quote_has_its_reason),
+        cmocka_unit_test(parts_of_two_real_quotes_make_no_third),
+        cmocka_unit_test(a_version_is_no_other),
         cmocka_unit_test(a_changed_byte_of_real_collateral_has_its_reason),
         cmocka_unit_test(real_quotes_name_their_platform),
         cmocka_unit_test(collateral_survives_being_written_and_read),
