@@ -86,7 +86,7 @@ static void name_instance(struct feed *f)
 static void row_add(void *arg, const struct journal_row *r)
 {
     struct feed *f = arg;
-    char n[NUMBER_LEN], attempt[NUMBER_LEN];
+    char n[NUMBER_LEN], attempt[NUMBER_LEN], epoch[NUMBER_LEN];
 
     if (!r) {
         f->reading = false;
@@ -100,12 +100,15 @@ static void row_add(void *arg, const struct journal_row *r)
     }
     snprintf(n, sizeof(n), "%lld", (long long)r->n);
     snprintf(attempt, sizeof(attempt), "%u", r->attempt);
-    const struct span argv[] = {SPAN("XADD"),      span_str(f->stream), SPAN("*"),  SPAN("n"),
-                                span_str(n),       SPAN("call"),        r->call,    SPAN("attempt"),
-                                span_str(attempt), SPAN("bill"),        r->bill,    SPAN("usage"),
-                                r->usage,          SPAN("account"),     r->account, SPAN("project"),
-                                r->project,        SPAN("key"),         r->key,     SPAN("kind"),
-                                r->kind,           SPAN("endpoint"),    r->endpoint};
+    snprintf(epoch, sizeof(epoch), "%lld", (long long)r->epoch);
+    const struct span argv[] = {
+        SPAN("XADD"),      span_str(f->stream), SPAN("*"),   SPAN("n"),
+        span_str(n),       SPAN("call"),        r->call,     SPAN("attempt"),
+        span_str(attempt), SPAN("bill"),        r->bill,     SPAN("usage"),
+        r->usage,          SPAN("account"),     r->account,  SPAN("project"),
+        r->project,        SPAN("key"),         r->key,      SPAN("kind"),
+        r->kind,           SPAN("endpoint"),    r->endpoint, SPAN("epoch"),
+        span_str(epoch)};
     if (redis_command(f->redis, argv[1], argv, sizeof(argv) / sizeof(*argv), added, f) < 0) {
         f->failed = true;
         return;

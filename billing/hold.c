@@ -137,11 +137,12 @@ static void settle_told(void *arg, int error, const struct redisReply *reply)
 {
     struct hold *o = arg;
     struct span word = error == 0 ? word_of(reply) : SPAN("");
-    int64_t charged = 0;
+    int64_t charged = 0, in_epoch = 0;
 
     o->sent = false;
-    if (error < 0 || redis_reply_count(reply) != 2 || is_lost(o, word) ||
-        nano_parse(redis_reply_text(redis_reply_at(reply, 1)), &charged) < 0) {
+    if (error < 0 || redis_reply_count(reply) != 3 || is_lost(o, word) ||
+        nano_parse(redis_reply_text(redis_reply_at(reply, 1)), &charged) < 0 ||
+        nano_parse(redis_reply_text(redis_reply_at(reply, 2)), &in_epoch) < 0) {
         retry_later(o->holds);
         return;
     }
@@ -152,7 +153,7 @@ static void settle_told(void *arg, int error, const struct redisReply *reply)
         end = HOLD_LATE;
     else
         log_event(LOG_WARN, "settle_refused", "call=%s state=%.*s", o->call, SPAN_FMT(word));
-    o->settled(o->arg, end, charged);
+    o->settled(o->arg, end, charged, in_epoch);
     hold_free(o);
 }
 
@@ -466,7 +467,7 @@ static void assert_send(struct hold *o)
     char life[NUMBER_LEN];
     uint64_t now = loop_now(h->loop);
 
-    buf_printf(&row, "open|%lld|0|%u|", (long long)o->ceiling, o->attempt);
+    buf_printf(&row, "open|%lld|0|%u||", (long long)o->ceiling, o->attempt);
     buf_append(&row, buf_span(&o->text));
     snprintf(life, sizeof(life), "%llu",
              (unsigned long long)(o->until_ms > now ? o->until_ms - now : 1));

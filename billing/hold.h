@@ -91,8 +91,8 @@ enum hold_end {
     HOLD_REFUSED /* it had ended otherwise, or by another attempt: nothing was charged */
 };
 /* Charges; the hold is given away. done is called once, in the loop, when Redis has said so. The
- * same call and attempt again: as the first time. */
-typedef void hold_settled_fn(void *arg, enum hold_end end, int64_t charged);
+ * same call and attempt again: as the first time, with the epoch of then. */
+typedef void hold_settled_fn(void *arg, enum hold_end end, int64_t charged, int64_t in_epoch);
 void hold_settle(struct hold *o, int64_t amount, uint32_t attempt, int64_t tokens,
                  hold_settled_fn *done, void *arg);
 /* Costs nothing; the hold is given away. Its answer is not called any more. */

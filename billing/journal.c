@@ -103,6 +103,7 @@ static int entry_insert(struct task *t, struct journal_entry *e)
     bind_text(s, 11, buf_span(&e->usage));
     (void)sqlite3_bind_int64(s, 12, (int64_t)clock_wall_ms());
     (void)sqlite3_bind_int64(s, 13, t->last + 1);
+    (void)sqlite3_bind_int64(s, 14, e->epoch);
     int step = sqlite3_step(s);
     (void)sqlite3_reset(s);
     if (step != SQLITE_DONE)
@@ -187,7 +188,7 @@ static struct span own(struct buf *text, struct span s)
     return span_of(text->data + at, s.len);
 }
 
-/* n, attempt, call, account, project, key, kind, endpoint, bill, usage */
+/* n, attempt, call, account, project, key, kind, endpoint, bill, usage, epoch */
 static void row_read(struct task *t, sqlite3_stmt *s)
 {
     struct row *r = mem_zero(sizeof(*r));
@@ -200,12 +201,14 @@ static void row_read(struct task *t, sqlite3_stmt *s)
     buf_reserve(&r->text, len + 1);
     r->row.n = sqlite3_column_int64(s, 0);
     r->row.attempt = (uint32_t)sqlite3_column_int64(s, 1);
+    r->row.epoch = sqlite3_column_int64(s, 10);
     for (int i = 0; i < 8; i++)
         *texts[i] = own(&r->text, column(s, 2 + i));
     list_push(&t->rows, &r->link);
 }
 
-#define COLUMNS "SELECT n, attempt, call, account, project, key, kind, endpoint, bill, usage "
+#define COLUMNS                                                                                    \
+    "SELECT n, attempt, call, account, project, key, kind, endpoint, bill, usage, epoch "
 
 /* By what the task names: a call of an account, an account, or nothing but the numbers. */
 static sqlite3_stmt *read_prepare(struct task *t)
@@ -483,11 +486,22 @@ static int claim(struct journal *j, const char *instance)
     return error;
 }
 
+/* A journal made before bills had an epoch: theirs are over (0). */
+static int add_epoch(struct journal *j)
+{
+    int64_t there = 0;
+
+    TRY(number_of(j, "SELECT count(*) FROM pragma_table_info('bills') WHERE name = 'epoch'",
+                  &there));
+    return there ? 0 : run(j, "ALTER TABLE bills ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0");
+}
+
 static int open_file(struct journal *j, const char *path, const char *instance)
 {
     static const char insert[] =
         "INSERT INTO bills (call, attempt, account, project, key, kind, endpoint, amount, fee,"
-        " bill, usage, at_ms, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        " bill, usage, at_ms, n, epoch)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
         " ON CONFLICT (call, attempt) DO NOTHING";
 
     if (sqlite3_open_v2(path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
@@ -495,6 +509,7 @@ static int open_file(struct journal *j, const char *path, const char *instance)
         return E_IO;
     (void)sqlite3_busy_timeout(j->db, 2000);
     TRY(run(j, SCHEMA));
+    TRY(add_epoch(j));
     TRY(claim(j, instance));
     TRY(number_of(j, LAST, &j->last));
     TRY(number_of(j, "SELECT CAST(value AS INTEGER) FROM state WHERE name = 'acked'", &j->acked));

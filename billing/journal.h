@@ -23,6 +23,7 @@ struct journal_entry {
     struct buf usage; /* the worker's JWS */
     char project[LAYOUT_NAME_MAX + 1], key[LAYOUT_NAME_MAX + 1];
     const char *endpoint, *kind; /* constants: chat …; settled, late_settled */
+    int64_t epoch;               /* of the account when Redis charged it */
     journal_done_fn *done;       /* once, in the loop, when it is on disk; never for what is not */
     void *arg;
     enum journal_result result;
@@ -48,7 +49,7 @@ int64_t journal_last(const struct journal *j); /* the highest row on disk; 0: no
 
 /* A row, borrowed during the call. */
 struct journal_row {
-    int64_t n;
+    int64_t n, epoch;
     uint32_t attempt;
     struct span call, account, project, key, kind, endpoint, bill, usage;
 };

@@ -18,7 +18,8 @@
  * - m1:events, stream of refusals for a budget: account, project, key, of (a, p, k), window (d, m,
  *   t).
  * - prices:current, string: version; prices:book:<version>: its bytes; channel prices:changed.
- * - bills:{I}, stream: n, call, attempt, bill, usage, account, project, key, kind, endpoint.
+ * - bills:{I}, stream: n, call, attempt, bill, usage, account, project, key, kind, endpoint,
+ *   epoch (of the account when it was charged).
  * - books:acked, hash: instance → n that the books have.
  * - bills:keys, hash: kid → 64 hex; bills:since, hash: kid → `<seconds> <instance>`;
  *   bills:vouched, hash: kid → the operator's word for it (billing/bill_claim.h); bills:instances,

@@ -106,7 +106,7 @@ static void tell_charge(struct charge *ch, enum charge_cost cost, int64_t nano)
     charge_tell(ch);
 }
 
-static void charged(void *arg, enum hold_end end, int64_t nano)
+static void charged(void *arg, enum hold_end end, int64_t nano, int64_t in_epoch)
 {
     struct settlement *s = arg;
     struct journal_entry *e = s->entry;
@@ -119,6 +119,7 @@ static void charged(void *arg, enum hold_end end, int64_t nano)
         return;
     }
     s->result = e->kind = end == HOLD_LATE ? "late_settled" : "settled";
+    e->epoch = in_epoch;
     e->bill.amount = nano;
     price_split(nano, s->book->commission_bps, &s->pay, &e->bill.fee);
     e->done = written;

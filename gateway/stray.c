@@ -15,6 +15,7 @@ enum row_field {
     ROW_HOLD,
     ROW_CHARGED,
     ROW_ATTEMPT,
+    ROW_EPOCH,
     ROW_INSTANCE,
     ROW_KEY,
     ROW_PROJECT,
@@ -22,7 +23,7 @@ enum row_field {
     ROW_BID,
     ROW_MAX_INPUT,
     ROW_MAX_TOKENS,
-    ROW_MODEL = 14 /* and all that follows */
+    ROW_MODEL = 15 /* and all that follows */
 };
 
 struct stray {

@@ -29,7 +29,6 @@ struct source {
     uint64_t unknown_ms;       /* since when its next bill's key is looked for; 0: it is not */
     char kid[JWS_KID_LEN + 1]; /* the key that its next bill waits for; "": none */
     bool asking, dropped;
-    bool recovered;      /* was there when balances were last written from the books */
     uint64_t empty_pass; /* the pass in which it was last found empty */
     struct list link;
 };
@@ -167,8 +166,8 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
     b->n = e.n > b->n ? e.n : b->n;
     b->taken++;
     note_outcome(i, &e, &out);
-    if (out.result == BILL_TAKEN && !b->source->recovered)
-        recovery_late(i->ledger->recovery, out.t_ms);
+    if (out.result == BILL_TAKEN)
+        recovery_charged(i->ledger->recovery, e.epoch);
     return out.result == BILL_TAKEN ? watch_balance(i->ledger, out.account) : 0;
 }
 
@@ -318,12 +317,6 @@ static int forget_cursor(struct books *b, const char *instance)
     TRY(books_begin(b));
     return books_end(
         b, DB_RUN(b->db, NULL, "DELETE FROM cursors WHERE stream = $1", value_str(instance)));
-}
-
-void intake_recovered(struct intake *i)
-{
-    LIST_FOREACH(it, &i->sources)
-        CONTAINER(it, struct source, link)->recovered = true;
 }
 
 void intake_drop(struct intake *i, const char *instance)

@@ -18,9 +18,6 @@ typedef void intake_instance_fn(void *arg, struct span instance);
 void intake_each(const struct intake *i, intake_instance_fn *fn, void *arg);
 /* Not waited for any more; one that brings bills is known again. */
 void intake_drop(struct intake *i, const char *instance);
-/* Everybody who is known has put back all of his: balances that are written now are right. Who
- * joins later and brings bills of before makes them wrong: recovery_late is told. */
-void intake_recovered(struct intake *i);
 /* Redis may be another one: who is there is asked anew. */
 void intake_forget(struct intake *i);
 

@@ -1,14 +1,20 @@
 /* What the bill itself says is judged later, by its signature (books/bills.c). */
 #include "ledger/intake_entry.h"
 
-static struct span *place(struct bill_entry *e, struct span *n, struct span field)
+static struct span *place(struct bill_entry *e, struct span *n, struct span *epoch,
+                          struct span field)
 {
     const struct {
         const char *name;
         struct span *at;
-    } places[] = {
-        {"n", n},         {"bill", &e->bill}, {"usage", &e->usage},      {"project", &e->project},
-        {"key", &e->key}, {"kind", &e->kind}, {"endpoint", &e->endpoint}};
+    } places[] = {{"n", n},
+                  {"epoch", epoch},
+                  {"bill", &e->bill},
+                  {"usage", &e->usage},
+                  {"project", &e->project},
+                  {"key", &e->key},
+                  {"kind", &e->kind},
+                  {"endpoint", &e->endpoint}};
 
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
         if (span_is(field, places[i].name))
@@ -18,11 +24,11 @@ static struct span *place(struct bill_entry *e, struct span *n, struct span fiel
 
 int intake_entry_read(const struct redisReply *fields, struct bill_entry *e)
 {
-    struct span n = {NULL, 0};
-    uint64_t number = 0;
+    struct span n = {NULL, 0}, epoch = {NULL, 0};
+    uint64_t number = 0, of = 0;
 
     for (size_t i = 0; i + 1 < redis_reply_count(fields); i += 2) {
-        struct span *at = place(e, &n, redis_reply_text(redis_reply_at(fields, i)));
+        struct span *at = place(e, &n, &epoch, redis_reply_text(redis_reply_at(fields, i)));
         const struct span value = redis_reply_text(redis_reply_at(fields, i + 1));
         if (at && (at->data || !value.data))
             return E_INVALID;
@@ -30,6 +36,9 @@ int intake_entry_read(const struct redisReply *fields, struct bill_entry *e)
             *at = value;
     }
     TRY(span_u64(n, INT64_MAX - 1, &number));
+    if (epoch.data)
+        TRY(span_u64(epoch, INT64_MAX, &of));
     e->n = (int64_t)number;
+    e->epoch = (int64_t)of;
     return e->bill.data && e->usage.data && e->kind.data ? 0 : E_INVALID;
 }

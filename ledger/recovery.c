@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/fail_point.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -24,7 +23,7 @@ struct recovery {
     int64_t number;
     bool asking, stopped, forced;
     struct map missing; /* instances that are waited for */
-    uint64_t opened_ms; /* wall clock: when this epoch's balances were written */
+    int64_t charged;    /* the earliest epoch of a bill taken since this one began */
     uint64_t passes;    /* of the intake, when the last instance had said it */
     bool all_said;
 };
@@ -55,12 +54,11 @@ static int command(struct recovery *r, const struct span *argv, size_t argc, red
 
 /* ---- A new epoch ---- */
 
-/* Fields of m1:epoch: n, run_id (the first primary's), state, opened (ms), run:<id> for each
+/* Fields of m1:epoch: n, run_id (the first primary's), state, run:<id> for each
  * primary. */
 static int write_epoch(struct recovery *r, const char *state, redis_reply_fn *fn)
 {
-    char ids[PRIMARIES_MAX][REDIS_RUN_ID_LEN + 1], fields[PRIMARIES_MAX][RUN_FIELD], number[24],
-        opened[24];
+    char ids[PRIMARIES_MAX][REDIS_RUN_ID_LEN + 1], fields[PRIMARIES_MAX][RUN_FIELD], number[24];
     struct span argv[10 + 2 * PRIMARIES_MAX] = {SPAN("HSET"), SPAN(LAYOUT_EPOCH), SPAN("n"),
                                                 SPAN(""),     SPAN("state"),      span_str(state)};
     const size_t count = redis_run_ids(r->ledger->redis, ids, PRIMARIES_MAX);
@@ -70,9 +68,6 @@ static int write_epoch(struct recovery *r, const char *state, redis_reply_fn *fn
         return E_UNAVAILABLE;
     snprintf(number, sizeof(number), "%" PRId64, r->number);
     argv[3] = span_str(number);
-    snprintf(opened, sizeof(opened), "%" PRIu64, r->opened_ms);
-    argv[argc++] = SPAN("opened");
-    argv[argc++] = span_str(opened);
     argv[argc++] = SPAN("run_id");
     argv[argc++] = span_str(ids[0]);
     for (size_t i = 0; i < count; i++) {
@@ -96,6 +91,7 @@ static void begin(struct recovery *r, int64_t above)
     static const struct span clear[] = {SPAN("DEL"), SPAN(LAYOUT_EPOCH), SPAN("")};
 
     r->forced = false;
+    r->charged = INT64_MAX;
     r->all_said = false;
     projection_hold(r->ledger->projection, true);
     if (next_number(r, above) < 0)
@@ -190,8 +186,6 @@ static void restored_first(void *arg, bool known)
 static void restore(struct recovery *r)
 {
     fail_point("recovery.restore");
-    r->opened_ms = clock_wall_ms();
-    intake_recovered(r->ledger->intake);
     become(r, RECOVERY_RESTORING);
     projection_all(r->ledger->projection, true);
     projection_await(r->ledger->projection, 3600000, restored_first, r);
@@ -235,13 +229,14 @@ static void judge(struct recovery *r, const struct redisReply *reply)
     }
     if (span_u64(field_of(reply, "n"), INT32_MAX, &n) < 0)
         n = 0;
-    if (!same || n == 0 || r->forced) {
+    const bool late = r->charged < (int64_t)n;
+    if (late)
+        log_event(LOG_WARN, "epoch", "n=%" PRIu64 " late_bill=yes", n);
+    if (!same || n == 0 || r->forced || late) {
         begin(r, (int64_t)n);
         return;
     }
     r->number = (int64_t)n;
-    if (span_u64(field_of(reply, "opened"), INT64_MAX, &r->opened_ms) < 0)
-        r->opened_ms = 0;
     if (span_is(field_of(reply, "state"), "open")) {
         if (r->state == RECOVERY_AWAY)
             projection_all(r->ledger->projection, false); /* what was missed meanwhile */
@@ -287,6 +282,7 @@ int recovery_new(struct recovery **out, struct ledger *l)
     struct recovery *r = mem_zero(sizeof(*r));
 
     r->ledger = l;
+    r->charged = INT64_MAX;
     loop_timer_set(l->loop, &r->timer, 0, look, r);
     *out = r;
     return 0;
@@ -335,12 +331,10 @@ void recovery_without(struct recovery *r, const char *instance)
     log_event(LOG_WARN, "epoch", "n=%" PRId64 " without=%s", r->number, instance);
 }
 
-void recovery_late(struct recovery *r, uint64_t t_ms)
+void recovery_charged(struct recovery *r, int64_t epoch)
 {
-    if (t_ms >= r->opened_ms || r->state == RECOVERY_WAITING)
-        return;
-    log_event(LOG_WARN, "epoch", "n=%" PRId64 " late_bill=yes", r->number);
-    recovery_begin(r);
+    if (r->state != RECOVERY_WAITING && epoch < r->charged)
+        r->charged = epoch; /* judged at the next look, against the epoch of then */
 }
 
 void recovery_begin(struct recovery *r)

@@ -28,9 +28,10 @@ void recovery_missing(const struct recovery *r, struct buf *out);
 /* Goes on without an instance, which is forgotten: what it brings later is taken in all the same.
  */
 void recovery_without(struct recovery *r, const char *instance);
-/* A bill of this time came from a gateway that the last recovery did not know: when it was charged
- * before, in a Redis that is lost, everything is written anew. */
-void recovery_late(struct recovery *r, uint64_t t_ms);
+/* A bill was taken that Redis had charged in this epoch. In an earlier one than now: balances were
+ * written from the books without it, so everything is written anew. No time decides (wire.md §12).
+ */
+void recovery_charged(struct recovery *r, int64_t epoch);
 /* Everything anew although nothing is known to be lost. */
 void recovery_begin(struct recovery *r);
 

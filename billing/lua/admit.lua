@@ -153,7 +153,7 @@ if budgets and #budgets > 0 then
 end
 
 -- ---- The row: a tombstone, or the same call again, stands in its way ----
-local row = 'open|' .. ceiling .. '|0|0|' .. ARGV[12] .. '|' .. ARGV[4] .. '|' .. project .. '|' .. ARGV[13] .. '|' .. ARGV[14] .. '|' ..
+local row = 'open|' .. ceiling .. '|0|0||' .. ARGV[12] .. '|' .. ARGV[4] .. '|' .. project .. '|' .. ARGV[13] .. '|' .. ARGV[14] .. '|' ..
     ARGV[15] .. '|' .. ARGV[16] .. '|' .. ARGV[9] .. '|' .. scopes .. '|' .. spent .. '|' .. model
 if not run('SET', KEYS[2], row, 'NX') then
     return {'exists', string.match(run('GET', KEYS[2]), '^[^|]*'), 0, -1, -1, -1, -1, -1, -1}

@@ -5,7 +5,8 @@
 -- counts are small enough for doubles.
 --
 -- A hold's row:
--- state|hold|charged|attempt|instance|key|project|price|bid|max_input|max_tokens|tokens|scopes|budgets|model
+-- state|hold|charged|attempt|epoch|instance|key|project|price|bid|max_input|max_tokens|tokens|scopes|budgets|model
+--   epoch    of the account when it was charged; empty before
 --   scopes   id,requests,tokens,streams; …   limits a minute that the call was counted against
 --   budgets  id,period,window; …             where its money was counted
 local MINUTE = 60000000 -- us
@@ -37,13 +38,13 @@ end
 
 local function row_parse(text)
     local r = {}
-    r.state, r.hold, r.charged, r.attempt, r.fixed, r.project, r.terms, r.tokens, r.scopes, r.budgets, r.model =
-        string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*|[^|]*)|([^|]*)|([^|]*|[^|]*|[^|]*|[^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+    r.state, r.hold, r.charged, r.attempt, r.epoch, r.fixed, r.project, r.terms, r.tokens, r.scopes, r.budgets, r.model =
+        string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*|[^|]*)|([^|]*)|([^|]*|[^|]*|[^|]*|[^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
     return r
 end
 
 local function row_text(r)
-    return table.concat({r.state, r.hold, r.charged, r.attempt, r.fixed, r.project, r.terms, r.tokens, r.scopes, r.budgets, r.model}, '|')
+    return table.concat({r.state, r.hold, r.charged, r.attempt, r.epoch, r.fixed, r.project, r.terms, r.tokens, r.scopes, r.budgets, r.model}, '|')
 end
 
 -- The field's suffix: a model's name stands at the row's end only.

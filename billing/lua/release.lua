@@ -5,7 +5,7 @@
 local acct, hold, holds = KEYS[1], KEYS[2], KEYS[3]
 local text = redis.call('GET', hold)
 if not text then
-    redis.call('SET', hold, 'tomb|0|0|0|||||||||||', 'PX', ARGV[2])
+    redis.call('SET', hold, 'tomb|0|0|0||||||||||||', 'PX', ARGV[2])
     return {'tomb'}
 end
 local r = row_parse(text)

@@ -38,7 +38,7 @@ for i, call in ipairs(open) do
         redis.call('ZREM', holds, call)
         budgets_add(acct, r, minus(r.hold))
         budgets_add(acct, r, amount)
-        r.state, r.charged, r.attempt = 'settled', amount, attempt
+        r.state, r.charged, r.attempt, r.epoch = 'settled', amount, attempt, ARGV[1]
         redis.call('SET', key, row_text(r), 'PX', ARGV[6])
     else
         local left = redis.call('HGET', acct, 'available')

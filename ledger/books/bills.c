@@ -384,7 +384,6 @@ int bill_take(struct books *b, const struct bill_keys *keys, const struct bill_e
     memcpy(out->account, bill.account, sizeof(out->account));
     (void)!span_cstr(e->key, out->key, sizeof(out->key));
     out->hour = (int64_t)(bill.t_ms / HOUR_MS);
-    out->t_ms = bill.t_ms;
     return take_good(b, &bill, e);
 }
 

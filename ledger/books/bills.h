@@ -29,6 +29,7 @@ MUST_CHECK int bill_keys_add(struct books *b, struct bill_keys *k, struct span k
  */
 struct bill_entry {
     struct span instance;
+    int64_t epoch;           /* in which Redis charged it; 0: one that is over */
     int64_t n;               /* its journal's number, from 1 without gaps */
     struct span bill, usage; /* JWS */
     struct span project, key, kind, endpoint;
@@ -49,7 +50,6 @@ struct bill_outcome {
     char account[65];
     char key[16];
     int64_t hour;
-    uint64_t t_ms; /* when the gateway settled it, by its clock */
 };
 MUST_CHECK int bill_take(struct books *b, const struct bill_keys *keys, const struct bill_entry *e,
                          struct bill_outcome *out);

@@ -40,7 +40,8 @@ class Scripts:
                                                                       limits, budgets, "gw", 12, 1000, 100, 100])
 
     def settle(self, account, call, amount, attempt=0, tokens=0, life_ms=DAY_MS):
-        return self.run["settle"](keys=self.keys(account, call), args=[call, amount, attempt, tokens, life_ms])
+        """[result, charged]"""
+        return self.run["settle"](keys=self.keys(account, call), args=[call, amount, attempt, tokens, life_ms])[:2]
 
     def release(self, account, call):
         return self.run["release"](keys=self.keys(account, call), args=[call, 3600000])[0]

@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from ledger_stack import Ledger, start_ledger
+from purse import amount
 from stack import BIN, Process, chat, die_with_parent, wait_for
+from wall_clock import WallClock
 from worker_peer import WorkerPeer, plain_answer
 
 CHAT = "/v1/chat/completions"
@@ -160,6 +162,32 @@ def test_a_record_that_comes_again_after_redis_was_set_back_is_charged_once(peer
     assert told["pay"] == peer.acks[0]["pay"]
 
 
+def test_a_charge_that_a_recovery_could_not_see_is_on_redis_when_its_bill_has_come(peered):
+    """Its gateway died before the journal, and the worker is back only after every balance was written without it."""
+    gateway, peer = peered.gateways[0], peered.peer
+    gateway.stop()
+    gateway.env = {"COCOON_FAIL_AT": "settle.charged"}
+    gateway.start()
+    peer.close()
+    peer.dial()
+    wait_for(lambda: gateway.accepting == 1, "its worker is ready")
+    with peered.raw(key=peered.metered) as raw:
+        raw.request("POST", CHAT, chat())
+        wait_for(lambda: not gateway.alive, "its end")
+    peer.close()
+    gateway.env = None
+    gateway.start()
+    epoch = int(peered.ledger.status["epoch"])
+    peered.ledger.ctl("ledger", "recover")
+    wait_for(lambda: int(peered.ledger.status["epoch"]) > epoch and peered.ledger.ready, "the recovery", 15)
+    assert peered.ledger.balance() == 10**9
+    (told,) = offer_again(peer, peer.sign(peer.calls[-1].record()))
+    peered.spent = amount((9, 0, 2, 0))
+    assert told["result"] == "settled" and told["pay"] == str(peered.spent * 9500 // 10000)
+    ask_until(peered, 30)
+    check(peered, 2)
+
+
 @pytest.mark.parametrize("point", points("books.bills.before", "books.bills.after"))
 def test_a_ledger_killed_around_a_commit_takes_each_bill_once(shop, point):
     shop.ledger.stop()
@@ -257,10 +285,13 @@ def test_a_gateway_killed_with_bills_that_the_books_have_not(shop):
     check(shop, 4)
 
 
-def test_bills_of_a_gateway_that_a_recovery_did_not_know_are_not_lost_on_redis(shop):
-    """The ledger hears of the second gateway only after Redis, in which that one had charged, is lost."""
+@pytest.mark.parametrize("ahead", points(-50, 0, 50))
+def test_bills_of_a_gateway_that_a_recovery_did_not_know_are_not_lost_on_redis(shop, ahead):
+    """The ledger hears of the second gateway only after Redis, in which that one had charged, is lost; whatever that one's clock says."""
     shop.ledger.pause()
-    shop.gateway("new", **{"billing.journal": os.path.join(shop.folder, "new.journal")})
+    new = shop.gateway("new", start=False, **{"billing.journal": os.path.join(shop.folder, "new.journal")})
+    WallClock(new).jump(ahead)
+    shop.start(new)
     shop.workers[0].stop()
     shop.worker(gateways=shop.gateways, name="both")
     wait_for(lambda: shop.gateways[1].accepting, "the worker at the new gateway")

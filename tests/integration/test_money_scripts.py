@@ -292,3 +292,12 @@ def test_holds_that_the_books_have_no_money_for_are_cut_and_never_give_back_more
     assert scripts.settle("acme", "b", 250) == ["settled", "100"]
     assert [scripts.release("acme", call) for call in "ac"] == ["released"] * 2
     assert scripts.money("acme")[:2] == (300, 700)
+
+
+def test_a_charge_tells_the_epoch_that_it_was_made_in_also_when_it_is_told_again(scripts):
+    opened(scripts)
+    scripts.admit("acme", "a", 100)
+    settle = lambda: scripts.run["settle"](keys=scripts.keys("acme", "a"), args=["a", 30, 0, 0, 1000])  # noqa: E731
+    assert settle() == ["settled", "30", "1"]
+    assert scripts.restore("acme", epoch=2, granted=1000, charged=0) == "ok"
+    assert settle() == ["again", "30", "1"]

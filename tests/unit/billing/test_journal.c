@@ -2,6 +2,7 @@
  * what the disk refuses is kept. */
 #include "tests/unit/lib/vectors.h"
 
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@ struct rig {
     struct journal *journal;
     char folder[64], path[96];
     int written, known, rows;
-    int64_t last;
+    int64_t last, epochs; /* of the last row; the sum of all */
     char calls[64][33];
 };
 
@@ -78,6 +79,7 @@ static void add(struct rig *r, unsigned call, uint32_t attempt, const char *acco
     buf_append_str(&e->usage, "a.b.c");
     e->endpoint = "chat";
     e->kind = "settled";
+    e->epoch = 7;
     e->done = done;
     e->arg = r;
     journal_add(r->journal, e);
@@ -102,6 +104,7 @@ static void row_seen(void *arg, const struct journal_row *row)
     r->last = row->n;
     assert_true(row->bill.len > 100 && span_is(row->usage, "a.b.c"));
     assert_int_equal(span_cstr(row->call, r->calls[r->rows], sizeof(r->calls[0])), 0);
+    r->epochs += row->epoch;
     r->rows++;
 }
 
@@ -234,6 +237,31 @@ static void two_processes_of_one_instance_share_the_numbers(void **state)
     rig_close(&r);
 }
 
+/* As files had it before bills named the epoch of their charge. */
+static void a_journal_of_before_epochs_is_read_on(void **state)
+{
+    struct rig r;
+    sqlite3 *db = NULL;
+
+    (void)state;
+    rig_make(&r);
+    add(&r, 1, 0, "acme");
+    settle(&r, 1);
+    journal_free(r.journal);
+    assert_int_equal(sqlite3_open(r.path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE bills DROP COLUMN epoch", NULL, NULL, NULL),
+                     SQLITE_OK);
+    (void)sqlite3_close(db);
+    open_journal(&r, "one", 0);
+    add(&r, 2, 0, "acme");
+    settle(&r, 2);
+    journal_read(r.journal, 0, 10, row_seen, &r);
+    read_all(&r);
+    assert_int_equal(r.rows, 2);
+    assert_int_equal(r.epochs, 7);
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +271,7 @@ int main(void)
         cmocka_unit_test(numbers_go_on_above_what_the_books_have),
         cmocka_unit_test(a_bill_is_found_by_its_account_only),
         cmocka_unit_test(two_processes_of_one_instance_share_the_numbers),
+        cmocka_unit_test(a_journal_of_before_epochs_is_read_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
