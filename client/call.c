@@ -97,19 +97,27 @@ static void on_failed(void *arg, const struct api_fault *fault, bool told)
 
 static const struct exchange_events events = {on_content, on_end, on_failed};
 
+const char *call_authorization(struct call *c)
+{
+    const struct span given = http_header(c->ex, "authorization");
+    const struct span key = http_header(c->ex, "x-api-key");
+
+    if (given.data)
+        return arena_strdup(&c->arena, given);
+    return key.data ? arena_printf(&c->arena, "Bearer %.*s", SPAN_FMT(key)) : NULL;
+}
+
 static void begin_exchange(struct call *c)
 {
-    const struct span authorization = http_header(c->ex, "authorization");
     const struct span require = http_header(c->ex, "cocoon-require");
-    struct exchange_ask ask = {
+    const struct exchange_ask ask = {
         .rq = &c->rq,
+        .authorization = call_authorization(c),
         .rid = http_header(c->ex, "x-client-request-id"),
         .require = c->require,
         .require_text = require.data ? require : SPAN(""),
     };
 
-    if (authorization.data)
-        ask.authorization = arena_strdup(&c->arena, authorization);
     if (exchange_start(&c->exchange, c->proxy->client, &ask, &events, c) < 0) {
         c->exchange = NULL;
         call_fail(c, &ERR_INVALID_VALUE, "model", "model");

@@ -48,9 +48,9 @@ static int refuse_again(struct call *c, const struct once *known, const struct o
                   NULL);
 }
 
-static void hash_call(const struct call *c, struct span header, struct once *o)
+static void hash_call(struct call *c, struct span header, struct once *o)
 {
-    const struct span whose[] = {http_header(c->ex, "authorization"), SPAN("\n"), header};
+    const struct span whose[] = {span_str(call_authorization(c)), SPAN("\n"), header};
 
     sha256_parts(o->key, whose, 3);
     sha256(o->body, buf_span(&c->body));

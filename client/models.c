@@ -36,9 +36,10 @@ static void models_done(void *arg, struct http_transfer *t, int error)
 
 void models_begin(struct call *c)
 {
-    const struct span path = http_path(c->ex), own = http_header(c->ex, "authorization");
+    const struct span path = http_path(c->ex);
+    const char *own = call_authorization(c);
     const bool versioned = span_starts(path, SPAN("/v1/"));
-    const char *fields[1] = {arena_printf(&c->arena, "Authorization: %.*s", SPAN_FMT(own))};
+    const char *fields[1] = {arena_printf(&c->arena, "Authorization: %s", own ? own : "")};
 
     if (!span_visible(path, TARGET_MAX)) {
         call_fail(c, &ERR_UNKNOWN_URL, NULL, "GET");
@@ -47,7 +48,7 @@ void models_begin(struct call *c)
     const struct client_ask ask = {
         .path = arena_printf(&c->arena, "%s%.*s", versioned ? "" : "/v1", SPAN_FMT(path)),
         .fields = fields,
-        .field_count = own.data ? 1 : 0,
+        .field_count = own ? 1 : 0,
         .total_ms = MODELS_MS,
     };
     c->models = (struct http_whole){.max = MODELS_MAX_BYTES, .done = models_done, .arg = c};

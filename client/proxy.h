@@ -65,6 +65,9 @@ struct call {
 
 extern const struct http_handler call_handler;
 
+/* The caller's credentials as the gateway gets them: Authorization, or x-api-key in its form. In
+ * the call's arena; NULL: none. */
+const char *call_authorization(struct call *c);
 /* Answers c->fault: as a whole answer, or as an error event when the head of a stream is out. */
 void call_fault(struct call *c);
 void call_fail(struct call *c, const struct api_error *e, const char *param, const char *arg);

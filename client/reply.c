@@ -7,7 +7,7 @@
 #define STREAM_TYPE "text/event-stream; charset=utf-8"
 #define ALLOWED                                                                                    \
     "authorization, content-type, accept, user-agent, openai-organization, openai-project, "       \
-    "openai-beta, idempotency-key, x-client-request-id, traceparent, incremental, "                \
+    "openai-beta, idempotency-key, x-api-key, x-client-request-id, traceparent, incremental, "     \
     "cocoon-require, x-stainless-lang, x-stainless-package-version, x-stainless-os, "              \
     "x-stainless-arch, x-stainless-runtime, x-stainless-runtime-version, "                         \
     "x-stainless-retry-count, x-stainless-timeout, x-stainless-read-timeout, x-stainless-async, "  \

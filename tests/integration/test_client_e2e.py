@@ -1,6 +1,7 @@
 """cocoon-client, the real gateway, a real worker with evidence of the dev issuer, and a fake engine: end to end, and what the gateway's
 memory holds of it."""
 
+import base64
 import os
 import re
 import threading
@@ -108,6 +109,17 @@ def test_a_key_that_is_end_to_end_only_serves_here_and_not_there(world):
     assert world.client(key=key).chat.completions.create(model="fake-model", messages=user("Hi")).choices
     with pytest.raises(openai.PermissionDeniedError):
         Stack.client(world, key=key).chat.completions.create(model="fake-model", messages=user("Hi"))
+
+
+def test_a_key_is_taken_in_each_form_that_the_gateway_takes(world):
+    key = world.key_for_all()
+    basic = "Basic " + base64.b64encode(f"{key}:".encode()).decode()
+    for header in ({"Authorization": "bearer " + key}, {"x-api-key": key}, {"Authorization": basic}):
+        with world.cocoon.raw(key=None) as raw:
+            assert raw.ask("POST", "/v1/chat/completions", chat(), header).status == 200, header
+            assert raw.ask("GET", "/v1/models", headers=header).status == 200, header
+    with world.cocoon.raw(key=None) as raw:
+        assert raw.ask("POST", "/v1/chat/completions", chat(), {"x-api-key": "wrong"}).status == 401
 
 
 def again(world, name, body, key=None):
