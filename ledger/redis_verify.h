@@ -1,5 +1,6 @@
-/* What Redis says against what the books say (I2, I11): for each account, available and open holds
- * together are what was given less what was charged. */
+/* What Redis says against what the books say (I2, I3, I11): for each account, available and open
+ * holds together are what was given less what was charged, and holds are as their states and bills
+ * say. */
 #ifndef LEDGER_REDIS_VERIFY_H
 #define LEDGER_REDIS_VERIFY_H
 

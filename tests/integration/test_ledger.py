@@ -90,6 +90,67 @@ def test_verifying_while_requests_run_finds_nothing_wrong(office, acme):
     assert len(ledger.bills(acme)) > 5
 
 
+def wrong_in_redis(office):
+    """The checks that are not good, with their differences and the first sentence."""
+    status, answer = office.ledger.api("GET", "/v1/verify")
+    assert status == 200 and answer["good"] == all(c["good"] for c in answer["checks"])
+    return {c["check"]: (c["difference"], c["detail"]) for c in answer["checks"] if not c["good"]}
+
+
+def settled(office, account):
+    """A call that was paid for and is in the books: its id, the account's key in Redis, the hold's."""
+    assert ask(office, office.ledger.key(account)).status == 200
+    wait_for(lambda: len(office.ledger.bills(account)) == 1, "the bill in the books", 30)
+    call = office.ledger.bills(account)[0]["call"]
+    return call, "m1:acct:{%s}" % account, "m1:hold:{%s}:%s" % (account, call)
+
+
+def test_what_redis_says_wrong_is_named_alone(office, acme):
+    """Each case is put right again before the next one."""
+    redis = office.redis.client
+    call, purse, hold = settled(office, acme)
+    row, holds = redis.get(hold), "m1:holds:{%s}" % acme
+    state, held, charged, attempt, rest = row.split("|", 4)
+    assert state == "settled" and wrong_in_redis(office) == {}
+
+    def says(name, change, back):
+        change()
+        wrong = wrong_in_redis(office)
+        back()
+        assert list(wrong) == [name], wrong
+        return wrong[name]
+
+    put = lambda *fields: redis.set(hold, "|".join((*fields, rest)), keepttl=True)
+    right = lambda: redis.set(hold, row, keepttl=True)
+    assert says("I3", lambda: redis.zadd(holds, {call: 2**52}), lambda: redis.zrem(holds, call)) == \
+        (1, f"call {call} is not open and stands among those that are")
+    assert says("I3", lambda: redis.zadd(holds, {"f" * 32: 2**52}), lambda: redis.zrem(holds, "f" * 32))[0] == 1  # no row at all
+    assert says("I3", lambda: put(state, held, str(int(charged) + 1), attempt), right)[0] == 1
+    assert says("I3", lambda: put(state, "0", charged, attempt), right) == (int(charged), f"call {call} is charged more than it held")
+    assert says("I3", lambda: put(state, held, charged, "7"), right)[0] == 1
+    assert says("I3", lambda: put("released", held, "0", attempt), right)[0] == int(charged)
+    assert says("I3", lambda: put("open", held, "0", attempt), right)[0] == int(charged)
+    assert says("I3", lambda: redis.set(hold, "settled", keepttl=True), right) == (1, f"the row of call {call} cannot be read")
+    move = lambda n: redis.hincrby(purse, "available", n)
+    assert says("I11", lambda: move(5), lambda: move(-5))[0] == 5
+    assert says("I11", lambda: redis.hincrby(purse, "granted", 3), lambda: redis.hincrby(purse, "granted", -3))[0] > 0
+    available = int(redis.hget(purse, "available"))
+
+    def owe(by):
+        """Below zero, and the sums fit: the rest is held."""
+        redis.hincrby(purse, "available", -by)
+        redis.set("m1:hold:{%s}:%s" % (acme, "e" * 32), "|".join(("open", str(by), "0", "0", rest)))
+        redis.zadd(holds, {"e" * 32: 2**52})
+
+    def own(by):
+        redis.zrem(holds, "e" * 32)
+        redis.delete("m1:hold:{%s}:%s" % (acme, "e" * 32))
+        redis.hincrby(purse, "available", by)
+
+    assert says("I2", lambda: owe(available + 9), lambda: own(available + 9))[0] == 9
+    assert wrong_in_redis(office) == {}
+
+
 def test_usage_costs_and_balance_are_told_in_openais_shape(office, acme):
     ledger = office.ledger
     ledger.good("POST", "/v1/projects", {"account": acme, "id": "web"})
