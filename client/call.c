@@ -7,8 +7,9 @@
 #include "base/random.h"
 #include "client/proxy.h"
 #include "openai/paths.h"
+#include "openai/request_reading.h"
 
-enum { OFFLOAD_BYTES = 256 * 1024, PARK_BYTES = 64 * 1024, STALLED_LOOK_MS = 1000 };
+enum { PARK_BYTES = 64 * 1024, STALLED_LOOK_MS = 1000 };
 
 void call_fault(struct call *c)
 {
@@ -126,23 +127,22 @@ static void begin_exchange(struct call *c)
 
 /* ---- The body ---- */
 
-/* Owns body and result while it runs, so that the call may die meanwhile. */
+/* Owns what it reads, so that the call may die meanwhile. */
 struct parse_job {
     struct offload_job job;
     struct call *call; /* NULL: nobody waits any more */
-    enum endpoint endpoint;
-    struct request_rules rules;
-    struct buf body;
-    struct request rq;
-    struct api_fault fault;
-    int error;
+    struct request_reading reading;
 };
+
+static void parse_free(struct parse_job *j)
+{
+    request_reading_fini(&j->reading);
+    free(j);
+}
 
 static void parse_work(struct offload_job *job)
 {
-    struct parse_job *j = CONTAINER(job, struct parse_job, job);
-
-    j->error = request_parse(&j->rq, j->endpoint, buf_span(&j->body), &j->rules, &j->fault);
+    request_reading_run(&CONTAINER(job, struct parse_job, job)->reading);
 }
 
 static void parsed(struct call *c, int error)
@@ -164,19 +164,13 @@ static void parse_done(struct offload_job *job)
 {
     struct parse_job *j = CONTAINER(job, struct parse_job, job);
     struct call *c = j->call;
-    const int error = j->error;
+    int error = 0;
 
     if (c) {
         c->job = NULL;
-        buf_take(&c->body, &j->body); /* the bytes stay where they are: rq borrows them */
-        c->rq = j->rq;
-        c->fault = j->fault;
-    } else {
-        if (error == 0)
-            request_fini(&j->rq);
-        buf_wipe(&j->body);
+        error = request_reading_take(&j->reading, &c->body, &c->rq, &c->fault);
     }
-    free(j);
+    parse_free(j);
     if (c)
         parsed(c, error);
 }
@@ -187,15 +181,12 @@ static void parse_later(struct call *c, const struct request_rules *rules)
 
     j->job = (struct offload_job){.work = parse_work, .done = parse_done};
     j->call = c;
-    j->endpoint = c->endpoint;
-    j->rules = *rules;
-    buf_take(&j->body, &c->body);
+    request_reading_init(&j->reading, c->endpoint, rules, &c->body);
     if (offload_submit(c->proxy->offload, &j->job) == 0) {
         c->job = j;
         return;
     }
-    buf_wipe(&j->body);
-    free(j);
+    parse_free(j);
     call_fail(c, &ERR_OVERLOADED, NULL, NULL);
 }
 
@@ -221,7 +212,7 @@ static void on_body_end(void *arg, struct http_exchange *ex)
     c->body_whole = true;
     if (c->answered || c->gone || !c->inference)
         return;
-    if (c->body.len > OFFLOAD_BYTES)
+    if (c->body.len > REQUEST_LONG)
         parse_later(c, &rules);
     else
         parsed(c, request_parse(&c->rq, c->endpoint, buf_span(&c->body), &rules, &c->fault));

@@ -4,26 +4,24 @@
 #include "gateway/call.h"
 #include "gateway/services.h"
 #include "base/clock.h"
+#include "openai/request_reading.h"
 
-enum { OFFLOAD_BYTES = 256 * 1024 };
-
-/* Owns body and result while it runs, so that the call may die meanwhile. */
+/* Owns what it reads, so that the call may die meanwhile. */
 struct check_job {
     struct offload_job job;
     struct call *call; /* NULL: nobody waits any more */
-    enum endpoint endpoint;
-    struct request_rules rules;
-    struct buf body;
-    struct request rq;
-    struct api_fault fault;
-    int error;
+    struct request_reading reading;
 };
+
+static void job_free(struct check_job *j)
+{
+    request_reading_fini(&j->reading);
+    free(j);
+}
 
 static void job_work(struct offload_job *job)
 {
-    struct check_job *j = CONTAINER(job, struct check_job, job);
-
-    j->error = request_parse(&j->rq, j->endpoint, buf_span(&j->body), &j->rules, &j->fault);
+    request_reading_run(&CONTAINER(job, struct check_job, job)->reading);
 }
 
 static void job_done(struct offload_job *job)
@@ -33,16 +31,9 @@ static void job_done(struct offload_job *job)
 
     if (c) {
         c->check_job = NULL;
-        buf_take(&c->body, &j->body); /* the bytes stay where they are: rq borrows them */
-        c->parsed = j->error == 0;
-        c->rq = j->rq;
-        c->fault = j->fault;
-    } else {
-        if (j->error == 0)
-            request_fini(&j->rq);
-        buf_wipe(&j->body);
+        c->parsed = request_reading_take(&j->reading, &c->body, &c->rq, &c->fault) == 0;
     }
-    free(j);
+    job_free(j);
     if (c)
         call_resume(c);
 }
@@ -60,12 +51,9 @@ static enum step_result check_later(struct call *c, const struct request_rules *
 
     j->job = (struct offload_job){.work = job_work, .done = job_done};
     j->call = c;
-    j->endpoint = c->route->endpoint;
-    j->rules = *rules;
-    buf_take(&j->body, &c->body);
+    request_reading_init(&j->reading, c->route->endpoint, rules, &c->body);
     if (offload_submit(c->gateway->offload, &j->job) < 0) {
-        buf_wipe(&j->body);
-        free(j);
+        job_free(j);
         api_fault_set(&c->fault, &ERR_OVERLOADED, NULL, NULL);
         return STEP_FAIL;
     }
@@ -135,7 +123,7 @@ enum step_result call_check(struct call *c)
         return STEP_FAIL;
     if (!c->parsed && c->check_job)
         return STEP_WAIT;
-    if (!c->parsed && c->body.len > OFFLOAD_BYTES)
+    if (!c->parsed && c->body.len > REQUEST_LONG)
         return check_later(c, &rules);
     if (!c->parsed &&
         request_parse(&c->rq, c->route->endpoint, buf_span(&c->body), &rules, &c->fault) < 0)

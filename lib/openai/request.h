@@ -46,8 +46,8 @@ struct request {
     struct buf kept; /* the members to pass on: internal to request_forward and request_engine */
 };
 
-/* Reads and checks a body. Bodies over 256 KiB belong into the offload pool: pure, any thread.
- * E_INVALID with *fault set. On success *out is owned: request_fini. */
+/* Reads and checks a body. Long bodies (request_reading.h) belong into the offload pool: pure, any
+ * thread. E_INVALID with *fault set. On success *out is owned: request_fini. */
 MUST_CHECK int request_parse(struct request *out, enum endpoint endpoint, struct span body,
                              const struct request_rules *rules, struct api_fault *fault);
 /* Lets go of the body and of what was copied from its texts: no body can be made of it any more,
