@@ -17,6 +17,7 @@ LUA_ALONE(mark);
 LUA(settle);
 LUA(release);
 LUA(expire);
+LUA(due);
 LUA(attempt);
 LUA(assert);
 LUA(account);
@@ -28,6 +29,7 @@ void billing_scripts_init(struct billing_scripts *s)
     redis_script_init(&s->settle, "settle", lua_settle, 3);
     redis_script_init(&s->release, "release", lua_release, 3);
     redis_script_init(&s->expire, "expire", lua_expire, 3);
+    redis_script_init(&s->due, "due", lua_due, 1);
     redis_script_init(&s->attempt, "attempt", lua_attempt, 1);
     redis_script_init(&s->assert, "assert", lua_assert, 2);
     redis_script_init(&s->account, "account", lua_account, 1);

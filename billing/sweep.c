@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "billing/layout.h"
 
@@ -65,7 +64,7 @@ static void due_told(void *arg, int error, const struct redisReply *reply)
 
 static void account_look(struct sweep *s, struct span account)
 {
-    char key[LAYOUT_KEY_LEN], now[NUMBER_LEN];
+    char key[LAYOUT_KEY_LEN];
     struct part *p = mem_zero(sizeof(*p));
 
     p->sweep = s;
@@ -74,10 +73,8 @@ static void account_look(struct sweep *s, struct span account)
         return;
     }
     snprintf(key, sizeof(key), LAYOUT_HOLDS, p->account);
-    snprintf(now, sizeof(now), "%llu", (unsigned long long)clock_wall_ms());
-    const struct span argv[] = {SPAN("ZRANGEBYSCORE"), span_str(key), SPAN("-inf"), span_str(now),
-                                SPAN("LIMIT"),         SPAN("0"),     SPAN("100")};
-    if (redis_command(s->redis, argv[1], argv, 7, due_told, p) < 0)
+    const struct span holds = span_str(key), most = SPAN("100");
+    if (redis_script_run(s->redis, &s->scripts->due, &holds, &most, 1, due_told, p) < 0)
         free(p);
 }
 

@@ -229,6 +229,32 @@ def test_a_ledger_killed_in_a_credit_gives_it_once(shop, point):
     shop.ledger.verify()
 
 
+DAY = 86400
+
+
+@pytest.mark.parametrize("who, off", points(("gateway", -3 * DAY), ("ledger", -3 * DAY), ("ledger", 3 * DAY), ("gateway", 3 * DAY)))
+def test_a_clock_that_jumps_and_comes_back_moves_no_money(shop, who, off):
+    program = shop.ledger if who == "ledger" else shop.gateways[0]
+    program.stop()
+    clock = WallClock(program)
+    program.start()
+    shop.ledger.wait_ready()
+    ask_until(shop)
+    clock.jump(off)
+    asked = [ask(shop) for _ in range(3)]  # a gateway does not use a worker whose clock is not its own
+    assert set(asked) <= ({200} if who == "ledger" else {200, 502, 503}), asked
+    shop.ledger.credit("acme", 1000, "meanwhile")
+    shop.spent -= 1000
+    shop.redis.flush()  # everything is written anew under that clock
+    wait_for(lambda: shop.ledger.ready and int(shop.ledger.status["epoch"]) >= 2, "the recovery", 20)
+    check(shop, 1 + asked.count(200))
+    clock.jump(0)
+    ask_until(shop, 30)
+    shop.ledger.credit("acme", 1000, "after")
+    shop.spent -= 1000
+    check(shop, 2 + asked.count(200))
+
+
 @pytest.mark.parametrize("point", points("record.signed", "record.sent", "record.file.before", "record.file.after", "record.ack.before",
                                          "record.ack.after", "record.kept"))
 def test_a_worker_killed_around_its_record_is_paid_once_or_not_at_all(shop, point):

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from purse import PRICES, Purse, Till, amount
 from stack import chat, wait_for
+from wall_clock import WallClock
 from worker_peer import WorkerPeer, plain_answer
 
 CHAT = "/v1/chat/completions"
@@ -445,6 +446,22 @@ def test_holds_of_a_dead_gateway_are_given_back_and_its_record_is_charged_late_o
         assert till.charged == amount((9, 0, 2, 0)) and till.available == RICH - till.charged
     finally:
         w.close()
+
+
+@pytest.mark.parametrize("off", some([-3600, 3600], 1))
+def test_holds_end_by_the_clock_of_redis_whatever_the_sweepers_says(stack, off):
+    till = Till(stack, **{"timeouts.total_ms": 1000, "billing.grace_ms": 1000})
+    parked = []
+    till.worker.answer = parked.append
+    raw = till.raw()
+    raw.request("POST", CHAT, chat())
+    wait_for(lambda: parked, "one runs")
+    till.gateway.kill()
+    till.worker.close()
+    WallClock(till.gateway).jump(off)
+    till.gateway.start()
+    till.nothing_charged()
+    assert till.gateway.metric("cocoon_holds_expired_total") == 1
 
 
 def test_a_record_that_comes_after_its_gateways_death_is_of_the_model_that_was_asked_for(stack):
