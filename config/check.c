@@ -77,6 +77,13 @@ const char *setting_listen_local(const char *text)
     return is_listen(text, true) ? NULL : "must be 127.0.0.1:port, [::1]:port or unix:/path";
 }
 
+const char *setting_listen_tcp(const char *text)
+{
+    return is_listen(text, false) && !is_unix(span_str(text))
+               ? NULL
+               : "must be host:port with a number as host, [v6]:port or :port";
+}
+
 const char *setting_unix(const char *text)
 {
     return is_unix(span_str(text)) ? NULL : "must be unix:/path (at most 107 characters of path)";
@@ -354,6 +361,24 @@ const char *setting_class(const char *text)
     return ONE_OF(text, "interactive", "batch", "internal")
                ? NULL
                : "must be interactive, batch or internal";
+}
+
+static bool is_dns_san(struct span name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.data[i] >= 'A' && name.data[i] <= 'Z')
+            return false;
+    return is_name(name, 253);
+}
+
+const char *setting_san(const char *text)
+{
+    const struct span s = span_str(text), name = span_from(s, s.len < 4 ? s.len : 4);
+    const bool good = span_starts(s, SPAN("DNS:"))
+                          ? is_dns_san(name)
+                          : span_starts(s, SPAN("URI:")) && name.len > 0 && span_visible(name, 255);
+
+    return good ? NULL : "must be DNS:name, in small letters and without wildcard, or URI:uri";
 }
 
 const char *setting_model(const char *text)

@@ -6,6 +6,8 @@
 const char *setting_listen(const char *text);
 /* The same, but only this machine may reach it. */
 const char *setting_listen_local(const char *text);
+/* The same, but no UNIX socket. */
+const char *setting_listen_tcp(const char *text);
 /* "unix:/path". */
 const char *setting_unix(const char *text);
 /* Where to dial: "host:port" by name or number. */
@@ -48,6 +50,8 @@ const char *setting_books(const char *text);
 const char *setting_role(const char *text);
 /* interactive, batch, internal. */
 const char *setting_class(const char *text);
+/* "DNS:name" in small letters, no wildcard, or "URI:…": a name in a certificate. */
+const char *setting_san(const char *text);
 /* 1 … 256 visible characters: the name of a model. */
 const char *setting_model(const char *text);
 

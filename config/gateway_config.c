@@ -34,7 +34,8 @@ static const struct config_table issuer_table = TABLE("issuer", issuer_fields);
 #define FIELDS_OF gateway_internal_service
 
 static const struct config_field internal_fields[] = {
-    NUMBER("uid", uid, NULL, 0, UINT32_MAX - 1, "the user of its processes"),
+    NUMBER("uid", uid, "-1", -1, UINT32_MAX - 1, "the user of its processes; -1: none, but san"),
+    TEXT("san", san, "", setting_san, "a name in its certificate: DNS:name or URI:uri"),
     TEXT("account", account, NULL, setting_label, "that pays"),
     PATH("key_file", key_file, NULL, "an API key of that account"),
     TEXT("class", class, "", setting_class, "of its calls; empty: the key's"),
@@ -153,6 +154,11 @@ static const struct config_field fields[] = {
          "what they must name in aud; empty: then none may have one"),
     TEXT("internal.listen", internal_listen, "", setting_unix,
          "where services call that the kernel knows by their user; empty: nowhere"),
+    TEXT("internal.tls.listen", internal_tls_listen, "", setting_listen_tcp,
+         "where they call with client certificates; empty: nowhere"),
+    PATH("internal.tls.chain", internal_chain, "", "PEM: our certificate there, and its CAs"),
+    PATH("internal.tls.key", internal_key, "", "PEM: key of the certificate"),
+    PATH("internal.tls.client_ca", internal_client_ca, "", "PEM: CAs that sign services' own"),
     NUMBER("internal.connections", internal_connections, "1000", 1, 1000000, "theirs"),
     LIST("internal.services", internal_services, "", 0, 256, &internal_table, "who they are"),
 };

@@ -54,11 +54,13 @@ struct gateway_config {
     int64_t top_speed;          /* tokens a second of one sequence that are believed; 0: any */
     int64_t hold_grace_ms;      /* of a hold, beyond the call's deadline */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
-    const char *telegram_key;     /* Telegram's, 64 hex digits */
-    struct config_list bots;      /* struct gateway_bot */
-    struct config_list issuers;   /* struct gateway_issuer */
-    const char *service_audience; /* "": this gateway has no name in tokens */
-    const char *internal_listen;  /* unix:/path; "": no internal listener */
+    const char *telegram_key;        /* Telegram's, 64 hex digits */
+    struct config_list bots;         /* struct gateway_bot */
+    struct config_list issuers;      /* struct gateway_issuer */
+    const char *service_audience;    /* "": this gateway has no name in tokens */
+    const char *internal_listen;     /* unix:/path; "": none */
+    const char *internal_tls_listen; /* host:port; "": none */
+    const char *internal_chain, *internal_key, *internal_client_ca; /* PEM */
     int64_t internal_connections;
     struct config_list internal_services; /* struct gateway_internal_service */
     int64_t attest_every_ms;              /* re-verification */
@@ -81,7 +83,8 @@ struct gateway_issuer {
 
 /* A service that calls on the internal listener. */
 struct gateway_internal_service {
-    int64_t uid; /* whose processes it is */
+    int64_t uid;     /* whose processes it is; -1: it has a certificate */
+    const char *san; /* "DNS:…", "URI:…" of its certificate; "": it is a user */
     const char *account;
     const char *key_file; /* the API key that pays, of that account */
     const char *class;    /* "": the key's */

@@ -1,6 +1,7 @@
 /* The end of an instance: nobody new is taken, what runs finishes or ends with an error at the
  * deadline. */
 #include "gateway/call.h"
+#include "gateway/internal.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/peers.h"
@@ -23,24 +24,14 @@ static void break_off(struct call *c)
     call_fail(c, &ERR_OVERLOADED);
 }
 
-static bool listens(const struct gateway *g)
-{
-    return http_server_listens(g->api) || (g->internal_api && http_server_listens(g->internal_api));
-}
-
-static size_t connections(const struct gateway *g)
-{
-    return http_server_connections(g->api) +
-           (g->internal_api ? http_server_connections(g->internal_api) : 0);
-}
-
 static bool is_over(struct gateway *g, uint64_t now)
 {
-    if (g->call_count > 0 || listens(g)) {
+    if (g->call_count > 0 || http_server_listens(g->api) || internal_listens(g)) {
         g->quiet_ms = now;
         return false;
     }
-    return connections(g) == 0 || now - g->quiet_ms >= QUIET_MS;
+    return http_server_connections(g->api) + internal_connections(g) == 0 ||
+           now - g->quiet_ms >= QUIET_MS;
 }
 
 static void drain_look(void *arg)
@@ -78,15 +69,13 @@ void gateway_drain(struct gateway *g, bool successor)
     loop_timer_cancel(g->loop, &g->hold_timer);
     if (successor) {
         http_server_let_go(g->api);
-        if (g->internal_api)
-            http_server_let_go(g->internal_api);
+        internal_let_go(g);
         http_server_let_go(g->admin);
     } else {
         upgrade_end(g);
         notify_tell("STOPPING=1");
         http_server_quiesce(g->api);
-        if (g->internal_api)
-            http_server_quiesce(g->internal_api);
+        internal_quiesce(g);
     }
     leave(g, successor);
     g->quiet_ms = clock_mono_ms();

@@ -211,8 +211,7 @@ static void hold_look(void *arg)
 void gateway_takeover(struct gateway *g)
 {
     http_server_hold(g->api, false);
-    if (g->internal_api)
-        http_server_hold(g->internal_api, false);
+    internal_hold(g, false);
     http_server_hold(g->admin, false);
 }
 
@@ -279,6 +278,8 @@ static int check_descriptors(const struct gateway_config *s)
 
     if (s->internal_listen[0])
         need += (uint64_t)s->internal_connections;
+    if (s->internal_tls_listen[0])
+        need += 3 * (uint64_t)s->internal_connections; /* its socket, and a pair */
 
     log_event(LOG_INFO, "descriptors", "have=%llu need=%llu", (unsigned long long)have,
               (unsigned long long)need);
@@ -307,8 +308,9 @@ static void announce(struct gateway *g, const struct gateway_config *s)
     net_addr_text(&a, api, sizeof(api));
     pool_addr(g->pool, &a);
     net_addr_text(&a, tunnel, sizeof(tunnel));
-    log_event(LOG_INFO, "listening", "api=%s tunnel=%s admin=%s internal=%s instance=%s", api,
-              tunnel, s->admin, s->internal_listen[0] ? s->internal_listen : "-", g->instance);
+    log_event(LOG_INFO, "listening", "api=%s tunnel=%s admin=%s internal=%s,%s instance=%s", api,
+              tunnel, s->admin, s->internal_listen[0] ? s->internal_listen : "-",
+              s->internal_tls_listen[0] ? s->internal_tls_listen : "-", g->instance);
     if (trust_is_dev(g))
         log_event(LOG_WARN, "insecure_dev", "note=nothing-here-is-confidential");
 }
@@ -388,8 +390,7 @@ static int reload_with(struct gateway *g, struct config_snapshot *next)
     g->bots = bots;
     services_free(g->services);
     g->services = services;
-    internal_free(g->internal);
-    g->internal = internal;
+    internal_replace(g, internal);
     return 0;
 }
 
@@ -406,7 +407,8 @@ void gateway_reload(struct gateway *g)
         config_unref(g->config);
         g->config = next;
         scheduling_set(g, next->values);
-        log_event(LOG_INFO, "reloaded", "note=listeners-certificates-and-redis-need-a-restart");
+        log_event(LOG_INFO, "reloaded",
+                  "note=listeners-tunnel-certificates-and-redis-need-a-restart");
     }
     buf_fini(&why);
 }
@@ -503,7 +505,7 @@ void gateway_stop(struct gateway *g)
     if (g->loop)
         lag_stop(g);
     http_server_free(g->api);
-    http_server_free(g->internal_api);
+    internal_stop(g);
     buf_fini(&g->full_answer);
     http_server_free(g->admin);
     if (g->pool)

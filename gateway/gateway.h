@@ -46,8 +46,8 @@ struct gateway {
     struct internal *internal;    /* who may call on the internal listener */
     struct failures public_calls; /* without a key, by address */
     struct http_server *api, *admin;
-    struct http_server *internal_api; /* NULL: there is none */
-    struct buf full_answer;           /* of api, above its limit of connections */
+    struct http_server *internal_unix, *internal_tls; /* NULL: there is none */
+    struct buf full_answer;                           /* of api, above its limit of connections */
     struct metrics metrics;
     char instance[128];
     uint8_t cluster_secret[32];
@@ -94,7 +94,7 @@ void upgrade_begin(struct gateway *g);
 void upgrade_end(struct gateway *g);
 /* Sockets come from a predecessor, who serves until we do. */
 bool upgrade_has_predecessor(const struct gateway *g);
-/* The i-th socket that was given for `role`: "api", "internal", "tunnel", "admin",
+/* The i-th socket that was given for `role`: "api", "internal", "internal-tls", "tunnel", "admin",
  * "predecessor"; -1: there is
  * none. Whatever has another name is the API's, as systemd names it by its unit. */
 int gateway_given(const struct gateway *g, const char *role, int i);

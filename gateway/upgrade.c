@@ -19,7 +19,7 @@
 #include "net/notify.h"
 
 enum {
-    API_MAX = NET_INHERITED_MAX - 4, /* others: internal, tunnel, admin, the line between both */
+    API_MAX = NET_INHERITED_MAX - 5, /* others: internal (2), tunnel, admin, the line */
     LOOK_MS = 20,
     SERVE_MS = 10000,  /* the child serves so long after its start, with or without workers */
     UPGRADE_MS = 60000 /* the child is given up after so long */
@@ -40,7 +40,8 @@ struct upgrade {
 
 static bool has_role(const char *name, const char *role)
 {
-    static const char *const roles[] = {"internal", "tunnel", "admin", "predecessor"};
+    static const char *const roles[] = {"internal", "internal-tls", "tunnel", "admin",
+                                        "predecessor"};
 
     for (size_t i = 0; i < sizeof(roles) / sizeof(*roles); i++)
         if (strcmp(name, roles[i]) == 0)
@@ -205,8 +206,10 @@ static void hand_sockets(struct gateway *g, struct handed *h)
 
     for (size_t i = 0; i < count; i++)
         hand(h, api[i], "api");
-    if (g->internal_api && http_server_fds(g->internal_api, &internal, 1) == 1)
+    if (g->internal_unix && http_server_fds(g->internal_unix, &internal, 1) == 1)
         hand(h, internal, "internal");
+    if (g->internal_tls && http_server_fds(g->internal_tls, &internal, 1) == 1)
+        hand(h, internal, "internal-tls");
     hand(h, pool_fd(g->pool), "tunnel");
     if (http_server_fds(g->admin, &admin, 1) == 1)
         hand(h, admin, "admin");

@@ -428,6 +428,11 @@ int http_peer_uid(const struct http_exchange *ex, uid_t *uid)
     return 0;
 }
 
+const struct tls_client *http_peer_tls(const struct http_exchange *ex)
+{
+    return ex->conn->client;
+}
+
 uint64_t http_started_us(const struct http_exchange *ex)
 {
     return ex->started_us;

@@ -29,6 +29,8 @@ struct http_server {
     struct net_listener *listeners[HTTP_LISTENERS];
     bool closing; /* every answer is the last one of its connection */
     size_t listener_count;
+    struct tls_client *accepting_client;
+    struct tls_front *front;          /* NULL: clients speak plain text */
     const struct net_addr *accepting; /* the peer of the connection that MHD is being given */
     struct list exchanges;
     size_t exchange_count, connection_count;
@@ -44,6 +46,7 @@ struct http_conn {
     struct MHD_Connection *mhd;
     int fd; /* MHD's: never closed here */
     struct net_addr peer;
+    struct tls_client *client; /* NULL: it did not come through TLS */
     struct loop_fd watch; /* the client's first bytes and its FIN, also while MHD does not look */
     struct loop_timer header_timer; /* runs from the first byte to the whole header block */
     struct buf uri;                 /* of the present request, as sent */

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "net/http_impl.h"
+#include "net/tls_front.h"
 
 const struct http_server_options http_server_defaults = {
     .daemons = 64,
@@ -27,6 +28,7 @@ enum {
     POOL_MIN = 64 << 10,
     FREE_STEP_MS = 10,
     LONGEST_WAIT_MS = 60000,
+    FRONT_MORE = 64,
     RUNS_A_TURN = 8, /* MHD sends one chunk a run: a burst must not cost the loop a turn for each */
 };
 
@@ -68,6 +70,8 @@ static struct http_conn *conn_new(struct http_daemon *d, struct MHD_Connection *
     c->mhd = mhd;
     c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     c->peer = *s->accepting;
+    c->client = s->accepting_client;
+    s->accepting_client = NULL;
     d->connections++;
     s->connection_count++;
     loop_timer_set(s->loop, &c->header_timer, s->o.header_ms, on_header_late, c);
@@ -86,6 +90,7 @@ static void conn_free(struct http_conn *c)
     loop_fd_del(s->loop, &c->watch);
     loop_timer_cancel(s->loop, &c->header_timer);
     buf_wipe(&c->uri);
+    tls_client_free(c->client);
     free(c);
 }
 
@@ -110,20 +115,34 @@ static struct http_daemon *emptiest_daemon(const struct http_server *s)
     return best;
 }
 
-static void on_accept(void *arg, int fd, const struct net_addr *peer)
+static void take(void *arg, int fd, const struct net_addr *peer, struct tls_client *client)
 {
     struct http_server *s = arg;
     struct http_daemon *d = emptiest_daemon(s);
 
     if (s->connection_count >= s->o.connection_limit) {
+        tls_client_free(client);
         http_refuse(s, fd);
         return;
     }
     s->accepting = peer;
+    s->accepting_client = client;
     /* From here on fd is MHD's, which closes it on failure too. */
     (void)MHD_add_connection(d->mhd, fd, (const struct sockaddr *)&peer->sa, peer->len);
     s->accepting = NULL;
+    tls_client_free(s->accepting_client); /* MHD did not begin with it */
+    s->accepting_client = NULL;
     d->due = true;
+}
+
+static void on_accept(void *arg, int fd, const struct net_addr *peer)
+{
+    struct http_server *s = arg;
+
+    if (s->front)
+        tls_front_accept(s->front, fd, peer);
+    else
+        take(s, fd, peer, NULL);
 }
 
 /* ---- Daemons ---- */
@@ -255,6 +274,15 @@ static int daemon_start(struct http_server *s, struct http_daemon *d)
 
 /* ---- The server ---- */
 
+/* Some more connections than are served: those beyond are told so. */
+static struct tls_front *front_new(struct http_server *s)
+{
+    const struct tls_front_options o = {.connections = s->o.connection_limit + FRONT_MORE,
+                                        .handshake_ms = s->o.header_ms};
+
+    return tls_front_new(s->loop, &o, s->o.tls, take, s);
+}
+
 int http_server_new(struct http_server **out, struct loop *l, const struct http_server_options *o,
                     const struct http_handler *h, void *arg)
 {
@@ -269,6 +297,8 @@ int http_server_new(struct http_server **out, struct loop *l, const struct http_
     s->hook = (struct loop_hook){
         .step = LOOP_SERVE, .run = daemons_run, .before_wait = daemons_wait, .arg = s};
     loop_hook_add(l, &s->hook);
+    if (o->tls)
+        s->front = front_new(s);
     s->daemons = mem_zero(o->daemons * sizeof(*s->daemons));
     for (unsigned i = 0; i < o->daemons && !error; i++)
         error = daemon_start(s, &s->daemons[i]);
@@ -353,12 +383,22 @@ size_t http_server_exchanges(const struct http_server *s)
 
 size_t http_server_connections(const struct http_server *s)
 {
-    return s->connection_count;
+    return s->front ? tls_front_connections(s->front) : s->connection_count;
 }
 
 uint64_t http_server_refused(const struct http_server *s)
 {
     return s->refused;
+}
+
+void http_server_use_tls(struct http_server *s, struct tls_ctx *tls)
+{
+    tls_front_use(s->front, tls);
+}
+
+uint64_t http_server_tls_refused(const struct http_server *s)
+{
+    return s->front ? tls_front_refused(s->front) : 0;
 }
 
 /* ---- The end ---- */
@@ -395,6 +435,8 @@ static void drain(struct http_server *s)
             http_stream_writable(CONTAINER(it, struct http_exchange, link));
         for (unsigned i = 0; i < s->o.daemons; i++)
             daemon_run(&s->daemons[i], clock_mono_ms());
+        if (s->front)
+            tls_front_pump(s->front);
         if (s->exchange_count == 0)
             break;
         if (clock_mono_ms() >= end)
@@ -418,6 +460,7 @@ void http_server_free(struct http_server *s)
             MHD_stop_daemon(s->daemons[i].mhd);
     }
     http_linger_stop_all(s);
+    tls_front_free(s->front);
     loop_hook_del(s->loop, &s->hook);
     buf_wipe(&s->frame);
     free(s->daemons);

@@ -9,6 +9,8 @@
 
 struct http_server;
 struct http_exchange;
+struct tls_client;
+struct tls_ctx;
 
 struct http_field {
     const char *name;
@@ -54,6 +56,8 @@ struct http_server_options {
                                  decides */
     unsigned idle_s;          /* keep-alive and inactivity */
     uint64_t drain_ms;        /* how long http_server_free lets exchanges finish */
+    struct tls_ctx *tls; /* clients come with TLS and certificates (tls_services_new), borrowed;
+                            NULL: they speak plain text */
 };
 extern const struct http_server_options http_server_defaults;
 
@@ -83,6 +87,11 @@ size_t http_server_exchanges(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
 /* Connections beyond the limit so far. */
 uint64_t http_server_refused(const struct http_server *s);
+/* Handshakes of who comes from now on are made with it; borrowed. Only where options.tls was set.
+ */
+void http_server_use_tls(struct http_server *s, struct tls_ctx *tls);
+/* Handshakes that failed so far. */
+uint64_t http_server_tls_refused(const struct http_server *s);
 /* libraries.md §6: every exchange must have been answered or aborted; runs the daemons until none
  * is left, then frees. What is still open is cut (`gone`, `done`). Never inside a handler. */
 void http_server_free(struct http_server *s);
@@ -109,6 +118,8 @@ const struct net_addr *http_peer(const struct http_exchange *ex);
 /* The user at the other end of a UNIX socket, as the kernel says (SO_PEERCRED). E_UNSUPPORTED for
  * any other connection. */
 MUST_CHECK int http_peer_uid(const struct http_exchange *ex, uid_t *uid);
+/* Whom the certificate names (tls_front.h); lives as long as ex. NULL: it came without TLS. */
+const struct tls_client *http_peer_tls(const struct http_exchange *ex);
 uint64_t http_started_us(const struct http_exchange *ex); /* monotonic µs of the head */
 bool http_is_head_request(const struct http_exchange *ex);
 /* The client speaks HTTP/1.1: a stream is chunked and may have trailers. */

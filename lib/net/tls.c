@@ -120,20 +120,51 @@ static int verify_gateway(X509_STORE_CTX *x, void *arg)
     return refuse(x, peer, why);
 }
 
+/* The view of who serves services: the chain leads to one of our own CAs, and the leaf says that it
+ * is a client's. */
+static int verify_service(X509_STORE_CTX *x, void *arg)
+{
+    const uint32_t usage = X509_get_extended_key_usage(X509_STORE_CTX_get0_cert(x));
+
+    (void)arg;
+    if (usage == UINT32_MAX || !(usage & XKU_SSL_CLIENT)) {
+        X509_STORE_CTX_set_error(x, X509_V_ERR_INVALID_PURPOSE);
+        return 0;
+    }
+    X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(x), 2);
+    return X509_verify_cert(x);
+}
+
 /* ---- Contexts ---- */
+
+static int alpn_find(struct span ours, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
+                     unsigned in_len)
+{
+    for (unsigned at = 0; at < in_len; at += 1u + in[at])
+        if (in_len - at >= ours.len && memcmp(in + at, ours.data, ours.len) == 0) {
+            *out = in + at + 1;
+            *out_len = (uint8_t)(ours.len - 1);
+            return SSL_TLSEXT_ERR_OK;
+        }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
 
 static int alpn_select(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
                        unsigned in_len, void *arg)
 {
     (void)ssl;
     (void)arg;
-    for (unsigned at = 0; at < in_len; at += 1u + in[at])
-        if (in_len - at >= ALPN_LEN && memcmp(in + at, alpn, ALPN_LEN) == 0) {
-            *out = in + at + 1;
-            *out_len = ALPN_LEN - 1;
-            return SSL_TLSEXT_ERR_OK;
-        }
-    return SSL_TLSEXT_ERR_ALERT_FATAL;
+    return alpn_find(span_of(alpn, ALPN_LEN), out, out_len, in, in_len);
+}
+
+static int alpn_select_http(SSL *ssl, const uint8_t **out, uint8_t *out_len, const uint8_t *in,
+                            unsigned in_len, void *arg)
+{
+    (void)ssl;
+    (void)arg;
+    return alpn_find(SPAN("\x08"
+                          "http/1.1"),
+                     out, out_len, in, in_len);
 }
 
 static SSL_CTX *context_new(const SSL_METHOD *method, int (*verify)(X509_STORE_CTX *, void *))
@@ -194,6 +225,25 @@ int tls_server_new(struct tls_ctx **out, const char *chain_file, const char *key
     }
     *out = ctx_wrap(&ssl);
     memcpy((*out)->spki, op, sizeof(op));
+    return 0;
+}
+
+int tls_services_new(struct tls_ctx **out, const char *chain_file, const char *key_file,
+                     const char *client_ca_file)
+{
+    AUTO(SSL_CTX_free) SSL_CTX *ssl = context_new(TLS_server_method(), verify_service);
+    STACK_OF(X509_NAME) *authorities = SSL_load_client_CA_file(client_ca_file);
+
+    SSL_CTX_set_client_CA_list(ssl, authorities); /* takes it; tells clients which one to show */
+    SSL_CTX_set_alpn_select_cb(ssl, alpn_select_http, NULL);
+    if (!authorities || SSL_CTX_load_verify_file(ssl, client_ca_file) != 1 ||
+        SSL_CTX_use_certificate_chain_file(ssl, chain_file) != 1 ||
+        SSL_CTX_use_PrivateKey_file(ssl, key_file, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(ssl) != 1) {
+        ERR_clear_error();
+        return E_INVALID;
+    }
+    *out = ctx_wrap(&ssl);
     return 0;
 }
 

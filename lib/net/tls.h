@@ -1,5 +1,5 @@
-/* TLS 1.3 for tunnels (wire.md §1): contexts of both sides, pins, self-signed certificates, SPKI
- * hashes. */
+/* TLS 1.3 for tunnels (wire.md §1) and for services with certificates: contexts of both sides,
+ * pins, self-signed certificates, SPKI hashes. */
 #ifndef NET_TLS_H
 #define NET_TLS_H
 
@@ -20,6 +20,10 @@ void tls_server_op(const struct tls_ctx *ctx, uint8_t out[static TLS_SPKI_LEN]);
 MUST_CHECK int tls_client_new(struct tls_ctx **out);
 /* SHA-256 of our own certificate's SPKI. */
 void tls_client_spki(const struct tls_ctx *ctx, uint8_t out[static TLS_SPKI_LEN]);
+/* The side that services dial (tls_front.h): HTTP/1.1. A client's certificate must say clientAuth
+ * and lead to a CA of client_ca_file, dates checked. E_INVALID when a file is unusable. */
+MUST_CHECK int tls_services_new(struct tls_ctx **out, const char *chain_file, const char *key_file,
+                                const char *client_ca_file);
 void tls_ctx_free(struct tls_ctx *ctx);
 AUTO_FREE(struct tls_ctx, tls_ctx_free)
 

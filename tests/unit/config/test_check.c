@@ -48,6 +48,16 @@ static void a_class_of_service_is_one_of_three(void **state)
     REFUSE(setting_class, "", "Internal", "root", "internal ");
 }
 
+static void a_name_of_a_certificate_is_of_a_kind(void **state)
+{
+    (void)state;
+    TAKE(setting_san, "DNS:assistant.internal", "DNS:a", "URI:spiffe://example.org/ns/a/sa/b");
+    REFUSE(setting_san, "", "DNS:", "URI:", "DNS", "assistant", "DNS:*.internal", "DNS:A.internal",
+           "dns:a", "URI:a b", "URI:a\nb", "IP:127.0.0.1");
+    TAKE(setting_listen_tcp, "127.0.0.1:1", "[::1]:8444", ":8444");
+    REFUSE(setting_listen_tcp, "", "unix:/run/a", "localhost:1");
+}
+
 static void admin_listeners_stay_on_the_machine(void **state)
 {
     (void)state;
@@ -165,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listening_addresses_are_numbers),
         cmocka_unit_test(admin_listeners_stay_on_the_machine),
+        cmocka_unit_test(a_name_of_a_certificate_is_of_a_kind),
         cmocka_unit_test(a_class_of_service_is_one_of_three),
         cmocka_unit_test(a_socket_path_fits_the_kernel),
         cmocka_unit_test(dialled_addresses_may_be_names),
