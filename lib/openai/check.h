@@ -100,7 +100,7 @@ void ignore_name(struct request *rq, struct span name);
 check_fn check_model, check_stop, check_logit_bias, check_metadata, check_stream_options,
     check_store, check_timeout, check_n, check_seed;
 check_fn check_messages, check_tools, check_tool_choice, check_functions, check_function_call,
-    check_response_format, check_modalities, check_template_kwargs;
+    check_response_format, check_prediction, check_modalities, check_template_kwargs;
 check_fn check_prompt, check_input;
 /* What several members must agree on, after each was checked alone. */
 MUST_CHECK int check_chat_combination(struct check *c);

@@ -421,12 +421,37 @@ static int check_named(struct check *c, const struct at *at, json_t *value)
     return check_object(c, at, value, named);
 }
 
+static const struct rule named_function[] = {
+    {.name = "function", .kind = K_OBJECT, .flags = REQUIRED, .check = check_named}, {0}};
+static const struct rule named_custom[] = {
+    {.name = "custom", .kind = K_OBJECT, .flags = REQUIRED, .check = check_named}, {0}};
+
+static int check_allowed_tool(struct check *c, const struct at *at, json_t *value)
+{
+    static const struct variant variants[] = {
+        {"function", named_function}, {"custom", named_custom}, {0}};
+
+    return check_variant(c, at, value, variants, tool_types);
+}
+
+static int check_allowed_list(struct check *c, const struct at *at, json_t *value)
+{
+    static const struct rule tool = {.kind = K_OBJECT, .check = check_allowed_tool};
+
+    return check_each(c, at, value, &tool);
+}
+
 static int check_allowed_tools(struct check *c, const struct at *at, json_t *value)
 {
     static const char *const modes[] = {"auto", "required", NULL};
     static const struct rule rules[] = {
         {.name = "mode", .kind = K_STRING, .flags = REQUIRED, .words = modes},
-        {.name = "tools", .kind = K_ARRAY, .flags = REQUIRED, .min = 1, .max = INT64_MAX},
+        {.name = "tools",
+         .kind = K_ARRAY,
+         .flags = REQUIRED,
+         .min = 1,
+         .max = INT64_MAX,
+         .check = check_allowed_list},
         {0},
     };
 
@@ -438,17 +463,13 @@ int check_tool_choice(struct check *c, const struct at *at, json_t *value)
     static const char *const words[] = {"none", "auto", "required", NULL};
     static const char *const types[] = {"function", "custom", "allowed_tools", NULL};
     static const struct rule word = {.kind = K_STRING, .words = words};
-    static const struct rule function[] = {
-        {.name = "function", .kind = K_OBJECT, .flags = REQUIRED, .check = check_named}, {0}};
-    static const struct rule custom[] = {
-        {.name = "custom", .kind = K_OBJECT, .flags = REQUIRED, .check = check_named}, {0}};
     static const struct rule allowed[] = {{.name = "allowed_tools",
                                            .kind = K_OBJECT,
                                            .flags = REQUIRED,
                                            .check = check_allowed_tools},
                                           {0}};
     static const struct variant variants[] = {
-        {"function", function}, {"custom", custom}, {"allowed_tools", allowed}, {0}};
+        {"function", named_function}, {"custom", named_custom}, {"allowed_tools", allowed}, {0}};
 
     if (json_is_string(value))
         return check_value(c, at, &word, value);
@@ -498,6 +519,20 @@ int check_response_format(struct check *c, const struct at *at, json_t *value)
     static const struct variant variants[] = {{"json_schema", schema}, {0}};
 
     return check_variant(c, at, value, variants, types);
+}
+
+int check_prediction(struct check *c, const struct at *at, json_t *value)
+{
+    static const char *const types[] = {"content", NULL};
+    static const struct rule rules[] = {
+        {.name = "type", .kind = K_STRING, .flags = REQUIRED, .words = types},
+        {.name = "content", .kind = K_ANY, .flags = REQUIRED},
+        {0},
+    };
+    const struct at content = {.up = at, .name = "content"};
+
+    TRY(check_object(c, at, value, rules));
+    return check_content(c, &content, json_object_get(value, "content"), PART_TEXT);
 }
 
 static int check_modality(struct check *c, const struct at *at, json_t *value)
@@ -562,15 +597,27 @@ static int refuse_unoffered(struct check *c, const char *name, const char *list)
                           "Invalid value for '%s': it names none of '%s'.", name, list);
 }
 
-/* A choice by name of a tool that is there. */
+/* Whether what is named by type is among the body's tools; one that names none is no matter. */
+static bool is_tool_offered(struct check *c, json_t *tool)
+{
+    const char *type = json_string_value(json_object_get(tool, "type"));
+    json_t *name = type ? json_object_get(json_object_get(tool, type), "name") : NULL;
+
+    return !name || is_offered(json_object_get(c->doc, "tools"), type, name);
+}
+
+/* A choice by name of tools that are there. */
 static int check_chosen(struct check *c)
 {
     json_t *choice = present(c->doc, "tool_choice"), *call = present(c->doc, "function_call");
-    const char *type = json_string_value(json_object_get(choice, "type"));
-    json_t *tool = type ? json_object_get(json_object_get(choice, type), "name") : NULL;
+    json_t *allowed = json_object_get(json_object_get(choice, "allowed_tools"), "tools"), *one;
     json_t *function = json_object_get(call, "name");
+    bool offered = is_tool_offered(c, choice);
+    size_t i;
 
-    if (tool && !is_offered(json_object_get(c->doc, "tools"), type, tool))
+    json_array_foreach(allowed, i, one)
+        offered = offered && is_tool_offered(c, one);
+    if (!offered)
         return refuse_unoffered(c, "tool_choice", "tools");
     if (function && !is_offered(json_object_get(c->doc, "functions"), NULL, function))
         return refuse_unoffered(c, "function_call", "functions");

@@ -90,7 +90,11 @@ static const struct rule chat_rules[] = {
     {.name = "prompt_cache_retention", .kind = K_ANY, .flags = NULLABLE, .use = NAMED},
     /* No engine that we know acts on these two. */
     {.name = "verbosity", .kind = K_STRING, .flags = NULLABLE, .words = verbosities, .use = NAMED},
-    {.name = "prediction", .kind = K_OBJECT, .flags = NULLABLE, .use = NAMED},
+    {.name = "prediction",
+     .kind = K_OBJECT,
+     .flags = NULLABLE,
+     .check = check_prediction,
+     .use = NAMED},
     {.name = "moderation", .kind = K_DENIED, .flags = NULLABLE, .use = PRIVATE},
     {.name = "audio", .kind = K_DENIED, .flags = NULLABLE, .use = PRIVATE},
     {.name = "web_search_options", .kind = K_DENIED, .flags = NULLABLE, .use = PRIVATE},
