@@ -90,7 +90,8 @@ def test_the_certificates_name_says_which_account_pays(inside):
 
 def test_a_name_that_is_not_listed_is_refused_with_an_answer(inside):
     for names in (["DNS:stranger.internal"], [], ["DNS:*.internal"], ["DNS:nightly.internal.example.org"], ["URI:nightly.internal"],
-                  ["DNS:xnightly.internal"], [ASSISTANT + "/x"], [ASSISTANT.replace("org", "ORG")]):
+                  ["DNS:xnightly.internal"], ["DNS:nightly.internal\0.example.org"], ["URI:x\n" + NIGHTLY], ["DNS:nightly.internal\n"],
+                  [ASSISTANT + "/x"], [ASSISTANT.replace("org", "ORG")]):
         a = ask(inside, inside.ca.issue("stranger", names), headers={"Authorization": f"Bearer {inside.keys['assistant']}"})
         refused(a, 403, None)
     refused(ask(inside, inside.ca.issue("both", [ASSISTANT, NIGHTLY])), 403, None)  # whose call would it be
