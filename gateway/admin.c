@@ -112,35 +112,9 @@ static void on_head(void *arg, struct http_exchange *ex)
     reply(ex, get ? 404 : 405, "text/plain", &body);
 }
 
-static void ignore(void *arg, struct http_exchange *ex)
-{
-    (void)arg;
-    (void)ex;
-}
-
-static void ignore_part(void *arg, struct http_exchange *ex, struct span part)
-{
-    (void)part;
-    ignore(arg, ex);
-}
-
-static void ignore_done(void *arg, struct http_exchange *ex, bool complete)
-{
-    (void)complete;
-    ignore(arg, ex);
-}
-
 int admin_start(struct gateway *g)
 {
-    static const struct http_handler handler = {
-        .head = on_head,
-        .body = ignore_part,
-        .body_end = ignore,
-        .body_late = ignore,
-        .drained = ignore,
-        .gone = ignore,
-        .done = ignore_done,
-    };
+    static const struct http_handler handler = {.head = on_head};
     struct http_server_options o = http_server_defaults;
     struct net_addr at;
 

@@ -284,11 +284,6 @@ static void on_body_end(void *arg, struct http_exchange *ex)
     finish(r);
 }
 
-static void on_nothing(void *arg, struct http_exchange *ex)
-{
-    (void)arg, (void)ex;
-}
-
 static void on_done(void *arg, struct http_exchange *ex, bool complete)
 {
     struct request *r = http_user(ex);
@@ -304,9 +299,6 @@ static const struct http_handler handler = {
     .head = on_head,
     .body = on_body,
     .body_end = on_body_end,
-    .drained = on_nothing,
-    .body_late = on_nothing,
-    .gone = on_nothing,
     .done = on_done,
 };
 

@@ -404,12 +404,6 @@ static void on_body_end(void *arg, struct http_exchange *ex)
     reply(ex, status, "application/json", &answer);
 }
 
-static void on_nothing(void *arg, struct http_exchange *ex)
-{
-    (void)arg;
-    (void)ex;
-}
-
 static void on_done(void *arg, struct http_exchange *ex, bool complete)
 {
     struct receiving *r = http_user(ex);
@@ -425,9 +419,6 @@ static const struct http_handler handler = {
     .head = on_head,
     .body = on_body,
     .body_end = on_body_end,
-    .drained = on_nothing,
-    .body_late = on_nothing,
-    .gone = on_nothing,
     .done = on_done,
 };
 

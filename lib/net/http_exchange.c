@@ -193,7 +193,8 @@ static enum MHD_Result at_part(struct http_exchange *ex, struct span part)
     ex->received += part.len;
     if (!ex->answered) {
         ex->in_part = true;
-        s->h.body(s->arg, ex, part);
+        if (s->h.body)
+            s->h.body(s->arg, ex, part);
         ex->in_part = false;
     }
     if (!ex->answered || ex->stream)
@@ -213,7 +214,8 @@ static enum MHD_Result at_end(struct http_exchange *ex)
         head_step(ex);
     if (ex->receive && !ex->body_ended && !ex->answered) {
         ex->body_ended = true;
-        s->h.body_end(s->arg, ex);
+        if (s->h.body_end)
+            s->h.body_end(s->arg, ex);
     }
     if (ex->answered)
         return http_queue(ex);
@@ -304,7 +306,8 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     if (!complete || ex->aborted || ex->early ||
         span_ieq(http_header(ex, "connection"), SPAN("close")))
         ex->conn->daemon->due = true;
-    s->h.done(s->arg, ex, complete);
+    if (s->h.done)
+        s->h.done(s->arg, ex, complete);
     exchange_free(ex);
     *con_cls = NULL;
 }

@@ -17,7 +17,8 @@ struct http_field {
     const char *value;
 };
 
-/* All run in the loop's thread. `ex` is alive until `done` has returned. */
+/* All run in the loop's thread. `ex` is alive until `done` has returned. NULL, but for `head`:
+ * nothing is to be done. */
 struct http_handler {
     /* The header block is there, nothing of the body has been read (nor 100 Continue sent). Answer
      * with http_reply, or call http_receive, now or in a later turn: until then the connection

@@ -63,15 +63,8 @@ static void on_body_end(void *arg, struct http_exchange *ex)
     reply(ex, 200);
 }
 
-static void on_done(void *arg, struct http_exchange *ex, bool complete)
-{
-    (void)arg;
-    (void)ex;
-    (void)complete;
-}
-
 static const struct http_handler handler = {
-    .head = on_head, .body = on_body, .body_end = on_body_end, .done = on_done};
+    .head = on_head, .body = on_body, .body_end = on_body_end};
 
 struct rig {
     struct loop *loop;

@@ -119,18 +119,10 @@ static void on_done(void *arg, struct http_exchange *ex, bool complete)
         a->ex = NULL;
 }
 
-static void on_nothing(void *arg, struct http_exchange *ex)
-{
-    (void)arg;
-    (void)ex;
-}
-
 static const struct http_handler handler = {
     .head = on_head,
     .body = on_body,
     .body_end = on_body_end,
-    .drained = on_nothing,
-    .body_late = on_nothing,
     .gone = on_gone,
     .done = on_done,
 };

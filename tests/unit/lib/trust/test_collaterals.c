@@ -115,25 +115,7 @@ static void on_head(void *arg, struct http_exchange *ex)
     serve(arg, ex);
 }
 
-static void on_nothing(void *arg, struct http_exchange *ex)
-{
-    (void)arg;
-    (void)ex;
-}
-
-static void on_done(void *arg, struct http_exchange *ex, bool complete)
-{
-    (void)arg;
-    (void)ex;
-    (void)complete;
-}
-
-static const struct http_handler handler = {.head = on_head,
-                                            .body_end = on_nothing,
-                                            .body_late = on_nothing,
-                                            .drained = on_nothing,
-                                            .gone = on_nothing,
-                                            .done = on_done};
+static const struct http_handler handler = {.head = on_head};
 
 /* ---- The world ---- */
 
