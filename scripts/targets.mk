@@ -47,7 +47,7 @@ faults: ## Money while everything breaks: the long form (1,000 requests at three
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory --quiet $(PARALLEL) all
 	@BIN=$(abspath $(BIN)) FAULTS=1 .cache/test/bin/python -m pytest -q -n $$(nproc) tests/integration/test_money_faults.py tests/integration/test_ledger_faults.py \
-	  tests/integration/test_money_scripts.py $(PYTEST_ARGS)
+	  tests/integration/test_money_scripts.py tests/integration/test_redis_forms.py $(PYTEST_ARGS)
 
 cover: ## Run the tests and say which share of the lines they ran, a folder a line
 	@scripts/setup.sh test

@@ -229,6 +229,58 @@ def test_a_ledger_killed_in_a_credit_gives_it_once(shop, point):
     shop.ledger.verify()
 
 
+# What becomes of the entries of a gateway's stream before the books read them; the gateway sends again what they do not confirm.
+ORDERS = {"missing": lambda e: [e[0], e[2], e[4]], "reversed": lambda e: e[::-1], "none": lambda e: [],
+          "twice": lambda e: [e[0], e[0], e[1], e[2], e[1], e[3], e[4], e[4]]}
+
+
+@pytest.mark.parametrize("order", points("missing", "reversed", "none", "twice"))
+def test_bills_that_come_twice_or_out_of_order_or_not_are_taken_once(shop, order):
+    bills, redis = "bills:{gateway}", shop.redis.client
+    shop.ledger.pause()
+    assert [ask(shop) for _ in range(5)] == [200] * 5
+    wait_for(lambda: redis.xlen(bills) == 5, "the entries")
+    entries = [fields for _, fields in redis.xrange(bills)]
+    with redis.pipeline(transaction=True) as all_at_once:
+        all_at_once.delete(bills)
+        for fields in ORDERS[order](entries):
+            all_at_once.xadd(bills, fields)
+        all_at_once.execute()
+    shop.ledger.resume()
+    check(shop, 5)
+
+
+@pytest.mark.parametrize("what", points("slow", "read-only"))
+def test_a_redis_that_is_slow_or_takes_no_writes_moves_no_money(shop, what):
+    """Requests and a credit meanwhile; what was not applied is refused, or applied once when it is over."""
+    redis, asked = shop.redis, []
+    assert ask(shop) == 200
+
+    def credit(name):
+        status = shop.ledger.api("POST", "/v1/credit", {"account": "acme", "amount": "1000", "id": name})[0]
+        assert status in (200, 503)
+
+    if what == "read-only":
+        redis.client.config_set("min-replicas-to-write", 1)
+        asked += [ask(shop) for _ in range(3)]
+        credit("meanwhile")
+        assert asked == [503] * 3
+        redis.client.config_set("min-replicas-to-write", 0)
+    else:
+        for i in range(8):
+            redis.pause()
+            threading.Timer(0.3, redis.resume).start()
+            asked.append(ask(shop))
+            credit(f"meanwhile-{i % 3}")
+        assert set(asked) <= {200, 503}
+    for name in ("meanwhile", "meanwhile-0", "meanwhile-1", "meanwhile-2"):
+        wait_for(lambda n=name: shop.ledger.api("POST", "/v1/credit", {"account": "acme", "amount": "1000", "id": n})[0] == 200, "its credit", 20)
+        shop.spent -= 1000
+    ask_until(shop, 30)
+    check(shop, 2 + asked.count(200))
+    wait_for(lambda: redis.client.zcard("m1:holds:{acme}") == 0, "what was abandoned is given back", 20)
+
+
 DAY = 86400
 
 
