@@ -213,10 +213,11 @@ CODE = $(filter %.c,$(filter-out tests/%,$(SOURCES)))
 # cppcheck does not read jansson's header: its loops, in short.
 JANSSON_LOOPS := '-Djson_array_foreach(array,i,item)=for(i=0;(item=json_array_get(array,i));i++)' \
                  '-Djson_object_foreach(object,name,item)=for(name=0;(item=json_object_get(object,name));)'
+# -Iclient: the example includes the header as it is installed.
 tidy: ## clang-tidy, cppcheck and gcc's analyzer
 	@scripts/setup.sh check
 	@printf '%s\n' $(CODE) | xargs -P $$(nproc) -n 8 sh -c \
-	  'clang-tidy --quiet "$$@" -- $(CPPFLAGS) $(VERSION_FLAGS) -std=gnu17 2>/dev/null' tidy
+	  'clang-tidy --quiet "$$@" -- $(CPPFLAGS) -Iclient $(VERSION_FLAGS) -std=gnu17 2>/dev/null' tidy
 	@cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
 	  --suppress=missingIncludeSystem $(JANSSON_LOOPS) $(CPPFLAGS) $(CODE)
 	+@$(call variant,analyze) CI=true all
