@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/version.h"
 #include "gateway/decisions.h"
+#include "gateway/internal.h"
 #include "gateway/peers.h"
 #include "gateway/trust.h"
 
@@ -83,10 +84,12 @@ void status_json(struct gateway *g, struct buf *out)
                unready ? "false" : "true", unready ? unready : "");
     buf_printf(out,
                "\"environment\":\"%s\",\"redis\":%s,\"calls\":%zu,\"queue\":%zu,"
-               "\"connections\":%zu,\"gateways\":%zu,\"drains\":%zu,\"bans\":%zu,\"models\":[",
+               "\"connections\":%zu,\"internal_connections\":%zu,\"gateways\":%zu,\"drains\":%zu,"
+               "\"bans\":%zu,\"models\":[",
                trust_is_dev(g) ? "dev" : "production", redis_up(g->redis) ? "true" : "false",
                g->call_count, lanes_waiting(&g->lanes), http_server_connections(g->api),
-               peers_count(g->peers), decisions_drains(g->decisions), decisions_bans(g->decisions));
+               internal_connections(g), peers_count(g->peers), decisions_drains(g->decisions),
+               decisions_bans(g->decisions));
     pool_models_each(g->pool, model_row, &m);
     buf_append_str(out, "],\"workers\":[");
     pool_each(g->pool, worker_row, &p);
@@ -181,9 +184,9 @@ static void figures_write(struct gateway *g, struct buf *out)
 {
     buf_printf(out,
                "<table><tr><th>Calls<td>%zu<tr><th>Waiting<td>%zu<tr><th>Connections<td>%zu<tr><th>"
-               "Redis<td>%s<tr><th>Live gateways<td>%zu",
+               "Services' connections<td>%zu<tr><th>Redis<td>%s<tr><th>Live gateways<td>%zu",
                g->call_count, lanes_waiting(&g->lanes), http_server_connections(g->api),
-               redis_up(g->redis) ? "up" : "away", peers_count(g->peers));
+               internal_connections(g), redis_up(g->redis) ? "up" : "away", peers_count(g->peers));
     buf_printf(out, "<tr><th>Drained workers<td>%zu<tr><th>Bans<td>%zu</table>\n",
                decisions_drains(g->decisions), decisions_bans(g->decisions));
 }

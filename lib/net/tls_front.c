@@ -10,6 +10,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "base/log.h"
 #include "net/tls_impl.h"
 
 enum {
@@ -285,8 +286,14 @@ static void on_inner(void *arg, uint32_t events)
 
 // ---- A connection's beginning -------------------------------------------------------------------
 
+/* verify: OpenSSL's X509_V_ERR_… of the certificate (verify(1)), 0: it did not come to that. */
 static void refuse(struct link *k)
 {
+    char peer[128];
+
+    net_addr_text(&k->peer, peer, sizeof(peer));
+    log_event(LOG_DEBUG, "tls_client_refused", "peer=%s verify=%ld", peer,
+              SSL_get_verify_result(k->ssl));
     k->front->refused++;
     link_close(k);
 }

@@ -116,6 +116,7 @@ def test_what_no_ca_of_ours_has_signed_for_now_is_no_certificate(inside):
         with pytest.raises(Exception):
             raw.head()
     wait_for(lambda: inside.till.gateway.metric("cocoon_internal_handshakes_refused_total") == before + len(bad) + 3, "all are counted")
+    assert "event=tls_client_refused peer=127.0.0.1:" in inside.till.gateway.log_text and "verify=10\n" in inside.till.gateway.log_text
     with TlsRaw(inside, inside.assistant, alpn=["h2", "http/1.1"]) as raw:
         assert raw.socket.selected_alpn_protocol() == "http/1.1" and raw.ask("GET", MODELS).status == 200
 
@@ -188,6 +189,17 @@ def test_who_leaves_is_noticed(stack):
     wait_for(lambda: gateway.status["calls"] == 0, "the call is over")
     wait_for(lambda: gateway.metric("cocoon_internal_connections") == 0, "no connection is left")
     assert ask(stack, stack.assistant).status == 200
+
+
+def test_connections_above_the_limit_are_told_so(stack):
+    gateway = stack.gateway(**prepare(stack), **{"internal.connections": 1})
+    with TlsRaw(stack, stack.assistant) as first:
+        assert first.ask("GET", MODELS).status == 200
+        a = ask(stack, stack.nightly, "GET", MODELS)
+        assert a.status == 503 and a.error["code"] == "overloaded"
+        assert first.ask("GET", MODELS).status == 200
+    assert gateway.metric("cocoon_internal_connections_refused_total") == 1
+    wait_for(lambda: ask(stack, stack.nightly, "GET", MODELS).status == 200, "there is room again")
 
 
 def test_a_reload_brings_other_certificates_and_keeps_whole(stack):
