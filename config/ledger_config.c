@@ -8,7 +8,9 @@
 #define FIELDS_OF ledger_role
 
 static const struct config_field role_fields[] = {
-    TEXT("user", user, NULL, setting_label, "a user of this machine, name or number"),
+    TEXT("user", user, "", setting_label, "a user of this machine, name or number"),
+    TEXT("san", san, "", setting_san,
+         "in place of it a name in a certificate: DNS:name or URI:uri"),
     TEXT("role", role, NULL, setting_role, "viewer, support, treasurer or admin"),
 };
 
@@ -21,6 +23,13 @@ static const struct config_field fields[] = {
     TEXT("books", books, NULL, setting_books, "a file of SQLite, absolute, or postgresql://..."),
     TEXT("admin", admin, "unix:/run/cocoon-ledger/admin.sock", setting_unix,
          "socket of the admin API (0600)"),
+    TEXT("admin_group", admin_group, "", setting_label,
+         "whose members may connect to it, too (0660); empty: nobody else"),
+    TEXT("admin_tls.listen", tls_listen, "", setting_listen_tcp,
+         "the admin API with client certificates; empty: nowhere"),
+    PATH("admin_tls.chain", tls_chain, "", "PEM: our certificate there, and its CAs"),
+    PATH("admin_tls.key", tls_key, "", "PEM: key of the certificate"),
+    PATH("admin_tls.client_ca", tls_client_ca, "", "PEM: CAs that sign the operators' own"),
     LIST("roles", roles, "", 0, 64, &role_table,
          "who may do what; the ledger's own user and root are admin"),
     REDIS_FIELDS(redis),

@@ -6,13 +6,17 @@
 #include "config/config.h"
 
 struct ledger_role {
-    const char *user; /* a name or number of this machine */
+    const char *user; /* a name or number of this machine; "": there is a san */
+    const char *san;  /* "DNS:…" or "URI:…" of a certificate; "": there is a user */
     const char *role; /* viewer support treasurer admin */
 };
 
 struct ledger_config {
-    const char *books;        /* path, or postgresql://… */
-    const char *admin;        /* "unix:/path" */
+    const char *books;       /* path, or postgresql://… */
+    const char *admin;       /* "unix:/path" */
+    const char *admin_group; /* "": none */
+    const char *tls_listen;  /* host:port; "": none */
+    const char *tls_chain, *tls_key, *tls_client_ca;
     struct config_list roles; /* struct ledger_role */
     struct redis_access redis;
     struct config_strings operators; /* 64 hex: whose word for a bill key counts */

@@ -2,26 +2,31 @@
  * know what was changed, or soon after. */
 #include "ledger/admin.h"
 
+#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fail_point.h"
 #include "base/log.h"
 #include "ledger/books/record.h"
 #include "ledger/pages.h"
 #include "ledger/projection.h"
 #include "ledger/routes.h"
+#include "net/tls_front.h"
 
-enum { KNOWN_MS = 2000, ROLES_MAX = 64 };
+enum { KNOWN_MS = 2000, ROLES_MAX = 64, SAN_LEN = 260 };
 
 struct admin {
     struct ledger *ledger;
-    struct http_server *http;
+    struct http_server *http, *https; /* of the socket; of who has a certificate, or NULL */
+    struct tls_ctx *tls;
     struct {
         uid_t uid;
+        char san[SAN_LEN]; /* "": it is a user */
         enum role role;
     } roles[ROLES_MAX];
     size_t role_count;
@@ -43,38 +48,83 @@ static int find_user(const char *name, uid_t *uid)
     return 0;
 }
 
+static int read_role(struct admin *a, const struct ledger_role *from)
+{
+    TRY(role_read(span_str(from->role), &a->roles[a->role_count].role));
+    if ((from->user[0] == 0) == (from->san[0] == 0))
+        return E_INVALID;
+    if (from->user[0])
+        TRY(find_user(from->user, &a->roles[a->role_count].uid));
+    snprintf(a->roles[a->role_count++].san, SAN_LEN, "%s", from->san);
+    return 0;
+}
+
 static int read_roles(struct admin *a)
 {
     const struct config_list *list = &ledger_settings(a->ledger)->roles;
     const struct ledger_role *items = list->items;
 
     for (size_t i = 0; i < list->count && i < ROLES_MAX; i++) {
-        TRY(find_user(items[i].user, &a->roles[i].uid));
-        TRY(role_read(span_str(items[i].role), &a->roles[i].role));
-        a->role_count++;
+        const int error = read_role(a, &items[i]);
+        if (error < 0) {
+            log_event(LOG_ERROR, "role_refused", "roles=%zu why=%s", i,
+                      error == E_NOT_FOUND ? "no_such_user" : "user_or_san");
+            return error;
+        }
     }
     return 0;
 }
 
 // The first role that names a user counts; who runs the ledger could change its books anyway.
-static enum role role_of(const struct admin *a, uid_t uid)
+static enum role role_of_user(const struct admin *a, uid_t uid)
 {
     for (size_t i = 0; i < a->role_count; i++)
-        if (a->roles[i].uid == uid)
+        if (!a->roles[i].san[0] && a->roles[i].uid == uid)
             return a->roles[i].role;
     return uid == 0 || uid == geteuid() ? ROLE_ADMIN : ROLE_NONE;
 }
 
-static void identify(const struct admin *a, struct request *r)
+static void identify_user(const struct admin *a, struct request *r)
 {
     uid_t uid;
 
-    r->actor = (struct actor){r->who, ROLE_NONE};
     if (http_peer_uid(r->ex, &uid) < 0)
         return;
     const struct passwd *user = getpwuid(uid);
     snprintf(r->who, sizeof(r->who), "uid:%u %.64s", uid, user ? user->pw_name : "?");
-    r->actor.role = role_of(a, uid);
+    r->actor.role = role_of_user(a, uid);
+}
+
+// A connection may last longer than the certificate that it began with.
+static void identify_certificate(const struct admin *a, struct request *r,
+                                 const struct tls_client *client)
+{
+    struct span names = buf_span(&client->names);
+    const struct span first = span_split(&names, '\n');
+
+    snprintf(r->who, sizeof(r->who), "%.*s", first.len < 90 ? (int)first.len : 90,
+             first.len > 0 ? (const char *)first.data : "");
+    if (clock_wall_ms() / 1000 > client->until_s)
+        return;
+    for (size_t i = 0; i < a->role_count; i++) {
+        const char *san = a->roles[i].san;
+        if (!san[0] || !tls_client_is(client, span_str(san)))
+            continue;
+        snprintf(r->who, sizeof(r->who), "%.90s", san);
+        r->actor.role = a->roles[i].role;
+        return;
+    }
+}
+
+static void identify(const struct admin *a, struct request *r)
+{
+    const struct tls_client *client = http_peer_tls(r->ex);
+
+    r->actor = (struct actor){r->who, ROLE_NONE};
+    if (client)
+        identify_certificate(a, r, client);
+    else
+        identify_user(a, r);
 }
 
 // ---- Answering ----------------------------------------------------------------------------------
@@ -237,12 +287,21 @@ static bool show_page(struct admin *a, struct http_exchange *ex)
     return true;
 }
 
+// Who may connect to the socket may see how the ledger is; a certificate alone is no reason.
+static bool may_look(const struct admin *a, struct http_exchange *ex)
+{
+    struct request r = {.ex = ex};
+
+    identify(a, &r);
+    return !http_peer_tls(ex) || r.actor.role != ROLE_NONE;
+}
+
 static void on_head(void *arg, struct http_exchange *ex)
 {
     struct admin *a = arg;
 
     http_set_user(ex, NULL);
-    if (show_page(a, ex))
+    if (may_look(a, ex) && show_page(a, ex))
         return;
     struct request *r = mem_zero(sizeof(*r));
     r->ledger = a->ledger;
@@ -302,17 +361,50 @@ static const struct http_handler handler = {
     .done = on_done,
 };
 
-static int listen_private(struct admin *a)
+// Root's and ours, and the group's where there is one.
+static int share_socket(const char *path, const char *group)
 {
-    const char *address = ledger_settings(a->ledger)->admin;
+    const struct group *g = group[0] ? getgrnam(group) : NULL;
+
+    if (group[0] && !g) {
+        log_event(LOG_ERROR, "admin_group", "why=no_such_group");
+        return E_NOT_FOUND;
+    }
+    if (g && chown(path, (uid_t)-1, g->gr_gid) < 0)
+        return E_DENIED;
+    return chmod(path, g ? 0660 : 0600) == 0 ? 0 : E_IO;
+}
+
+static int listen_private(struct admin *a, const struct http_server_options *o)
+{
+    const struct ledger_config *s = ledger_settings(a->ledger);
     struct net_addr at;
 
-    TRY(net_addr_parse(&at, address));
+    TRY(http_server_new(&a->http, a->ledger->loop, o, &handler, a));
+    TRY(net_addr_parse(&at, s->admin));
     const mode_t before = umask(0177);
     const int error = http_server_listen(a->http, &at, -1);
     umask(before);
     TRY(error);
-    return chmod(address + sizeof("unix:") - 1, 0600) == 0 ? 0 : E_IO;
+    return share_socket(s->admin + sizeof("unix:") - 1, s->admin_group);
+}
+
+static int listen_tls(struct admin *a, const struct http_server_options *o)
+{
+    const struct ledger_config *s = ledger_settings(a->ledger);
+    struct http_server_options own = *o;
+    struct net_addr at;
+
+    if (!s->tls_listen[0])
+        return 0;
+    if (tls_services_new(&a->tls, s->tls_chain, s->tls_key, s->tls_client_ca) < 0) {
+        log_event(LOG_ERROR, "admin_tls", "why=chain_key_or_client_ca");
+        return E_INVALID;
+    }
+    own.tls = a->tls;
+    TRY(net_addr_parse(&at, s->tls_listen));
+    TRY(http_server_new(&a->https, a->ledger->loop, &own, &handler, a));
+    return http_server_listen(a->https, &at, -1);
 }
 
 int admin_new(struct admin **out, struct ledger *l)
@@ -326,9 +418,9 @@ int admin_new(struct admin **out, struct ledger *l)
     options.drain_ms = 1000;
     int error = read_roles(a);
     if (error == 0)
-        error = http_server_new(&a->http, l->loop, &options, &handler, a);
+        error = listen_private(a, &options);
     if (error == 0)
-        error = listen_private(a);
+        error = listen_tls(a, &options);
     if (error < 0) {
         admin_free(a);
         return error;
@@ -341,7 +433,8 @@ void admin_free(struct admin *a)
 {
     if (!a)
         return;
-    if (a->http)
-        http_server_free(a->http);
+    http_server_free(a->http);
+    http_server_free(a->https);
+    tls_ctx_free(a->tls);
     free(a);
 }

@@ -60,13 +60,16 @@ static int find_target(struct arena *arena, const char *where, const char *path,
         return 0;
     }
     struct span rest = span_str(where);
-    if (span_starts(rest, SPAN("http://")))
-        rest = span_from(rest, 7);
+    const bool tls = span_starts(rest, SPAN("https://"));
+    if (tls && !(f->cert_file && f->key_file))
+        return E_INVALID;
+    if (tls || span_starts(rest, SPAN("http://")))
+        rest = span_from(rest, tls ? 8 : 7);
     while (span_ends(rest, SPAN("/")))
         rest.len--;
     if (!span_visible(rest, 255) || span_find(rest, SPAN("/")) >= 0)
         return E_INVALID;
-    f->url = arena_printf(arena, "http://%.*s%s", SPAN_FMT(rest), path);
+    f->url = arena_printf(arena, "%s://%.*s%s", tls ? "https" : "http", SPAN_FMT(rest), path);
     return 0;
 }
 
@@ -85,12 +88,16 @@ static int fetch(struct asked *a, const struct http_fetch *f)
     return error < 0 ? error : a->error;
 }
 
-int admin_send(const char *where, const char *method, const char *path, const char *type,
+int admin_send(const struct admin_place *at, const char *method, const char *path, const char *type,
                struct span body, unsigned *status, struct buf *out)
 {
     AUTO(buf_wipe) struct buf sent = {0};
     struct asked a = {.out = out};
-    struct http_fetch f = {.method = method, .total_ms = TOTAL_MS};
+    struct http_fetch f = {.method = method,
+                           .total_ms = TOTAL_MS,
+                           .ca_file = at->ca,
+                           .cert_file = at->cert,
+                           .key_file = at->key};
     struct arena arena = {0};
 
     const char *const headers[] = {
@@ -101,7 +108,7 @@ int admin_send(const char *where, const char *method, const char *path, const ch
         f.headers = headers;
         f.header_count = 1;
     }
-    int error = find_target(&arena, where, path, &f);
+    int error = find_target(&arena, at->where, path, &f);
     if (error == 0)
         error = loop_new(&a.loop);
     if (error == 0) {
@@ -116,7 +123,9 @@ int admin_send(const char *where, const char *method, const char *path, const ch
 int admin_request(const char *where, const char *method, const char *path, const char *body,
                   unsigned *status, struct buf *out)
 {
-    return admin_send(where, method, path, NULL, span_str(body), status, out);
+    const struct admin_place at = {.where = where};
+
+    return admin_send(&at, method, path, NULL, span_str(body), status, out);
 }
 
 int url_get(const char *url, unsigned *status, struct buf *out)
@@ -131,8 +140,10 @@ int url_get(const char *url, unsigned *status, struct buf *out)
     return error;
 }
 
-const char *admin_problem(int error)
+const char *admin_problem(const char *where, int error)
 {
+    if (error != E_TIMEOUT && strncmp(where, "https://", 8) == 0)
+        return "does not listen, or one of the two does not accept the other's certificate";
     switch (error) {
     case E_UNAVAILABLE:
         return "does not listen";
@@ -166,7 +177,8 @@ int admin_ask(const struct command *c, const char *where, const char *option, co
     if (error == E_INVALID)
         return usage_error(c, "%s must be unix:/path or http://host:port", option);
     if (error < 0)
-        return failure(c, "%s %s. Does it run? Is %s right?", where, admin_problem(error), option);
+        return failure(c, "%s %s. Does it run? Is %s right?", where, admin_problem(where, error),
+                       option);
     if (status / 100 != 2)
         return refused(c, status, &answer);
     if (json_read(buf_span(&answer), doc) < 0)

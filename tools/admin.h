@@ -4,16 +4,23 @@
 
 #include "base/json.h"
 
+/* Where it is asked, and with https:// as whom. */
+struct admin_place {
+    const char *where;
+    const char *ca, *cert, *key; /* PEM files; NULL: the system's CAs, no certificate */
+};
+
 /* where: unix:/path, /path, http://host:port or host:port. body NULL: none; else JSON. The answer
  * (at most 32 MiB) is appended to out. E_INVALID: where is no address; E_UNAVAILABLE: nobody
  * listens there; E_TIMEOUT; E_TOO_LARGE; E_CLOSED and E_PROTOCOL. */
 MUST_CHECK int admin_request(const char *where, const char *method, const char *path,
                              const char *body, unsigned *status, struct buf *out);
-/* The same with a body of another type, such as "application/yaml"; NULL: JSON. */
-MUST_CHECK int admin_send(const char *where, const char *method, const char *path, const char *type,
-                          struct span body, unsigned *status, struct buf *out);
-/* What is wrong when no answer came: "does not listen" and the like. */
-const char *admin_problem(int error);
+/* The same with https:// too, and with a body of another type, such as "application/yaml"; NULL:
+ * JSON. */
+MUST_CHECK int admin_send(const struct admin_place *at, const char *method, const char *path,
+                          const char *type, struct span body, unsigned *status, struct buf *out);
+/* What is wrong when no answer came from there: "does not listen" and the like. */
+const char *admin_problem(const char *where, int error);
 
 /* GET of any http:// or https:// URL; E_… as above. */
 MUST_CHECK int url_get(const char *url, unsigned *status, struct buf *out);

@@ -13,7 +13,10 @@ struct ledger_flags ledger_flags_default(void)
 {
     const char *where = getenv("COCOON_LEDGER");
 
-    return (struct ledger_flags){.where = where && *where ? where : DEFAULT_SOCKET};
+    return (struct ledger_flags){.where = where && *where ? where : DEFAULT_SOCKET,
+                                 .ca = getenv("COCOON_LEDGER_CA"),
+                                 .cert = getenv("COCOON_LEDGER_CERT"),
+                                 .key = getenv("COCOON_LEDGER_CERT_KEY")};
 }
 
 bool ledger_is_named(void)
@@ -41,13 +44,15 @@ int ledger_send(const struct command *c, const struct ledger_flags *f, const cha
                 const char *path, const char *type, struct span body, struct buf *out)
 {
     unsigned status = 0;
-    const int error = admin_send(f->where, method, path, type, body, &status, out);
+    const struct admin_place at = {f->where, f->ca, f->cert, f->key};
+    const int error = admin_send(&at, method, path, type, body, &status, out);
 
     if (error == E_INVALID)
-        return usage_error(c, "--ledger must be unix:/path");
+        return usage_error(
+            c, "--ledger must be unix:/path, or https://host:port with --cert and --cert-key");
     if (error < 0)
         return failure(c, "%s %s. Does cocoon-ledger run? Is --ledger right?", f->where,
-                       admin_problem(error));
+                       admin_problem(f->where, error));
     return status / 100 == 2 ? -1 : refused(c, status, buf_span(out));
 }
 

@@ -6,17 +6,23 @@
 #include "tools/command.h"
 
 struct ledger_flags {
-    const char *where; /* unix:/path; "": none was named */
+    const char *where;           /* unix:/path, https://host:port; "": none was named */
+    const char *ca, *cert, *key; /* PEM files for https; NULL: none was named */
     bool json;
 };
 
-/* $COCOON_LEDGER, else the packaged ledger's socket. */
+/* $COCOON_LEDGER, else the packaged ledger's socket; $COCOON_LEDGER_CA, _CERT and
+ * _CERT_KEY. */
 struct ledger_flags ledger_flags_default(void);
 /* Whether $COCOON_LEDGER says that a ledger keeps the keys. */
 bool ledger_is_named(void);
 
 #define LEDGER_FLAGS(f)                                                                            \
-    {"ledger", OPTION_TEXT, &(f).where, "the ledger's admin socket ($COCOON_LEDGER)"},             \
+    {"ledger", OPTION_TEXT, &(f).where,                                                            \
+     "the ledger: unix:/path or https://host:port ($COCOON_LEDGER)"},                              \
+        {"ca", OPTION_TEXT, &(f).ca, "https: whom to trust, PEM ($COCOON_LEDGER_CA)"},             \
+        {"cert", OPTION_TEXT, &(f).cert, "https: our certificate, PEM ($COCOON_LEDGER_CERT)"},     \
+        {"cert-key", OPTION_TEXT, &(f).key, "https: its key, PEM ($COCOON_LEDGER_CERT_KEY)"},      \
     {                                                                                              \
         "json", OPTION_FLAG, &(f).json, "print JSON"                                               \
     }

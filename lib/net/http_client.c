@@ -562,6 +562,10 @@ static void set_options(struct http_transfer *t, const struct http_fetch *f)
     curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
     if (f->ca_file)
         curl_easy_setopt(e, CURLOPT_CAINFO, f->ca_file);
+    if (f->cert_file && f->key_file) {
+        curl_easy_setopt(e, CURLOPT_SSLCERT, f->cert_file);
+        curl_easy_setopt(e, CURLOPT_SSLKEY, f->key_file);
+    }
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for a name look-up */

@@ -39,6 +39,7 @@ struct http_fetch {
     const char *url;         /* http:// or https://; numbers or names in the URL as configured */
     const char *unix_socket; /* NULL, or the path of a UNIX socket to connect to */
     const char *ca_file;     /* https: PEM file of the CAs to trust; NULL: the system's */
+    const char *cert_file, *key_file; /* https: PEM files of our own certificate; NULL: none */
     const char *method;
     const char *const *headers; /* "Name: value", count of them */
     size_t header_count;
