@@ -85,7 +85,7 @@ static int read_options(int argc, char **argv, struct options *o)
     };
     int c;
 
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "c:hv", longs, NULL)) != -1) {
         if (c == 'k') {
             o->check = true;
         } else if (c == 'd') {

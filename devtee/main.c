@@ -99,7 +99,7 @@ static int take_option(int c, struct devtee_options *o)
         fputs(usage_text, stdout);
         return EXIT_SUCCESS;
     case 'v':
-        printf("cocoon-devtee %s (%s)\n", cocoon_version, cocoon_commit);
+        printf("cocoon-devtee %s (commit %s)\n", cocoon_version, cocoon_commit);
         return EXIT_SUCCESS;
     case '?':
         return usage_error("these options are not understood", "");
@@ -128,7 +128,7 @@ int main(int argc, char **argv)
     int c;
 
     log_init("devtee", LOG_INFO);
-    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "hv", longs, NULL)) != -1) {
         const int status = take_option(c, &o);
         if (status >= 0)
             return status;

@@ -60,9 +60,10 @@ int main(int argc, char **argv)
     log_init("cocoonctl", LOG_ERROR);
     if (argc < 2)
         return print_help(NULL, stderr);
-    if (strcmp(argv[1], "--version") == 0)
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-v") == 0)
         return print_version();
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
         return print_help(NULL, stdout);
     const struct command *c = find_command(argc, argv, &used, &group);
     if (c)

@@ -160,6 +160,17 @@ def test_help_and_version_are_everywhere(words):
         assert done.returncode == 0 and done.stdout.startswith(says)
 
 
+@pytest.mark.parametrize("program", ["cocoon-gateway", "cocoon-worker", "cocoon-client", "cocoon-ledger", "cocoon-devtee", "cocoonctl"])
+def test_every_program_says_what_it_takes_and_which_commit_it_is(program):
+    def run(option):
+        return subprocess.run([os.path.join(BIN, program), option], text=True, capture_output=True, timeout=30)
+    for short, long in (("-h", "--help"), ("-v", "--version")):
+        assert run(short).returncode == run(long).returncode == 0 and run(short).stdout == run(long).stdout
+    assert re.fullmatch(program + r" [0-9.]+ \(commit [0-9a-z.-]+\)\n", run("-v").stdout)
+    bad = run("--no-such-option")
+    assert bad.returncode == 2 and ("--help" in bad.stderr or "Usage" in bad.stderr)
+
+
 def test_an_operators_files_are_made_once_and_private(stack, tmp_path):
     folder = str(tmp_path / "operator")
     out = stack.ctl("operator", "init", folder).stdout
