@@ -157,7 +157,7 @@ static void written(void *arg, enum journal_result result)
     o->b->done++;
 }
 
-static void charged(void *arg, enum hold_end end, int64_t nano)
+static void charged(void *arg, enum hold_end end, int64_t nano, int64_t in_epoch)
 {
     struct one *o = arg;
     struct bench *b = o->b;
@@ -179,6 +179,7 @@ static void charged(void *arg, enum hold_end end, int64_t nano)
     e->bill.t_ms = clock_wall_ms();
     sha256(e->bill.usage, buf_span(&b->records[o->i]));
     buf_append(&e->usage, buf_span(&b->records[o->i]));
+    e->epoch = in_epoch;
     e->endpoint = "chat";
     e->kind = "settled";
     e->done = written;
