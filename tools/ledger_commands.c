@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ledger/books/verify.h"
+#include "ledger/books/journal.h"
 #include "tools/ledger.h"
 #include "tools/output.h"
 
@@ -15,14 +15,26 @@ static int status(const struct command *c, int argc, char **argv)
 
 static void add_line(void *arg, const struct verify_line *line)
 {
+    const char *detail = span_utf8(span_str(line->detail)) ? line->detail : "(no text)";
+
     json_array_append_new(arg, json_pack("{s:s, s:s, s:b, s:I, s:I, s:s}", "check", line->name,
                                          "what", line->what, "good", line->good, "looked_at",
                                          (json_int_t)line->looked_at, "difference",
-                                         (json_int_t)line->difference, "detail", line->detail));
+                                         (json_int_t)line->difference, "detail", detail));
+}
+
+static int check_all(struct books *b, const struct option_texts *journals, json_t *lines,
+                     bool *good)
+{
+    TRY(books_verify(b, add_line, lines, good));
+    for (size_t i = 0; i < journals->count; i++)
+        TRY(journal_verify(b, journals->items[i], add_line, lines, good));
+    return 0;
 }
 
 // A copy of the books, which nobody writes: without Redis, so without I11.
-static int verify_copy(const struct command *c, const char *where, json_t **doc)
+static int verify_copy(const struct command *c, const char *where,
+                       const struct option_texts *journals, json_t **doc)
 {
     AUTO(buf_fini) struct buf why = {0};
     AUTO(books_close) struct books *b = NULL;
@@ -31,9 +43,12 @@ static int verify_copy(const struct command *c, const char *where, json_t **doc)
 
     if (books_open(&b, where, false, &why) < 0)
         return failure(c, "%s", buf_cstr(&why));
+    books_why("%s", "");
     int error = books_begin(b);
     if (error == 0)
-        error = books_end(b, books_verify(b, add_line, lines, &good));
+        error = books_end(b, check_all(b, journals, lines, &good));
+    if (error == E_INVALID)
+        return failure(c, "--journal: %s", books_reason());
     if (error < 0)
         return failure(c, "%s cannot be read: %s", where, error_name(error));
     *doc = json_pack("{s:b, s:O}", "good", good, "checks", lines);
@@ -58,15 +73,19 @@ static int verify(const struct command *c, int argc, char **argv)
 {
     struct ledger_flags f = ledger_flags_default();
     const char *books = "";
+    struct option_texts journals = {.count = 0};
     const struct option options[] = {
         {"books", OPTION_TEXT, &books, "a copy of the books, in place of the running ledger"},
+        {"journal", OPTION_TEXTS, &journals, "a gateway's, whose charges must be in that copy"},
         LEDGER_FLAGS(f)};
     AUTO_JSON json_t *doc = NULL;
     struct operands operands;
     int code = options_parse(c, options, COUNT(options), argc, argv, 0, 0, &operands);
 
+    if (code < 0 && journals.count > 0 && !*books)
+        return usage_error(c, "--journal needs --books");
     if (code < 0)
-        code = *books ? verify_copy(c, books, &doc)
+        code = *books ? verify_copy(c, books, &journals, &doc)
                       : ledger_ask(c, &f, "GET", "/v1/verify", NULL, &doc);
     if (code >= 0)
         return code;

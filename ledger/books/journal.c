@@ -2,6 +2,7 @@
 #include "ledger/books/journal.h"
 
 #include "ledger/books/record.h"
+#include "ledger/books/verify_impl.h"
 
 static int read_state(struct db *journal, struct journal_result *out)
 {
@@ -56,17 +57,75 @@ static int move_cursor(struct books *b, const struct journal_result *r)
     return r->n > n ? bill_cursor_set(b, span_str(r->instance), r->n, last) : 0;
 }
 
+static int open_journal(struct db **journal, const char *path, struct journal_result *out)
+{
+    AUTO(buf_fini) struct buf why = {0};
+
+    *out = (struct journal_result){0};
+    if (db_open(journal, path, false, &why) == 0 && read_state(*journal, out) == 0)
+        return 0;
+    books_why("%s", why.len ? buf_cstr(&why) : "path must be that of a gateway's journal");
+    return E_INVALID;
+}
+
 int journal_take(struct books *b, const struct bill_keys *keys, const char *path,
                  struct journal_result *out)
 {
     AUTO(db_close) struct db *journal = NULL;
-    AUTO(buf_fini) struct buf why = {0};
 
-    *out = (struct journal_result){0};
-    if (*path != '/' || db_open(&journal, path, false, &why) < 0 || read_state(journal, out) < 0) {
-        books_why("%s", why.len ? buf_cstr(&why) : "path must be that of a gateway's journal");
+    if (*path != '/') {
+        books_why("path must be that of a gateway's journal");
         return E_INVALID;
     }
+    TRY(open_journal(&journal, path, out));
     TRY(take(b, keys, journal, out));
     return move_cursor(b, out);
+}
+
+// ---- Verifying ----------------------------------------------------------------------------------
+
+// By the worker's record: the same charge may have been billed by another gateway, too.
+static int is_billed(struct books *b, const struct rows *row, bool *billed)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT 1 FROM bills WHERE call = $1 AND attempt = $2 AND amount = $3 AND "
+                  "usage = $4",
+                  value_text(rows_bytes(row, 0)), value_int(rows_int(row, 1)),
+                  value_int(rows_int(row, 2)), value_text(rows_bytes(row, 3))));
+    const int found = rows_next(rows);
+    *billed = found > 0;
+    return found < 0 ? found : 0;
+}
+
+static int verify_rows_of(struct books *b, struct db *journal, struct verify_line *line)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+    int row;
+
+    TRY(db_select(&rows, journal, "SELECT call, attempt, amount, usage FROM bills ORDER BY n", NULL,
+                  0));
+    while ((row = rows_next(rows)) > 0) {
+        bool billed = false;
+        TRY(is_billed(b, rows, &billed));
+        line->looked_at++;
+        if (!billed) /* one that was free is a row */
+            verify_wrong(line, rows_int(rows, 2) > 0 ? rows_int(rows, 2) : 1,
+                         "not in the books: call %s", rows_text(rows, 0));
+    }
+    return row;
+}
+
+int journal_verify(struct books *b, const char *path, verify_line_fn *fn, void *arg, bool *good)
+{
+    struct verify_line line = {"I8", "every charge of the journal is in the books", .good = true};
+    AUTO(db_close) struct db *journal = NULL;
+    struct journal_result result;
+
+    TRY(open_journal(&journal, path, &result));
+    TRY(verify_rows_of(b, journal, &line));
+    *good = *good && line.good;
+    fn(arg, &line);
+    return 0;
 }

@@ -3,6 +3,7 @@
 #define LEDGER_BOOKS_JOURNAL_H
 
 #include "ledger/books/bills.h"
+#include "ledger/books/verify.h"
 
 struct journal_result {
     char instance[65];
@@ -14,5 +15,10 @@ struct journal_result {
  * absolute. E_INVALID (books_why): not there, not a journal, others may read it; E_IO. */
 MUST_CHECK int journal_take(struct books *b, const struct bill_keys *keys, const char *path,
                             struct journal_result *out);
+/* Whether every charge of the journal at path is in the books as well (I8): what a gateway that
+ * lived has on disk is billed. Reading only, between books_begin and books_end; a line of which
+ * *good is part. E_INVALID as above; E_IO. */
+MUST_CHECK int journal_verify(struct books *b, const char *path, verify_line_fn *fn, void *arg,
+                              bool *good);
 
 #endif

@@ -444,6 +444,26 @@ def test_a_copy_of_the_books_is_verified_offline_and_a_flipped_byte_is_found(sho
     assert done.returncode == 1 and "BAD  I10" in done.stdout, done.stdout
 
 
+def test_a_charge_that_a_journal_has_and_copied_books_have_not_is_named_alone(shop):
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    check(shop, 2)
+    shop.ledger.stop()
+    copy, journal = os.path.join(shop.folder, "copy.sqlite"), os.path.join(shop.folder, "gateway.journal")
+    shutil.copy(shop.ledger.settings["books"], copy)
+    verify = lambda *more: shop.ctl("ledger", "verify", "--books", copy, *more, check=False)
+    done = verify("--journal", journal)
+    assert done.returncode == 0 and "ok   I8          2  every charge of the journal" in done.stdout, done.stdout + done.stderr
+    before = shop.spent
+    assert ask(shop) == 200
+    wait_journal(shop, 3)
+    done = verify("--journal", journal)
+    bad = [line for line in done.stdout.splitlines() if line.startswith("BAD")]
+    assert done.returncode == 1 and len(bad) == 1 and bad[0].startswith("BAD  I8          3"), done.stdout
+    assert f"difference {shop.spent - before}: not in the books: call " in bad[0]
+    assert verify("--journal", copy).returncode == 1 and "journal" in verify("--journal", copy).stderr
+    assert shop.ctl("ledger", "verify", "--journal", journal, check=False).returncode == 2
+
+
 def test_a_full_disk_loses_no_bill_and_says_so(shop):
     assert ask(shop) == 200
     wait_for(lambda: len(shop.ledger.bills()) == 1, "the bill")
