@@ -143,9 +143,10 @@ static int tell_hold(struct books *b, const char *account, const char *call, str
 }
 
 /* The script with the account as the books have it, and its open holds. */
-static void run_restore(struct job *j, const json_t *account, const struct told *told)
+static void run_restore(struct job *j, const json_t *account, struct span budgets,
+                        const struct told *told)
 {
-    enum { FIXED_KEYS = 2, FIXED_ARGS = 6, ARGS_OF_A_HOLD = 3 };
+    enum { FIXED_KEYS = 2, FIXED_ARGS = 7, ARGS_OF_A_HOLD = 3 };
     AUTO(buf_fini) struct buf cfg = {0};
     const size_t holds = json_array_size(j->calls), argc = FIXED_ARGS + ARGS_OF_A_HOLD * holds;
     char version[JOB_NUMBER_LEN], epoch[JOB_NUMBER_LEN], life[JOB_NUMBER_LEN];
@@ -167,6 +168,7 @@ static void run_restore(struct job *j, const json_t *account, const struct told 
     args[3] = span_str(record_text(account, "charged", "0"));
     args[4] = buf_span(&cfg);
     args[5] = span_str(life);
+    args[6] = budgets;
     for (size_t i = 0; i < holds; i++) {
         struct span *of = args + FIXED_ARGS + ARGS_OF_A_HOLD * i;
         keys[FIXED_KEYS + i] = span_str(told[i].row);
@@ -184,15 +186,17 @@ static void run_restore(struct job *j, const json_t *account, const struct told 
 static int send_restore(struct job *j, struct books *b)
 {
     AUTO_JSON json_t *account = NULL;
+    AUTO(buf_fini) struct buf budgets = {0};
     const size_t holds = json_array_size(j->calls);
     int error = 0;
 
     TRY(account_find(b, j->name, &account));
+    TRY(budgets_write(b, account, &budgets));
     struct told *told = mem_zero((holds + 1) * sizeof(*told));
     for (size_t i = 0; i < holds && error == 0; i++)
         error = tell_hold(b, j->name, json_string_value(json_array_get(j->calls, i)), told + i);
     if (error == 0)
-        run_restore(j, account, told);
+        run_restore(j, account, buf_span(&budgets), told);
     free(told);
     return error;
 }

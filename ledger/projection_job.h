@@ -75,6 +75,9 @@ void job_said(void *arg, int error, const struct redisReply *reply);
 /* projection_accounts.c: of the account's hash. */
 MUST_CHECK int job_account(struct job *j, struct books *b);
 MUST_CHECK int job_restore(struct job *j, struct books *b);
+/* projection_budgets.c: appends what restore.lua is told of the budgets of an account, its projects
+ * and its keys. E_IO. */
+MUST_CHECK int budgets_write(struct books *b, const json_t *account, struct buf *out);
 /* projection_keys.c: the records. The marker says that all of them are there. */
 MUST_CHECK int job_key(struct job *j, struct books *b);
 MUST_CHECK int job_keys_of(struct job *j, struct books *b);

@@ -1,7 +1,8 @@
 -- Recovery: an account's money from the books, less the open holds that are here.
 -- KEYS account, holds, the holds' rows …
 -- ARGV 1 epoch  2 version  3 granted  4 charged by the books  5 configuration  6 life of a row that is over, ms
---      7 … of each row, in order of their expiry: the call, and what the books have billed of it: amount and attempt; both empty: nothing
+--      7 budgets: what the books have charged in the windows of now: "id:period,window,nano; …"
+--      8 … of each row, in order of their expiry: the call, and what the books have billed of it: amount and attempt; both empty: nothing
 -- ok; moved: other holds are open now: read them again. short: more was held than there is: the last holds were cut to what was left
 --
 -- A server that comes back with an older state has holds open that were settled since: the books say so, and a record that comes
@@ -13,14 +14,17 @@ if #open ~= #KEYS - 2 then
     return 'moved'
 end
 for i, call in ipairs(open) do
-    if call ~= ARGV[4 + 3 * i] then
+    if call ~= ARGV[5 + 3 * i] then
         return 'moved'
     end
 end
 for _, field in ipairs(redis.call('HKEYS', acct)) do
-    if string.sub(field, 1, 2) == 's:' then
+    if string.find(field, '^[sbw]:') then
         redis.call('HDEL', acct, field)
     end
+end
+for at, window, nano in string.gmatch(ARGV[7], '([^,;]+),(%w+),(%d+);') do
+    redis.call('HSET', acct, 'w:' .. at, window, 'b:' .. at, nano)
 end
 redis.call('HSET', acct, 'available', ARGV[3], 'granted', ARGV[3], 'charged', ARGV[4], 'epoch', ARGV[1], 'version', ARGV[2],
     'cfg', ARGV[5])
@@ -29,26 +33,23 @@ if redis.call('HINCRBY', acct, 'available', minus(ARGV[4])) < 0 then
     result = 'short'
 end
 for i, call in ipairs(open) do
-    local key, amount, attempt = KEYS[2 + i], ARGV[5 + 3 * i], ARGV[6 + 3 * i]
+    local key, amount, attempt = KEYS[2 + i], ARGV[6 + 3 * i], ARGV[7 + 3 * i]
     local text = redis.call('GET', key)
     local r = text and row_parse(text)
     if not r or r.state ~= 'open' then
         redis.call('ZREM', holds, call)
     elseif amount ~= '' then
         redis.call('ZREM', holds, call)
-        budgets_add(acct, r, minus(r.hold))
-        budgets_add(acct, r, amount)
         r.state, r.charged, r.attempt, r.epoch = 'settled', amount, attempt, ARGV[1]
         redis.call('SET', key, row_text(r), 'PX', ARGV[6])
     else
         local left = redis.call('HGET', acct, 'available')
         if above(r.hold, left) then
-            budgets_add(acct, r, minus(r.hold))
-            budgets_add(acct, r, left)
             r.hold, result = left, 'short'
             redis.call('SET', key, row_text(r))
         end
         redis.call('HINCRBY', acct, 'available', minus(r.hold))
+        budgets_add(acct, r, r.hold)
         for id, _, _, streams in string.gmatch(r.scopes, '([^,;]+),(%d+),(%d+),(%d+);') do
             if tonumber(streams) > 0 then
                 redis.call('HINCRBY', acct, 's:' .. scope_name(id, r.model), 1)

@@ -176,6 +176,20 @@ static void write_field(const struct rows *rows, struct buf *field, struct buf *
         buf_printf(value, "%s%" PRId64, i > 4 ? "," : "", rows_int(rows, i));
 }
 
+int usage_charged(struct books *b, const char *account, const char *project, const char *key,
+                  int64_t from_hour, int64_t *nano)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM bills WHERE account = $1 "
+                  "AND ($2 = '' OR project = $2) AND ($3 = '' OR key = $3) AND hour >= $4",
+                  value_str(account), value_str(project), value_str(key), value_int(from_hour)));
+    const int row = rows_next(rows);
+    *nano = row > 0 ? rows_int(rows, 0) : 0;
+    return row < 0 ? row : 0;
+}
+
 int usage_day(struct books *b, const char *account, int64_t day, usage_field_fn *fn, void *arg)
 {
     AUTO(rows_free) struct rows *rows = NULL;

@@ -29,6 +29,11 @@ MUST_CHECK int usage_read(struct books *b, const struct usage_filter *f, json_t 
  * get an apostrophe in front. */
 void usage_csv(struct buf *out, const json_t *rows, unsigned by);
 
+/* What an account, a project or a key of it ("": any) was charged from that UTC hour on, in nano.
+ */
+MUST_CHECK int usage_charged(struct books *b, const char *account, const char *project,
+                             const char *key, int64_t from_hour, int64_t *nano);
+
 /* An account's UTC day as gateways read it: field "<hour>|<project>|<key>|<model>" -> value
  * "requests,in,cached,out,reasoning,amount". */
 typedef void usage_field_fn(void *arg, struct span field, struct span value);

@@ -52,13 +52,13 @@ class Scripts:
     def attempt(self, account, call, attempt):
         return self.run["attempt"](keys=[self.keys(account, call)[1]], args=[attempt])[0]
 
-    def restore(self, account, epoch, granted, charged, version=1, cfg="active||||||", billed=()):
+    def restore(self, account, epoch, granted, charged, version=1, cfg="active||||||", billed=(), budgets=""):
         """billed: call -> (amount, attempt) as the books have it."""
         acct, _, holds = self.keys(account, "")
         calls = self.redis.zrange(holds, 0, -1)
         rows = [part for c in calls for part in (c, *dict(billed).get(c, ("", "")))]
         return self.run["restore"](keys=[acct, holds] + [self.keys(account, c)[1] for c in calls],
-                                   args=[epoch, version, granted, charged, cfg, DAY_MS, *rows])
+                                   args=[epoch, version, granted, charged, cfg, DAY_MS, budgets, *rows])
 
     def money(self, account):
         """available, charged, streams of the account."""

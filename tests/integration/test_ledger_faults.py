@@ -89,6 +89,21 @@ def test_redis_that_comes_back_empty_loses_no_bill_that_was_not_in_the_books(sho
     check(shop, 4)
 
 
+def test_budgets_do_not_begin_anew_with_an_emptied_redis(shop):
+    shop.ledger.account("tight", 10**9, budgets={"day": "90000", "month": "80000", "total": "70000"})
+    shop.ledger.good("POST", "/v1/projects", {"account": "tight", "id": "p1", "budgets": {"month": "60000"}})
+    shop.metered = shop.ledger.key("tight", project="p1", budgets={"total": "50000"})
+    ask_until(shop)
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    wait_for(lambda: len(shop.ledger.bills("tight")) == 3, "the bills")
+    of_budgets = lambda: {k: v for k, v in shop.redis.client.hgetall("m1:acct:{tight}").items() if k[:2] in ("b:", "w:")}  # noqa: E731
+    before = of_budgets()
+    assert len(before) == 10 and {v for k, v in before.items() if k.startswith("b:")} == {str(shop.spent)}
+    shop.redis.flush()
+    wait_for(lambda: shop.ledger.ready and int(shop.ledger.status["epoch"]) >= 2, "the recovery", 20)
+    assert of_budgets() == before
+
+
 def set_back(redis, to):
     """Redis comes up again with an older dump."""
     redis.kill()
@@ -559,7 +574,7 @@ def test_books_on_postgresql_are_kept_over_a_killed_ledger(stack, postgres):
     stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
     stack.worker()
     stack.wait_ready()
-    ledger.account("acme", 10**9)
+    ledger.account("acme", 10**9, budgets={"day": str(10**9)})
     stack.metered, stack.spent = ledger.key(), 0
     assert [ask(stack) for _ in range(3)] == [200] * 3
     ledger.kill()
@@ -571,6 +586,10 @@ def test_books_on_postgresql_are_kept_over_a_killed_ledger(stack, postgres):
     restart()  # PostgreSQL goes away and comes back: the ledger connects, and locks, anew
     assert ask(stack) == 200
     check(stack, 6)
+    stack.redis.flush()
+    ask_until(stack, 30)
+    check(stack, 7)
+    assert stack.redis.client.hget("m1:acct:{acme}", "b:a:d") == str(stack.spent)
 
 
 # ---- A Redis that lies ----

@@ -273,7 +273,9 @@ def test_recovery_finds_what_the_books_have_billed_settled(scripts):
     opened(scripts, cfg="active|||5||600|")
     for call in "ab":
         scripts.admit("acme", call, 100)
-    assert scripts.restore("acme", epoch=2, granted=1000, charged=30, cfg="active|||5||600|", billed={"a": (30, 1)}) == "ok"
+    window = scripts.redis.hget("m1:acct:{acme}", "w:a:m")
+    assert scripts.restore("acme", epoch=2, granted=1000, charged=30, cfg="active|||5||600|", billed={"a": (30, 1)},
+                           budgets=f"a:m,{window},30;") == "ok"
     assert scripts.money("acme") == (870, 30, 1)
     assert scripts.redis.hget("m1:acct:{acme}", "b:a:m") == "130"
     assert scripts.settle("acme", "a", 40, attempt=1) == ["again", "30"]
@@ -281,6 +283,19 @@ def test_recovery_finds_what_the_books_have_billed_settled(scripts):
     assert 0 < scripts.redis.pttl(scripts.keys("acme", "a")[1]) <= 24 * 3600 * 1000
     assert scripts.release("acme", "b") == "released"
     assert scripts.money("acme") == (970, 30, 0)
+
+
+def test_budgets_go_on_after_a_recovery_where_the_books_have_them(scripts):
+    opened(scripts, cfg="active||||||500")
+    scripts.admit("acme", "a", 100, budgets="||300")
+    scripts.redis.hset("m1:acct:{acme}", mapping={"w:k:gone:t": "t", "b:k:gone:t": 7})
+    assert scripts.restore("acme", epoch=2, granted=1000, charged=250, cfg="active||||||500", budgets="a:t,t,250;k:k1:t,t,190;") == "ok"
+    acct = scripts.redis.hgetall("m1:acct:{acme}")
+    assert (acct["b:a:t"], acct["b:k:k1:t"], acct.get("b:k:gone:t")) == ("350", "290", None)
+    assert scripts.admit("acme", "b", 11, epoch=2, budgets="||300")[:2] == ["budget", "k:k1:t"]
+    assert scripts.settle("acme", "a", 20) == ["settled", "20"]
+    acct = scripts.redis.hgetall("m1:acct:{acme}")
+    assert (acct["b:a:t"], acct["b:k:k1:t"]) == ("270", "210")
 
 
 def test_holds_that_the_books_have_no_money_for_are_cut_and_never_give_back_more(scripts):
