@@ -237,9 +237,20 @@ static void refuse_url(struct call *c)
 
 static void refuse_method(struct call *c)
 {
-    call_fail(c, &ERR_METHOD_NOT_SUPPORTED, NULL,
-              arena_printf(&c->arena, "%.*s on %.*s", SPAN_FMT(span_cut(http_method(c->ex), 0, 16)),
-                           SPAN_FMT(http_path(c->ex))));
+    const struct span method = span_cut(http_method(c->ex), 0, 16), path = path_of(c);
+
+    if (span_is(method, "GET") && span_is(path, "/chat/completions"))
+        call_fail(c, &ERR_METHOD_NOT_STORED, NULL, NULL);
+    else
+        call_fail(c, &ERR_METHOD_NOT_SUPPORTED, NULL,
+                  arena_printf(&c->arena, "%.*s on /v1%.*s", SPAN_FMT(method), SPAN_FMT(path)));
+}
+
+/* Nothing is unpacked here. */
+static bool is_plain(struct span encoding)
+{
+    encoding = span_trim(encoding);
+    return encoding.len == 0 || span_ieq(encoding, SPAN("identity"));
 }
 
 static bool is_json(struct span type)
@@ -260,10 +271,11 @@ static void begin_inference(struct call *c)
         refuse_method(c);
     else if (http_content_length(c->ex) > c->proxy->config->body_bytes)
         call_fail(c, &ERR_REQUEST_TOO_LARGE, NULL, NULL);
-    else if (!is_json(http_header(c->ex, "content-type")))
+    else if (!is_plain(http_header(c->ex, "content-encoding")) ||
+             !is_json(http_header(c->ex, "content-type")))
         call_fail(c, &ERR_UNSUPPORTED_MEDIA_TYPE, NULL, NULL);
     else if (require.data && attest_require_read(&c->require, require, why) < 0)
-        call_fail(c, &ERR_INVALID_HEADER, NULL, "cocoon-require");
+        call_fail(c, &ERR_INVALID_HEADER, NULL, "Cocoon-Require");
     else
         http_receive(c->ex);
 }
@@ -279,7 +291,7 @@ static void route(struct call *c)
         span_is(path, "/models") || (span_starts(path, SPAN("/models/")) && path.len > 8);
     if (endpoint_of(buf_span(&full), &c->endpoint) == 0)
         begin_inference(c);
-    else if (models && !span_is(method, "GET"))
+    else if (models && !span_is(method, "GET") && !span_is(method, "HEAD")) /* RFC 9110 §9.3.2 */
         refuse_method(c);
     else if (models)
         models_begin(c);

@@ -122,6 +122,27 @@ def test_a_key_is_taken_in_each_form_that_the_gateway_takes(world):
         assert raw.ask("POST", "/v1/chat/completions", chat(), {"x-api-key": "wrong"}).status == 401
 
 
+def told(connection, method, path, headers=None):
+    """What an application sees of the answer to a head; the wrong method's sentence names the gateway's row."""
+    with connection as raw:
+        a = raw.ask(method, path, chat() if method == "POST" else None, headers or {})
+        error = a.error if a.body and "error" in a.json else {}
+        message = error.get("message", "").split(". (HINT")[0]
+        return a.status, error.get("code"), error.get("param"), message, a.header("allow"), a.header("x-should-retry"), a.header("content-type")
+
+
+@pytest.mark.parametrize("method, path, headers", [
+    *[(m, p, None) for p in ("/v1/chat/completions", "/embeddings", "/v1/models", "/models", "/v1/models/org/model:tag-v1", "/v1/models/none",
+                             "/v1/models/", "/v1/responses", "/v1/files/x", "/v1/foo", "/v1/chat/completions/x") for m in ("GET", "HEAD", "DELETE")
+      if (m, p[:11]) != ("DELETE", "/v1/models/")],
+    *[("POST", "/v1/chat/completions", {"Content-Type": kind, name: value}) for kind, name, value in (
+        ("text/plain", "X-Nothing", "1"), ("application/json", "Content-Encoding", "gzip"), ("application/json", "Content-Encoding", "identity"),
+        ("application/json", "Cocoon-Require", "zz"))]])
+def test_what_a_head_tells_is_answered_as_by_the_gateway(world, method, path, headers):
+    key = world.key_for_all()
+    assert told(world.cocoon.raw(key=key), method, path, headers) == told(world.raw(key=key), method, path, headers)
+
+
 def again(world, name, body, key=None):
     with world.cocoon.raw(key=key or world.key_for_all()) as raw:
         return raw.ask("POST", "/v1/chat/completions", body, {"Idempotency-Key": name})
