@@ -22,6 +22,7 @@
 #include "gateway/scheduling.h"
 #include "gateway/services.h"
 #include "net/notify.h"
+#include "net/socket.h"
 
 enum { TURN_MS = 20, RECORDS_MS = 2000, CLOSE_MS = 3000, FLUSH_MS = 1000, HOLD_MS = 10000 };
 

@@ -11,6 +11,7 @@
 #include "gateway/lane.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
+#include "net/listener.h"
 #include "net/notify.h"
 
 struct bots;

@@ -4,6 +4,7 @@
 
 #include "backends/pool/pool.h"
 #include "base/map.h"
+#include "net/listener.h"
 #include "ohttp/ohttp.h"
 #include "receipt/usage_record.h"
 

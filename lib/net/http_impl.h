@@ -6,6 +6,7 @@
 #include <microhttpd.h>
 
 #include "net/http_server.h"
+#include "net/listener.h"
 
 enum { HTTP_LISTENERS = 16 };
 

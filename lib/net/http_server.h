@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 #include "net/loop.h"
-#include "net/socket.h"
+#include "net/addr.h"
 
 struct http_server;
 struct http_exchange;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "net/redis_reply.h"
+#include "net/socket.h"
 
 enum {
     OUT_MAX = 64 * 1024 * 1024, /* bytes queued and not sent */

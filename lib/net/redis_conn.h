@@ -5,7 +5,7 @@
 
 #include "net/redis.h"
 #include "net/redis_tls.h"
-#include "net/socket.h"
+#include "net/addr.h"
 
 struct redis_conn;
 

@@ -1,82 +1,13 @@
-/* Addresses, listening and connecting: TCP and UNIX sockets, inherited listeners, name look-ups off
- * the loop. */
+/* Connecting, and what a process wants of its sockets. */
 #ifndef NET_SOCKET_H
 #define NET_SOCKET_H
 
-#include <sys/socket.h>
-
-#include "net/loop.h"
-#include "net/offload.h"
-
-struct net_addr {
-    struct sockaddr_storage sa;
-    socklen_t len;
-};
-
-/* "127.0.0.1:80", "[::1]:80", ":80" (any address, IPv4 and IPv6), "unix:/path". Numbers only: names
- * are E_NOT_FOUND (use net_resolve), anything else E_INVALID. */
-MUST_CHECK int net_addr_parse(struct net_addr *out, const char *text);
-/* The same form back, ":80" as "[::]:80"; for a peer of a UNIX socket "unix:". 128 bytes hold any.
- */
-void net_addr_text(const struct net_addr *a, char *out, size_t out_len);
-/* "host:port" looked up with getaddrinfo in the offload pool; done in the loop, with addr NULL on
- * E_NOT_FOUND. What net_addr_parse reads passes as it is. */
-typedef void net_resolve_fn(void *arg, int error, const struct net_addr *addr);
-MUST_CHECK int net_resolve(struct offload *o, const char *host_port, net_resolve_fn *done,
-                           void *arg);
-/* The same with the nth address of the name, round and round: for who tries the next one after a
- * failure. */
-MUST_CHECK int net_resolve_nth(struct offload *o, const char *host_port, unsigned nth,
-                               net_resolve_fn *done, void *arg);
-
-struct net_listener;
-/* A new connection: non-blocking, CLOEXEC, TCP_NODELAY; the callee owns fd. May free the listener.
- */
-typedef void net_accept_fn(void *arg, int fd, const struct net_addr *peer);
-
-/* Binds and listens: TCP with SO_REUSEADDR and SO_REUSEPORT; a stale UNIX socket file is replaced,
- * mode 0660. At most 64 accepts a turn. E_IO with errno. */
-MUST_CHECK int net_listen(struct net_listener **out, struct loop *l, const struct net_addr *at,
-                          net_accept_fn *fn, void *arg);
-/* The same, but clients come only after net_listener_hold(…, false): until then others that share
- * the port (SO_REUSEPORT) get them all. */
-MUST_CHECK int net_bind(struct net_listener **out, struct loop *l, const struct net_addr *at,
-                        net_accept_fn *fn, void *arg);
-/* Somebody listens there already (TCP). */
-bool net_is_served(const struct net_addr *at);
-/* The same over a socket that is bound and listening already (LISTEN_FDS, sd_listen_fds(3)). Takes
- * fd when it succeeds; E_INVALID when it does not listen. */
-MUST_CHECK int net_listen_fd(struct net_listener **out, struct loop *l, int fd, net_accept_fn *fn,
-                             void *arg);
-/* Descriptors from NET_INHERITED_FIRST on that were handed over to this process (LISTEN_PID,
- * LISTEN_FDS), with their names where the giver has named them (LISTEN_FDNAMES); clears the
- * variables. Their count. */
-enum { NET_INHERITED_FIRST = 3 /* SD_LISTEN_FDS_START */, NET_INHERITED_MAX = 64 };
-struct net_inherited {
-    int count;
-    char names[NET_INHERITED_MAX][64];
-};
-int net_inherited(struct net_inherited *out);
-/* Held: connections wait in the socket's backlog. */
-void net_listener_hold(struct net_listener *n, bool held);
-/* The address bound, with the port the kernel chose for port 0. */
-void net_listener_addr(const struct net_listener *n, struct net_addr *out);
-/* The socket, to be given to another process too; borrowed. */
-int net_listener_fd(const struct net_listener *n);
-/* Another process listens on the same socket from now on: what waits in it is that one's. */
-void net_listener_let_go(struct net_listener *n);
-/* Takes nobody new and loses nobody: of a socket that others share the port with (SO_REUSEPORT) the
- * kernel resets what waits to be accepted when it is closed (measured), and hands it to nobody. So
- * all that waits is accepted first; where clients are not on this machine, handshakes under way get
- * 500 ms to finish. fn is called until net_listener_is_open is false. */
-void net_listener_retire(struct net_listener *n);
-bool net_listener_is_open(const struct net_listener *n);
-/* Stops accepting and closes; the UNIX file is removed unless the socket was inherited or
- * somebody else has put another in its place. */
-void net_listener_free(struct net_listener *n);
+#include "net/addr.h"
 
 /* Starts a non-blocking connect; 0 with *fd (in progress or done), else E_IO. */
 MUST_CHECK int net_connect(const struct net_addr *to, int *fd);
+/* TCP_NODELAY, where the family is not AF_UNIX. */
+void net_nodelay(int fd, int family);
 /* RLIMIT_NOFILE raised to the hard limit; returns it. */
 uint64_t net_raise_nofile(void);
 

@@ -4,7 +4,7 @@
 #ifndef NET_TLS_FRONT_H
 #define NET_TLS_FRONT_H
 
-#include "net/socket.h"
+#include "net/addr.h"
 #include "net/tls.h"
 
 struct tls_front;

@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 
 #include "net/tunnel_impl.h"
+#include "net/socket.h"
 
 const struct tunnel_limits tunnel_gateway_limits = {
     .header_max = 32 << 10,

@@ -6,7 +6,7 @@
 
 #include "base/buf.h"
 #include "net/loop.h"
-#include "net/socket.h"
+#include "net/addr.h"
 #include "net/tls.h"
 
 struct tunnel;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "net/socket.h"
 #include "net/sse.h"
 #include "tests/bench/reply.h"
 #include "tests/bench/stamp.h"

@@ -3,7 +3,7 @@
 #ifndef TESTS_BENCH_CALL_H
 #define TESTS_BENCH_CALL_H
 
-#include "net/socket.h"
+#include "net/addr.h"
 #include "tests/bench/samples.h"
 
 /* How a request was lost. */

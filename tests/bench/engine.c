@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "net/listener.h"
 #include "net/socket.h"
 #include "tests/bench/stamp.h"
 

@@ -8,6 +8,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "net/socket.h"
 #include "tests/bench/call.h"
 #include "tests/bench/stamp.h"
 #include "tests/bench/watch.h"

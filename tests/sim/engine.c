@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "net/http_server.h"
+#include "net/socket.h"
 #include "tests/bench/stamp.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/model.h"

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "net/socket.h"
 #include "tests/bench/call.h"
 #include "tests/bench/stamp.h"
 #include "tests/sim/prompt.h"

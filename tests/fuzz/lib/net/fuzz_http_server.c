@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "net/http_server.h"
+#include "net/socket.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "client/core/directory.h"
-#include "net/socket.h"
+#include "net/listener.h"
 
 enum { SILENCE_MS = 100, PATIENCE_MS = 5000 };
 

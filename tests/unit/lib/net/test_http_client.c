@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "net/http_whole.h"
-#include "net/socket.h"
+#include "net/listener.h"
 
 enum { MAX_SERVED = 8, CONNECT_MS = 2000 };
 

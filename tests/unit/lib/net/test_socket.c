@@ -1,4 +1,5 @@
 /* Addresses as text, listeners of every kind, connects, inherited descriptors, look-ups. */
+#include "net/listener.h"
 #include "net/socket.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * are in test_tunnel_peers.c. */
 #include "operator.h"
 
-#include "net/socket.h"
+#include "net/listener.h"
 #include "net/tunnel.h"
 
 enum { WAIT_MS = 5000, MANY = 100 };

@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#include "net/socket.h"
+#include "net/listener.h"
 #include "net/tunnel.h"
 
 enum { WAIT_MS = 5000 };
