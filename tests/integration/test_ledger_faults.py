@@ -322,6 +322,45 @@ def test_a_clock_that_jumps_and_comes_back_moves_no_money(shop, who, off):
     check(shop, 2 + asked.count(200))
 
 
+def kill_at(shop, point):
+    """The gateway in a request, at this point; up again."""
+    gateway = shop.gateways[0]
+    gateway.stop()
+    gateway.env = {"COCOON_FAIL_AT": point}
+    gateway.start()
+    wait_for(lambda: gateway.accepting == 1, "its worker is ready", 15)
+    with shop.raw(key=shop.metered) as raw:
+        raw.request("POST", CHAT, chat())
+        wait_for(lambda: not gateway.alive, f"the end at {point}")
+    gateway.env = None
+    return gateway
+
+
+@pytest.mark.parametrize("point", points("settle.before", "journal.commit.before", "journal.commit.after", "settle.journaled", "settle.charged"))
+def test_a_gateway_killed_around_its_charge_has_it_on_the_books_once(shop, point):
+    kill_at(shop, point).start()
+    (bill,) = wait_for(lambda: shop.ledger.bills(), "the bill, from the worker's record", 30)
+    shop.spent = int(bill["amount"])
+    ask_until(shop)
+    check(shop, 2)
+
+
+@pytest.mark.skipif(not os.environ.get("FAULTS"), reason="a verification that finds something takes its time")
+def test_a_charge_that_gateway_and_worker_took_with_them_is_shown_and_given_back(shop):
+    gateway = kill_at(shop, "settle.charged")
+    shop.workers[0].kill()
+    gateway.start()
+    shop.workers[0].start()
+    ask_until(shop, 30)
+    wait_for(lambda: len(shop.ledger.bills()) == 1, "the bill of the second")
+    (wrong,) = [c for c in shop.ledger.api("GET", "/v1/verify")[1]["checks"] if not c["good"]]
+    assert wrong["check"] == "I11" and wrong["difference"] == shop.spent  # both cost the same
+    epoch = int(shop.ledger.status["epoch"])
+    shop.ledger.ctl("ledger", "recover")
+    wait_for(lambda: int(shop.ledger.status["epoch"]) > epoch and shop.ledger.ready, "the recovery", 20)
+    check(shop, 1)
+
+
 @pytest.mark.parametrize("point", points("record.signed", "record.sent", "record.file.before", "record.file.after", "record.ack.before",
                                          "record.ack.after", "record.kept"))
 def test_a_worker_killed_around_its_record_is_paid_once_or_not_at_all(shop, point):
