@@ -55,13 +55,20 @@ int bill_keys_read(struct books *b, struct bill_keys *out)
     return row;
 }
 
+bool bill_keys_have(const struct bill_keys *k, struct span kid)
+{
+    for (size_t i = 0; i < k->count; i++)
+        if (span_is(kid, k->items[i].kid))
+            return true;
+    return false;
+}
+
 int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct span hex,
                   bool *added)
 {
     *added = false;
-    for (size_t i = 0; i < k->count; i++)
-        if (span_is(kid, k->items[i].kid))
-            return 0;
+    if (bill_keys_have(k, kid))
+        return 0;
     TRY(add_key(k, kid, hex));
     *added = true;
     return DB_RUN(b->db, NULL,

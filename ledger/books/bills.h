@@ -19,6 +19,7 @@ void bill_keys_fini(struct bill_keys *k);
 AUTO_FINI(struct bill_keys, bill_keys_fini)
 /* Those that the books know. E_IO. */
 MUST_CHECK int bill_keys_read(struct books *b, struct bill_keys *out);
+bool bill_keys_have(const struct bill_keys *k, struct span kid);
 /* A gateway's key: kept for ever, so that its bills can be verified later. hex: 64 digits that must
  * have this kid: E_INVALID. *added: it was not known. */
 MUST_CHECK int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct span hex,

@@ -1,6 +1,7 @@
 /* The journal is another SQLite file, read through the same calls. */
 #include "ledger/books/journal.h"
 
+#include "crypto/jws.h"
 #include "ledger/books/record.h"
 #include "ledger/books/verify_impl.h"
 
@@ -18,6 +19,17 @@ static int read_state(struct db *journal, struct journal_result *out)
     }
     TRY(row);
     return format && record_id_valid(span_str(out->instance)) ? 0 : E_INVALID;
+}
+
+// Its gateway's key must count, or else every row would be refused for good.
+static int check_key(const struct bill_keys *keys, struct span bill)
+{
+    char kid[JWS_KID_LEN + 1];
+
+    if (jws_named_kid(kid, bill) < 0 || bill_keys_have(keys, span_str(kid)))
+        return 0;
+    books_why("its bills are signed by %s, whom nobody vouches for (bill_keys)", kid);
+    return E_DENIED;
 }
 
 static int take(struct books *b, const struct bill_keys *keys, struct db *journal,
@@ -39,6 +51,7 @@ static int take(struct books *b, const struct bill_keys *keys, struct db *journa
                                      .key = rows_bytes(rows, 4),
                                      .kind = rows_bytes(rows, 5),
                                      .endpoint = rows_bytes(rows, 6)};
+        TRY(check_key(keys, e.bill));
         TRY(bill_take(b, keys, &e, &outcome));
         out->n = e.n;
         out->taken += outcome.result == BILL_TAKEN;

@@ -12,7 +12,8 @@ struct journal_result {
 };
 
 /* In a transaction; the instance's cursor moves to the journal's end. path: of the SQLite file,
- * absolute. E_INVALID (books_why): not there, not a journal, others may read it; E_IO. */
+ * absolute. E_INVALID (books_why): not there, not a journal, others may read it; E_DENIED: its key
+ * is none of keys; E_IO. */
 MUST_CHECK int journal_take(struct books *b, const struct bill_keys *keys, const char *path,
                             struct journal_result *out);
 /* Whether every charge of the journal at path is in the books as well (I8): what a gateway that

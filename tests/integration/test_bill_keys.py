@@ -43,6 +43,9 @@ def test_a_key_that_nobody_vouches_for_makes_its_bills_wait_until_it_is_pinned(s
     assert waits(stack, kid)[0]["waiting"] == 1 and stack.ledger.log_text.count("event=bill_key_unknown") == 1
     assert not stack.ledger.bills() and stack.ledger.status["conflicts"] == 0
 
+    status, answer = stack.ledger.api("POST", "/v1/intake", {"path": os.path.join(stack.folder, "gateway.journal")})
+    assert status == 409 and kid in answer["error"]["message"]
+    assert not stack.ledger.bills() and stack.ledger.status["conflicts"] == 0
     stack.ledger.stop()
     stack.ledger.settings["bill_keys"] = {"pinned": [public]}
     stack.ledger.start()
