@@ -62,10 +62,11 @@ static enum step_result check_scopes(struct call *c)
     return STEP_OVER;
 }
 
-/* No key: so many a minute for each address. */
+/* No key: so many a minute for each address, but for services, who are known. */
 static enum step_result serve_public(struct call *c)
 {
-    if (failures_add(&c->gateway->public_calls, span_str(c->client), loop_now(c->gateway->loop))) {
+    if (!c->internal &&
+        failures_add(&c->gateway->public_calls, span_str(c->client), loop_now(c->gateway->loop))) {
         api_fault_set(&c->fault, &ERR_RATE_LIMIT, NULL, "a minute");
         c->fault.retry_after_ms = 60000;
         return STEP_FAIL;

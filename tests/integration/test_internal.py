@@ -200,6 +200,14 @@ def test_the_end_takes_the_socket_away(stack):
     assert gateway.stop() == 0 and not os.path.exists(stack.internal)
 
 
+def test_services_are_no_strangers(stack):
+    """What strangers may ask so often a minute, a service that is known may ask as it needs."""
+    gateway = stack.gateway(**prepare(stack), **{"limits.public_per_minute": 2})
+    with connect(stack, ASSISTANT) as service, stack.raw(gateway) as stranger:
+        assert [service.ask("GET", "/v1/gateways").status for _ in range(6)] == [200] * 6
+        assert [stranger.ask("GET", "/v1/gateways").status for _ in range(4)].count(429) == 2
+
+
 def test_public_crowds_leave_room_for_services(stack):
     stack.engine()
     stack.gateway(**prepare(stack), **{"limits.connections": 2})
