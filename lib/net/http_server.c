@@ -278,7 +278,8 @@ static int daemon_start(struct http_server *s, struct http_daemon *d)
 static struct tls_front *front_new(struct http_server *s)
 {
     const struct tls_front_options o = {.connections = s->o.connection_limit + FRONT_MORE,
-                                        .handshake_ms = s->o.header_ms};
+                                        .handshake_ms = s->o.header_ms,
+                                        .idle_ms = s->o.idle_s * UINT64_C(1000)};
 
     return tls_front_new(s->loop, &o, s->o.tls, take, s);
 }

@@ -40,6 +40,7 @@ struct link {
     int outer, inner; /* inner: -1 until the handshake is over */
     struct loop_fd outer_watch, inner_watch;
     struct loop_timer timer; /* the handshake's end; then: more to do than fits a turn */
+    struct loop_timer leave; /* the other side is gone, and the client does not read the rest */
     struct buf in, out;      /* plain text on its way to inner, to outer */
     bool inner_shut;         /* nobody reads what goes to inner */
     bool inner_over;         /* all that came from it is in `out` */
@@ -120,6 +121,7 @@ static void link_close(struct link *k)
     loop_fd_del(f->loop, &k->outer_watch);
     loop_fd_del(f->loop, &k->inner_watch);
     loop_timer_cancel(f->loop, &k->timer);
+    loop_timer_cancel(f->loop, &k->leave);
     SSL_free(k->ssl);
     close(k->outer);
     if (k->inner >= 0)
@@ -244,6 +246,11 @@ static void release(struct buf *b)
         buf_wipe(b);
 }
 
+static void on_leave(void *arg)
+{
+    link_close(arg);
+}
+
 static void on_more(void *arg);
 
 /* Each way only when its source or its sink is ready: a call that finds nothing costs as much as
@@ -263,6 +270,8 @@ static void pump(struct link *k, bool inward, bool outward)
         link_close(k);
         return;
     }
+    if (k->inner_gone && (outward || !loop_timer_is_set(&k->leave)))
+        loop_timer_set(k->front->loop, &k->leave, k->front->o.idle_ms, on_leave, k);
     release(&k->in);
     release(&k->out);
     watch(k);

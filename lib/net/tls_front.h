@@ -26,6 +26,7 @@ typedef void tls_front_fn(void *arg, int fd, const struct net_addr *peer,
 struct tls_front_options {
     size_t connections;    /* at a time; more are closed at once */
     uint64_t handshake_ms; /* from accept to the end of the handshake */
+    uint64_t idle_ms; /* once the other side of the pair is gone: for a client that takes nothing */
 };
 
 struct tls_front *tls_front_new(struct loop *l, const struct tls_front_options *o,

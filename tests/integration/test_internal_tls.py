@@ -12,6 +12,7 @@ from conftest import live_stack
 from purse import Purse, Till
 from raw import Raw
 from stack import SLOW, Process, chat, free_port, script, wait_for
+from test_clients import bulk
 from test_telegram import refused, secret_file
 from test_upgrade import upgrade
 
@@ -188,6 +189,20 @@ def test_who_leaves_is_noticed(stack):
     leaver.reset()
     wait_for(lambda: gateway.status["calls"] == 0, "the call is over")
     wait_for(lambda: gateway.metric("cocoon_internal_connections") == 0, "no connection is left")
+    assert ask(stack, stack.assistant).status == 200
+
+
+def test_who_never_reads_is_let_go(stack):
+    """The server has given it up: what still waits for the client's socket does not keep the connection."""
+    stack.engine().script("bulk", bulk)
+    gateway = stack.gateway(**prepare(stack), **{"timeouts.stalled_ms": 600, "server.idle_s": 2})
+    stack.worker()
+    stack.wait_ready()
+    with TlsRaw(stack, stack.assistant, receive_buffer=4096) as stalled:
+        stalled.request("POST", CHAT, chat(script("bulk", events=1000, size=16384), stream=True))
+        wait_for(lambda: gateway.status["calls"] == 1, "it runs")
+        wait_for(lambda: gateway.status["calls"] == 0, "the call is given up", 20)
+        wait_for(lambda: gateway.metric("cocoon_internal_connections") == 0, "and so is the connection", 30)
     assert ask(stack, stack.assistant).status == 200
 
 
