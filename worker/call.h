@@ -70,12 +70,14 @@ void call_answer_finish(struct call *c, struct answer *answer);
 /* Cancelled: no final chunk (wire.md §11). */
 void call_answer_abort(struct call *c);
 
-/* ---- call.c ---- */
+/* ---- call_record.c ---- */
 
 /* The record is signed: keeps it, logs, gives back what is left. jws: appended. */
 void call_record(struct call *c, enum usage_outcome outcome, bool final,
                  const uint8_t resp[static SHA256_LEN], struct buf *jws);
 /* The members that record and receipt share. */
 void call_usage_record(const struct call *c, enum usage_outcome outcome, struct usage_record *u);
+/* All slots of the call but so many are free again. */
+void call_give_back(struct call *c, unsigned keep);
 
 #endif
