@@ -36,7 +36,7 @@ struct key_record {
     char id[2 * KEY_ID_LEN + 1];
     char account[65], project[65], name[65];
     uint64_t version;
-    bool revoked, strict, end_to_end_only;
+    bool revoked, strict, end_to_end_only, receipts;
     uint64_t expires_s; /* 0: never */
     char **models;      /* NULL-terminated; NULL: all */
     char **endpoints;   /* chat, completions, embeddings, models; NULL: all */
@@ -59,8 +59,9 @@ AUTO_FREE(struct key_record, key_record_unref)
  *   format, id (12 hex), account, version, state ("active", "revoked"), secret_sha256 (64 hex):
  * required; project, name, expires (Unix seconds; 0: never), scopes {models, endpoints, ranges}
  * (lists; null or absent: all; []: none), privacy ("any", "end-to-end"), require (text), strict,
- * limits {max_output}, class ("interactive", "batch", "internal"). Others are ignored, but a known
- * one with a value that is not understood is refused: a scope is never widened by a mistake. */
+ * receipts, limits {max_output}, class ("interactive", "batch", "internal"). Others are ignored,
+ * but a known one with a value that is not understood is refused: a scope is never widened by a
+ * mistake. */
 MUST_CHECK int key_record_parse(struct key_record **out, struct span json);
 
 enum auth_result {

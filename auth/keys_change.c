@@ -108,12 +108,12 @@ static json_t *entry_of(const struct key_spec *s, const struct api_key *key, con
                                     list_of(s->endpoints), "ranges", list_of(s->ranges)));
     /* a text that is not UTF-8 makes no entry */
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:o, s:s, s:s, s:b, s:{s:I}, s:I, s:s, s:o}",
+        "{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:o, s:s, s:s, s:b, s:b, s:{s:I}, s:I, s:s, s:o}",
         "id", id, "account", s->account, "project", s->project, "name", s->name, "version", 1,
         "state", "active", "created", (json_int_t)now_s(), "expires", (json_int_t)s->expires_s,
         "scopes", scopes, "privacy", s->end_to_end_only ? "end-to-end" : "any", "require",
-        s->require ? s->require : "", "strict", s->strict, "limits", "max_output",
-        (json_int_t)s->max_output, "max_coefficient",
+        s->require ? s->require : "", "strict", s->strict, "receipts", s->receipts, "limits",
+        "max_output", (json_int_t)s->max_output, "max_coefficient",
         (json_int_t)(s->max_coefficient > 0 ? s->max_coefficient : 1000), "class", s->class,
         "secrets", secrets);
 }

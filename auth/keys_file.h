@@ -28,7 +28,7 @@ struct key_spec {
     int64_t max_output;      /* 0: the gateway's */
     int64_t max_coefficient; /* the bid of its requests that name none, 1/1000; 0: 1000 */
     const char *require;     /* as Cocoon-Require; NULL or "": nothing */
-    bool strict, end_to_end_only;
+    bool strict, end_to_end_only, receipts;
 };
 
 enum { KEYS_LIVE_SECRETS = 2, KEYS_NOTED_SECRETS = 16 };
@@ -38,7 +38,8 @@ enum { KEYS_LIVE_SECRETS = 2, KEYS_NOTED_SECRETS = 16 };
 MUST_CHECK int keys_file_create(struct keys_file *f, const struct key_spec *spec, struct buf *text,
                                 char id[static 2 * KEY_ID_LEN + 1]);
 /* A key by its id, or by its name when only one key has it: borrowed, with id, account, project,
- * name, version, state, created, expires, scopes, privacy, require, strict, limits, class, secrets
+ * name, version, state, created, expires, scopes, privacy, require, strict, receipts, limits,
+ * class, secrets
  * [{sha256, created, expires}], newest secret last. E_NOT_FOUND; E_EXISTS when several have the
  * name. */
 MUST_CHECK int keys_file_find(const struct keys_file *f, const char *which, json_t **key);

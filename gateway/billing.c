@@ -199,18 +199,32 @@ static void row_write(struct buf *out, const struct journal_row *r)
                SPAN_FMT(r->bill), SPAN_FMT(r->usage));
 }
 
-/* No bill: what is kept of a call that was encrypted end to end. */
+/* No bill: what is kept here of the call. */
 static void usage_reply(struct call *c)
 {
-    struct span jws = receipts_find(c->gateway->receipts, c->tail, c->key->id);
+    const struct receipt kept = receipts_find(c->gateway->receipts, c->tail, c->key->id);
     struct buf body = {0};
 
-    if (jws.len == 0) {
+    if (kept.usage.len == 0) {
         refuse(c, &ERR_NOT_FOUND, "receipt");
         return;
     }
-    buf_printf(&body, "{\"usage\":\"%.*s\"}", SPAN_FMT(jws));
+    buf_printf(&body, "{\"usage\":\"%.*s\"", SPAN_FMT(kept.usage));
+    if (kept.content.len > 0)
+        buf_printf(&body, ",\"receipt\":\"%.*s\"", SPAN_FMT(kept.content));
+    buf_byte(&body, '}');
     reply_json(c, &body);
+}
+
+/* A bill is an object of our own or the ledger's, and says nothing of the answer. */
+static void content_add(struct call *c, struct buf *bill)
+{
+    const struct receipt kept = receipts_find(c->gateway->receipts, c->tail, c->key->id);
+
+    if (kept.content.len == 0 || !span_ends(buf_span(bill), SPAN("}")))
+        return;
+    bill->len--;
+    buf_printf(bill, ",\"receipt\":\"%.*s\"}", SPAN_FMT(kept.content));
 }
 
 /* With what this instance has itself. */
@@ -218,9 +232,10 @@ static void receipt_reply(struct billing_ask *a)
 {
     struct call *c = ask_call(a);
 
-    if (c && a->body.len > 0)
+    if (c && a->body.len > 0) {
+        content_add(c, &a->body);
         reply_json(c, &a->body);
-    else if (c)
+    } else if (c)
         usage_reply(c);
     ask_free(a);
 }
@@ -309,7 +324,7 @@ static bool may_ask(const struct billing_ask *a)
         return false;
     if (a->body.len > 0)
         return span_is(http_query(c->ex), "proof=true");
-    return receipts_find(c->gateway->receipts, c->tail, c->key->id).len == 0;
+    return receipts_find(c->gateway->receipts, c->tail, c->key->id).usage.len == 0;
 }
 
 static void bill_found(void *arg, const struct journal_row *r)

@@ -18,7 +18,7 @@ struct charge {
     unsigned refs;
     struct gateway *gateway;
     char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1], model[POOL_NAME_LEN + 1];
-    bool settled, end_to_end;
+    bool settled, end_to_end, keeps_receipt;
     struct call *waiting; /* its answer waits for the cost */
 
     /* Metered. */

@@ -92,7 +92,7 @@ static void pass_end(void *arg)
 
     if (span_visible(record, RECORD_MAX)) {
         c->record = arena_strdup(&c->arena, record);
-        receipts_put(c->gateway->receipts, c->id, c->key->id, record);
+        receipts_put(c->gateway->receipts, c->id, c->key->id, &(struct receipt){record, SPAN("")});
     }
     c->dispatch = NULL;
     c->ended = true;

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "gateway/call.h"
 
-enum { LIFE_MS = 24 * 3600 * 1000, BYTES_MAX = 64 << 20, RECORD_MAX = 16 * 1024 };
+enum { LIFE_MS = 24 * 3600 * 1000, BYTES_MAX = 64 << 20, RECORD_MAX = 24 * 1024 };
 
 struct receipts {
     struct map by_call;
@@ -18,8 +18,8 @@ struct entry {
     struct list link;
     uint64_t until_ms;
     char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1];
-    size_t len;
-    uint8_t jws[];
+    size_t usage_len, content_len;
+    uint8_t jws[]; /* both, one behind the other */
 };
 
 struct receipts *receipts_new(void)
@@ -30,11 +30,16 @@ struct receipts *receipts_new(void)
     return r;
 }
 
+static size_t size_of(const struct entry *e)
+{
+    return sizeof(*e) + e->usage_len + e->content_len;
+}
+
 static void drop(struct receipts *r, struct entry *e)
 {
     (void)map_del(&r->by_call, span_str(e->call));
     list_del(&e->link);
-    r->bytes -= sizeof(*e) + e->len;
+    r->bytes -= size_of(e);
     free(e);
 }
 
@@ -59,31 +64,42 @@ static void make_room(struct receipts *r, uint64_t now_ms)
     }
 }
 
-void receipts_put(struct receipts *r, const char *call, const char *key, struct span jws)
+static void copy(struct entry *e, const struct receipt *receipt)
+{
+    e->usage_len = receipt->usage.len;
+    e->content_len = receipt->content.len;
+    memcpy(e->jws, receipt->usage.data, e->usage_len);
+    if (e->content_len > 0)
+        memcpy(e->jws + e->usage_len, receipt->content.data, e->content_len);
+}
+
+void receipts_put(struct receipts *r, const char *call, const char *key,
+                  const struct receipt *receipt)
 {
     struct entry *e = map_get(&r->by_call, span_str(call));
+    const size_t len = receipt->usage.len + receipt->content.len;
 
-    if (jws.len == 0 || jws.len > RECORD_MAX)
+    if (receipt->usage.len == 0 || len > RECORD_MAX)
         return;
     if (e)
         drop(r, e);
     make_room(r, clock_mono_ms());
-    e = mem_zero(sizeof(*e) + jws.len);
+    e = mem_zero(sizeof(*e) + len);
     e->until_ms = clock_mono_ms() + LIFE_MS;
     snprintf(e->call, sizeof(e->call), "%s", call);
     snprintf(e->key, sizeof(e->key), "%s", key);
-    e->len = jws.len;
-    memcpy(e->jws, jws.data, jws.len);
+    copy(e, receipt);
     map_put(&r->by_call, span_str(e->call), e);
     list_push(&r->order, &e->link);
-    r->bytes += sizeof(*e) + e->len;
+    r->bytes += size_of(e);
 }
 
-struct span receipts_find(struct receipts *r, struct span call, const char *key)
+struct receipt receipts_find(struct receipts *r, struct span call, const char *key)
 {
     const struct entry *e = map_get(&r->by_call, call);
 
     if (!e || strcmp(e->key, key) != 0 || e->until_ms <= clock_mono_ms())
-        return SPAN("");
-    return span_of(e->jws, e->len);
+        return (struct receipt){SPAN(""), SPAN("")};
+    return (struct receipt){span_of(e->jws, e->usage_len),
+                            span_of(e->jws + e->usage_len, e->content_len)};
 }

@@ -8,6 +8,8 @@
 #include "gateway/counters.h"
 #include "gateway/receipts.h"
 
+enum { RECEIPT_MAX = 8 * 1024 };
+
 struct charge *charge_new(struct call *c)
 {
     struct charge *ch = mem_zero(sizeof(*ch));
@@ -17,6 +19,7 @@ struct charge *charge_new(struct call *c)
     memcpy(ch->call, c->id, sizeof(ch->call));
     memcpy(ch->key, c->key->id, sizeof(ch->key));
     ch->end_to_end = call_is_end_to_end(c);
+    ch->keeps_receipt = c->key->receipts && !ch->end_to_end;
     snprintf(ch->model, sizeof(ch->model), "%.*s", SPAN_FMT(buf_span(&c->rq.model)));
     return ch;
 }
@@ -71,13 +74,36 @@ void charge_leave(struct charge *ch)
     charge_unref(ch);
 }
 
+/* Of a compact JWS's letters alone, since it is put into JSON as it is: nobody has verified it. */
+static bool is_compact(struct span jws)
+{
+    for (size_t i = 0; i < jws.len; i++) {
+        const uint8_t c = jws.data[i];
+
+        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+              c == '-' || c == '_' || c == '.'))
+            return false;
+    }
+    return jws.len <= RECEIPT_MAX;
+}
+
+static void keep(struct charge *ch, const struct dispatch_report *r)
+{
+    struct receipt kept = {r->jws, SPAN("")};
+
+    if (!r->usage || !(ch->end_to_end || (ch->keeps_receipt && !r->abandoned)))
+        return;
+    if (ch->keeps_receipt && is_compact(r->receipt))
+        kept.content = r->receipt;
+    receipts_put(ch->gateway->receipts, ch->call, ch->key, &kept);
+}
+
 /* A failed or abandoned attempt owes nothing and settles nothing: another may still answer. */
 void settle_attempt(void *charge, const struct dispatch_report *r)
 {
     struct charge *ch = charge;
 
-    if (ch->end_to_end && r->usage)
-        receipts_put(ch->gateway->receipts, ch->call, ch->key, r->jws);
+    keep(ch, r);
     if (!r->abandoned && r->usage)
         settle(ch, r->usage);
     else if (!r->abandoned)

@@ -290,6 +290,7 @@ static int file_create(const struct command *c, int argc, char **argv)
          "most to pay, in 1/1000 of the list price, where a request does not say (1000)"},
         {"strict", OPTION_FLAG, &s.strict, "refuse parameters that are not known"},
         {"end-to-end-only", OPTION_FLAG, &s.end_to_end_only, "refuse what the gateway could read"},
+        {"receipts", OPTION_FLAG, &s.receipts, "keep workers' content receipts for a day"},
         {"require", OPTION_TEXT, &s.require, "evidence that workers must have, as Cocoon-Require"},
         {"class", OPTION_TEXT, &s.class, "interactive, batch or internal (interactive)"},
         {"quiet", OPTION_FLAG, &quiet, "print only the key"},

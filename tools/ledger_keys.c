@@ -15,7 +15,7 @@ struct key_flags {
     const char *account, *project, *class, *require;
     struct option_texts endpoints, ranges;
     uint64_t expires;
-    bool strict, end_to_end;
+    bool strict, end_to_end, receipts;
 };
 
 #define KEY_OPTIONS(k)                                                                             \
@@ -26,6 +26,7 @@ struct key_flags {
         {"expires", OPTION_TIME, &(k).expires, "good until then (for ever)"},                      \
         {"strict", OPTION_FLAG, &(k).strict, "refuse parameters that are not known"},              \
         {"end-to-end-only", OPTION_FLAG, &(k).end_to_end, "refuse what the gateway could read"},   \
+        {"receipts", OPTION_FLAG, &(k).receipts, "keep workers' content receipts for a day"},      \
         {"require", OPTION_TEXT, &(k).require,                                                     \
          "evidence that workers must have, as Cocoon-Require"},                                    \
     {                                                                                              \
@@ -61,6 +62,8 @@ static json_t *body_of(const struct key_flags *k)
         json_object_set_new(body, "expires", json_integer((json_int_t)k->expires));
     if (k->strict)
         json_object_set_new(body, "strict", json_true());
+    if (k->receipts)
+        json_object_set_new(body, "receipts", json_true());
     if (k->end_to_end)
         json_object_set_new(body, "privacy", json_string("end-to-end"));
     return body;

@@ -222,6 +222,16 @@ static void acknowledge(struct dispatch *d, bool matches)
         verdict_note(d->worker->pool, call, d->attempt, result, 0, 0);
 }
 
+/* The only trailer of the inner message; end to end it is the client's. */
+static struct span content_receipt(const struct dispatch *d)
+{
+    size_t count = 0;
+    const struct bhttp_field *fields = d->reader ? bhttp_trailers_of(d->reader, &count) : NULL;
+    struct span jws = {0};
+
+    return bhttp_field_get(fields, count, "cocoon-receipt", &jws) == 0 ? jws : SPAN("");
+}
+
 static void usage_done(struct offload_job *job)
 {
     struct dispatch *d = CONTAINER(job, struct dispatch, job);
@@ -232,6 +242,7 @@ static void usage_done(struct offload_job *job)
         .attempt = d->attempt,
         .usage = matches ? &d->usage : NULL,
         .jws = buf_span(&d->jws),
+        .receipt = content_receipt(d),
         .abandoned = d->abandoned,
         .ran_ms = d->over_us > d->sent_us ? (d->over_us - d->sent_us) / 1000 : 0,
         .answer_bytes = d->answer_bytes,

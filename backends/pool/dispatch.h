@@ -37,9 +37,10 @@ struct dispatch_report {
     struct pool_worker *worker;
     uint32_t attempt;
     const struct usage_record
-        *usage;      /* verified and matching what passed through; NULL: no valid record */
-    struct span jws; /* of usage */
-    bool abandoned;  /* it failed, never ran, or was given up for another: nothing is owed */
+        *usage;          /* verified and matching what passed through; NULL: no valid record */
+    struct span jws;     /* of usage */
+    struct span receipt; /* the worker's content receipt as it came, not judged; empty: none */
+    bool abandoned;      /* it failed, never ran, or was given up for another: nothing is owed */
     uint64_t ran_ms, answer_bytes; /* from its sending to its end; of sealed answer */
     bool *defer; /* set to true: the record is acknowledged later, with pool_acknowledge */
 };

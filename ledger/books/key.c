@@ -19,6 +19,7 @@ static const struct field fields[] = {
     {.name = "privacy", .type = FIELD_CHOICE, .words = "any end-to-end"},
     {.name = "require", .type = FIELD_REQUIRE},
     {.name = "strict", .type = FIELD_BOOL},
+    {.name = "receipts", .type = FIELD_BOOL},
     {.name = "class", .type = FIELD_CHOICE, .words = "interactive batch internal"},
     {.name = "expires", .type = FIELD_INT, .max = INT64_C(253402300799)}, /* year 9999 */
     {.name = "limits.max_output", .type = FIELD_INT, .max = INT32_MAX},

@@ -9,9 +9,10 @@
 enum { KEY_ID_TEXT = 2 * KEY_ID_LEN + 1, KEY_LIVE_SECRETS = 2, KEY_NOTED_SECRETS = 16 };
 
 /* Shown as {id, account, project, version, state, created, live_secrets, …settings}; no hash.
- * Settings: name, scopes {models, endpoints, ranges}, privacy, require, strict, class, expires,
- * limits {max_output, requests_per_minute, tokens_per_minute, streams}, budgets {day, month,
- * total}, max_coefficient. E_INVALID, E_NOT_FOUND, E_EXISTS, E_DENIED with books_why; E_IO. */
+ * Settings: name, scopes {models, endpoints, ranges}, privacy, require, strict, receipts, class,
+ * expires, limits {max_output, requests_per_minute, tokens_per_minute, streams}, budgets {day,
+ * month, total}, max_coefficient. E_INVALID, E_NOT_FOUND, E_EXISTS, E_DENIED with books_why; E_IO.
+ */
 
 /* body: account (required), project, settings. The key's text is appended to `text` and is nowhere
  * else: wipe it. */

@@ -1,6 +1,7 @@
 """Keys against a running gateway: what `cocoonctl keys` does shows at the next request."""
 
 import base64
+import hashlib
 import json
 import os
 import stat
@@ -154,6 +155,35 @@ def test_scopes_of_addresses(keyed):
     assert ask(keyed, key).status == 403  # 127.0.0.1 itself
     here = keyed.key("--range", "127.0.0.0/8")
     assert ask(keyed, here).status == 200
+
+
+def said(jws, typ):
+    head, payload, _ = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in jws.split("."))
+    assert json.loads(head)["typ"] == typ
+    return json.loads(payload)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_key_may_have_the_workers_receipts_kept(keyed, stream):
+    key, plain = keyed.key("--receipts"), keyed.key()
+    answer = ask(keyed, key, chat("The Walrus said", stream=stream))
+    assert answer.status == 200 and answer.ending == "complete"
+    path = "/v1/billing/receipts/" + answer.header("cocoon-call")
+    fetched = wait_for(lambda: (lambda a: a if a.status == 200 else None)(ask(keyed, key, path=path, method="GET")), "the receipts").json
+    usage, receipt = said(fetched["usage"], "cgw-usage+jwt"), said(fetched["receipt"], "cgw-receipt+jwt")
+    assert set(fetched) == {"usage", "receipt"} and usage["call"] == receipt["call"] == answer.header("cocoon-call")
+    assert usage["req"] == receipt["req"] and usage["out"] == receipt["out"] > 0
+    digest = base64.urlsafe_b64encode(hashlib.sha256(answer.body).digest()).rstrip(b"=").decode()
+    assert receipt["resp_body"] == digest  # nothing has been added to this answer: it cost nothing
+    # Of nobody else, and of no call of a key that did not ask for it; and nowhere that is read by others.
+    assert ask(keyed, plain, path=path, method="GET").status == 404
+    other = ask(keyed, plain, chat("The Walrus said"))
+    assert ask(keyed, plain, path="/v1/billing/receipts/" + other.header("cocoon-call"), method="GET").status == 404
+    redis = keyed.redis.client
+    for name in redis.scan_iter("*"):
+        kind = redis.type(name)
+        held = {"string": redis.get, "hash": redis.hgetall, "stream": redis.xrange}.get(kind, lambda _: "")(name)
+        assert receipt["resp_body"] not in str(held) and fetched["receipt"] not in str(held), name
 
 
 def test_a_strict_key_takes_no_unknown_parameter(keyed):

@@ -420,6 +420,17 @@ def test_a_bill_can_be_fetched_by_its_account_and_nobody_else(till):
     assert till.raw(till.stack.key_for_all()).ask("GET", f"/v1/billing/receipts/{calls[0]}").status == 404
 
 
+def test_the_workers_content_receipt_stands_beside_the_bill_for_a_key_that_has_it_kept(till):
+    key = till.purse.key(till.account, receipts=True)
+    calls = [till.ask(key=key).header("cocoon-call")]
+    till.worker.content_receipt = 'a","bill":"b'  # of a worker that writes what is no JWS
+    calls.append(till.ask(key=key).header("cocoon-call"))
+    bills = till.settled(2)
+    got = [till.raw(key).ask("GET", f"/v1/billing/receipts/{call}").json for call in calls]
+    assert got == [{"call": calls[0], "bill": bills[0]["bill"], "usage": bills[0]["usage"], "receipt": "not.read.here"},
+                   {"call": calls[1], "bill": bills[1]["bill"], "usage": bills[1]["usage"]}]
+
+
 def test_a_bill_is_signed_by_the_published_key_over_the_published_prices(till):
     till.ask()
     bill = till.settled(1)[0]

@@ -173,7 +173,7 @@ class Call:
 
     def finish(self, record=None, usage=True, receipt=True, jws=None, **more):
         """Trailers of the inner message in the final chunk, then the usage record."""
-        self.raw(self.seal(b"\0" + (text("cocoon-receipt") + text("not.read.here") if receipt else b"") + b"\0", True))
+        self.raw(self.seal(b"\0" + (text("cocoon-receipt") + text(self.worker.content_receipt) if receipt else b"") + b"\0", True))
         self.trailers((jws or self.worker.sign(record or self.record(**more))) if usage else None)
 
     def trailers(self, jws):
@@ -238,6 +238,7 @@ class WorkerPeer:
         self.max = 8
         self.records = []  # kept: what GET /v1/usage says
         self.documents = []  # as given
+        self.content_receipt = "not.read.here"
         self.answer = plain_answer
         self.on_cancel = self.plain_cancel
         self.asked, self.calls, self.acks, self.refused, self.etags = [], [], [], [], []
