@@ -75,7 +75,7 @@ extern const char *const extras_allowed[], *const extras_denied[];
  * bytes then). */
 const char *tools_in_words(const struct request *rq, struct buf *tools);
 /* Appends a response_format that lets an answer be nothing but a call of one of the tools. False:
- * no schema says what theirs say (*out may hold bytes then). */
+ * no schema says what theirs say, or they are too many (*out may hold bytes then). */
 bool tools_as_format(struct span tools, struct buf *out);
 
 /* Faults; each returns E_INVALID. */

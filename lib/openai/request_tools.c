@@ -161,10 +161,13 @@ static size_t count_elements(struct span array)
 
 bool tools_as_format(struct span tools, struct buf *out)
 {
+    enum { MOST_BYTES = 256 * 1024 }; /* read once more for each choice, on the worker's loop */
     const bool alone = count_elements(tools) == 1;
     struct span tool;
     size_t at = 0, n = 0;
 
+    if (tools.len > MOST_BYTES)
+        return false;
     buf_append_str(out, "{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"call\",\"schema\":");
     buf_append_str(out, alone ? "" : "{\"anyOf\":[");
     for (; json_element_next(tools, &at, &tool) == 0; n++) {

@@ -820,6 +820,27 @@ static void its_schema_says_what_the_tools_say_or_is_none(void **state)
          LEFT("{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}"));
 }
 
+static void so_many_tools_that_reading_them_again_takes_long_are_left_to_the_engine(void **state)
+{
+    static char filler[256 * 1024];
+    AUTO(request_fini) struct request rq = {0};
+    AUTO(buf_fini) struct buf body = {0};
+
+    (void)state;
+    memset(filler, 'x', sizeof(filler) - 1);
+    for (size_t i = 0; i < 2; i++) {
+        buf_clear(&body);
+        buf_printf(&body,
+                   "{\"model\":\"m\"," MSG
+                   ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":"
+                   "\"f\",\"description\":\"%s\"}}],\"tool_choice\":\"required\"}",
+                   filler + (i == 0 ? sizeof(filler) / 2 : 0));
+        accept(EP_CHAT, buf_cstr(&body), &rq);
+        assert_int_equal(request_calls_in_text(&rq, ENGINE_LLAMACPP), i == 0);
+        request_fini(&rq);
+    }
+}
+
 static void a_choice_can_be_asked_for_alone(void **state)
 {
     const struct engine_ask ask = {.model = SPAN("e"), .cap = 1, .choice = 2, .prompt = 1};
@@ -888,6 +909,7 @@ int main(void)
         cmocka_unit_test(a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others),
         cmocka_unit_test(a_call_that_must_be_made_is_a_schema_for_an_engine_that_lets_it_be),
         cmocka_unit_test(its_schema_says_what_the_tools_say_or_is_none),
+        cmocka_unit_test(so_many_tools_that_reading_them_again_takes_long_are_left_to_the_engine),
         cmocka_unit_test(a_choice_can_be_asked_for_alone),
         cmocka_unit_test(embeddings_are_asked_for_as_they_came),
         cmocka_unit_test(paths_name_endpoints),
