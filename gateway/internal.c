@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -153,6 +154,13 @@ static int open_to_all(const struct gateway *g, const char *unix_path)
     return chmod(unix_path + strlen("unix:"), 0666) < 0 ? E_IO : 0;
 }
 
+/* Whom a predecessor or service manager has sent here must not wait for nobody. */
+static void close_given(const struct gateway *g, const char *role)
+{
+    for (int i = 0, fd; (fd = gateway_given(g, role, i)) >= 0; i++)
+        close(fd);
+}
+
 /* text "": there is no such listener. */
 static int open_listener(struct gateway *g, struct http_server **out, const char *role,
                          const char *text, const struct http_server_options *o)
@@ -160,8 +168,10 @@ static int open_listener(struct gateway *g, struct http_server **out, const char
     struct http_handler handler = call_handler;
     struct net_addr at;
 
-    if (text[0] == 0)
+    if (text[0] == 0) {
+        close_given(g, role);
         return 0;
+    }
     handler.head = on_head;
     TRY(net_addr_parse(&at, text));
     TRY(http_server_new(out, g->loop, o, &handler, g));

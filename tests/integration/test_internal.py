@@ -4,6 +4,8 @@ import contextlib
 import os
 import stat
 
+import httpx
+import openai
 import pytest
 
 from conftest import live_stack
@@ -129,6 +131,14 @@ def test_one_connection_carries_many_calls_and_streams(inside):
         assert raw.rest().ending == "complete"
 
 
+def test_the_openai_package_needs_no_key_of_its_own(inside):
+    transport = httpx.HTTPTransport(uds=inside.internal)
+    with as_user(NIGHTLY), httpx.Client(transport=transport) as http:
+        client = openai.OpenAI(base_url="http://gateway/v1", api_key="none", http_client=http, max_retries=0)
+        assert client.chat.completions.create(**chat()).choices[0].message.content
+        assert list(client.chat.completions.create(**chat(stream=True)))
+
+
 def test_the_log_says_which_service_called_and_no_key(inside):
     assert ask(inside, ASSISTANT).status == 200
     log = inside.till.gateway.log_text
@@ -191,6 +201,22 @@ def test_an_upgrade_hands_the_socket_over(stack):
             refused(ask(stack, STRANGER, "GET", MODELS), 403, None)
         finally:
             successor.end()
+
+
+def test_an_upgrade_to_settings_without_it_closes_it(stack):
+    stack.engine()
+    gateway = stack.gateway(**prepare(stack))
+    stack.worker()
+    stack.wait_ready()
+    del gateway.settings["internal"]
+    gateway.write_config()
+    successor = upgrade(gateway, gateway.pid, 1)
+    try:
+        assert gateway.wait(15) == 0
+        with pytest.raises(ConnectionRefusedError):
+            connect(stack, ASSISTANT)
+    finally:
+        successor.end()
 
 
 def test_the_end_takes_the_socket_away(stack):

@@ -4,6 +4,8 @@ import datetime
 import os
 import ssl
 
+import httpx
+import openai
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -138,6 +140,16 @@ def test_a_certificate_that_ends_ends_the_connections_rights(inside):
     with TlsRaw(inside, inside.ca.issue("short", [NIGHTLY], ends=soon)) as raw:
         assert raw.ask("GET", MODELS).status == 200
         wait_for(lambda: raw.ask("GET", MODELS).status == 403, "its time is over", 60)
+
+
+def test_the_openai_package_comes_with_a_certificate(inside):
+    tls = ssl.create_default_context(cafile=inside.ca.path)
+    tls.load_cert_chain(*inside.assistant)
+    tls.check_hostname = False  # its certificate names no address
+    with httpx.Client(verify=tls, trust_env=False) as http:
+        client = openai.OpenAI(base_url="https://%s:%d/v1" % inside.internal, api_key="none", http_client=http, max_retries=0)
+        assert client.chat.completions.create(**chat()).choices[0].message.content
+        assert list(client.chat.completions.create(**chat(stream=True)))
 
 
 def test_large_requests_and_answers_pass_whole(stack):
