@@ -14,7 +14,8 @@
  * - m1:sweeper, string: which instance sweeps.
  * - m1:epoch, hash: n, run_id, run:<run_id> of further primaries, state (open, recovering); the
  *   ledger's.
- * - m1:epoch:said, hash: instance → n for which it has put everything back.
+ * - m1:epoch:said, hash: instance → n for which it has put everything back; <instance>+<process
+ * id>: the same of one of its processes, which another has taken over from.
  * - m1:events, stream of refusals for a budget: account, project, key, of (a, p, k), window (d, m,
  *   t).
  * - prices:current, string: version; prices:book:<version>: its bytes; channel prices:changed.

@@ -55,6 +55,7 @@ static void leave(struct gateway *g, bool successor)
     /* One that was made up of the process id, or was changed since, is not the successor's. */
     const bool same_name = successor && strcmp(gateway_settings(g)->instance, g->instance) == 0;
 
+    g->succeeded = same_name;
     peers_leave(g->peers, same_name);
     projection_leave(g->projection, same_name);
 }

@@ -55,9 +55,11 @@ struct gateway {
     struct net_inherited given; /* sockets of a service manager or a predecessor */
     char **argv;                /* as this process was started */
     struct upgrade *upgrade;
-    struct list calls;               /* struct call.link */
-    struct lanes lanes;              /* by model: who waits for a worker */
-    struct loop_hook wake;           /* tries the queue again after capacity changed */
+    pid_t predecessor;     /* 0: none */
+    bool succeeded;        /* draining, and another process of this instance's name serves */
+    struct list calls;     /* struct call.link */
+    struct lanes lanes;    /* by model: who waits for a worker */
+    struct loop_hook wake; /* tries the queue again after capacity changed */
     bool capacity, trying, draining; /* trying: not all who wait were tried yet */
     bool held; /* clients wait in the sockets until this process could serve */
     size_t call_count;
@@ -95,6 +97,8 @@ void upgrade_begin(struct gateway *g);
 void upgrade_end(struct gateway *g);
 /* Sockets come from a predecessor, who serves until we do. */
 bool upgrade_has_predecessor(const struct gateway *g);
+/* The process that this one took over from still finishes its calls, as the same instance. */
+bool upgrade_predecessor_lives(const struct gateway *g);
 /* The i-th socket that was given for `role`: "api", "internal", "internal-tls", "tunnel", "admin",
  * "predecessor"; -1: there is
  * none. Whatever has another name is the API's, as systemd names it by its unit. */

@@ -11,7 +11,13 @@
 #include "base/random.h"
 #include "gateway/published.h"
 
-enum { SAY_MS = 100, NUMBER_LEN = 24, KEY_TEXT_MAX = 256, KEY_MODE = 0600 };
+enum {
+    SAY_MS = 100,
+    NUMBER_LEN = 24,
+    SAID_LEN = LAYOUT_KEY_LEN,
+    KEY_TEXT_MAX = 256,
+    KEY_MODE = 0600
+};
 
 /* ---- The key of the bills: beside the journal, made with it ---- */
 
@@ -86,11 +92,52 @@ static bool is_put_back(const struct money *m, int64_t n)
     return holds_asserted(m->holds, n) && journal_idle(m->journal) && feed_idle(m->feed);
 }
 
+/* Two processes of one instance during an upgrade: the one that drains says it under a name of its
+ * own, the other for both, once that one has said it or ended. */
+static void name_of(const struct money *m, pid_t process, char out[static SAID_LEN])
+{
+    if (process > 0)
+        snprintf(out, SAID_LEN, "%s+%d", m->gateway->instance, (int)process);
+    else
+        snprintf(out, SAID_LEN, "%s", m->gateway->instance);
+}
+
+static void say(struct money *m, int64_t n)
+{
+    char name[SAID_LEN], text[NUMBER_LEN];
+
+    name_of(m, m->gateway->succeeded ? getpid() : 0, name);
+    snprintf(text, sizeof(text), "%lld", (long long)n);
+    const struct span argv[] = {SPAN("HSET"), SPAN(LAYOUT_SAID), span_str(name), span_str(text)};
+    if (redis_command(m->gateway->redis, argv[1], argv, 4, said, m) == 0)
+        m->said = n;
+}
+
+static void predecessor_said(void *arg, int error, const struct redisReply *reply)
+{
+    struct money *m = arg;
+    int64_t n = 0;
+
+    if (error == 0 && nano_parse(redis_reply_text(reply), &n) == 0 && n > m->said &&
+        n == epoch_number(m->epoch) && epoch_state(m->epoch) == EPOCH_RECOVERING &&
+        is_put_back(m, n))
+        say(m, n);
+}
+
+static void ask_predecessor(struct money *m)
+{
+    char name[SAID_LEN];
+
+    name_of(m, m->gateway->predecessor, name);
+    const struct span argv[] = {SPAN("HGET"), SPAN(LAYOUT_SAID), span_str(name)};
+    if (redis_command(m->gateway->redis, argv[1], argv, 3, predecessor_said, m) < 0)
+        return; /* asked again soon */
+}
+
 static void say_when_done(void *arg)
 {
     struct money *m = arg;
     int64_t n = epoch_number(m->epoch);
-    char text[NUMBER_LEN];
 
     if (epoch_state(m->epoch) != EPOCH_RECOVERING || !m->feed)
         return;
@@ -100,11 +147,10 @@ static void say_when_done(void *arg)
     holds_wake(m->holds);
     if (!is_put_back(m, n))
         return;
-    snprintf(text, sizeof(text), "%lld", (long long)n);
-    const struct span argv[] = {SPAN("HSET"), SPAN(LAYOUT_SAID), span_str(m->gateway->instance),
-                                span_str(text)};
-    if (redis_command(m->gateway->redis, argv[1], argv, 4, said, m) == 0)
-        m->said = n;
+    if (upgrade_predecessor_lives(m->gateway))
+        ask_predecessor(m);
+    else
+        say(m, n);
 }
 
 static void epoch_changed(void *arg)

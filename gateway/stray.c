@@ -161,8 +161,10 @@ static void look_for_instance(struct stray *y)
     char key[LAYOUT_KEY_LEN], instance[LAYOUT_NAME_MAX + 1];
 
     text_of(y, ROW_INSTANCE, instance, sizeof(instance));
-    if (span_is(row_field(y, ROW_STATE), "expired") ||
-        strcmp(instance, m->gateway->instance) == 0) {
+    const bool own = strcmp(instance, m->gateway->instance) == 0;
+    if (own && upgrade_predecessor_lives(m->gateway))
+        return; /* it may be that process's call; again later */
+    if (own || span_is(row_field(y, ROW_STATE), "expired")) {
         take_over(y);
         return;
     }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,6 +61,12 @@ int gateway_given(const struct gateway *g, const char *role, int i)
 bool upgrade_has_predecessor(const struct gateway *g)
 {
     return gateway_given(g, "predecessor", 0) >= 0;
+}
+
+/* It is this process's parent until it ends. */
+bool upgrade_predecessor_lives(const struct gateway *g)
+{
+    return g->predecessor > 0 && getppid() == g->predecessor;
 }
 
 /* ---- The line between both ---- */
@@ -122,10 +129,14 @@ static void on_predecessor_gone(void *arg, uint32_t events)
 void upgrade_begin(struct gateway *g)
 {
     struct upgrade *u = mem_zero(sizeof(*u));
+    struct ucred made_by = {0};
+    socklen_t len = sizeof(made_by);
 
     u->gateway = g;
     u->fd = gateway_given(g, "predecessor", 0);
     g->upgrade = u;
+    if (getsockopt(u->fd, SOL_SOCKET, SO_PEERCRED, &made_by, &len) == 0)
+        g->predecessor = made_by.pid;
     if (loop_fd_add(g->loop, &u->watch, u->fd, EPOLLIN, on_predecessor_gone, u) < 0)
         log_event(LOG_WARN, "upgrade_unwatched", "note=the-predecessor-may-die-unseen");
     child_look(u);

@@ -1,5 +1,6 @@
 """What may be lost or killed around the ledger, one short case of each kind; afterwards the books and Redis are exact to the nano."""
 
+import asyncio
 import os
 import resource
 import shutil
@@ -15,7 +16,8 @@ import pytest
 
 from ledger_stack import Ledger, start_ledger
 from purse import amount
-from stack import BIN, Process, chat, die_with_parent, wait_for
+from stack import BIN, Process, chat, die_with_parent, script, wait_for
+from test_upgrade import upgrade
 from wall_clock import WallClock
 from worker_peer import WorkerPeer, plain_answer
 
@@ -359,6 +361,46 @@ def test_a_charge_that_gateway_and_worker_took_with_them_is_shown_and_given_back
     shop.ledger.ctl("ledger", "recover")
     wait_for(lambda: int(shop.ledger.status["epoch"]) > epoch and shop.ledger.ready, "the recovery", 20)
     check(shop, 1)
+
+
+@pytest.mark.skipif(not os.environ.get("FAULTS"), reason="two faults at once")
+def test_a_redis_that_is_emptied_while_a_gateway_hands_over_has_the_holds_of_both_processes(shop):
+    """They are one instance: balances are written when both have put back what they hold."""
+    gateway, finish = shop.gateways[0], []
+
+    async def parked(x):
+        await x.head()
+        await x.event(x.chunk(text="t0 "))
+        while not finish:
+            await asyncio.sleep(0.01)
+        await x.event(x.chunk(finish="stop"))
+        await x.event(x.chunk(usage=x.dialect.usage(3, 4)))
+        await x.done()
+        await x.end()
+    shop.engines[0].script("parked", parked)
+    gateway.stop()
+    gateway.settings["timeouts"]["drain_ms"] = 60000
+    gateway.start()
+    shop.wait_ready()
+    with shop.raw(key=shop.metered) as raw:
+        raw.request("POST", CHAT, chat(script("parked"), stream=True))
+        raw.head()
+        raw.until(b"t0")
+        successor = upgrade(gateway, gateway.pid, 1)
+        try:
+            gateway.pause()
+            shop.redis.flush()
+            wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 20)
+            threading.Timer(1, gateway.resume).start()
+            ask_until(shop, 30)
+            assert gateway.alive and shop.redis.client.zcard("m1:holds:{acme}") == 1
+            finish.append(True)
+            assert raw.rest().ending == "complete"
+            wait_for(lambda: len(shop.ledger.bills()) == 2, "both bills", 20)
+            shop.spent = sum(int(b["amount"]) for b in shop.ledger.bills())
+            check(shop, 2)
+        finally:
+            successor.end()
 
 
 @pytest.mark.parametrize("point", points("record.signed", "record.sent", "record.file.before", "record.file.after", "record.ack.before",
