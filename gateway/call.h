@@ -95,15 +95,17 @@ struct call {
     /* end to end */
     uint8_t kfp[KFP_LEN];            /* which key the client has encrypted to */
     char affinity[AFFINITY_LEN + 1]; /* Cocoon-Affinity */
-    bool elsewhere;                  /* another worker could take it: the client encrypts again */
-    bool turned_away; /* its worker has no room: the client may encrypt to it again, and wait */
-    char *record;     /* the worker's usage record, as its trailer has it; in the arena */
+    struct pool_worker *next; /* another that takes it, if the client encrypts again; NULL: none */
+    bool may_wait; /* nobody has room, but may have later: the client encrypts again, and waits */
+    bool stays;    /* it had better wait for the same worker */
+    char *record;  /* the worker's usage record, as its trailer has it; in the arena */
 
     /* route */
     struct queue_item place; /* in its model's lane: waits or runs */
     bool turn;               /* it is its turn, or nobody waits before it */
     bool priced_out;         /* only what workers ask for kept it from running */
     struct loop_timer queue_timer;
+    uint64_t queue_until_ms; /* it gives up */
     struct pool_query query;
     struct pool_worker *worker;
     const void *refused_by; /* the last worker that refused for the price: to be compared only */
@@ -194,6 +196,8 @@ void route_no_capacity(struct call *c);
 void route_late(struct call *c);
 bool route_waits(const struct call *c);
 void route_unqueue(struct call *c);
+/* End to end: its worker had no room after all. True: the same has happened a moment ago. */
+bool route_turned_away(struct call *c);
 /* The call is over: its place is free. */
 void route_done(struct call *c);
 /* Those who wait are tried. room: somebody may have some (again); else a round that is under way

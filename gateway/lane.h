@@ -10,8 +10,9 @@ struct lane {
     char *model;
     struct queue *queue;
     struct budget budget;
-    bool room;   /* somebody may have some: a round is due */
-    bool trying; /* a round is under way */
+    bool room;                 /* somebody may have some: a round is due */
+    bool trying;               /* a round is under way */
+    uint64_t crowded_until_ms; /* a worker has turned an end-to-end call away */
 };
 
 struct lanes {

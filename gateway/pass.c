@@ -12,11 +12,28 @@ enum { PARK_BYTES = 64 * 1024, NEXT_MAX = 4, RECORD_MAX = 16 * 1024 };
 
 /* ---- The next one ---- */
 
+/* The one that keeps a slot for this call goes before the others. */
+static size_t find_next(struct call *c, struct pool_worker *next[static NEXT_MAX])
+{
+    struct pool_worker *ranked[NEXT_MAX];
+    size_t count = 0;
+
+    if (c->next)
+        next[count++] = c->next;
+    if (c->stays)
+        return count;
+    const size_t found = pool_rank(c->gateway->pool, &c->query, !c->next, ranked, NEXT_MAX);
+    for (size_t i = 0; i < found && count < NEXT_MAX; i++)
+        if (ranked[i] != c->next)
+            next[count++] = ranked[i];
+    return count;
+}
+
 const char *pass_next(struct call *c)
 {
     struct pool_worker *next[NEXT_MAX];
     char *text = arena_alloc(&c->arena, NEXT_MAX * (2 * KFP_LEN + 1) + 1), *at = text;
-    size_t count = pool_rank(c->gateway->pool, &c->query, !c->elsewhere, next, NEXT_MAX);
+    const size_t count = find_next(c, next);
     struct pool_key key;
 
     for (size_t i = 0; i < count; i++) {
@@ -29,22 +46,34 @@ const char *pass_next(struct call *c)
     return count > 0 ? text : NULL;
 }
 
+/* Where nobody has room now, but may have later, the client's next try waits here for it. */
 enum step_result pass_elsewhere(struct call *c)
 {
-    struct pool_worker *other;
+    struct pool *p = c->gateway->pool;
 
     route_unqueue(c);
     if (c->streaming) {
         api_fault_set(&c->fault, &ERR_STREAM_BROKEN, NULL, NULL);
         return STEP_FAIL;
     }
-    c->elsewhere = pool_rank(c->gateway->pool, &c->query, false, &other, 1) > 0;
-    if (c->elsewhere || c->turned_away) {
+    if (pool_rank(p, &c->query, false, &c->next, 1) > 0)
+        pool_promise(c->next, span_str(c->key->account));
+    c->may_wait = pool_may_wait(p, &c->query);
+    if (c->next || c->may_wait) {
         api_fault_set(&c->fault, &ERR_RETRY_OTHER_WORKER, NULL, NULL);
         return STEP_FAIL;
     }
     route_no_capacity(c);
     return STEP_FAIL;
+}
+
+/* Where one worker after the other turns out to be full, all are, and a client that is sent round
+ * has no try left when one has room: it comes again to the one it was at, and waits here. */
+static void pass_again(struct call *c)
+{
+    c->next = c->worker;
+    c->stays = true;
+    api_fault_set(&c->fault, &ERR_RETRY_OTHER_WORKER, NULL, NULL);
 }
 
 /* ---- The answer ---- */
@@ -112,8 +141,7 @@ static const struct api_error *blamed(enum dispatch_failure why, unsigned status
                            : &problem_bad_message;
 }
 
-/* No failure: asking another for it costs the pool nothing, and where there is no other it may come
- * again, to wait for room here. */
+/* No failure: asking another for it costs the pool nothing. */
 static bool has_turned_away(enum dispatch_failure why)
 {
     return why == DISPATCH_BUSY || why == DISPATCH_PRICE;
@@ -126,10 +154,12 @@ static void pass_failed(void *arg, enum dispatch_failure why)
 
     c->dispatch = NULL;
     loop_timer_cancel(c->gateway->loop, &c->silence);
-    c->turned_away = has_turned_away(why) && pool_may_wait(c->gateway->pool, &c->query);
-    if (!c->turned_away)
-        relay_tried(c);
-    if (e)
+    const bool crowded = why == DISPATCH_BUSY && route_turned_away(c);
+    if (!has_turned_away(why) || !pool_may_wait(c->gateway->pool, &c->query))
+        relay_tried(c); /* else it may come again, to wait for room here */
+    if (crowded && !c->streaming && c->query.tried_count == 0)
+        pass_again(c);
+    else if (e)
         api_fault_set(&c->fault, e, NULL, NULL);
     else if (c->streaming || has_turned_away(why) || route_may_retry(c))
         (void)pass_elsewhere(c);

@@ -149,7 +149,7 @@ static void add_attestation(struct call *c, struct reply_headers *h)
 static void add_end_to_end(struct call *c, struct reply_headers *h)
 {
     const bool refused = c->fault.error != NULL;
-    const char *next = !refused || c->elsewhere || c->turned_away ? pass_next(c) : NULL;
+    const char *next = !refused || c->next || c->may_wait ? pass_next(c) : NULL;
     struct pool_key key;
     char *keyset;
 

@@ -12,7 +12,10 @@ enum {
     RETRY_MOST_MS = 60000,
     BYTES_PER_TOKEN = 4, /* of input: a guess */
     TRIES_LEAST = 2,     /* of those who wait, when somebody may have room */
-    TRIES_MAX = 64
+    TRIES_MAX = 64,
+    ROOMY_MS = 1200, /* a little longer than until a worker says again how much it runs */
+    CROWDED_MS = ROOMY_MS,
+    PATIENCE_MS = 2500
 };
 
 static const struct gateway_config *settings(const struct call *c)
@@ -197,9 +200,36 @@ void route_late(struct call *c)
     call_fault(c);
 }
 
-static void queue_late(void *arg)
+static void queue_due(void *arg);
+
+/* That a worker has had room for a while is no event: an end-to-end call looks for one at times. */
+static void queue_watch(struct call *c)
 {
-    route_late(arg);
+    const uint64_t now = now_ms(c), until = c->queue_until_ms;
+    const uint64_t left = until > now ? until - now : 0;
+    const bool looks = call_is_end_to_end(c) && left > PATIENCE_MS;
+
+    loop_timer_set(c->gateway->loop, &c->queue_timer, looks ? PATIENCE_MS : left, queue_due, c);
+}
+
+static void have_turn(struct call *c)
+{
+    c->turn = true;
+    call_resume(c);
+    c->turn = false;
+}
+
+static void queue_due(void *arg)
+{
+    struct call *c = arg;
+
+    if (now_ms(c) >= c->queue_until_ms) {
+        route_late(c);
+        return;
+    }
+    have_turn(c);
+    if (route_waits(c))
+        queue_watch(c);
 }
 
 /* A worker that turns the call away after a wait does not start the clock again. */
@@ -219,8 +249,8 @@ static enum step_result wait_for_room(struct call *c)
         return STEP_FAIL;
     }
     c->routed_us = clock_mono_us();
-    const uint64_t until = queue_leaves_ms(&c->place, &o), now = now_ms(c);
-    loop_timer_set(c->gateway->loop, &c->queue_timer, until > now ? until - now : 0, queue_late, c);
+    c->queue_until_ms = queue_leaves_ms(&c->place, &o);
+    queue_watch(c);
     return STEP_WAIT;
 }
 
@@ -271,6 +301,26 @@ static bool somebody_takes_it(struct call *c)
            pool_worker_eligible(first, &c->query, &why);
 }
 
+/* Being sent to another worker costs the client one of its few tries. Who waits for a full one
+ * stays for a while, and so does who comes when workers have turned calls away a moment ago: what
+ * seems free then, others are after. */
+static bool is_patient(struct call *c, const struct pool_excluded *own)
+{
+    const uint64_t until =
+        route_waits(c) ? c->place.since_ms + PATIENCE_MS : lane_here(c)->crowded_until_ms;
+
+    return own->by.full > 0 && now_ms(c) < until;
+}
+
+bool route_turned_away(struct call *c)
+{
+    struct lane *lane = lane_here(c);
+    const bool again = now_ms(c) < lane->crowded_until_ms;
+
+    lane->crowded_until_ms = now_ms(c) + CROWDED_MS;
+    return again;
+}
+
 /* The client has chosen, by the key that it encrypted to; only if nobody else has room either is
  * there something to wait for. */
 static enum step_result route_end_to_end(struct call *c)
@@ -280,6 +330,7 @@ static enum step_result route_end_to_end(struct call *c)
     struct pool_excluded why;
     enum pool_key_state state = pool_key_find(p, c->kfp, &w);
 
+    c->query.roomy_ms = 0;
     if (state == POOL_KEY_UNKNOWN ||
         (state == POOL_KEY_HELD && !pool_key_fits(w, c->kfp, buf_span(&c->body)))) {
         api_fault_set(&c->fault, &problem_ohttp_key, NULL, NULL);
@@ -287,11 +338,13 @@ static enum step_result route_end_to_end(struct call *c)
     }
     if (state == POOL_KEY_AWAY)
         return pass_elsewhere(c);
-    if (must_line_up(c) && pool_may_wait(p, &c->query))
+    if (!pool_redeem(w, span_str(c->key->account)) && must_line_up(c) &&
+        pool_may_wait(p, &c->query))
         return line_up(c);
     if (pool_worker_eligible(w, &c->query, &why))
         return take(c, w);
-    if (!somebody_takes_it(c) && pool_may_wait(p, &c->query))
+    c->query.roomy_ms = route_waits(c) ? ROOMY_MS : 0;
+    if ((is_patient(c, &why) || !somebody_takes_it(c)) && pool_may_wait(p, &c->query))
         return wait_for_room(c);
     set_worker(c, w);
     relay_tried(c);
@@ -344,9 +397,7 @@ static bool lane_try(struct lane *lane)
 
     while ((it = queue_best(lane->queue)) != NULL) {
         struct call *c = CONTAINER(it, struct call, place);
-        c->turn = true;
-        call_resume(c);
-        c->turn = false;
+        have_turn(c);
         if (!route_waits(c))
             continue;
         queue_pass(it);

@@ -214,7 +214,7 @@ double seat_speed(const struct chooser_seat *s, uint64_t now_ms)
 
 bool worker_has_room(const struct chooser_worker *w)
 {
-    return !w->full && (w->max == 0 || w->others + w->in_flight < w->max);
+    return !w->full && (w->max == 0 || w->others + w->in_flight + w->promised < w->max);
 }
 
 static bool is_open(const struct chooser_seat *s, uint64_t now_ms)
@@ -240,12 +240,15 @@ static void seat_count(struct chooser_seat *s, bool counts, bool out)
     counts = counts && w->max > 0;
     m->slots -= s->slots;
     m->busy -= s->busy;
+    m->promised -= s->promised;
     m->out -= s->out ? 1 : 0;
     s->slots = counts ? w->max : 0;
     s->busy = counts ? w->others + w->in_flight : 0;
+    s->promised = counts ? w->promised : 0;
     s->out = out;
     m->slots += s->slots;
     m->busy += s->busy;
+    m->promised += s->promised;
     m->out += s->out ? 1 : 0;
 }
 
@@ -262,6 +265,11 @@ static void seat_share(struct chooser_seat *s, uint64_t now_ms)
         *share = (float)exp2(fmax(-SHARE_MOST, fmin(SHARE_MOST, round(exact))));
 }
 
+static int64_t seat_free(const struct chooser_seat *s)
+{
+    return s->slots - s->busy - s->promised;
+}
+
 void seat_refresh(struct chooser_seat *s, uint64_t now_ms)
 {
     struct chooser_worker *w = s->worker;
@@ -270,11 +278,11 @@ void seat_refresh(struct chooser_seat *s, uint64_t now_ms)
         return;
     const uint32_t *weight = &s->model->weights[s->at];
     const bool had_room = *weight > 0;
-    const int64_t had = s->slots - s->busy;
+    const int64_t had = seat_free(s);
     seat_count(s, w->ready && w->accepting, !w->ready || !breaker_allows(&s->breaker, now_ms));
     index_weigh(s->model, s->at, is_open(s, now_ms) ? weight_of(s, now_ms) : 0);
     seat_share(s, now_ms);
-    w->opened = w->opened || (*weight > 0 && (!had_room || s->slots - s->busy > had));
+    w->opened = w->opened || (*weight > 0 && (!had_room || seat_free(s) > had));
 }
 
 static void seat_retire(struct chooser_seat *s)
@@ -400,6 +408,8 @@ void chooser_leave(struct chooser_worker *w)
 
 void worker_refresh(struct chooser_worker *w, uint64_t now_ms)
 {
+    if (!worker_has_room(w))
+        w->room_since_ms = now_ms;
     for (size_t i = 0; i < w->seat_count; i++)
         seat_refresh(w->seats[i], now_ms);
 }

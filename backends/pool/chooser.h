@@ -40,6 +40,7 @@ struct chooser_worker {
     int64_t refused_coefficient; /* it has just refused so much as too little; 0: nothing */
     int64_t max;                 /* requests at a time; 0: not known */
     int64_t others;              /* running and waiting there that this chooser has not sent */
+    int64_t promised;            /* slots kept for who was told to come */
     double kv;                   /* of its cache, 0 … 1 */
     uint64_t rtt_ms;
     double standing; /* 1: good … 0: as bad as can be */
@@ -49,6 +50,7 @@ struct chooser_worker {
     struct chooser_seat **seats; /* one a model */
     size_t seat_count;
     uint64_t joined_ms;
+    uint64_t room_since_ms;            /* without a break; the last time it had none */
     int64_t in_flight, work_in_flight; /* own requests, and their work in tokens of output */
     double started_ms;                 /* of own requests, summed: how far they must be by now */
     uint64_t served, failures;

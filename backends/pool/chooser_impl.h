@@ -27,7 +27,7 @@ struct chooser_model {
     size_t open, out;     /* seats with a weight; those that breaker or health keep out */
     int64_t context_most; /* of its seats */
     bool context_stale;
-    int64_t slots, busy, running[CLASSES];
+    int64_t slots, busy, promised, running[CLASSES];
     double median; /* tokens a second of the seats that are known */
     uint64_t median_due_ms;
     double output, work; /* moving averages of a request: tokens made; all its work */
@@ -46,7 +46,7 @@ struct chooser_seat {
     struct breaker breaker;
     double tokens_per_s, first_token_ms; /* moving averages; 0: unknown */
     double done_work, done_s;            /* that tokens_per_s is made of, the newest counts most */
-    int64_t slots, busy;                 /* as counted in the model, as the next two are */
+    int64_t slots, busy, promised;       /* as counted in the model, as the next two are */
     int64_t running[CLASSES];
     bool out;
 };

@@ -123,7 +123,7 @@ static bool is_reserved(const struct chooser_model *m, enum service_class class)
 {
     const int64_t kept = reserved_for_others(m, class);
 
-    return kept > 0 && m->slots - m->busy <= kept;
+    return kept > 0 && m->slots - m->busy - m->promised <= kept;
 }
 
 /* ---- How good ---- */

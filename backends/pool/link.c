@@ -538,7 +538,9 @@ void link_observe(struct pool_worker *w, const struct tunnel_stream *s)
     if (load.data && load_parse(&l, load) == 0) {
         w->load = l;
         const int64_t there = l.running + l.waiting, own = w->entry.in_flight;
+        const int64_t before = w->entry.others;
         w->entry.others = there > own ? there - own : 0;
+        promises_taken(w, w->entry.others - before);
     }
     worker_changed(w);
     if (was_full && (w->load.max == 0 || w->load.running < w->load.max))
@@ -581,6 +583,7 @@ static void tunnel_gone(void *arg, struct tunnel *t, int error)
     w->tunnel = NULL;
     list_del(&w->link);
     chooser_leave(&w->entry);
+    promises_taken(w, INT64_MAX);
     evidence_let_go(w);
     w->pool->changes++;
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
@@ -604,6 +607,7 @@ void link_accept(struct pool *p, int fd, const struct net_addr *peer)
     w->pool = p;
     w->refs = 1;
     w->serial = ++p->accepted;
+    list_init(&w->promises);
     list_init(&w->waiting);
     list_init(&w->recordless);
     list_init(&w->asked);

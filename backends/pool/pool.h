@@ -149,7 +149,8 @@ struct pool_query {
     enum service_class class;
     uint64_t affinity;                    /* tag of the conversation; 0: none */
     const struct attest_require *require; /* demanded of the evidence; NULL: nothing */
-    bool end_to_end; /* the path is sealed, so any endpoint does; never an unattested worker */
+    bool end_to_end;   /* the path is sealed, so any endpoint does; never an unattested worker */
+    uint64_t roomy_ms; /* only who has had room for so long without a break */
     struct pool_worker *tried[POOL_MAX_TRIED]; /* not these again */
     size_t tried_count;
 };
@@ -189,6 +190,11 @@ size_t pool_rank(struct pool *p, const struct pool_query *q, bool full_too,
 /* Nothing keeps w out; else the one condition is counted. */
 bool pool_worker_eligible(const struct pool_worker *w, const struct pool_query *q,
                           struct pool_excluded *why);
+
+/* Keeps one of w's slots for a call of this account, which is told to encrypt to w: half a second
+ * at most. Redeemed: there was such a promise, and its slot is free for the one who asks now. */
+void pool_promise(struct pool_worker *w, struct span account);
+bool pool_redeem(struct pool_worker *w, struct span account);
 
 enum pool_key_state {
     POOL_KEY_UNKNOWN, /* never seen here, or its time is over */

@@ -139,6 +139,7 @@ struct pool_worker {
 
     struct chooser_worker entry; /* the choice's view of it, and what was learned first-hand */
 
+    struct list promises;   /* struct promise.link, oldest first: slots kept (promises.c) */
     struct list waiting;    /* small requests that found no free stream */
     uint64_t next_reset_ms; /* streams are reset one by one: a burst looks like an attack */
 
@@ -217,6 +218,9 @@ void link_fetch(struct pool_worker *w, const char *method, const char *path,
 
 /* A stream of w's tunnel has ended: what waits for one tries again. */
 void link_fetch_waiting(struct pool_worker *w);
+
+/* So many requests of other gateways came: those that were promised a slot may be among them. */
+void promises_taken(struct pool_worker *w, int64_t count);
 
 struct chooser *choose_new(void);
 /* After anything that decides whether it may be chosen: tells the choice. */

@@ -276,11 +276,13 @@ static size_t ahead_of(struct queue *q, const struct queue_claim *claim)
 }
 
 /* Slots that become free in a second: as in the last minute, or as what runs now will end; the
- * first is too few when the rush has only begun, the second when little runs. */
+ * first is too few when the rush has only begun, the second when little runs. Where all slots are
+ * other gateways' at the moment, one will be ours. */
 static double freed_per_s(struct queue *q, uint64_t now_ms)
 {
     const double seen = (double)window_count(&q->freed, now_ms) / WINDOW_S;
-    const double due = q->slot_ms > 0 ? (double)q->running * 1000 / q->slot_ms : 0;
+    const double running = q->running > 0 ? (double)q->running : 1;
+    const double due = q->slot_ms > 0 ? running * 1000 / q->slot_ms : 0;
 
     return seen > due ? seen : due;
 }

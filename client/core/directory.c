@@ -82,6 +82,7 @@ static const char *unfit(const struct search *s, const struct verified *v)
 
 struct findings {
     struct verified *found; /* a reference */
+    bool wanted;            /* by the gateway for this very search */
     bool pending;
     unsigned ahead, refused;
     char reason[320]; /* of the last one that was refused */
@@ -93,10 +94,26 @@ static void note_refusal(struct findings *f, const char *why)
     snprintf(f->reason, sizeof(f->reason), "%s", why ? why : "refused");
 }
 
+/* The list is as old as may be: of those on it the first with the fewest of our own requests, or a
+ * crowd would go to one worker. */
+static void consider(const struct search *s, struct verified *v, struct findings *f)
+{
+    const char *why;
+
+    if (f->found && (f->wanted || v->in_flight >= f->found->in_flight))
+        return;
+    why = unfit(s, v);
+    if (why) {
+        note_refusal(f, why);
+        return;
+    }
+    verified_unref(f->found);
+    f->found = verified_ref(v);
+}
+
 static void look_at(struct search *s, const uint8_t kfp[static KFP_LEN], struct findings *f)
 {
     struct key_entry *k = key_get(s->directory, kfp);
-    const char *why;
 
     if (!k || is_tried(&s->ask, kfp))
         return;
@@ -108,13 +125,8 @@ static void look_at(struct search *s, const uint8_t kfp[static KFP_LEN], struct 
         note_refusal(f, k->refusal);
         return;
     }
-    if (!good || f->found)
-        return;
-    why = unfit(s, k->verified);
-    if (why)
-        note_refusal(f, why);
-    else
-        f->found = verified_ref(k->verified);
+    if (good)
+        consider(s, k->verified, f);
 }
 
 static void no_worker(const struct search *s, const struct findings *f, struct api_fault *fault)
@@ -144,6 +156,10 @@ static void search_list(struct search *s, const struct worker_list *list)
     struct findings f = {.found = NULL};
     struct api_fault fault = {0};
 
+    for (size_t i = 0; i < s->ask.next.count; i++)
+        if (!f.found)
+            look_at(s, s->ask.next.kfp[i], &f);
+    f.wanted = f.found != NULL;
     for (size_t i = 0; i < list->count; i++)
         look_at(s, list->kfp[i], &f);
     if (f.found) {
@@ -335,19 +351,24 @@ struct model_entry *model_get(struct directory *d, struct span name)
 
 /* ---- The gateway's wishes ---- */
 
-void directory_prefer(struct directory *d, struct span model, struct span next)
+const struct next_keys *directory_next(const struct directory *d, struct span conversation)
+{
+    return conversations_find(&d->conversations, conversation);
+}
+
+void directory_prefer(struct directory *d, struct span model, struct span conversation,
+                      const struct next_keys *next)
 {
     struct model_entry *m = map_get(&d->models, model);
-    uint8_t wanted[NEXT_MAX][KFP_LEN];
-    const size_t count = next_read(wanted, next);
     struct worker_list old;
     size_t n = 0;
 
-    if (!m || !m->fetched || count == 0)
+    if (!m || !m->fetched || next->count == 0)
         return;
+    conversations_note(&d->conversations, conversation, next);
     old = m->list;
-    for (size_t i = 0; i < count + old.count && n < LISTED_MAX; i++) {
-        const uint8_t *kfp = i < count ? wanted[i] : old.kfp[i - count];
+    for (size_t i = 0; i < next->count + old.count && n < LISTED_MAX; i++) {
+        const uint8_t *kfp = i < next->count ? next->kfp[i] : old.kfp[i - next->count];
         size_t j = 0;
         while (j < n && memcmp(m->list.kfp[j], kfp, KFP_LEN) != 0)
             j++;
@@ -388,6 +409,7 @@ struct directory *directory_new(struct client *c)
 
     d->client = c;
     list_init(&d->searches);
+    conversations_init(&d->conversations);
     return d;
 }
 
@@ -404,5 +426,6 @@ void directory_free(struct directory *d)
         model_free(value);
     map_fini(&d->models);
     keys_free(d);
+    conversations_fini(&d->conversations);
     free(d);
 }

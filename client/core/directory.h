@@ -5,11 +5,13 @@
 
 #include "attest/require.h"
 #include "client/core/client.h"
+#include "client/core/conversations.h"
 #include "client/core/foreign.h"
 
-/* A key that belongs to an accepted worker. Reference-counted, immutable. */
+/* A key that belongs to an accepted worker. Reference-counted, immutable but for the count. */
 struct verified {
     unsigned refs;
+    unsigned in_flight; /* requests that are encrypted to it and not answered yet */
     struct key_config config;
     struct hpke_public *public;
     struct keyset keyset;
@@ -31,8 +33,9 @@ struct directory_ask {
     struct span model;             /* as the caller names it; 1 … MODEL_LEN visible bytes */
     struct attest_require require; /* narrows the policy */
     uint8_t tried[TRIED_MAX][KFP_LEN];
-    size_t tried_count; /* not these */
-    bool fresh;         /* the list must be fetched anew */
+    size_t tried_count;    /* not these */
+    struct next_keys next; /* these before the list's */
+    bool fresh;            /* the list must be fetched anew */
 };
 
 struct search;
@@ -45,9 +48,14 @@ struct search *directory_find(struct directory *d, const struct directory_ask *a
                               directory_fn *fn, void *arg);
 void search_cancel(struct search *s);
 
-/* The order that the gateway wants next for this model (Cocoon-Next). Keys that are not known are
- * verified in the background. */
-void directory_prefer(struct directory *d, struct span model, struct span next);
+/* The order that the gateway wants next (Cocoon-Next): for this conversation (a name), and for
+ * those of the model of which nothing is known. Keys that are not known are verified in the
+ * background.
+ */
+void directory_prefer(struct directory *d, struct span model, struct span conversation,
+                      const struct next_keys *next);
+/* What was said of the conversation last; NULL: nothing. Borrowed, until the next of the above. */
+const struct next_keys *directory_next(const struct directory *d, struct span conversation);
 /* The client's policy is another now: what was accepted or refused by the one before is forgotten.
  */
 void directory_rejudge(struct directory *d);

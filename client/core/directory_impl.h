@@ -10,6 +10,7 @@ struct directory {
     struct map models; /* name → struct model_entry */
     struct map keys;   /* kfp → struct key_entry */
     struct list searches;
+    struct conversations conversations;
 };
 
 struct model_entry {

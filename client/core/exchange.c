@@ -32,8 +32,18 @@ const struct attest_verdict *exchange_verdict(const struct exchange *x)
 
 /* ---- The end ---- */
 
+/* Among the requests at the worker that it is encrypted to, or no longer. */
+static void count_at_worker(struct exchange *x, bool is_there)
+{
+    if (x->counted == is_there)
+        return;
+    x->counted = is_there;
+    x->verified->in_flight += is_there ? 1 : -1U;
+}
+
 static void drop_attempt(struct exchange *x)
 {
+    count_at_worker(x, false);
     if (x->transfer)
         http_transfer_cancel(x->transfer);
     x->transfer = NULL;
@@ -186,28 +196,24 @@ static void answer_end(struct exchange *x, struct http_transfer *t)
 /* ---- The gateway's answer ---- */
 
 /* Cocoon-Next is this key and no other: its worker is the only one, and has no room. */
-static bool is_only(struct span next, const uint8_t kfp[static KFP_LEN])
+static bool is_only(const struct next_keys *next, const uint8_t kfp[static KFP_LEN])
 {
-    char hex[2 * KFP_LEN + 1];
-
-    hex_encode(hex, span_of(kfp, KFP_LEN));
-    return span_is(next, hex);
+    return next->count == 1 && memcmp(next->kfp[0], kfp, KFP_LEN) == 0;
 }
 
 static void post_head(void *arg, struct http_transfer *t, unsigned status, struct span type)
 {
     struct exchange *x = arg;
-    const struct span next = http_transfer_field(t, "cocoon-next");
 
     shown_take(&x->shown, t);
     x->status = status;
-    x->only = is_only(next, x->verified->config.kfp);
-    if (next.data)
-        directory_prefer(x->client->directory, buf_span(&x->ask.rq->model), next);
+    x->wish.next.count = next_read(x->wish.next.kfp, http_transfer_field(t, "cocoon-next"));
     if (status < 200 || status > 299) {
-        x->state = EXCHANGE_REFUSED;
+        x->state = EXCHANGE_REFUSED; /* what is next concerns this request alone */
         return;
     }
+    directory_prefer(x->client->directory, buf_span(&x->ask.rq->model), span_str(x->conversation),
+                     &x->wish.next);
     x->state = EXCHANGE_OPEN;
     if (status != 200 || !span_ieq(type, SPAN("message/ohttp-chunked-res")))
         fail_with(x, &ERR_VERIFICATION_FAILED,
@@ -248,8 +254,8 @@ static bool goes_on(struct exchange *x)
 
     if (x->status == 503 && refusal_is(text, "retry_other_worker") && x->retries < RETRIES_MAX) {
         x->retries++;
-        if (!x->only) /* else the gateway waits until it has room */
-            note_tried(x);
+        if (!is_only(&x->wish.next, x->verified->config.kfp))
+            note_tried(x); /* else the gateway waits until it has room */
         x->wish.fresh = false;
         return true;
     }
@@ -304,7 +310,9 @@ static int post(struct exchange *x)
     x->last_ms = loop_now(x->client->loop);
     const struct client_ask ask = {
         .path = "/v1/confidential/ohttp", .fields = l.at, .field_count = l.count};
-    return client_post(x->client, &ask, &sealed, &events, x, &x->transfer);
+    TRY(client_post(x->client, &ask, &sealed, &events, x, &x->transfer));
+    count_at_worker(x, true);
+    return 0;
 }
 
 static void found(void *arg, struct verified *v, const char *served, const struct api_fault *fault)
@@ -390,6 +398,21 @@ static void name_request(struct exchange *x, struct span rid)
     hex_encode(x->rid, SPAN_OF(raw));
 }
 
+/* If it goes on, the gateway has said where its prefix is cached. */
+static void name_conversation(struct exchange *x)
+{
+    const struct request *rq = x->ask.rq;
+    const struct next_keys *next;
+    char tag[TAG_LEN + 1];
+
+    inner_tag(tag, SPAN_OF(x->client->key), "route", buf_span(&rq->conversation));
+    snprintf(x->conversation, sizeof(x->conversation), "%s/%.*s", tag,
+             SPAN_FMT(buf_span(&rq->model)));
+    next = directory_next(x->client->directory, span_str(x->conversation));
+    if (next)
+        x->wish.next = *next;
+}
+
 int exchange_start(struct exchange **out, struct client *c, const struct exchange_ask *ask,
                    const struct exchange_events *ev, void *arg)
 {
@@ -409,6 +432,7 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
         free_now(x);
         return E_INVALID;
     }
+    name_conversation(x);
     x->record = (struct record_search){.client = c,
                                        .authorization = x->authorization,
                                        .call = x->shown.call,

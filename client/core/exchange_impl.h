@@ -29,6 +29,7 @@ struct exchange {
     char *authorization; /* a whole header line; NULL: none */
     char *require_line;
     char rid[RID_MAX + 1];
+    char conversation[TAG_LEN + 1 + MODEL_LEN + 1]; /* its tag and the model */
 
     struct search *search;
     struct directory_ask wish;
@@ -36,7 +37,7 @@ struct exchange {
     char served[MODEL_LEN + 1];
     struct inner_bounds bounds;
     unsigned retries;
-    bool refetched, paused, only; /* the gateway knows no other worker than this one */
+    bool refetched, paused, counted; /* counted: in verified->in_flight */
     struct loop_timer silence, total;
     uint64_t last_ms; /* of the last authenticated byte */
 

@@ -24,16 +24,21 @@ MODELS = ["fake-model", "org/model:tag-v1"]
 class World(Stack):
     """A stack with evidence, and a client in front."""
 
-    def begin(self, workers=1, **settings):
+    def begin(self, workers=1, gateways=1, max_requests=None, **settings):
         self.tee = DevTee(self.folder)
         self.tee.start()
         self.engine(models=MODELS)
         with open(self.tee.path("release.pub")) as f:
             policy = {"attestation.policy": self.tee.path("policy.json"), "attestation.release_keys": [f.read().strip()]}
         gateway = self.gateway(**{**policy, **settings})
+        for _ in range(1, gateways):  # behind the same port
+            self.gateway(**{**policy, **settings, "listen": gateway.listen})
+        limits = {"max_requests": max_requests} if max_requests else {}
         for _ in range(workers):
-            self.worker(quote_provider="socket:" + self.tee.socket, collateral_file=self.tee.path("collateral.json"))
+            self.worker(quote_provider="socket:" + self.tee.socket, collateral_file=self.tee.path("collateral.json"), **limits)
         self.wait_ready()
+        for g in self.gateways:
+            wait_for(lambda g=g: g.accepting == workers, f"{g.name}: all workers", 20)
         self.cocoon = Client(self.folder, f"http://{gateway.listen}", self.tee).start()
         return self
 
@@ -200,6 +205,39 @@ def test_many_at_a_time(world):
     for t in threads:
         t.join()
     assert not errors and set(texts) == {"Hello! How can I help?"}
+
+
+CROWD, ROUNDS = 24, 3
+
+
+@pytest.mark.parametrize("gateways, left", [(1, 0), (3, 5)])
+def test_a_crowd_far_above_the_slots_waits_for_them(gateways, left, request):
+    """Nobody tries again but cocoon-client, three times a request. What one gateway has promised another does not know: of its crowd
+    a few may have no try left, where a fifth had."""
+    w = World("crowd")
+    request.addfinalizer(w.end)
+    w.begin(workers=4, gateways=gateways, max_requests=1)
+    errors = [e for n in range(ROUNDS) for e in crowd(w, lambda i, n=n: script("slow", seconds=0.02 * (i % 4), count=3, marker=f"{n}-{i}."))]
+    assert len(errors) <= left, errors
+
+
+def crowd(world, text):
+    """All at a time, each a conversation of its own; the errors that they end with."""
+    texts, errors = [], []
+
+    def one(i):
+        try:
+            s = world.client(timeout=60 * SLOW).chat.completions.create(model="fake-model", messages=user(text(i)), stream=True)
+            texts.append("".join(c.choices[0].delta.content or "" for c in s))
+        except openai.APIError as e:
+            errors.append(e)
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(CROWD)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(texts) + len(errors) == CROWD and all(texts)
+    return errors
 
 
 # ---- What the gateway's memory holds -----------------------------------------------------------------

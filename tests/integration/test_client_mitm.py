@@ -464,6 +464,20 @@ def test_retry_other_worker_seals_again_for_the_next_at_most_three_times(place):
     assert place.ask().status == 200 and g.calls[-1].outer["cocoon-key"] != first[0]
 
 
+def test_each_conversation_goes_where_its_own_last_answer_said(place):
+    g = place.gateway(workers=3)
+    place.client()
+    keys = [w.keys[0].kfp.hex() for w in g.workers]
+    nexts = {"first": keys[1], "second": keys[2], "third": keys[0]}
+    for _ in range(2):  # in the first it may be that not all keys are verified yet
+        for text, key in nexts.items():
+            g.extra = [("Cocoon-Next", key)]
+            assert place.ask(text).status == 200
+    g.extra = []
+    for text, key in nexts.items():
+        assert place.ask(text).status == 200 and g.calls[-1].outer["cocoon-key"] == key
+
+
 def test_a_next_worker_that_is_not_genuine_gets_nothing(place):
     g = place.gateway(workers=2)
     good, bad = (w.keys[0].kfp.hex() for w in g.workers)

@@ -16,7 +16,7 @@ pytest.importorskip("cryptography")
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
 
-from stack import chat, wait_for  # noqa: E402
+from stack import SLOW, chat, wait_for  # noqa: E402
 from test_wire import World, world  # noqa: E402, F401
 from tunnel_peer import Sealed, b64u, bhttp_request, jws  # noqa: E402
 from worker_peer import plain_answer  # noqa: E402
@@ -461,6 +461,58 @@ def test_when_there_is_no_other_worker_it_says_so(there):
     problem(answer, 503, "no_capacity")
     assert answer.header("retry-after") and answer.header("cocoon-next") is None
     assert len(there.w.calls) == 1
+
+
+def test_where_all_others_are_full_a_call_that_failed_is_waited_with(there):
+    (first, second), listed = two(there)
+    hold = threading.Event()
+
+    def held(call):
+        call.head()
+        hold.wait(20 * SLOW)
+        call.event("[DONE]")
+        call.finish()
+    second.answer, second.max = held, 1
+    running = there.client.start(there.client.seal(chat(stream=True), listed[second]))
+    running.head()
+    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="all") == first.max + 1, "its one slot is known", 10)
+    first.answer = lambda call: call.reset()
+    answer = there.client.post(there.client.seal(chat(stream=True), listed[first]))
+    problem(answer, 503, "retry_other_worker")
+    assert answer.header("cocoon-next") == listed[second]["kfp"]
+    waiting = there.client.start(there.client.seal(chat(stream=True), listed[second]))
+    first.close()
+    wait_for(lambda: there.gateway.metric("cocoon_queue") == 1, "it waits", 10)
+    second.answer = plain_answer
+    hold.set()
+    assert running.rest().ending == "complete" and waiting.head().status == 200 and waiting.rest().ending == "complete"
+
+
+def test_one_free_slot_is_named_to_one_caller(there):
+    """The others wait for the worker that they encrypted to."""
+    (first, second), listed = two(there)
+    hold = threading.Event()
+
+    def held(call):
+        call.head()
+        hold.wait(20 * SLOW)
+        call.event("[DONE]")
+        call.finish()
+    for w in (first, second):
+        w.answer, w.max = held, 1
+    running = there.client.start(there.client.seal(chat(stream=True), listed[first]))
+    running.head()
+    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="all") == 2, "two slots in all", 10)
+    crowd = [there.client.start(there.client.seal(chat(stream=True), listed[first])) for _ in range(6)]
+    wait_for(lambda: there.gateway.metric("cocoon_queue") == 5, "five wait", 10)
+    for w in (first, second):
+        w.answer = plain_answer
+    hold.set()
+    heads = [raw.head() for raw in crowd]
+    assert sorted(h.status for h in heads) == [200] * 5 + [503]
+    moved = next(h for h in heads if h.status == 503)
+    assert moved.header("cocoon-next").split(",")[0] == listed[second]["kfp"]
+    assert all(raw.rest().ending == "complete" for raw in [running, *crowd])
 
 
 def test_the_key_of_a_worker_that_left_leads_to_the_next(there):

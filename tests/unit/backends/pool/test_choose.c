@@ -105,6 +105,73 @@ static void what_others_run_there_is_not_counted_twice(void **state)
     rig_free(r);
 }
 
+/* ---- Slots that are promised (end to end) ---- */
+
+static void a_promised_slot_is_kept_for_its_account(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = rig_join(r, &(struct fake_script){.max = 1});
+    struct pool_query q = rig_query();
+    struct pool_worker *first;
+
+    (void)state;
+    assert_int_equal(pool_rank(r->pool, &q, false, &first, 1), 1);
+    pool_promise(w, SPAN("acct"));
+    assert_int_equal(pool_rank(r->pool, &q, false, &first, 1), 0);
+    assert_int_equal(rig_excluded(r, &q).by.full, 1);
+    assert_true(pool_may_wait(r->pool, &q));
+    assert_false(pool_redeem(w, SPAN("another")));
+    assert_true(pool_redeem(w, SPAN("acct")));
+    assert_false(pool_redeem(w, SPAN("acct")));
+    assert_ptr_equal(pool_choose(r->pool, &q), w);
+    rig_free(r);
+}
+
+static void a_promise_that_nobody_redeems_ends_and_is_told(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = rig_join(r, &(struct fake_script){.max = 1});
+
+    (void)state;
+    pool_promise(w, SPAN("acct"));
+    assert_null(rig_choose(r));
+    const unsigned told = r->capacity;
+    TURN_UNTIL(r->loop, w->entry.promised == 0, WAIT_MS);
+    assert_true(r->capacity > told);
+    assert_ptr_equal(rig_choose(r), w);
+    rig_free(r);
+}
+
+static void a_promise_is_over_when_another_gateways_request_took_the_slot(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = rig_join(r, &(struct fake_script){.max = 4});
+
+    (void)state;
+    pool_promise(w, SPAN("acct"));
+    pool_promise(w, SPAN("acct"));
+    promises_taken(w, 1);
+    assert_int_equal(w->entry.promised, 1);
+    tunnel_close(r->workers[0].tunnel); /* and what is left goes with the worker */
+    TURN_UNTIL(r->loop, rig_state(r, &r->workers[0]) == POOL_GONE, WAIT_MS);
+    rig_free(r);
+}
+
+static void only_who_has_had_room_for_a_while_does_where_that_is_asked(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = rig_join(r, &(struct fake_script){.max = 1});
+    struct pool_query q = rig_query();
+
+    (void)state;
+    pool_promise(w, SPAN("acct"));
+    assert_true(pool_redeem(w, SPAN("acct"))); /* it had none just now */
+    q.roomy_ms = 50;
+    assert_int_equal(rig_excluded(r, &q).by.full, 1);
+    TURN_UNTIL(r->loop, pool_choose(r->pool, &q) == w, WAIT_MS);
+    rig_free(r);
+}
+
 static void a_worker_that_leaves_is_forgotten_by_the_choice(void **state)
 {
     struct pool_worker *w;
@@ -125,6 +192,10 @@ int main(void)
         cmocka_unit_test(a_verdict_that_has_ended_keeps_a_worker_out),
         cmocka_unit_test(a_demand_that_is_not_met_is_named),
         cmocka_unit_test(what_others_run_there_is_not_counted_twice),
+        cmocka_unit_test(a_promised_slot_is_kept_for_its_account),
+        cmocka_unit_test(a_promise_that_nobody_redeems_ends_and_is_told),
+        cmocka_unit_test(a_promise_is_over_when_another_gateways_request_took_the_slot),
+        cmocka_unit_test(only_who_has_had_room_for_a_while_does_where_that_is_asked),
         cmocka_unit_test(a_worker_that_leaves_is_forgotten_by_the_choice),
     };
 

@@ -302,6 +302,23 @@ static void the_wait_is_estimated_from_how_fast_slots_become_free(void **state)
     line_free(l);
 }
 
+static void a_queue_whose_workers_run_other_gateways_requests_is_not_given_up(void **state)
+{
+    struct line *l = line_new();
+    const struct queue_claim mine = {.class = CLASS_INTERACTIVE, .account = SPAN("a")};
+
+    (void)state;
+    for (int i = 0; i < 10; i++) { /* the rush has only begun */
+        const size_t at = start(l, CLASS_INTERACTIVE, "a");
+        l->now_ms += 100;
+        queue_done(&l->items[at], l->now_ms);
+    }
+    for (int i = 0; i < 5; i++)
+        enter(l, CLASS_INTERACTIVE, "a");
+    assert_in_range(queue_wait_ms(l->queue, &mine, l->now_ms), 500, 700);
+    line_free(l);
+}
+
 static void others_long_queues_are_not_waited_for(void **state)
 {
     struct line *l = line_new();
@@ -367,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_takes_nobody),
         cmocka_unit_test(waiting_ends_with_the_deadline_or_after_the_longest_time),
         cmocka_unit_test(the_wait_is_estimated_from_how_fast_slots_become_free),
+        cmocka_unit_test(a_queue_whose_workers_run_other_gateways_requests_is_not_given_up),
         cmocka_unit_test(others_long_queues_are_not_waited_for),
         cmocka_unit_test(who_cannot_be_served_in_time_is_told_at_once),
         cmocka_unit_test(accounts_that_have_gone_are_forgotten),
