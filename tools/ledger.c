@@ -88,7 +88,7 @@ void ledger_query(struct buf *path, const char *name, const char *value)
 {
     if (!*value)
         return;
-    buf_printf(path, "%c%s=", memchr(path->data, '?', path->len) ? '&' : '?', name);
+    buf_printf(path, "%c%s=", span_find(buf_span(path), SPAN("?")) < 0 ? '?' : '&', name);
     encode(path, value);
 }
 
