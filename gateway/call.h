@@ -103,7 +103,7 @@ struct call {
     /* route */
     struct queue_item place; /* in its model's lane: waits or runs */
     bool turn;               /* it is its turn, or nobody waits before it */
-    bool priced_out;         /* only what workers ask for kept it from running */
+    int64_t lowest_ask;      /* where only what workers ask for kept it from running; else 0 */
     struct loop_timer queue_timer;
     uint64_t queue_until_ms; /* it gives up */
     struct pool_query query;

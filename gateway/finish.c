@@ -21,7 +21,7 @@ static enum refused_for refused_for(const struct call *c)
 {
     if (c->status != 503 || c->fault.error != &ERR_NO_CAPACITY)
         return REFUSED_NOT;
-    return c->priced_out ? REFUSED_FOR_BID : REFUSED_FOR_CAPACITY;
+    return c->lowest_ask > 0 ? REFUSED_FOR_BID : REFUSED_FOR_CAPACITY;
 }
 
 enum step_result call_finish(struct call *c)

@@ -57,8 +57,9 @@ static bool tells_more(const struct api_error *e)
            e == &ERR_MISSING_PARAMETER;
 }
 
-void problem_body(const struct api_fault *f, struct buf *out)
+void problem_body(const struct call *c, struct buf *out)
 {
+    const struct api_fault *f = &c->fault;
     const struct api_error *e = f->error;
 
     buf_printf(out, "{\"type\":\"%s\",\"title\":\"", is_own(e) ? e->type : "about:blank");
@@ -69,5 +70,7 @@ void problem_body(const struct api_fault *f, struct buf *out)
         buf_json_escape(out, span_str(f->message));
         buf_append_str(out, "\"");
     }
+    if (e == &ERR_NO_CAPACITY && c->lowest_ask > 0)
+        buf_printf(out, ",\"lowest_ask\":%lld", (long long)c->lowest_ask);
     buf_append_str(out, "}");
 }

@@ -12,8 +12,8 @@ extern const struct api_error problem_ohttp_key, problem_bad_message, problem_re
 
 /* The call's path answers with problem documents. */
 bool problem_is_said(const struct call *c);
-/* Appends {"type":…,"title":…,"status":…,"code":…}; `detail` where the fault's text tells more and
- * is of our own words. */
-void problem_body(const struct api_fault *f, struct buf *out);
+/* Appends c's fault: {"type":…,"title":…,"status":…,"code":…}; `detail` where its text tells more
+ * and is of our own words; `lowest_ask` (1/1000) where only the bid was too low. */
+void problem_body(const struct call *c, struct buf *out);
 
 #endif

@@ -269,7 +269,7 @@ static void fault_whole(struct call *c)
     if (e->status == 405)
         reply_add(&h, "allow", c->route->methods);
     if (problem_is_said(c))
-        problem_body(&c->fault, &body);
+        problem_body(c, &body);
     else
         api_fault_body(&c->fault, &body);
     c->status = e->status;

@@ -108,8 +108,9 @@ static unsigned retry_after(struct call *c)
 static void hint_write(struct call *c, const struct chooser_excluded *w, char out[static 120])
 {
     out[0] = 0;
-    c->priced_out = w->price > 0 && w->full + w->tried + w->failing == 0;
-    if (c->priced_out)
+    const bool priced_out = w->price > 0 && w->full + w->tried + w->failing == 0;
+    c->lowest_ask = priced_out ? w->lowest_ask : 0;
+    if (priced_out)
         snprintf(out, 120, " The lowest price asked is %lld/1000.", (long long)w->lowest_ask);
     else if (w->full + w->failing > 0 || w->reserved)
         snprintf(out, 120, " %zu requests wait already.", queue_length(lane_here(c)->queue));

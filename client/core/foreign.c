@@ -4,7 +4,7 @@
 #include "base/encode.h"
 #include "base/json.h"
 
-enum { TTL_MAX_S = 3600, CODE_MAX = 64, JWS_MAX = 16 * 1024 };
+enum { ASK_MAX = 999999999, TTL_MAX_S = 3600, CODE_MAX = 64, JWS_MAX = 16 * 1024 };
 
 /* ---- Workers ---- */
 
@@ -115,6 +115,14 @@ static const struct api_error *problem_find(unsigned status, struct span code)
     return NULL;
 }
 
+/* The bid was below what every worker asks for. */
+static int64_t lowest_ask_of(const json_t *doc)
+{
+    int64_t ask = 0;
+
+    return json_obj_int(doc, "lowest_ask", 1, ASK_MAX, &ask) == 0 ? ask : 0;
+}
+
 void refusal_read(unsigned status, struct span body, const char *model, struct api_fault *fault)
 {
     AUTO_JSON json_t *doc = NULL;
@@ -129,6 +137,11 @@ void refusal_read(unsigned status, struct span body, const char *model, struct a
         api_fault_text(fault, e, NULL, "Rate limit reached. Please try again later.");
     else if (e == &ERR_MODEL_NOT_FOUND || e == &ERR_MODEL_NOT_ALLOWED)
         api_fault_set(fault, e, "model", model);
+    else if (e == &ERR_NO_CAPACITY && lowest_ask_of(doc) > 0)
+        api_fault_text(fault, e, NULL,
+                       "No worker takes this request at its bid. The lowest price asked is "
+                       "%lld/1000.",
+                       (long long)lowest_ask_of(doc));
     else if (e)
         api_fault_set(fault, e, NULL, NULL);
     else

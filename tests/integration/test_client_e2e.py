@@ -190,6 +190,12 @@ def test_what_did_not_run_may_come_again_end_to_end(world):
     assert again(world, "unknown-model", chat()).status == 200
 
 
+def test_a_bid_below_every_ask_is_told_the_lowest(client):
+    with pytest.raises(openai.InternalServerError, match="The lowest price asked is 1000/1000") as refused:
+        client.chat.completions.create(model="fake-model", messages=user("Hi"), extra_body={"max_coefficient": 999})
+    assert refused.value.status_code == 503 and refused.value.code == "no_capacity"
+
+
 def test_many_at_a_time(world):
     texts, errors = [], []
 

@@ -419,7 +419,7 @@ def test_the_bid_stands_outside_and_the_ask_is_what_is_paid(there):
     count = len(there.w.calls)
     answer = there.client.post(sealed, {"Cocoon-Max-Coefficient": "1499"})
     problem(answer, 503, "no_capacity")
-    assert "1500/1000" in answer.json["detail"] and len(there.w.calls) == count
+    assert "1500/1000" in answer.json["detail"] and answer.json["lowest_ask"] == 1500 and len(there.w.calls) == count
     answer = there.client.post(sealed, {"Cocoon-Max-Coefficient": "2000"})
     assert answer.status == 200 and sealed.complete and answer.header("cocoon-price") == "0;1500"
     assert there.w.calls[-1].outer["cocoon-price"] == "0;1500"

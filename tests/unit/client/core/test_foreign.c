@@ -99,6 +99,20 @@ static void refusals_become_the_apis_errors(void **state)
     expect_refusal(302, "", &ERR_WORKER_ERROR);
 }
 
+static void the_lowest_ask_is_named_where_only_the_bid_was_too_low(void **state)
+{
+    struct api_fault f = {0};
+
+    (void)state;
+    refusal_read(503, SPAN("{\"code\":\"no_capacity\",\"lowest_ask\":1500}"), "org/m", &f);
+    assert_ptr_equal(f.error, &ERR_NO_CAPACITY);
+    assert_non_null(strstr(f.message, "The lowest price asked is 1500/1000."));
+    refusal_read(503, SPAN("{\"code\":\"no_capacity\",\"lowest_ask\":\"1500\"}"), "org/m", &f);
+    assert_null(strstr(f.message, "1500"));
+    refusal_read(429, SPAN("{\"code\":\"rate_limit_exceeded\",\"lowest_ask\":1500}"), "org/m", &f);
+    assert_null(strstr(f.message, "1500"));
+}
+
 static void a_refused_model_is_named_as_the_gateway_names_it(void **state)
 {
     struct api_fault f = {0};
@@ -150,6 +164,7 @@ int main(void)
         cmocka_unit_test(more_workers_than_fit_are_left_out),
         cmocka_unit_test(the_next_keys_are_read_at_most_four),
         cmocka_unit_test(refusals_become_the_apis_errors),
+        cmocka_unit_test(the_lowest_ask_is_named_where_only_the_bid_was_too_low),
         cmocka_unit_test(a_refused_model_is_named_as_the_gateway_names_it),
         cmocka_unit_test(only_its_own_code_is_found_in_a_refusal),
         cmocka_unit_test(counts_are_those_that_the_reader_sees),
