@@ -184,6 +184,8 @@ enum step_result pass_send(struct call *c);
 enum step_result pass_settle(struct call *c);
 /* This worker cannot take it, or failed: c->fault says whether the client shall try the next. */
 enum step_result pass_elsewhere(struct call *c);
+/* The same after a failure, as far as the model's budget goes. */
+enum step_result pass_retry(struct call *c);
 /* Cocoon-Next; NULL: there is none. */
 const char *pass_next(struct call *c);
 /* route.c */

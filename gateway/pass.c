@@ -67,6 +67,14 @@ enum step_result pass_elsewhere(struct call *c)
     return STEP_FAIL;
 }
 
+enum step_result pass_retry(struct call *c)
+{
+    if (c->streaming || route_may_retry(c))
+        return pass_elsewhere(c);
+    route_no_capacity(c);
+    return STEP_FAIL;
+}
+
 /* Where one worker after the other turns out to be full, all are, and a client that is sent round
  * has no try left when one has room: it comes again to the one it was at, and waits here. */
 static void pass_again(struct call *c)
@@ -161,10 +169,8 @@ static void pass_failed(void *arg, enum dispatch_failure why)
         pass_again(c);
     else if (e)
         api_fault_set(&c->fault, e, NULL, NULL);
-    else if (c->streaming || has_turned_away(why) || route_may_retry(c))
-        (void)pass_elsewhere(c);
     else
-        route_no_capacity(c);
+        (void)(has_turned_away(why) ? pass_elsewhere(c) : pass_retry(c));
     call_fault(c);
 }
 

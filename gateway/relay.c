@@ -34,7 +34,7 @@ enum step_result relay_retry(struct call *c, const struct api_error *e)
     c->inner_status = 0;
     relay_tried(c);
     if (call_is_end_to_end(c))
-        return pass_elsewhere(c);
+        return pass_retry(c);
     if (c->event_sent || ++c->attempt >= (uint32_t)settings(c)->attempts || !route_may_retry(c))
         return STEP_FAIL;
     c->gateway->metrics.retries++;

@@ -615,6 +615,20 @@ def test_a_worker_that_is_silent_is_given_up(stack):
         w.stop()
 
 
+def test_silent_workers_cost_no_more_second_encryptions_than_the_budget_has(stack):
+    w = World(stack, **{"timeouts.head_ms": 500, "timeouts.silence_ms": 500, "scheduler.retry_percent": 0, "scheduler.retry_least": 1})
+    try:
+        for name in ("one", "two", "three"):
+            w.peer(name=f"peer-{name}").answer = lambda call: call.cancelled.wait(10 * SLOW)
+        client = Client(stack)
+        wait_for(lambda: len(client.workers()) == 3, "all on the list", 10)
+        problem(client.chat(stream=True), 503, "retry_other_worker")
+        problem(client.chat(stream=True), 503, "no_capacity")
+        assert w.gateway.metric("cocoon_retries_refused_total") == 1
+    finally:
+        w.stop()
+
+
 def test_nothing_of_the_text_is_in_the_gateways_log(there):
     canary = "CANARY" + os.urandom(8).hex()
     assert there.client.chat(canary, stream=True).sealed.complete
