@@ -59,6 +59,6 @@ bool pool_redeem(struct pool_worker *w, struct span account)
 
 void promises_taken(struct pool_worker *w, int64_t count)
 {
-    while (count-- > 0 && !list_empty(&w->promises))
-        promise_end(CONTAINER(w->promises.next, struct promise, link));
+    for (struct list *it; count-- > 0 && (it = list_pop(&w->promises));)
+        promise_end(CONTAINER(it, struct promise, link));
 }
