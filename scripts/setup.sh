@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 packages_build=(gcc libc6-dev make pkg-config libmicrohttpd-dev libnghttp2-dev libjansson-dev libhiredis-dev
     libcurl4-openssl-dev libssl-dev libyaml-dev libsqlite3-dev libpq-dev)
 packages_run=(redis-server python3 python3-venv curl libgomp1 libstdc++6 ca-certificates)
-packages_test=(libcmocka-dev nginx haproxy openssl postgresql)
+packages_test=(libcmocka-dev g++ nginx haproxy openssl postgresql)
 packages_bench=(nginx redis-server python3)
 packages_check=(clang clang-tidy clang-format cppcheck libclang-rt-14-dev llvm) # llvm: names in the traces of clang's sanitizers
 
