@@ -153,7 +153,7 @@ def test_each_event_leaves_as_soon_as_it_is_there(raw):
         raw.until(b"t%d " % i)
         times.append(time.monotonic())
     gaps = [b - a for a, b in zip(times, times[1:])]
-    assert all(0.1 < g < 0.4 * SLOW for g in gaps), gaps
+    assert all(0.05 < g < 1 * SLOW for g in gaps), gaps  # 0.2 s each, had none waited for another
 
 
 @pytest.mark.parametrize("failure", [
