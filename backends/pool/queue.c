@@ -130,12 +130,32 @@ static void flow_add(struct queue_flow *f, struct queue_item *it)
     f->queue->waiting[f->class]++;
 }
 
+/* The first that was not yet passed over in this round. */
+static struct queue_item *flow_best(const struct queue_flow *f)
+{
+    LIST_FOREACH(at, &f->items) {
+        struct queue_item *it = CONTAINER(at, struct queue_item, link);
+        if (it->round != f->queue->round)
+            return it;
+    }
+    return NULL;
+}
+
+/* Once all that wait in it were passed over, it has no turn before the next round. */
+static void note_passed(struct queue_flow *f)
+{
+    if (!flow_best(f))
+        f->passed_round = f->queue->round;
+}
+
 static void flow_remove(struct queue_flow *f, struct queue_item *it)
 {
     list_del(&it->link);
+    f->queue->waiting[f->class]--;
     if (--f->waiting == 0)
         list_del(&f->link);
-    f->queue->waiting[f->class]--;
+    else
+        note_passed(f);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -187,16 +207,6 @@ void queue_round(struct queue *q)
     q->round++;
 }
 
-static struct queue_item *flow_best(const struct queue *q, const struct queue_flow *f)
-{
-    LIST_FOREACH(at, &f->items) {
-        struct queue_item *it = CONTAINER(at, struct queue_item, link);
-        if (it->round != q->round)
-            return it;
-    }
-    return NULL;
-}
-
 struct queue_item *queue_best(struct queue *q)
 {
     for (size_t class = 0; class < CLASSES; class ++) {
@@ -207,7 +217,7 @@ struct queue_item *queue_best(struct queue *q)
                 best = f;
         }
         if (best)
-            return flow_best(q, best);
+            return flow_best(best);
     }
     return NULL;
 }
@@ -215,8 +225,8 @@ struct queue_item *queue_best(struct queue *q)
 void queue_pass(struct queue_item *it)
 {
     it->round = it->queue->round;
-    if (it->flow && !flow_best(it->queue, it->flow))
-        it->flow->passed_round = it->queue->round;
+    if (it->flow)
+        note_passed(it->flow);
 }
 
 /* ---- Running ---- */

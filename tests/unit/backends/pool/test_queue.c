@@ -224,6 +224,33 @@ static void who_cannot_go_now_lets_others_pass(void **state)
     line_free(l);
 }
 
+/* An account of which one was passed over and the last has been served, or has left. */
+static void who_was_passed_over_holds_up_nobody_when_the_last_of_its_account_goes(void **state)
+{
+    (void)state;
+    for (int leaves = 0; leaves < 2; leaves++) {
+        struct line *l = line_new();
+        const size_t a = enter(l, CLASS_INTERACTIVE, "x"), b = enter(l, CLASS_INTERACTIVE, "x"),
+                     c = enter(l, CLASS_INTERACTIVE, "y"), d = enter(l, CLASS_BATCH, "y");
+        queue_round(l->queue);
+        assert_ptr_equal(queue_best(l->queue), &l->items[a]);
+        queue_pass(&l->items[a]);
+        assert_ptr_equal(queue_best(l->queue), &l->items[b]);
+        if (leaves)
+            queue_leave(&l->items[b]);
+        else
+            queue_start(l->queue, &l->items[b], &l->claims[b], l->now_ms);
+        assert_ptr_equal(queue_best(l->queue), &l->items[c]);
+        queue_start(l->queue, &l->items[c], &l->claims[c], l->now_ms);
+        assert_ptr_equal(queue_best(l->queue), &l->items[d]);
+        queue_pass(&l->items[d]);
+        assert_null(queue_best(l->queue));
+        queue_round(l->queue);
+        assert_ptr_equal(queue_best(l->queue), &l->items[a]);
+        line_free(l);
+    }
+}
+
 /* Also while it is looked at, as when its caller hangs up. */
 static void who_leaves_is_out_at_once(void **state)
 {
@@ -380,6 +407,7 @@ int main(void)
         cmocka_unit_test(among_accounts_that_ask_once_it_is_first_come_first_served),
         cmocka_unit_test(weights_are_shares),
         cmocka_unit_test(who_cannot_go_now_lets_others_pass),
+        cmocka_unit_test(who_was_passed_over_holds_up_nobody_when_the_last_of_its_account_goes),
         cmocka_unit_test(who_leaves_is_out_at_once),
         cmocka_unit_test(a_full_queue_takes_nobody),
         cmocka_unit_test(waiting_ends_with_the_deadline_or_after_the_longest_time),
