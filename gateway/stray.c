@@ -23,6 +23,7 @@ enum row_field {
     ROW_BID,
     ROW_MAX_INPUT,
     ROW_MAX_TOKENS,
+    ROW_TOKENS,
     ROW_MODEL = 15 /* and all that follows */
 };
 
@@ -90,6 +91,25 @@ static int64_t row_number(const struct stray *y, enum row_field which)
     int64_t n = 0;
 
     return nano_parse(row_field(y, which), &n) == 0 ? n : 0;
+}
+
+/* One of before rows had an epoch gets an empty one: only with it the tokens come at their place.
+ */
+static void row_take(struct stray *y, struct span row)
+{
+    struct span rest = row;
+    uint64_t tokens;
+
+    buf_clear(&y->row);
+    buf_append(&y->row, row);
+    if (span_u64(row_field(y, ROW_TOKENS), INT64_MAX, &tokens) == 0)
+        return;
+    for (unsigned i = 0; i < ROW_EPOCH; i++)
+        (void)span_split(&rest, '|');
+    buf_clear(&y->row);
+    buf_append(&y->row, span_of(row.data, row.len - rest.len));
+    buf_byte(&y->row, '|');
+    buf_append(&y->row, rest);
 }
 
 static void text_of(const struct stray *y, enum row_field which, char *out, size_t size)
@@ -185,8 +205,7 @@ static void row_told(void *arg, int error, const struct redisReply *reply)
         stray_refuse(y, "no_hold");
         return;
     }
-    buf_clear(&y->row);
-    buf_append(&y->row, row);
+    row_take(y, row);
     struct span state = row_field(y, ROW_STATE);
     if (span_is(state, "released") || span_is(state, "tomb"))
         stray_refuse(y, "released");

@@ -6,7 +6,7 @@
 --
 -- A hold's row:
 -- state|hold|charged|attempt|epoch|instance|key|project|price|bid|max_input|max_tokens|tokens|scopes|budgets|model
---   epoch    of the account when it was charged; empty before
+--   epoch    of the account when it was charged; empty before; 0: not known, of a row of before there were epochs
 --   scopes   id,requests,tokens,streams; …   limits a minute that the call was counted against
 --   budgets  id,period,window; …             where its money was counted
 local MINUTE = 60000000 -- us
@@ -36,10 +36,19 @@ local function minus(a)
     return a == '0' and a or '-' .. a
 end
 
+local CHARGE, TERMS, COUNTED = '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|', '([^|]*|[^|]*)|([^|]*)|([^|]*|[^|]*|[^|]*|[^|]*)|', '|([^|]*)|([^|]*)|(.*)$'
+
+-- Rows of before there were epochs are read, too: only where the epoch stands do the tokens come at their place. A tombstone has none,
+-- and is read for its state.
 local function row_parse(text)
     local r = {}
     r.state, r.hold, r.charged, r.attempt, r.epoch, r.fixed, r.project, r.terms, r.tokens, r.scopes, r.budgets, r.model =
-        string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*|[^|]*)|([^|]*)|([^|]*|[^|]*|[^|]*|[^|]*)|([^|]*)|([^|]*)|([^|]*)|(.*)$')
+        string.match(text, CHARGE .. '(%d*)|' .. TERMS .. '(%d+)' .. COUNTED)
+    if not r.state then
+        r.epoch = '0'
+        r.state, r.hold, r.charged, r.attempt, r.fixed, r.project, r.terms, r.tokens, r.scopes, r.budgets, r.model =
+            string.match(text, CHARGE .. TERMS .. '(%d*)' .. COUNTED)
+    end
     return r
 end
 

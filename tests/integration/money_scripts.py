@@ -35,9 +35,9 @@ class Scripts:
         return self.field(account, "kv:" + key, version, version)
 
     def admit(self, account, call, ceiling, epoch=1, key="k1", version=1, project="", model="m", life_ms=60000, tokens=0, limits="",
-              budgets=""):
+              budgets="", instance="gw"):
         return self.run["admit"](keys=self.keys(account, call), args=[call, ceiling, epoch, key, version, project, model, life_ms, tokens,
-                                                                      limits, budgets, "gw", 12, 1000, 100, 100])
+                                                                      limits, budgets, instance, 12, 1000, 100, 100])
 
     def settle(self, account, call, amount, attempt=0, tokens=0, life_ms=DAY_MS):
         """[result, charged]"""
@@ -59,6 +59,13 @@ class Scripts:
         rows = [part for c in calls for part in (c, *dict(billed).get(c, ("", "")))]
         return self.run["restore"](keys=[acct, holds] + [self.keys(account, c)[1] for c in calls],
                                    args=[epoch, version, granted, charged, cfg, DAY_MS, budgets, *rows])
+
+    def older(self, account, call):
+        """Makes the call's row one of before rows had an epoch: state|hold|charged|attempt|instance|…"""
+        row = self.keys(account, call)[1]
+        fields = (self.redis.get(row) or "").split("|")
+        if len(fields) > 12 and fields[12].isdigit():  # of now: the tokens
+            self.redis.set(row, "|".join(fields[:4] + fields[5:]), keepttl=True)
 
     def money(self, account):
         """available, charged, streams of the account."""

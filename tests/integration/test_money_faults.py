@@ -490,6 +490,30 @@ def test_a_record_that_comes_after_its_gateways_death_is_of_the_model_that_was_a
         w.close()
 
 
+def test_what_a_gateway_of_the_version_before_charged_is_billed_by_the_one_of_now(stack):
+    """It died between charge and journal; the row in Redis has the form of its version."""
+    till = Till(stack, worker=False)
+    till.gateway.stop()
+    till.gateway.env = {"COCOON_FAIL_AT": "settle.charged"}
+    till.gateway.start()
+    w = till.worker = till.peer()
+    try:
+        raw = till.raw()
+        raw.request("POST", CHAT, chat())
+        assert till.gateway.wait(10) == -signal.SIGKILL
+        w.close()
+        (call,) = w.calls
+        till.purse.scripts.older(till.account, call.outer["cocoon-call"])
+        w.records = [w.sign(call.record())]
+        till.gateway.env = {}
+        till.gateway.start()
+        w.dial()
+        (bill,) = till.settled(1)
+        assert bill["b"]["amount"] == str(amount((9, 0, 2, 0))) and bill["epoch"] == "0"
+    finally:
+        w.close()
+
+
 @pytest.mark.skipif(not LONG, reason="an instance's entry outlives it by 15 s")
 def test_what_a_gateway_charged_that_seems_to_live_is_billed_when_its_entry_has_ended(stack):
     """It died between charge and journal, and does not come back; the other one is handed the record at once."""

@@ -27,6 +27,7 @@ def opened(scripts, account="acme", granted=1000, **kw):
 @pytest.mark.parametrize("seed", range(60 if os.environ.get("FAULTS") else 4))
 def test_every_interleaving_is_what_the_model_says(scripts, seed):
     rng = random.Random(seed)
+    upgraded = seed % 2
     scale = rng.choice([10, 10**6, MOST // 40])
     model = Account(streams_limit=rng.choice([0, 0, 4]), budget=rng.choice([0, 0, 15 * scale]))
     cfg = f"active|||{model.streams_limit or ''}|||{model.budget or ''}"
@@ -36,6 +37,8 @@ def test_every_interleaving_is_what_the_model_says(scripts, seed):
     for step in range(400):
         call, amount = rng.choice(calls), rng.choice([0, 1, scale, rng.randint(0, 3 * scale)])
         what = rng.randrange(11)
+        if upgraded and rng.random() < 0.2:
+            scripts.older("acme", call)  # says the same
         if what == 0:
             granted = min(MOST, max(0, model.granted + rng.randint(-scale, 2 * scale)))
             assert scripts.account("acme", version=step + 1, granted=granted, cfg=cfg) == model.grant(granted)
@@ -316,3 +319,29 @@ def test_a_charge_tells_the_epoch_that_it_was_made_in_also_when_it_is_told_again
     assert settle() == ["settled", "30", "1"]
     assert scripts.restore("acme", epoch=2, granted=1000, charged=0) == "ok"
     assert settle() == ["again", "30", "1"]
+
+
+def test_rows_of_the_version_before_end_like_those_of_now(scripts):
+    """They name no epoch; also where the instance is a number and the model has our separator in it, so that fields could be mistaken."""
+    opened(scripts, cfg="active|||9|||500")
+    calls = "abcdefg"
+    for call in calls:
+        assert scripts.admit("acme", call, 50, life_ms=0 if call in "ac" else 60000, model="m|1|||", instance="7", tokens=5)[0] == "ok"
+    assert scripts.settle("acme", "f", 20) == ["settled", "20"]
+    assert scripts.expire("acme", "c") == "expired"
+    for call in calls:
+        scripts.older("acme", call)
+    assert scripts.expire("acme", "a") == "expired"
+    assert scripts.settle("acme", "b", 30) == ["settled", "30"]
+    assert scripts.settle("acme", "c", 10) == ["late_settled", "10"]
+    assert scripts.attempt("acme", "d", 1) == "open" and scripts.settle("acme", "d", 10, attempt=0) == ["other", "0"]
+    assert scripts.release("acme", "d") == "released"
+    again = scripts.run["settle"](keys=scripts.keys("acme", "f"), args=["f", 20, 0, 0, 1000])
+    assert again == ["again", "20", "0"]  # in one that is over, for all that is known
+    assert scripts.money("acme") == (1000 - 60 - 100, 60, 2)
+    assert scripts.redis.hget("m1:acct:{acme}", "b:a:t") == "160"
+    assert scripts.restore("acme", epoch=2, granted=1000, charged=60, cfg="active|||9|||500", billed={"g": (5, 0)}) == "ok"
+    assert scripts.money("acme") == (890, 60, 1)
+    assert scripts.settle("acme", "g", 5) == ["again", "5"]
+    assert scripts.settle("acme", "e", 40) == ["settled", "40"]
+    assert scripts.money("acme") == (900, 100, 0)
