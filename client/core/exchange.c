@@ -25,6 +25,11 @@ int64_t exchange_cost(const struct exchange *x)
     return x->cost_nano;
 }
 
+bool exchange_may_have_run(const struct exchange *x)
+{
+    return x->may_have_run;
+}
+
 const struct attest_verdict *exchange_verdict(const struct exchange *x)
 {
     return x->verified ? &x->verified->verdict : NULL;
@@ -238,6 +243,14 @@ static void post_data(void *arg, struct http_transfer *t, struct span bytes)
         answer_data(x, bytes);
 }
 
+/* Of what fails. What was refused has not run, nor what is not out yet. */
+static void note_run(struct exchange *x, const struct http_transfer *t)
+{
+    const bool is_sent = x->state == EXCHANGE_SENT && t && http_transfer_is_out(t);
+
+    x->may_have_run = is_sent || x->state == EXCHANGE_OPEN || x->state == EXCHANGE_RECORD;
+}
+
 static void find(struct exchange *x);
 
 /* ---- Another worker ---- */
@@ -291,6 +304,7 @@ static void post_done(void *arg, struct http_transfer *t, int error)
     else if (x->state == EXCHANGE_OPEN)
         fail_with(x, &ERR_VERIFICATION_FAILED, SEALED_ANSWER_CUT);
     else {
+        note_run(x, t);
         client_unreachable(&x->fault, error);
         fail(x);
     }
@@ -342,7 +356,10 @@ static void find(struct exchange *x)
 
 static void total_due(void *arg)
 {
-    fail_with(arg, &ERR_UPSTREAM_TIMEOUT, NULL);
+    struct exchange *x = arg;
+
+    note_run(x, x->transfer);
+    fail_with(x, &ERR_UPSTREAM_TIMEOUT, NULL);
 }
 
 static void silence_due(void *arg)
@@ -353,7 +370,7 @@ static void silence_due(void *arg)
     if (x->paused || x->state == EXCHANGE_FINDING || x->state == EXCHANGE_RECORD)
         x->last_ms = now;
     if (now - x->last_ms >= x->client->silence_ms)
-        fail_with(x, &ERR_UPSTREAM_TIMEOUT, NULL);
+        total_due(x);
     else
         loop_timer_set(x->client->loop, &x->silence, x->last_ms + x->client->silence_ms - now,
                        silence_due, x);

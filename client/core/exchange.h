@@ -40,6 +40,9 @@ void exchange_pause(struct exchange *x, bool paused);
 const struct shown *exchange_shown(const struct exchange *x);
 /* Nano that the answer cost, once it has ended; -1: not known. */
 int64_t exchange_cost(const struct exchange *x);
+/* Of one that failed: it was out, and neither refused nor answered when its time was over or the
+ * connection to the gateway was lost. A worker may have been at it, and is paid then. */
+bool exchange_may_have_run(const struct exchange *x);
 /* Of the worker that was asked; NULL before. */
 const struct attest_verdict *exchange_verdict(const struct exchange *x);
 

@@ -38,6 +38,7 @@ struct exchange {
     struct inner_bounds bounds;
     unsigned retries;
     bool refetched, paused, counted; /* counted: in verified->in_flight */
+    bool may_have_run;               /* it failed, and a worker may be paid for it */
     struct loop_timer silence, total;
     uint64_t last_ms; /* of the last authenticated byte */
 

@@ -164,6 +164,11 @@ static struct span find_line(const struct buf *lines, const char *name)
     return (struct span){0};
 }
 
+bool http_transfer_is_out(const struct http_transfer *t)
+{
+    return t->sends > 0;
+}
+
 struct span http_transfer_field(const struct http_transfer *t, const char *name)
 {
     return find_line(&t->fields, name);

@@ -30,6 +30,8 @@ struct http_transfer_events {
     void (*done)(void *arg, struct http_transfer *t, int error);
 };
 
+/* Whether it was put on a connection: its peer may have it. Until `done` has returned. */
+bool http_transfer_is_out(const struct http_transfer *t);
 /* The first field of that name (case-insensitive) in the answer's head, and among the trailers that
  * came behind its body; data NULL when absent. The spans live until `done` has returned. */
 struct span http_transfer_field(const struct http_transfer *t, const char *name);

@@ -33,6 +33,7 @@ class Wire:
         self.handler, self.gateway, self.worker = handler, gateway, worker
         self.call = os.urandom(16).hex()
         self.extra = []
+        self.closing = [] if gateway.keep_alive else [("Connection", "close")]
         self.usage_in_trailer = True
         self.lock = threading.RLock()
 
@@ -42,7 +43,7 @@ class Wire:
 
     def headers(self, stream, status, fields, end=False):
         lines = [("Cocoon-Call", self.call), ("x-request-id", "req_" + self.call), ("Cocoon-Price", PRICE), ("Cocoon-Privacy", "end-to-end"),
-                 ("Transfer-Encoding", "chunked"), ("Trailer", "Cocoon-Usage"), *fields, *self.extra]
+                 ("Transfer-Encoding", "chunked"), ("Trailer", "Cocoon-Usage"), *fields, *self.closing, *self.extra]
         last = {k.lower(): (k, v) for k, v in lines}  # the later ones win
         self.write(f"HTTP/1.1 {status} X\r\n".encode() + b"".join(f"{k}: {v}\r\n".encode() for k, v in last.values() if v is not None) + b"\r\n")
 
@@ -57,7 +58,7 @@ class Wire:
 
     def reply(self, stream, status, body=b"", content_type="application/problem+json", more=()):
         lines = [("Cocoon-Call", self.call), ("x-request-id", "req_" + self.call), ("Content-Type", content_type),
-                 ("Content-Length", str(len(body))), *more]
+                 ("Content-Length", str(len(body))), *self.closing, *more]
         self.write(f"HTTP/1.1 {status} X\r\n".encode() + b"".join(f"{k}: {v}\r\n".encode() for k, v in lines) + b"\r\n" + body)
 
     def problem(self, status, code, more=()):
@@ -195,6 +196,7 @@ class EvilGateway:
         self.workers_say = self.document_says = None
         self.heard, self.asked, self.calls, self.posts, self.receipts = [], [], [], [], {}
         self.ttl, self.extra, self.usage_in_trailer, self.serve_receipts = 30, [], True, True
+        self.keep_alive = True
         self.prices, self.prices_take = {}, 0  # version → bytes of a book
         self.gone = threading.Event()  # the client closed a connection of a call
 

@@ -532,6 +532,51 @@ def test_silence_and_dribbling_end_in_an_error(place):
     assert place.ask().status == 504
 
 
+def says_nothing(call):
+    assert wait_closed(call.tunnel.handler, 60 * SLOW)
+
+
+def says_a_head(call):
+    call.head(content_type="application/json")
+    says_nothing(call)
+
+
+def says_blanks(call):
+    call.head(content_type="application/json")
+    while not wait_closed(call.tunnel.handler, 0.05):
+        call.write(" ")
+
+
+SILENCE, TOTAL = f"timeouts:\n  silence_ms: {700 * SLOW}\n", f"timeouts:\n  total_ms: {1500 * SLOW}\n"
+
+
+@pytest.mark.parametrize("settings, answer, status", [
+    ("", lambda call: call.tunnel.cut(), 502), (SILENCE, says_nothing, 504), (SILENCE, says_a_head, 504), (TOTAL, says_nothing, 504),
+    (TOTAL, says_blanks, 504)])
+def test_what_the_gateway_had_and_did_not_refuse_runs_no_second_time(place, settings, answer, status):
+    """A worker may have been at it, and is paid then: the same Idempotency-Key asks for nothing more."""
+    place.gateway()
+    place.client(settings=settings)
+    assert place.ask().status == 200
+    place.g.answer = answer
+    assert place.ask(headers={"Idempotency-Key": "lost"}).status == status
+    place.g.answer, posts = honest, len(place.g.posts)
+    a = place.ask(headers={"Idempotency-Key": "lost"})
+    assert a.status == 409 and a.error["code"] == "idempotency_no_replay" and a.header("x-should-retry") == "false"
+    assert len(place.g.posts) == posts
+
+
+def test_what_never_reached_the_gateway_may_come_again_with_its_key(place):
+    place.gateway()
+    place.g.keep_alive = False
+    place.client()
+    assert place.ask().status == 200
+    place.g.stop()
+    for _ in range(2):
+        refused(place.ask(headers={"Idempotency-Key": "unreached"}), "cannot be reached", 502, "gateway_unreachable")
+    assert len(place.g.posts) == 1
+
+
 def test_pings_keep_a_slow_answer_alive(place):
     place.gateway()
     place.client(settings="timeouts:\n  silence_ms: 700\n")

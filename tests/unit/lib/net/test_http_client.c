@@ -38,6 +38,7 @@ struct answer {
     int heads, dones, error;
     const char *field, *trailer; /* to look for when done */
     char field_value[64], trailer_value[64];
+    bool was_out; /* when done */
     bool cancel_in_head, cancel_in_data, pause_in_data, free_client_in_data, chain_in_done;
     struct answer *next;
 };
@@ -142,6 +143,7 @@ static void on_done(void *arg, struct http_transfer *t, int error)
 
     a->dones++;
     a->error = error;
+    a->was_out = http_transfer_is_out(t);
     if (a->field)
         snprintf(a->field_value, sizeof(a->field_value), "%.*s",
                  SPAN_FMT(http_transfer_field(t, a->field)));
@@ -420,6 +422,7 @@ static void an_answer_cut_short_is_closed(void **state)
         say(w, i, cut[i]);
         hang_up(w, i);
         wait_done(&a, E_CLOSED);
+        assert_true(a.was_out);
         buf_fini(&a.body);
     }
 }
@@ -465,6 +468,7 @@ static void nobody_listening_is_unavailable(void **state)
     w->listener = NULL;
     start(w, &a);
     wait_done(&a, E_UNAVAILABLE);
+    assert_false(a.was_out);
 }
 
 static void a_unix_socket_is_reached_by_its_path(void **state)
