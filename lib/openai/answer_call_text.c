@@ -126,6 +126,6 @@ void call_text_end(struct choice *c)
 {
     if (c->call_text.state == CALL_TEXT_LEAD)
         give_up(c);
-    else if (c->call_text.state != CALL_TEXT_NONE && strcmp(c->finish, "stop") == 0)
+    else if (c->call_text.state == CALL_TEXT_ENDED && strcmp(c->finish, "stop") == 0)
         c->finish = "tool_calls";
 }

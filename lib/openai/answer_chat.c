@@ -54,10 +54,12 @@ static bool awaits_call(const struct choice *c)
     return c->call_text.state != CALL_TEXT_NONE;
 }
 
-/* *brings: the event said something. */
+/* *brings: the event said something. What is held of a call, or stands behind it, says nothing yet
+ * and was made all the same. */
 static int take_delta(struct choice *c, struct stream *s, const struct delta *d, bool *brings)
 {
-    const size_t before = collected_len(c), held = c->call_text.held.len;
+    const size_t before = collected_len(c);
+    const bool is_of_call = awaits_call(c) && d->content.len > 2; // more than its quotes
 
     TRY(awaits_call(c) ? call_text_take(c, d->content) : take_text(&c->text, d->content));
     TRY(take_text(&c->refusal, d->refusal));
@@ -69,7 +71,7 @@ static int take_delta(struct choice *c, struct stream *s, const struct delta *d,
     if (d->logprobs.data)
         TRY(logprobs_take_chat(c, d->logprobs));
     *brings = collected_len(c) > before || tools_pending(c);
-    s->tokens += *brings || c->call_text.held.len > held;
+    s->tokens += *brings || is_of_call;
     *brings = *brings || d->logprobs.data;
     return 0;
 }

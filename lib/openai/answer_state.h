@@ -111,7 +111,8 @@ void tools_write_body(const struct choice *c, struct buf *out);
 void tools_free(struct choice *c);
 
 /* A text of the engine into the choice's call, while call_text says that one is awaited; then the
- * end, once the choice has its finish: a text that was no call becomes the choice's text. */
+ * end, once the choice has its finish: a text that was no call becomes the choice's text, and a
+ * call that is whole, not cut by one of the request's `stop`, is why it ended. */
 MUST_CHECK int call_text_take(struct choice *c, struct span content);
 void call_text_end(struct choice *c);
 

@@ -603,7 +603,7 @@ static void a_call_that_comes_as_text_is_told_as_a_call(void **state)
         assert_has(&m.usage_event, "\"type\":\"function\",\"function\":{\"name\":\"f\\u00e9\","
                                    "\"arguments\":\"" CALL_ARGUMENTS "\"}}]}");
         assert_has(&m.usage_event, "\"finish_reason\":\"tool_calls\"");
-        assert_true(m.usage.out > 0);
+        assert_int_equal(m.usage.out, (strlen(CALL_TEXT) + piece - 1) / piece);
         done(&m);
     }
 }
@@ -635,19 +635,47 @@ static void such_a_call_is_streamed_as_it_comes(void **state)
     done(&m);
 }
 
+/* By the limit, or by one of the request's `stop` inside the arguments. */
 static void a_call_cut_short_says_so(void **state)
 {
+    static const char *const finishes[][2] = {
+        {DELTA("{}", "\"length\""), "\"finish_reason\":\"length\""},
+        {DELTA("{}", "\"stop\""), "\"finish_reason\":\"stop\""}};
     struct made m;
     struct answer_options o = chat_stream();
 
     (void)state;
     o.calls_in_text = true;
     o.stream = false;
+    for (size_t i = 0; i < 2; i++) {
+        begin(&m, o);
+        feed_call_text(&m, "{\"name\":\"f\",\"arguments\":{\"a", 3, finishes[i][0]);
+        finish(&m);
+        assert_has(&m.usage_event, "{\"name\":\"f\",\"arguments\":\"{\\\"a\"}");
+        assert_has(&m.usage_event, finishes[i][1]);
+        done(&m);
+    }
+}
+
+static void text_behind_a_call_counts_though_it_is_not_told(void **state)
+{
+    struct made m;
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    o.calls_in_text = true;
     begin(&m, o);
-    feed_call_text(&m, "{\"name\":\"f\",\"arguments\":{\"a", 3, DELTA("{}", "\"length\""));
+    feed_call_text(&m, "{\"name\":\"f\",\"arguments\":{}", 100,
+                   DELTA("{\"content\":\"}\"}", "null"));
+    buf_clear(&m.out);
+    for (int i = 0; i < 10; i++)
+        feed(&m, DELTA("{\"content\":\" more\"}", "null"));
+    feed(&m, DELTA("{\"content\":\"\"}", "null"));
+    assert_text(&m.out, "");
+    feed(&m, DELTA("{}", "\"stop\""));
+    assert_has(&m.out, "\"finish_reason\":\"tool_calls\"");
     finish(&m);
-    assert_has(&m.usage_event, "{\"name\":\"f\",\"arguments\":\"{\\\"a\"}");
-    assert_has(&m.usage_event, "\"finish_reason\":\"length\"");
+    assert_int_equal(m.usage.out, 12);
     done(&m);
 }
 
@@ -1093,6 +1121,7 @@ int main(void)
         cmocka_unit_test(a_call_that_comes_as_text_is_told_as_a_call),
         cmocka_unit_test(such_a_call_is_streamed_as_it_comes),
         cmocka_unit_test(a_call_cut_short_says_so),
+        cmocka_unit_test(text_behind_a_call_counts_though_it_is_not_told),
         cmocka_unit_test(a_text_that_is_no_call_stays_one),
         cmocka_unit_test(completions_are_streamed_as_text),
         cmocka_unit_test(a_prompt_is_given_before_its_texts_when_it_is_to_be_echoed),
