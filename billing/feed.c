@@ -86,6 +86,7 @@ static void name_instance(struct feed *f)
 static void row_add(void *arg, const struct journal_row *r)
 {
     struct feed *f = arg;
+    const bool dated = r && r->epoch != LAYOUT_EPOCH_UNKNOWN;
     char n[NUMBER_LEN], attempt[NUMBER_LEN], epoch[NUMBER_LEN];
 
     if (!r) {
@@ -109,7 +110,8 @@ static void row_add(void *arg, const struct journal_row *r)
         r->project,        SPAN("key"),         r->key,      SPAN("kind"),
         r->kind,           SPAN("endpoint"),    r->endpoint, SPAN("epoch"),
         span_str(epoch)};
-    if (redis_command(f->redis, argv[1], argv, sizeof(argv) / sizeof(*argv), added, f) < 0) {
+    const size_t argc = sizeof(argv) / sizeof(*argv) - (dated ? 0 : 2);
+    if (redis_command(f->redis, argv[1], argv, argc, added, f) < 0) {
         f->failed = true;
         return;
     }

@@ -201,7 +201,8 @@ static void row_read(struct task *t, sqlite3_stmt *s)
     buf_reserve(&r->text, len + 1);
     r->row.n = sqlite3_column_int64(s, 0);
     r->row.attempt = (uint32_t)sqlite3_column_int64(s, 1);
-    r->row.epoch = sqlite3_column_int64(s, 10);
+    r->row.epoch = sqlite3_column_type(s, 10) == SQLITE_NULL ? LAYOUT_EPOCH_UNKNOWN
+                                                             : sqlite3_column_int64(s, 10);
     for (int i = 0; i < 8; i++)
         *texts[i] = own(&r->text, column(s, 2 + i));
     list_push(&t->rows, &r->link);
@@ -486,14 +487,17 @@ static int claim(struct journal *j, const char *instance)
     return error;
 }
 
-/* A journal made before bills had an epoch: theirs are over (0). */
+/* A journal made before bills had an epoch: theirs are over (0). What a process of then writes from
+ * now on, while it drains, has none. */
 static int add_epoch(struct journal *j)
 {
     int64_t there = 0;
 
     TRY(number_of(j, "SELECT count(*) FROM pragma_table_info('bills') WHERE name = 'epoch'",
                   &there));
-    return there ? 0 : run(j, "ALTER TABLE bills ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0");
+    return there ? 0
+                 : run(j, "BEGIN IMMEDIATE; ALTER TABLE bills ADD COLUMN epoch INTEGER;"
+                          " UPDATE bills SET epoch = 0; COMMIT");
 }
 
 static int open_file(struct journal *j, const char *path, const char *instance)

@@ -49,7 +49,7 @@ int64_t journal_last(const struct journal *j); /* the highest row on disk; 0: no
 
 /* A row, borrowed during the call. */
 struct journal_row {
-    int64_t n, epoch;
+    int64_t n, epoch; /* as in the entry, or LAYOUT_EPOCH_UNKNOWN */
     uint32_t attempt;
     struct span call, account, project, key, kind, endpoint, bill, usage;
 };

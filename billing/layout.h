@@ -20,7 +20,7 @@
  *   t).
  * - prices:current, string: version; prices:book:<version>: its bytes; channel prices:changed.
  * - bills:{I}, stream: n, call, attempt, bill, usage, account, project, key, kind, endpoint,
- *   epoch (of the account when it was charged).
+ *   epoch (of the account when it was charged; not there: not known).
  * - books:acked, hash: instance → n that the books have.
  * - bills:keys, hash: kid → 64 hex; bills:since, hash: kid → `<seconds> <instance>`;
  *   bills:vouched, hash: kid → the operator's word for it (billing/bill_claim.h); bills:instances,
@@ -58,6 +58,10 @@
 /* Names of accounts, projects and instances are [A-Za-z0-9._-]{1,64}; the longest key with its NUL.
  */
 enum { LAYOUT_NAME_MAX = 64, LAYOUT_KEY_LEN = 160 };
+
+/* Of a charge whose gateway named none, as those of before there were epochs: no recovery is judged
+ * by it. */
+#define LAYOUT_EPOCH_UNKNOWN INT64_MAX
 
 /* Lives of rows, ms: a record may come so long after its hold's end; after its bill is in the
  * journal; and a tombstone. */

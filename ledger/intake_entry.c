@@ -1,6 +1,8 @@
 /* What the bill itself says is judged later, by its signature (books/bills.c). */
 #include "ledger/intake_entry.h"
 
+#include "billing/layout.h"
+
 static struct span *place(struct bill_entry *e, struct span *n, struct span *epoch,
                           struct span field)
 {
@@ -25,7 +27,7 @@ static struct span *place(struct bill_entry *e, struct span *n, struct span *epo
 int intake_entry_read(const struct redisReply *fields, struct bill_entry *e)
 {
     struct span n = {NULL, 0}, epoch = {NULL, 0};
-    uint64_t number = 0, of = 0;
+    uint64_t number = 0, of = LAYOUT_EPOCH_UNKNOWN;
 
     for (size_t i = 0; i + 1 < redis_reply_count(fields); i += 2) {
         struct span *at = place(e, &n, &epoch, redis_reply_text(redis_reply_at(fields, i)));

@@ -6,7 +6,7 @@
 #include "net/redis.h"
 
 /* Fills all but e->instance, borrowed from the reply. E_INVALID: a field is missing, twice, no
- * text, or n is no number. Unknown fields are ignored. */
+ * text, or n or epoch is no number. Unknown fields are ignored. */
 MUST_CHECK int intake_entry_read(const struct redisReply *fields, struct bill_entry *e);
 
 #endif

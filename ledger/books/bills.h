@@ -30,8 +30,8 @@ MUST_CHECK int bill_keys_add(struct books *b, struct bill_keys *k, struct span k
  */
 struct bill_entry {
     struct span instance;
-    int64_t epoch;           /* in which Redis charged it; 0: one that is over */
-    int64_t n;               /* its journal's number, from 1 without gaps */
+    int64_t epoch; /* in which Redis charged it; 0: one that is over; or LAYOUT_EPOCH_UNKNOWN */
+    int64_t n;     /* its journal's number, from 1 without gaps */
     struct span bill, usage; /* JWS */
     struct span project, key, kind, endpoint;
 };

@@ -249,12 +249,13 @@ def test_a_ledger_killed_in_a_credit_gives_it_once(shop, point):
 
 # What becomes of the entries of a gateway's stream before the books read them; the gateway sends again what they do not confirm.
 ORDERS = {"missing": lambda e: [e[0], e[2], e[4]], "reversed": lambda e: e[::-1], "none": lambda e: [],
-          "twice": lambda e: [e[0], e[0], e[1], e[2], e[1], e[3], e[4], e[4]]}
+          "twice": lambda e: [e[0], e[0], e[1], e[2], e[1], e[3], e[4], e[4]],
+          "of the version before": lambda e: [{k: v for k, v in x.items() if k != "epoch"} for x in e]}
 
 
-@pytest.mark.parametrize("order", points("missing", "reversed", "none", "twice"))
+@pytest.mark.parametrize("order", points("missing", "reversed", "none", "twice", "of the version before"))
 def test_bills_that_come_twice_or_out_of_order_or_not_are_taken_once(shop, order):
-    bills, redis = "bills:{gateway}", shop.redis.client
+    bills, redis, epoch = "bills:{gateway}", shop.redis.client, shop.ledger.status["epoch"]
     shop.ledger.pause()
     assert [ask(shop) for _ in range(5)] == [200] * 5
     wait_for(lambda: redis.xlen(bills) == 5, "the entries")
@@ -266,6 +267,7 @@ def test_bills_that_come_twice_or_out_of_order_or_not_are_taken_once(shop, order
         all_at_once.execute()
     shop.ledger.resume()
     check(shop, 5)
+    assert shop.ledger.status["epoch"] == epoch and "late_bill" not in shop.ledger.log_text
 
 
 @pytest.mark.parametrize("what", points("slow", "read-only"))

@@ -1,10 +1,12 @@
 """Money while something breaks: no journal, no Redis, a full disk, a gateway killed at every point, an emptied Redis. Nothing is lost,
 and nothing is charged twice."""
 
+import contextlib
 import json
 import os
 import resource
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -213,6 +215,19 @@ def test_the_books_get_every_bill_again_from_where_they_are(till):
     till.purse.redis.hset("books:acked", "gateway", 1)
     till.purse.redis.delete("bills:{gateway}")
     wait_for(lambda: [b["n"] for b in till.bills] == ["2", "3"], "they come again", 15)
+
+
+def test_a_bill_whose_epoch_the_journal_does_not_know_names_none(till):
+    """A draining process of the version before has written it."""
+    till.ask()
+    till.settled(1)
+    till.gateway.stop()
+    with contextlib.closing(sqlite3.connect(till.journal)) as journal, journal:
+        journal.execute("UPDATE bills SET epoch = NULL")
+    till.purse.redis.delete("bills:{gateway}")
+    till.gateway.start()
+    (bill,) = wait_for(lambda: till.bills, "it comes again", 20)
+    assert "epoch" not in bill and bill["b"]["account"] == till.account
 
 
 def test_a_new_journal_goes_on_above_the_books(stack):
