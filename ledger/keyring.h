@@ -21,9 +21,9 @@ void keyring_free(struct keyring *k);
 void keyring_look(struct keyring *k);
 /* Those that count. */
 const struct bill_keys *keyring_keys(const struct keyring *k);
-/* Whether this bill must wait: its key is in Redis, but nobody vouches for it yet, or nobody has
- * looked since it came. Then kid says which; else it is "". *since_ms: 0 at first, and kept for the
- * next call about the same bill. */
+/* Whether this bill must wait: its key is in Redis (or more are than can be told apart), but nobody
+ * vouches for it yet, or nobody has looked since it came. Then kid says which; else it is "".
+ * *since_ms: 0 at first, and kept for the next call about the same bill. */
 bool keyring_waits(struct keyring *k, struct span bill, uint64_t *since_ms,
                    char kid[static JWS_KID_LEN + 1]);
 

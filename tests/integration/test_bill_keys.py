@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 
+import pytest
+
 from ledger_stack import start_ledger
 from stack import chat, wait_for
 from tunnel_peer import b64u
@@ -24,8 +26,8 @@ def begin(stack, **gateway):
     return answer.json["usage"]["cost_nano"]
 
 
-def bill_key(stack):
-    kids = stack.redis.client.hgetall("bills:keys")
+def bill_key(stack, others=()):
+    kids = {kid: key for kid, key in stack.redis.client.hgetall("bills:keys").items() if kid not in others}
     assert len(kids) == 1
     return next(iter(kids.items()))
 
@@ -34,11 +36,16 @@ def waits(stack, kid):
     return [g for g in stack.ledger.status["gateways"] if g["unknown_key"] == kid]
 
 
-def test_a_key_that_nobody_vouches_for_makes_its_bills_wait_until_it_is_pinned(stack):
+@pytest.mark.parametrize("others", [0, 64])
+def test_a_key_that_nobody_vouches_for_makes_its_bills_wait_until_it_is_pinned(stack, others):
+    """Also behind more such keys than the ledger remembers."""
     stack.ledger = start_ledger(stack)
     stack.ledger.prices()
+    names = [b64u(hashlib.sha256(bytes([i])).digest()[:16]) for i in range(others)]
+    for name in names:
+        stack.redis.client.hset("bills:keys", name, "ab" * 32)
     cost = begin(stack, operator_key_file="")
-    kid, public = bill_key(stack)
+    kid, public = bill_key(stack, names)
     wait_for(lambda: waits(stack, kid), "the bill to wait for its key", 30)
     assert waits(stack, kid)[0]["waiting"] == 1 and stack.ledger.log_text.count("event=bill_key_unknown") == 1
     assert not stack.ledger.bills() and stack.ledger.status["conflicts"] == 0
