@@ -155,7 +155,14 @@ int api_intake(struct request *r)
     return audit_note(r->ledger->books, &r->actor, "intake", result.instance, NULL, r->out);
 }
 
-// Goes on without a gateway that will not come back.
+static int note_recover(struct request *r, const char *without)
+{
+    if (!*without)
+        TRY(recovery_begin(r->ledger->recovery));
+    return audit_note(r->ledger->books, &r->actor, "recover", without, NULL, r->out);
+}
+
+// Everything anew, or on without a gateway that will not come back.
 int api_recover(struct request *r)
 {
     const char *without = record_text(r->json, "without", "");
@@ -168,11 +175,9 @@ int api_recover(struct request *r)
     r->out = record_object();
     record_set_text(r->out, "without", span_str(without));
     TRY(books_begin(b));
-    TRY(books_end(b, audit_note(b, &r->actor, "recover", without, NULL, r->out)));
+    TRY(books_end(b, note_recover(r, without)));
     if (*without)
         recovery_without(r->ledger->recovery, without);
-    else
-        recovery_begin(r->ledger->recovery);
     return 0;
 }
 

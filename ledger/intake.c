@@ -166,9 +166,10 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
     b->n = e.n > b->n ? e.n : b->n;
     b->taken++;
     note_outcome(i, &e, &out);
-    if (out.result == BILL_TAKEN)
-        recovery_charged(i->ledger->recovery, e.epoch);
-    return out.result == BILL_TAKEN ? watch_balance(i->ledger, out.account) : 0;
+    if (out.result != BILL_TAKEN)
+        return 0;
+    TRY(recovery_charged(i->ledger->recovery, e.epoch));
+    return watch_balance(i->ledger, out.account);
 }
 
 static int take_entries(struct batch *b, const struct redisReply *entries)

@@ -20,10 +20,10 @@ struct recovery {
     struct ledger *ledger;
     struct loop_timer timer;
     enum recovery_state state;
-    int64_t number;
-    bool asking, stopped, forced;
+    int64_t number; /* that Redis had when it was last asked; before: that of the books */
+    int64_t coming; /* the books': a lower one in Redis does not stand */
+    bool asking, stopped;
     struct map missing; /* instances that are waited for */
-    int64_t charged;    /* the earliest epoch of a bill taken since this one began */
     uint64_t passes;    /* of the intake, when the last instance had said it */
     bool all_said;
 };
@@ -36,7 +36,7 @@ static void become(struct recovery *r, enum recovery_state state)
         return;
     r->state = state;
     log_event(state == RECOVERY_OPEN ? LOG_INFO : LOG_WARN, "epoch", "n=%" PRId64 " state=%s",
-              r->number, names[state]);
+              recovery_number(r), names[state]);
     projection_hold(r->ledger->projection, state != RECOVERY_OPEN && state != RECOVERY_RESTORING);
 }
 
@@ -66,7 +66,7 @@ static int write_epoch(struct recovery *r, const char *state, redis_reply_fn *fn
 
     if (count == 0)
         return E_UNAVAILABLE;
-    snprintf(number, sizeof(number), "%" PRId64, r->number);
+    snprintf(number, sizeof(number), "%" PRId64, r->coming);
     argv[3] = span_str(number);
     argv[argc++] = SPAN("run_id");
     argv[argc++] = span_str(ids[0]);
@@ -83,23 +83,30 @@ static int next_number(struct recovery *r, int64_t above)
     struct books *b = r->ledger->books;
 
     TRY(books_begin(b));
-    return books_end(b, facts_epoch_next(b, above, &r->number));
+    return books_end(b, facts_epoch_next(b, above, &r->coming));
 }
 
+/* What did not come to Redis is begun again, by its number: the look after this asks for it. */
 static void begin(struct recovery *r, int64_t above)
 {
     static const struct span clear[] = {SPAN("DEL"), SPAN(LAYOUT_EPOCH), SPAN("")};
 
-    r->forced = false;
-    r->charged = INT64_MAX;
     r->all_said = false;
+    fail_point("recovery.begin");
     projection_hold(r->ledger->projection, true);
     if (next_number(r, above) < 0)
         return;
+    fail_point("recovery.numbered");
     (void)!command(r, clear, 2, nothing);
     if (write_epoch(r, "recovering", nothing) == 0)
         become(r, RECOVERY_WAITING);
     intake_forget(r->ledger->intake);
+}
+
+/* The epoch in force does not stand: the next look begins another one. */
+static void doubt(struct recovery *r)
+{
+    r->coming = r->number + 1;
 }
 
 /* ---- Waiting ---- */
@@ -159,18 +166,18 @@ static void on_open(void *arg, int error, const struct redisReply *reply)
     if (error == 0 && redis_reply_type(reply) == REDIS_NUMBER && r->state == RECOVERY_RESTORING)
         become(r, RECOVERY_OPEN);
     else
-        r->forced = true; /* begun anew: the servers may be others by now */
+        doubt(r); /* begun anew: the servers may be others by now */
 }
 
 static void on_restored(void *arg, bool known)
 {
     struct recovery *r = arg;
 
-    if (r->stopped || r->state != RECOVERY_RESTORING)
+    if (r->stopped || r->state != RECOVERY_RESTORING || r->coming > r->number)
         return;
     fail_point("recovery.open");
     if (!known || write_epoch(r, "open", on_open) < 0)
-        r->forced = true;
+        doubt(r);
 }
 
 static void restored_first(void *arg, bool known)
@@ -229,14 +236,12 @@ static void judge(struct recovery *r, const struct redisReply *reply)
     }
     if (span_u64(field_of(reply, "n"), INT32_MAX, &n) < 0)
         n = 0;
-    const bool late = r->charged < (int64_t)n;
-    if (late)
-        log_event(LOG_WARN, "epoch", "n=%" PRIu64 " late_bill=yes", n);
-    if (!same || n == 0 || r->forced || late) {
-        begin(r, (int64_t)n);
+    r->number = (int64_t)n;
+    if (!same || n == 0 || r->number < r->coming) {
+        begin(r, r->number);
         return;
     }
-    r->number = (int64_t)n;
+    r->coming = r->number;
     if (span_is(field_of(reply, "state"), "open")) {
         if (r->state == RECOVERY_AWAY)
             projection_all(r->ledger->projection, false); /* what was missed meanwhile */
@@ -258,6 +263,12 @@ static void on_epoch(void *arg, int error, const struct redisReply *reply)
         become(r, RECOVERY_AWAY);
 }
 
+/* Whether Redis has said the number that the books want. */
+static bool stands(const struct recovery *r)
+{
+    return r->number >= r->coming;
+}
+
 static void look(void *arg)
 {
     static const struct span argv[] = {SPAN("HGETALL"), SPAN(LAYOUT_EPOCH)};
@@ -268,10 +279,10 @@ static void look(void *arg)
         return;
     if (!redis_up(r->ledger->redis))
         become(r, RECOVERY_AWAY);
-    else if (r->state == RECOVERY_WAITING && r->all_said &&
+    else if (stands(r) && r->state == RECOVERY_WAITING && r->all_said &&
              intake_passes(r->ledger->intake) > r->passes + 1)
         restore(r);
-    else if (r->state == RECOVERY_WAITING && !r->forced)
+    else if (stands(r) && r->state == RECOVERY_WAITING)
         ask_said(r);
     else
         r->asking = command(r, argv, 2, on_epoch) == 0;
@@ -282,9 +293,10 @@ int recovery_new(struct recovery **out, struct ledger *l)
     struct recovery *r = mem_zero(sizeof(*r));
 
     r->ledger = l;
-    r->charged = INT64_MAX;
-    loop_timer_set(l->loop, &r->timer, 0, look, r);
     *out = r;
+    TRY(facts_epoch(l->books, &r->coming));
+    r->number = r->coming;
+    loop_timer_set(l->loop, &r->timer, 0, look, r);
     return 0;
 }
 
@@ -309,7 +321,7 @@ enum recovery_state recovery_state(const struct recovery *r)
 
 int64_t recovery_number(const struct recovery *r)
 {
-    return r->number;
+    return r->state == RECOVERY_WAITING ? r->coming : r->number;
 }
 
 void recovery_missing(const struct recovery *r, struct buf *out)
@@ -331,15 +343,19 @@ void recovery_without(struct recovery *r, const char *instance)
     log_event(LOG_WARN, "epoch", "n=%" PRId64 " without=%s", r->number, instance);
 }
 
-void recovery_charged(struct recovery *r, int64_t epoch)
+int recovery_charged(struct recovery *r, int64_t epoch)
 {
-    if (r->state != RECOVERY_WAITING && epoch < r->charged)
-        r->charged = epoch; /* judged at the next look, against the epoch of then */
+    if (r->state == RECOVERY_WAITING || epoch >= r->number)
+        return 0;
+    if (r->coming <= r->number)
+        log_event(LOG_WARN, "epoch", "n=%" PRId64 " late_bill=yes", r->number);
+    return recovery_begin(r);
 }
 
-void recovery_begin(struct recovery *r)
+int recovery_begin(struct recovery *r)
 {
-    r->forced = true;
-    if (r->state == RECOVERY_WAITING)
-        r->state = RECOVERY_AWAY; /* asks for the epoch next */
+    struct books *b = r->ledger->books;
+
+    TRY(facts_epoch(b, &r->coming));
+    return r->coming > r->number ? 0 : facts_epoch_next(b, r->number, &r->coming);
 }

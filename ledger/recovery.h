@@ -28,11 +28,11 @@ void recovery_missing(const struct recovery *r, struct buf *out);
 /* Goes on without an instance, which is forgotten: what it brings later is taken in all the same.
  */
 void recovery_without(struct recovery *r, const char *instance);
-/* A bill was taken that Redis had charged in this epoch. In an earlier one than now: balances were
- * written from the books without it, so everything is written anew. No time decides (wire.md §12).
- */
-void recovery_charged(struct recovery *r, int64_t epoch);
-/* Everything anew although nothing is known to be lost. */
-void recovery_begin(struct recovery *r);
+/* Inside the transaction in which a bill is taken that Redis had charged in this epoch. In an
+ * earlier one than now: balances were written from the books without it, so everything is written
+ * anew, which the books remember with the bill. No time decides (wire.md §12). */
+MUST_CHECK int recovery_charged(struct recovery *r, int64_t epoch);
+/* Everything anew although nothing is known to be lost; inside a transaction, too. */
+MUST_CHECK int recovery_begin(struct recovery *r);
 
 #endif

@@ -180,8 +180,20 @@ def test_a_record_that_comes_again_after_redis_was_set_back_is_charged_once(peer
     assert told["pay"] == peer.acks[0]["pay"]
 
 
-def test_a_charge_that_a_recovery_could_not_see_is_on_redis_when_its_bill_has_come(peered):
-    """Its gateway died before the journal, and the worker is back only after every balance was written without it."""
+def recover(ledger, *words):
+    """An operator's recovery, until it is over."""
+    epoch = int(ledger.status["epoch"])
+    ledger.ctl("ledger", "recover", *words)
+    wait_for(lambda: recovered(ledger, epoch), "the recovery", 20)
+
+
+def recovered(ledger, epoch):
+    status = ledger.status  # of one answer
+    return status["epoch_state"] == "open" and int(status["epoch"]) > epoch
+
+
+def unseen(peered):
+    """A charge that a recovery could not see: its gateway died before the journal. Its record, which the worker keeps."""
     gateway, peer = peered.gateways[0], peered.peer
     gateway.stop()
     gateway.env = {"COCOON_FAIL_AT": "settle.charged"}
@@ -195,15 +207,34 @@ def test_a_charge_that_a_recovery_could_not_see_is_on_redis_when_its_bill_has_co
     peer.close()
     gateway.env = None
     gateway.start()
-    epoch = int(peered.ledger.status["epoch"])
-    peered.ledger.ctl("ledger", "recover")
-    wait_for(lambda: int(peered.ledger.status["epoch"]) > epoch and peered.ledger.ready, "the recovery", 15)
+    recover(peered.ledger)
     assert peered.ledger.balance() == 10**9
-    (told,) = offer_again(peer, peer.sign(peer.calls[-1].record()))
     peered.spent = amount((9, 0, 2, 0))
+    return peer.sign(peer.calls[-1].record())
+
+
+def test_a_charge_that_a_recovery_could_not_see_is_on_redis_when_its_bill_has_come(peered):
+    """The worker is back only after every balance was written without it."""
+    (told,) = offer_again(peered.peer, unseen(peered))
     assert told["result"] == "settled" and told["pay"] == str(peered.spent * 9500 // 10000)
     ask_until(peered, 30)
     check(peered, 2)
+
+
+@pytest.mark.parametrize("point", points("books.bills.after", "recovery.numbered", "recovery.begin"))
+def test_a_ledger_killed_behind_a_late_bill_recovers_all_the_same(peered, point):
+    """The gateway is told that the books have the bill, and does not send it again."""
+    late, ledger = unseen(peered), peered.ledger
+    epoch = int(ledger.status["epoch"])
+    ledger.stop()
+    ledger.env = {"COCOON_FAIL_AT": point}
+    ledger.start()
+    offer_again(peered.peer, late)
+    wait_for(lambda: not ledger.alive, f"the end at {point}", 20)
+    ledger.env = None
+    ledger.start()
+    wait_for(lambda: recovered(ledger, epoch), "the recovery", 20)
+    check(peered, 1)
 
 
 @pytest.mark.parametrize("point", points("books.bills.before", "books.bills.after"))
