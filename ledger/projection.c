@@ -44,24 +44,35 @@ static size_t map_key(char out[static JOB_NAME_LEN + 32], enum kind kind, const 
     return (size_t)snprintf(out, JOB_NAME_LEN + 32, "%d %s %" PRId64, (int)kind, name, day);
 }
 
-static void ask(struct projection *p, enum kind kind, const char *name, int64_t day)
+/* seq: of when it was first asked for. */
+static void ask_since(struct projection *p, enum kind kind, const char *name, int64_t day,
+                      uint64_t seq)
 {
     char key[JOB_NAME_LEN + 32];
     const size_t len = map_key(key, kind, name, day);
 
-    p->seq++;
-    if (p->stopped || map_get(&p->by_name, span_of(key, len)))
-        return; /* it is read when its turn comes */
-    struct job *j = mem_zero(sizeof(*j));
+    if (p->stopped)
+        return;
+    struct job *j = map_get(&p->by_name, span_of(key, len));
+    if (j) { /* it is read when its turn comes */
+        j->seq = seq < j->seq ? seq : j->seq;
+        return;
+    }
+    j = mem_zero(sizeof(*j));
     j->projection = p;
     j->kind = kind;
     j->day = day;
-    j->seq = p->seq;
+    j->seq = seq;
     snprintf(j->name, sizeof(j->name), "%s", name);
     list_push(&p->waiting, &j->link);
     p->waiting_count++;
     map_put(&p->by_name, span_of(key, len), j);
     pump_soon(p, 0);
+}
+
+static void ask(struct projection *p, enum kind kind, const char *name, int64_t day)
+{
+    ask_since(p, kind, name, day, ++p->seq);
 }
 
 void projection_account(struct projection *p, const char *account)
@@ -108,12 +119,19 @@ size_t projection_waiting(const struct projection *p)
 
 /* ---- Who waits ---- */
 
-static void waiter_end(struct waiter *w, bool known)
+static void waiter_drop(struct waiter *w)
 {
     list_del(&w->link);
     loop_timer_cancel(w->projection->ledger->loop, &w->timer);
-    w->fn(w->arg, known);
     free(w);
+}
+
+static void waiter_end(struct waiter *w, bool known)
+{
+    const struct waiter its = *w;
+
+    waiter_drop(w);
+    its.fn(its.arg, known);
 }
 
 static void waiter_late(void *arg)
@@ -133,6 +151,15 @@ void projection_await(struct projection *p, uint64_t within_ms, projection_known
         waiter_end(w, true);
     else
         loop_timer_set(p->ledger->loop, &w->timer, within_ms, waiter_late, w);
+}
+
+void projection_forget(struct projection *p, const void *arg)
+{
+    LIST_FOREACH_SAFE(it, &p->waiters) {
+        struct waiter *w = CONTAINER(it, struct waiter, link);
+        if (w->arg == arg)
+            waiter_drop(w);
+    }
 }
 
 static uint64_t oldest(const struct projection *p)
@@ -177,7 +204,7 @@ static void job_end(struct job *j)
     p->ledger->counters.projection_failures += j->error < 0;
     if (j->error < 0 && j->error != E_NOT_FOUND && !p->stopped) {
         log_event(LOG_WARN, "projection", "kind=%d error=%s", (int)j->kind, error_name(j->error));
-        ask(p, j->kind, j->name, j->day);
+        ask_since(p, j->kind, j->name, j->day, j->seq); /* whoever waits for it still does */
         loop_timer_cancel(p->ledger->loop, &p->timer);
         pump_soon(p, RETRY_MS);
     }

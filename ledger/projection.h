@@ -33,6 +33,8 @@ void projection_hold(struct projection *p, bool held);
 /* Calls fn once: known when all that was asked for until now is in Redis, or after within_ms. */
 typedef void projection_known_fn(void *arg, bool known);
 void projection_await(struct projection *p, uint64_t within_ms, projection_known_fn *fn, void *arg);
+/* Whoever waits with this arg is not called any more. */
+void projection_forget(struct projection *p, const void *arg);
 /* Jobs that wait or run. */
 size_t projection_waiting(const struct projection *p);
 

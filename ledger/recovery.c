@@ -94,6 +94,7 @@ static void begin(struct recovery *r, int64_t above)
     r->all_said = false;
     fail_point("recovery.begin");
     projection_hold(r->ledger->projection, true);
+    projection_forget(r->ledger->projection, r);
     if (next_number(r, above) < 0)
         return;
     fail_point("recovery.numbered");

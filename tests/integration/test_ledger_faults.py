@@ -462,6 +462,52 @@ def test_a_worker_killed_around_its_record_is_paid_once_or_not_at_all(shop, poin
     wait_for(lambda: worker.status["usage"]["unacknowledged"] == 0, "the worker to be told of every record")
 
 
+def unwritable(shop, account):
+    """Its row in Redis is none until it is deleted: restoring it fails and is tried again."""
+    row = "m1:acct:{%s}" % account
+    shop.ledger.account(account, 1000)
+    shop.redis.client.delete(row)
+    shop.redis.client.set(row, "")
+    return lambda: shop.redis.client.delete(row)
+
+
+def failed(shop, more):
+    """So many more restores have failed."""
+    before = shop.ledger.log_text.count("event=projection kind=")
+    wait_for(lambda: shop.ledger.log_text.count("event=projection kind=") >= before + more, "restores that fail", 20)
+
+
+def test_an_epoch_opens_when_the_last_account_is_written_however_often_it_failed(shop):
+    epoch, mend = int(shop.ledger.status["epoch"]), unwritable(shop, "other")
+    shop.ledger.ctl("ledger", "recover")
+    wait_for(lambda: shop.ledger.status["epoch_state"] == "restoring", "the restoring", 20)
+    failed(shop, 3)
+    assert shop.ledger.status["epoch_state"] == "restoring"
+    mend()
+    wait_for(lambda: recovered(shop.ledger, epoch), "the recovery", 20)
+    ask_until(shop)
+    check(shop, 1)
+
+
+def test_a_recovery_begun_anew_opens_when_its_own_accounts_are_written(shop):
+    """What was left of the one before is written first, and says nothing of the others."""
+    ledger, mend = shop.ledger, unwritable(shop, "other")
+    ledger.ctl("ledger", "recover")
+    wait_for(lambda: ledger.status["epoch_state"] == "restoring", "the restoring", 20)
+    failed(shop, 1)
+    epoch, mend_second = int(ledger.status["epoch"]), unwritable(shop, "second")
+    ledger.ctl("ledger", "recover")
+    wait_for(lambda: int(ledger.status["epoch"]) > epoch and ledger.status["epoch_state"] == "restoring", "the next one", 20)
+    mend()
+    wait_for(lambda: shop.redis.client.hget("m1:acct:{other}", "epoch"), "the account that was left", 20)
+    failed(shop, 3)
+    assert ledger.status["epoch_state"] == "restoring"
+    mend_second()
+    wait_for(lambda: recovered(ledger, epoch), "the recovery", 20)
+    ask_until(shop)
+    check(shop, 1)
+
+
 @pytest.mark.parametrize("point", points("recovery.restore", "recovery.open"))
 def test_a_ledger_killed_in_a_recovery_does_it_again(shop, point):
     assert ask(shop) == 200
