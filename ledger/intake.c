@@ -29,7 +29,7 @@ struct source {
     uint64_t unknown_ms;       /* since when its next bill's key is looked for; 0: it is not */
     char kid[JWS_KID_LEN + 1]; /* the key that its next bill waits for; "": none */
     bool asking, dropped;
-    uint64_t empty_pass; /* the pass in which it was last found empty */
+    uint64_t empty_pass; /* the pass in which nothing was left that could be taken */
     struct list link;
 };
 
@@ -207,6 +207,19 @@ static uint64_t id_ms(struct span id)
     return ms;
 }
 
+/* Nothing can be taken from it for now: of all of them that is one pass. */
+static void count_pass(struct source *s)
+{
+    struct intake *i = s->intake;
+
+    s->empty_pass = i->pass;
+    LIST_FOREACH(it, &i->sources)
+        if (CONTAINER(it, struct source, link)->empty_pass != i->pass)
+            return;
+    i->passes++;
+    i->pass++;
+}
+
 /* False: there is nothing more to take for now. */
 static bool take_batch(struct source *s, const struct redisReply *entries)
 {
@@ -229,6 +242,8 @@ static bool take_batch(struct source *s, const struct redisReply *entries)
         return false;
     }
     s->n = b.n;
+    if (b.waits && !b.last.data)
+        count_pass(s); /* others need not wait until somebody vouches for its key */
     if (b.last.data && span_cstr(b.last, last, sizeof(last)) == 0)
         acknowledge(s, span_str(last));
     return !b.waits && redis_reply_count(entries) == BATCH;
@@ -236,16 +251,9 @@ static bool take_batch(struct source *s, const struct redisReply *entries)
 
 static void found_empty(struct source *s)
 {
-    struct intake *i = s->intake;
-
     s->waiting = 0;
     s->oldest_ms = 0;
-    s->empty_pass = i->pass;
-    LIST_FOREACH(it, &i->sources)
-        if (CONTAINER(it, struct source, link)->empty_pass != i->pass)
-            return;
-    i->passes++;
-    i->pass++;
+    count_pass(s);
 }
 
 static void free_source(void *source)

@@ -11,7 +11,8 @@ MUST_CHECK int intake_new(struct intake **out, struct ledger *l);
 void intake_stop(struct intake *i);
 void intake_free(struct intake *i);
 
-/* How often every known stream was found empty behind what was taken. */
+/* How often every known stream was found empty behind what was taken, but for bills that wait until
+ * somebody vouches for their key: those are late ones then (recovery.h). */
 uint64_t intake_passes(const struct intake *i);
 /* Instances that the books or Redis know. */
 typedef void intake_instance_fn(void *arg, struct span instance);

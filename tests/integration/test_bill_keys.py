@@ -62,6 +62,27 @@ def test_a_key_that_nobody_vouches_for_makes_its_bills_wait_until_it_is_pinned(s
     stack.ledger.verify()
 
 
+def test_bills_that_wait_for_their_key_stop_no_recovery(stack):
+    """Other gateways' customers are served; the bill that comes later is on Redis all the same."""
+    stack.ledger = start_ledger(stack)
+    stack.ledger.prices()
+    cost = begin(stack, operator_key_file="")
+    kid, public = bill_key(stack)
+    wait_for(lambda: waits(stack, kid), "the bill to wait for its key", 30)
+    epoch = int(stack.ledger.status["epoch"])
+    opened = lambda: (s := stack.ledger.status)["epoch_state"] == "open" and int(s["epoch"]) > epoch  # noqa: E731
+    stack.ledger.ctl("ledger", "recover")
+    wait_for(opened, "the recovery", 30)
+    assert waits(stack, kid)[0]["waiting"] and not stack.ledger.bills()
+    stack.ledger.stop()
+    stack.ledger.settings["bill_keys"] = {"pinned": [public]}
+    epoch = int(stack.redis.client.hget("m1:epoch", "n"))
+    stack.ledger.start()
+    wait_for(opened, "the recovery for the bill that came late", 30)
+    assert stack.ledger.balance() == 10**9 - cost
+    stack.ledger.verify()
+
+
 def test_another_operators_word_counts_for_nothing_and_the_own_ones_for_what_it_says(stack):
     stack.ledger = start_ledger(stack)
     stack.ledger.prices()
