@@ -182,8 +182,9 @@ enum step_result outer_check(struct call *c);
 /* pass.c: send, relay and settle of it. */
 enum step_result pass_send(struct call *c);
 enum step_result pass_settle(struct call *c);
-/* This worker cannot take it, or failed: c->fault says whether the client shall try the next. */
-enum step_result pass_elsewhere(struct call *c);
+/* This worker cannot take it, or failed: c->fault says whether the client shall try the next, which
+ * keeps it a slot where this one had none. */
+enum step_result pass_elsewhere(struct call *c, bool was_full);
 /* The same after a failure, as far as the model's budget goes. */
 enum step_result pass_retry(struct call *c);
 /* Cocoon-Next; NULL: there is none. */

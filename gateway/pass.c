@@ -46,8 +46,9 @@ const char *pass_next(struct call *c)
     return count > 0 ? text : NULL;
 }
 
-/* Where nobody has room now, but may have later, the client's next try waits here for it. */
-enum step_result pass_elsewhere(struct call *c)
+/* Where nobody has room now, but may have later, the client's next try waits here for it. Why it
+ * goes may be its own choice, its bid or an old key: no slot is kept for that. */
+enum step_result pass_elsewhere(struct call *c, bool was_full)
 {
     struct pool *p = c->gateway->pool;
 
@@ -56,7 +57,7 @@ enum step_result pass_elsewhere(struct call *c)
         api_fault_set(&c->fault, &ERR_STREAM_BROKEN, NULL, NULL);
         return STEP_FAIL;
     }
-    if (pool_rank(p, &c->query, false, &c->next, 1) > 0)
+    if (pool_rank(p, &c->query, false, &c->next, 1) > 0 && was_full)
         pool_promise(c->next, span_str(c->key->account));
     c->may_wait = pool_may_wait(p, &c->query);
     if (c->next || c->may_wait) {
@@ -70,7 +71,7 @@ enum step_result pass_elsewhere(struct call *c)
 enum step_result pass_retry(struct call *c)
 {
     if (c->streaming || route_may_retry(c))
-        return pass_elsewhere(c);
+        return pass_elsewhere(c, false);
     route_no_capacity(c);
     return STEP_FAIL;
 }
@@ -170,7 +171,7 @@ static void pass_failed(void *arg, enum dispatch_failure why)
     else if (e)
         api_fault_set(&c->fault, e, NULL, NULL);
     else
-        (void)(has_turned_away(why) ? pass_elsewhere(c) : pass_retry(c));
+        (void)(has_turned_away(why) ? pass_elsewhere(c, why == DISPATCH_BUSY) : pass_retry(c));
     call_fault(c);
 }
 
@@ -208,7 +209,7 @@ enum step_result pass_send(struct call *c)
         return STEP_NEXT;
     charge_unref(c->charge);
     relay_tried(c);
-    return pass_elsewhere(c);
+    return pass_elsewhere(c, false);
 }
 
 enum step_result pass_settle(struct call *c)

@@ -338,7 +338,7 @@ static enum step_result route_end_to_end(struct call *c)
         return STEP_FAIL;
     }
     if (state == POOL_KEY_AWAY)
-        return pass_elsewhere(c);
+        return pass_elsewhere(c, false);
     if (!pool_redeem(w, span_str(c->key->account)) && must_line_up(c) &&
         pool_may_wait(p, &c->query))
         return line_up(c);
@@ -349,7 +349,7 @@ static enum step_result route_end_to_end(struct call *c)
         return wait_for_room(c);
     set_worker(c, w);
     relay_tried(c);
-    return pass_elsewhere(c);
+    return pass_elsewhere(c, why.by.full > 0);
 }
 
 static enum step_result route_sealed(struct call *c)

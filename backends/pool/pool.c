@@ -153,6 +153,7 @@ void pool_free(struct pool *p)
         free(value);
     map_fini(&p->known);
     map_fini(&p->running);
+    map_fini(&p->promisees);
     map_fini(&p->drained);
     map_fini(&p->banned);
     pool_standing_take(p, forget_standing, NULL);

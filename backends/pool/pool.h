@@ -192,7 +192,8 @@ bool pool_worker_eligible(const struct pool_worker *w, const struct pool_query *
                           struct pool_excluded *why);
 
 /* Keeps one of w's slots for a call of this account, which is told to encrypt to w: half a second
- * at most. Redeemed: there was such a promise, and its slot is free for the one who asks now. */
+ * at most, and eight of an account. Redeemed: there was such a promise, and its slot is free for
+ * the one who asks now. */
 void pool_promise(struct pool_worker *w, struct span account);
 bool pool_redeem(struct pool_worker *w, struct span account);
 

@@ -40,6 +40,7 @@ struct pool {
     struct attest_floor floor;
     pool_floor_fn *floor_fn;
     void *floor_arg;
+    struct map promisees;            /* account → struct promisee: has a slot kept (promises.c) */
     struct map drained, banned;      /* iids; subjects of bans (decisions.h) */
     uint64_t proofs[ATTEST_REASONS]; /* verdicts on them so far */
     struct map standing;             /* wid → counters since they were handed over */

@@ -515,6 +515,27 @@ def test_one_free_slot_is_named_to_one_caller(there):
     assert all(raw.rest().ending == "complete" for raw in [running, *crowd])
 
 
+@pytest.mark.parametrize("why", ["its price", "its worker left"])
+def test_a_slot_is_kept_only_for_who_found_none(there, why):
+    """Whoever is sent away for another reason, which he may have chosen, keeps nobody from the next one."""
+    (first, second), listed = two(there)
+    sealed, second.max = there.client.seal(chat(), listed[first]), 1
+    if why == "its price":
+        first.about["ask"] = 1500
+        wait_for(lambda: there.client.post(sealed).status == 503, "its ask is known")
+    else:
+        first.close()
+        wait_for(lambda: len(there.client.workers()) == 1, "one is gone")
+    slots = 1 if why == "its worker left" else first.max + 1
+    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="all") == slots, "its one slot is known", 10)
+    other = Client(there.stack, there.stack.key("--account", "other"))
+    served = other.seal(chat(stream=True), listed[second])
+    problem(there.client.post(sealed), 503, "retry_other_worker")
+    answer = other.post(served)
+    timing = dict(part.split(";dur=") for part in answer.header("server-timing").split(", "))
+    assert answer.status == 200 and float(timing["queue"]) == 0, timing
+
+
 def test_the_key_of_a_worker_that_left_leads_to_the_next(there):
     (first, second), listed = two(there)
     sealed = there.client.seal(chat(), listed[first])

@@ -157,6 +157,29 @@ static void a_promise_is_over_when_another_gateways_request_took_the_slot(void *
     rig_free(r);
 }
 
+static void an_account_keeps_only_so_many_slots(void **state)
+{
+    enum { SLOTS = 20, MOST = 8 };
+    struct rig *r = rig_new(HOUR_MS);
+    struct pool_worker *w = rig_join(r, &(struct fake_script){.max = SLOTS});
+    struct pool_worker *other = rig_join(r, &(struct fake_script){.max = SLOTS});
+
+    (void)state;
+    for (size_t i = 0; i < SLOTS; i++)
+        pool_promise(i % 2 ? w : other, SPAN("acct"));
+    assert_int_equal(w->entry.promised + other->entry.promised, MOST);
+    pool_promise(w, SPAN("another"));
+    assert_int_equal(w->entry.promised + other->entry.promised, MOST + 1);
+    assert_true(pool_redeem(w, SPAN("acct")));
+    pool_promise(other, SPAN("acct"));
+    pool_promise(other, SPAN("acct"));
+    assert_int_equal(w->entry.promised + other->entry.promised, MOST + 1);
+    TURN_UNTIL(r->loop, w->entry.promised + other->entry.promised == 0, WAIT_MS);
+    pool_promise(w, SPAN("acct"));
+    assert_int_equal(w->entry.promised, 1);
+    rig_free(r);
+}
+
 static void only_who_has_had_room_for_a_while_does_where_that_is_asked(void **state)
 {
     struct rig *r = rig_new(HOUR_MS);
@@ -195,6 +218,7 @@ int main(void)
         cmocka_unit_test(a_promised_slot_is_kept_for_its_account),
         cmocka_unit_test(a_promise_that_nobody_redeems_ends_and_is_told),
         cmocka_unit_test(a_promise_is_over_when_another_gateways_request_took_the_slot),
+        cmocka_unit_test(an_account_keeps_only_so_many_slots),
         cmocka_unit_test(only_who_has_had_room_for_a_while_does_where_that_is_asked),
         cmocka_unit_test(a_worker_that_leaves_is_forgotten_by_the_choice),
     };
