@@ -18,7 +18,7 @@
 #include "ledger/routes.h"
 #include "net/tls_front.h"
 
-enum { KNOWN_MS = 2000, ROLES_MAX = 64, SAN_LEN = 260 };
+enum { KNOWN_MS = 2000, ROLES_MAX = 64 };
 
 struct admin {
     struct ledger *ledger;
@@ -26,7 +26,7 @@ struct admin {
     struct tls_ctx *tls;
     struct {
         uid_t uid;
-        char san[SAN_LEN]; /* "": it is a user */
+        char san[REQUEST_WHO]; /* "": it is a user */
         enum role role;
     } roles[ROLES_MAX];
     size_t role_count;
@@ -55,7 +55,7 @@ static int read_role(struct admin *a, const struct ledger_role *from)
         return E_INVALID;
     if (from->user[0])
         TRY(find_user(from->user, &a->roles[a->role_count].uid));
-    snprintf(a->roles[a->role_count++].san, SAN_LEN, "%s", from->san);
+    snprintf(a->roles[a->role_count++].san, REQUEST_WHO, "%s", from->san);
     return 0;
 }
 
@@ -102,15 +102,14 @@ static void identify_certificate(const struct admin *a, struct request *r,
     struct span names = buf_span(&client->names);
     const struct span first = span_split(&names, '\n');
 
-    snprintf(r->who, sizeof(r->who), "%.*s", first.len < 90 ? (int)first.len : 90,
-             first.len > 0 ? (const char *)first.data : "");
+    snprintf(r->who, sizeof(r->who), "%.*s", SPAN_FMT(first));
     if (clock_wall_ms() / 1000 > client->until_s)
         return;
     for (size_t i = 0; i < a->role_count; i++) {
         const char *san = a->roles[i].san;
         if (!san[0] || !tls_client_is(client, span_str(san)))
             continue;
-        snprintf(r->who, sizeof(r->who), "%.90s", san);
+        snprintf(r->who, sizeof(r->who), "%s", san);
         r->actor.role = a->roles[i].role;
         return;
     }

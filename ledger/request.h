@@ -6,13 +6,19 @@
 #include "ledger/ledger.h"
 #include "net/http_server.h"
 
-enum { REQUEST_PARAMS = 2, REQUEST_WORD = 129, REQUEST_BODY_MAX = 1 << 20, PAGE_MAX = 1000 };
+enum {
+    REQUEST_WHO = 260, /* the longest name in a certificate that may have a role, with NUL */
+    REQUEST_PARAMS = 2,
+    REQUEST_WORD = 129,
+    REQUEST_BODY_MAX = 1 << 20,
+    PAGE_MAX = 1000
+};
 
 struct request {
     struct ledger *ledger;
     struct http_exchange *ex; /* NULL: the client has left */
     const struct route *route;
-    char who[96];
+    char who[REQUEST_WHO];
     struct actor actor;
     char params[REQUEST_PARAMS][REQUEST_WORD]; /* of the path, decoded */
     struct buf body;

@@ -65,6 +65,20 @@ def test_who_has_no_good_certificate_is_not_heard(desk, issue):
     assert ask(desk, desk.authority.issue("root", ["DNS:root.test"]), "GET", "/v1/accounts") == 200
 
 
+def test_the_longest_names_are_told_apart_in_the_audit(stack):
+    """Whole in the log, too, of those that have no role as of those that have one."""
+    long = "URI:spiffe://test/" + "x" * (255 - len("spiffe://test/?"))
+    stack.authority = Authority(stack.folder)
+    chain, key = stack.authority.issue("ledger", ["DNS:localhost"], usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    port = free_port()
+    stack.ledger = start_ledger(stack, roles=[{"san": long + end, "role": "admin"} for end in "ab"], admin_tls={
+        "listen": f"127.0.0.1:{port}", "chain": chain, "key": key, "client_ca": stack.authority.path})
+    stack.https = f"https://localhost:{port}"
+    assert [ask(stack, stack.authority.issue(end, [long + end]), "POST", "/v1/accounts", {"id": end}) for end in "abc"] == [200, 200, 403]
+    assert [a["who"] for a in stack.ledger.good("GET", "/v1/audit")["data"]] == [long + "b", long + "a"]
+    assert f'who="{long}c"' in stack.ledger.log_text
+
+
 def test_cocoonctl_comes_with_its_certificate(desk):
     cert, key = desk.authority.issue("alice", ["DNS:alice.test"])
     flags = ["--ledger", desk.https, "--ca", desk.authority.path, "--cert", cert, "--cert-key", key]
