@@ -1,5 +1,6 @@
 /* Go-back-N over a Redis stream: rows are read from the journal behind `sent`; one that could not
- * be added, or that the books do not confirm in time, is sent again with all that follow. */
+ * be added, or that the books neither confirm in time nor still have before them, is sent again
+ * with all that follow. */
 #include "billing/feed.h"
 
 #include <stdio.h>
@@ -23,7 +24,8 @@ struct feed {
     struct loop_timer look, soon;
     int64_t sent;      /* the last row given to Redis */
     int64_t confirmed; /* that Redis has taken */
-    uint64_t moved_ms; /* when the books' mark last moved, or there was nothing to wait for */
+    uint64_t moved_ms; /* when the books' mark last moved, there was nothing to wait for, or it was
+                          asked why */
     unsigned flying;   /* XADDs without an answer */
     bool reading, failed, named, ready, stopped;
 };
@@ -175,6 +177,29 @@ static void ask_mark(struct feed *f)
         return; /* asked again in a second */
 }
 
+/* The books take away what they have read. Where as many stand as they have not confirmed, they
+ * have not come to them yet: Redis would only fill. */
+static void length_told(void *arg, int error, const struct redisReply *reply)
+{
+    struct feed *f = arg;
+
+    if (!f->stopped && error == 0 && redis_reply_type(reply) == REDIS_NUMBER &&
+        redis_reply_number(reply) < feed_lag(f) && feed_idle(f))
+        feed_again(f);
+}
+
+/* The books stand still: they may not know our key, or have lost entries. */
+static void ask_length(struct feed *f)
+{
+    const struct span argv[] = {SPAN("XLEN"), span_str(f->stream)};
+
+    if (!redis_up(f->redis))
+        return;
+    name_instance(f);
+    if (redis_command(f->redis, argv[1], argv, 2, length_told, f) == 0)
+        f->moved_ms = loop_now(f->loop);
+}
+
 static void look(void *arg)
 {
     struct feed *f = arg;
@@ -185,7 +210,7 @@ static void look(void *arg)
     if (feed_lag(f) == 0)
         f->moved_ms = now;
     else if (now - f->moved_ms > STILL_MS && feed_idle(f))
-        feed_again(f);
+        ask_length(f);
     else
         send_soon(f);
 }

@@ -217,6 +217,18 @@ def test_the_books_get_every_bill_again_from_where_they_are(till):
     wait_for(lambda: [b["n"] for b in till.bills] == ["2", "3"], "they come again", 15)
 
 
+def test_bills_that_the_books_leave_where_they_are_do_not_fill_redis(till):
+    """The ledger is away, or waits for a key: what stands in the stream is not put there again."""
+    for _ in range(3):
+        till.ask()
+    till.settled(3)
+    redis = till.purse.redis
+    wait_for(lambda: redis.info("commandstats").get("cmdstat_xlen"), "the gateway to look for them", 50)
+    till.ask()
+    till.settled(4)
+    assert [e["n"] for _, e in redis.xrange("bills:{gateway}")] == ["1", "2", "3", "4"]
+
+
 def test_a_bill_whose_epoch_the_journal_does_not_know_names_none(till):
     """A draining process of the version before has written it."""
     till.ask()
