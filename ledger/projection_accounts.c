@@ -123,12 +123,12 @@ static void read_holds(struct job *j)
     job_count(j, redis_command(j->projection->ledger->redis, argv[1], argv, 4, on_holds, j));
 }
 
-/* What restore.lua is told of an open hold. */
+/* What restore.lua is told of a call. */
 struct told {
     char row[LAYOUT_KEY_LEN], amount[JOB_NUMBER_LEN], attempt[JOB_NUMBER_LEN];
 };
 
-static int tell_hold(struct books *b, const char *account, const char *call, struct told *t)
+static int tell_call(struct books *b, const char *account, const char *call, struct told *t)
 {
     int64_t amount, attempt;
     bool billed;
@@ -142,14 +142,15 @@ static int tell_hold(struct books *b, const char *account, const char *call, str
     return 0;
 }
 
-/* The script with the account as the books have it, and its open holds. */
+/* The script with the account as the books have it, and calls: its open holds, and then others. */
 static void run_restore(struct job *j, const json_t *account, struct span budgets,
-                        const struct told *told)
+                        const json_t *calls, const struct told *told)
 {
-    enum { FIXED_KEYS = 2, FIXED_ARGS = 7, ARGS_OF_A_HOLD = 3 };
+    enum { FIXED_KEYS = 2, FIXED_ARGS = 8, ARGS_OF_A_HOLD = 3 };
     AUTO(buf_fini) struct buf cfg = {0};
-    const size_t holds = json_array_size(j->calls), argc = FIXED_ARGS + ARGS_OF_A_HOLD * holds;
+    const size_t holds = json_array_size(calls), argc = FIXED_ARGS + ARGS_OF_A_HOLD * holds;
     char version[JOB_NUMBER_LEN], epoch[JOB_NUMBER_LEN], life[JOB_NUMBER_LEN];
+    char held[JOB_NUMBER_LEN];
     char acct[LAYOUT_KEY_LEN], open[LAYOUT_KEY_LEN];
     struct span *keys = mem_zero((holds + FIXED_KEYS) * sizeof(*keys));
     struct span *args = mem_zero(argc * sizeof(*args));
@@ -160,6 +161,7 @@ static void run_restore(struct job *j, const json_t *account, struct span budget
     snprintf(version, sizeof(version), "%" PRId64, record_int(account, "version", 0));
     snprintf(epoch, sizeof(epoch), "%" PRId64, recovery_number(j->projection->ledger->recovery));
     snprintf(life, sizeof(life), "%d", LAYOUT_SETTLED_MS);
+    snprintf(held, sizeof(held), "%zu", json_array_size(j->calls));
     keys[0] = span_str(acct);
     keys[1] = span_str(open);
     args[0] = span_str(epoch);
@@ -169,10 +171,11 @@ static void run_restore(struct job *j, const json_t *account, struct span budget
     args[4] = buf_span(&cfg);
     args[5] = span_str(life);
     args[6] = budgets;
+    args[7] = span_str(held);
     for (size_t i = 0; i < holds; i++) {
         struct span *of = args + FIXED_ARGS + ARGS_OF_A_HOLD * i;
         keys[FIXED_KEYS + i] = span_str(told[i].row);
-        of[0] = span_str(json_string_value(json_array_get(j->calls, i)));
+        of[0] = span_str(json_string_value(json_array_get(calls, i)));
         of[1] = span_str(told[i].amount);
         of[2] = span_str(told[i].attempt);
     }
@@ -183,20 +186,29 @@ static void run_restore(struct job *j, const json_t *account, struct span budget
     free(args);
 }
 
+/* Rows of calls that were settled late live no longer in any state that Redis may come back with.
+ */
+static int64_t late_since(const struct books *b)
+{
+    return ((int64_t)b->now_s - LAYOUT_SETTLED_MS / 1000) / 3600;
+}
+
 static int send_restore(struct job *j, struct books *b)
 {
     AUTO_JSON json_t *account = NULL;
+    AUTO_JSON json_t *calls = json_copy(j->calls);
     AUTO(buf_fini) struct buf budgets = {0};
-    const size_t holds = json_array_size(j->calls);
     int error = 0;
 
     TRY(account_find(b, j->name, &account));
     TRY(budgets_write(b, account, &budgets));
-    struct told *told = mem_zero((holds + 1) * sizeof(*told));
-    for (size_t i = 0; i < holds && error == 0; i++)
-        error = tell_hold(b, j->name, json_string_value(json_array_get(j->calls, i)), told + i);
+    TRY(bills_late(b, j->name, late_since(b), calls));
+    const size_t count = json_array_size(calls);
+    struct told *told = mem_zero((count + 1) * sizeof(*told));
+    for (size_t i = 0; i < count && error == 0; i++)
+        error = tell_call(b, j->name, json_string_value(json_array_get(calls, i)), told + i);
     if (error == 0)
-        run_restore(j, account, buf_span(&budgets), told);
+        run_restore(j, account, buf_span(&budgets), calls, told);
     free(told);
     return error;
 }

@@ -1,20 +1,22 @@
 -- Recovery: an account's money from the books, less the open holds that are here.
--- KEYS account, holds, the holds' rows …
+-- KEYS account, holds, the rows of the open holds …, the rows of calls that the books have billed late …
 -- ARGV 1 epoch  2 version  3 granted  4 charged by the books  5 configuration  6 life of a row that is over, ms
 --      7 budgets: what the books have charged in the windows of now: "id:period,window,nano; …"
---      8 … of each row, in order of their expiry: the call, and what the books have billed of it: amount and attempt; both empty: nothing
+--      8 how many are open
+--      9 … of each row, the open ones in order of their expiry: the call, and what the books have billed of it: amount and attempt; both
+--      empty: nothing
 -- ok; moved: other holds are open now: read them again. short: more was held than there is: the last holds were cut to what was left
 --
--- A server that comes back with an older state has holds open that were settled since: the books say so, and a record that comes
--- again must find them settled.
+-- A server that comes back with an older state has holds open or expired that were settled since: the books say so, and a record that
+-- comes again must find them settled.
 local acct, holds = KEYS[1], KEYS[2]
 local result = 'ok'
 local open = redis.call('ZRANGE', holds, 0, -1)
-if #open ~= #KEYS - 2 then
+if #open ~= tonumber(ARGV[8]) then
     return 'moved'
 end
 for i, call in ipairs(open) do
-    if call ~= ARGV[5 + 3 * i] then
+    if call ~= ARGV[6 + 3 * i] then
         return 'moved'
     end
 end
@@ -32,21 +34,30 @@ if redis.call('HINCRBY', acct, 'available', minus(ARGV[4])) < 0 then
     redis.call('HSET', acct, 'available', 0)
     result = 'short'
 end
+
+local function row(i)
+    local text = redis.call('GET', KEYS[2 + i])
+    return text and row_parse(text)
+end
+
+-- As the books have billed it.
+local function settle(i, r, state)
+    r.state, r.charged, r.attempt, r.epoch = state, ARGV[7 + 3 * i], ARGV[8 + 3 * i], ARGV[1]
+    redis.call('SET', KEYS[2 + i], row_text(r), 'PX', ARGV[6])
+end
+
 for i, call in ipairs(open) do
-    local key, amount, attempt = KEYS[2 + i], ARGV[6 + 3 * i], ARGV[7 + 3 * i]
-    local text = redis.call('GET', key)
-    local r = text and row_parse(text)
+    local r = row(i)
     if not r or r.state ~= 'open' then
         redis.call('ZREM', holds, call)
-    elseif amount ~= '' then
+    elseif ARGV[7 + 3 * i] ~= '' then
         redis.call('ZREM', holds, call)
-        r.state, r.charged, r.attempt, r.epoch = 'settled', amount, attempt, ARGV[1]
-        redis.call('SET', key, row_text(r), 'PX', ARGV[6])
+        settle(i, r, 'settled')
     else
         local left = redis.call('HGET', acct, 'available')
         if above(r.hold, left) then
             r.hold, result = left, 'short'
-            redis.call('SET', key, row_text(r))
+            redis.call('SET', KEYS[2 + i], row_text(r))
         end
         redis.call('HINCRBY', acct, 'available', minus(r.hold))
         budgets_add(acct, r, r.hold)
@@ -55,6 +66,12 @@ for i, call in ipairs(open) do
                 redis.call('HINCRBY', acct, 's:' .. scope_name(id, r.model), 1)
             end
         end
+    end
+end
+for i = #open + 1, #KEYS - 2 do
+    local r = row(i)
+    if r and r.state == 'expired' then
+        settle(i, r, 'late_settled')
     end
 end
 return result

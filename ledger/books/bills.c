@@ -553,6 +553,22 @@ int bill_charged(struct books *b, const char *call, bool *billed, int64_t *amoun
     return row < 0 ? row : 0;
 }
 
+int bills_late(struct books *b, const char *account, int64_t hour, json_t *calls)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+    int row;
+
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT DISTINCT call FROM bills WHERE account = $1 AND hour >= $2 AND "
+                  "kind = 'late_settled'",
+                  value_str(account), value_int(hour)));
+    while ((row = rows_next(rows)) > 0) {
+        const struct span call = rows_bytes(rows, 0);
+        json_array_append_new(calls, json_stringn((const char *)call.data, call.len));
+    }
+    return row;
+}
+
 #define SELECT_BILLS                                                                               \
     "SELECT call, account, kind, project, key, model, worker, attempt, seq, price, coefficient, "  \
     "tokens_in, cached, tokens_out, reasoning, taken, amount, fee, head, day, leaf, bill, usage "  \

@@ -72,6 +72,9 @@ MUST_CHECK int bill_find(struct books *b, const char *account, const char *call,
  * attempts has a bill. */
 MUST_CHECK int bill_charged(struct books *b, const char *call, bool *billed, int64_t *amount,
                             int64_t *attempt);
+/* Appends the calls of an account that were settled after their holds' end, in this UTC hour (since
+ * 1970) and later. */
+MUST_CHECK int bills_late(struct books *b, const char *account, int64_t hour, json_t *calls);
 /* An account's, newest first, before seq `before` (0: newest): {data: [...], has_more}, without the
  * JWS and proofs. */
 MUST_CHECK int bills_list(struct books *b, const char *account, int64_t before, size_t limit,

@@ -52,13 +52,14 @@ class Scripts:
     def attempt(self, account, call, attempt):
         return self.run["attempt"](keys=[self.keys(account, call)[1]], args=[attempt])[0]
 
-    def restore(self, account, epoch, granted, charged, version=1, cfg="active||||||", billed=(), budgets=""):
-        """billed: call -> (amount, attempt) as the books have it."""
+    def restore(self, account, epoch, granted, charged, version=1, cfg="active||||||", billed=(), late=(), budgets=""):
+        """billed: call -> (amount, attempt) as the books have it of open holds; late: the same of calls that were settled late."""
         acct, _, holds = self.keys(account, "")
         calls = self.redis.zrange(holds, 0, -1)
         rows = [part for c in calls for part in (c, *dict(billed).get(c, ("", "")))]
-        return self.run["restore"](keys=[acct, holds] + [self.keys(account, c)[1] for c in calls],
-                                   args=[epoch, version, granted, charged, cfg, DAY_MS, budgets, *rows])
+        rows += [part for c, of in dict(late).items() for part in (c, *of)]
+        return self.run["restore"](keys=[acct, holds] + [self.keys(account, c)[1] for c in [*calls, *dict(late)]],
+                                   args=[epoch, version, granted, charged, cfg, DAY_MS, budgets, len(calls), *rows])
 
     def older(self, account, call):
         """Makes the call's row one of before rows had an epoch: state|hold|charged|attempt|instance|…"""

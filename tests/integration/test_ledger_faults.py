@@ -180,6 +180,35 @@ def test_a_record_that_comes_again_after_redis_was_set_back_is_charged_once(peer
     assert told["pay"] == peer.acks[0]["pay"]
 
 
+def test_a_record_that_comes_again_late_after_redis_was_set_back_is_charged_once(peered):
+    """The dump has the hold of a call expired whose record was charged and billed since."""
+    gateway, peer, parked, redis = peered.gateways[0], peered.peer, [], peered.redis.client
+    peer.answer = parked.append
+    with peered.raw(key=peered.metered) as raw:
+        raw.request("POST", CHAT, chat())
+        (call,) = wait_for(lambda: list(parked), "one runs")
+        gateway.kill()
+        peer.close()
+    (id,) = redis.zrange("m1:holds:{acme}", 0, -1)
+    redis.zadd("m1:holds:{acme}", {id: 1})
+    gateway.start()
+    wait_for(lambda: redis.get("m1:hold:{acme}:" + id).startswith("expired|"), "the sweeper", 30)
+    older = dump(peered.redis)
+    call.content = b""
+    record = peer.sign(call.record())
+    (told,) = offer_again(peer, record)
+    assert told["result"] == "late_settled"
+    (bill,) = wait_for(lambda: peered.ledger.bills(), "its bill", 20)
+    peered.spent = int(bill["amount"])
+    set_back(peered.redis, older)
+    peer.answer = plain_answer
+    ask_until(peered, 30)
+    gateway.stop()  # it forgets what it has told the worker
+    gateway.start()
+    assert offer_again(peer, record)[0]["pay"] == told["pay"]
+    check(peered, 2)
+
+
 def recover(ledger, *words):
     """An operator's recovery, until it is over."""
     epoch = int(ledger.status["epoch"])

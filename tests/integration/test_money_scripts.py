@@ -288,6 +288,23 @@ def test_recovery_finds_what_the_books_have_billed_settled(scripts):
     assert scripts.money("acme") == (970, 30, 0)
 
 
+def test_recovery_finds_what_the_books_have_billed_late_settled_late(scripts):
+    """A server that came back with an older state has it expired; one that did not has it as it was."""
+    opened(scripts)
+    for call in "abc":
+        scripts.admit("acme", call, 100, life_ms=0 if call < "c" else 60000)
+    assert [scripts.expire("acme", call) for call in "ab"] == ["expired"] * 2
+    assert scripts.settle("acme", "b", 20) == ["late_settled", "20"]
+    late = {"a": (30, 1), "b": (20, 0), "gone": (5, 0)}
+    assert scripts.restore("acme", epoch=2, granted=1000, charged=55, late=late) == "ok"
+    assert scripts.money("acme")[:2] == (845, 55)
+    assert scripts.settle("acme", "a", 40, attempt=1) == ["again_late", "30"]
+    assert scripts.settle("acme", "b", 20) == ["again_late", "20"] and scripts.settle("acme", "gone", 5) == ["unknown", "0"]
+    assert 0 < scripts.redis.pttl(scripts.keys("acme", "a")[1]) <= 24 * 3600 * 1000
+    assert scripts.settle("acme", "c", 10) == ["settled", "10"]
+    assert scripts.money("acme")[:2] == (935, 65)
+
+
 def test_budgets_go_on_after_a_recovery_where_the_books_have_them(scripts):
     opened(scripts, cfg="active||||||500")
     scripts.admit("acme", "a", 100, budgets="||300")
