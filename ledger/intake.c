@@ -68,12 +68,13 @@ static struct source *find(const struct intake *i, struct span instance)
     return NULL;
 }
 
-static void add(struct intake *i, struct span instance)
+/* n: what the books have of it. */
+static void add(struct intake *i, struct span instance, int64_t n)
 {
-    if (!record_id_valid(instance) || find(i, instance))
-        return;
     struct source *s = mem_zero(sizeof(*s));
+
     s->intake = i;
+    s->n = n;
     CHECK(span_cstr(instance, s->instance, sizeof(s->instance)) == 0);
     snprintf(s->stream, sizeof(s->stream), LAYOUT_BILLS, s->instance);
     list_push(&i->sources, &s->link);
@@ -84,14 +85,21 @@ static int add_known(struct intake *i)
     AUTO(rows_free) struct rows *rows = NULL;
     int row;
 
-    TRY(db_select(&rows, i->ledger->books->db, "SELECT stream, n FROM cursors", NULL, 0));
-    while ((row = rows_next(rows)) > 0) {
-        add(i, rows_bytes(rows, 0));
-        struct source *s = find(i, rows_bytes(rows, 0));
-        if (s)
-            s->n = rows_int(rows, 1);
-    }
+    TRY(db_select(&rows, i->ledger->books->db, "SELECT stream, n FROM cursors WHERE dropped = 0",
+                  NULL, 0));
+    while ((row = rows_next(rows)) > 0)
+        add(i, rows_bytes(rows, 0), rows_int(rows, 1));
     return row;
+}
+
+/* One that Redis names: perhaps a recovery went on without it, and it is back. */
+static void add_named(struct intake *i, struct span instance)
+{
+    int64_t n;
+
+    if (record_id_valid(instance) && !find(i, instance) &&
+        bill_cursor(i->ledger->books, instance, &n) == 0)
+        add(i, instance, n);
 }
 
 static void on_instances(void *arg, int error, const struct redisReply *reply)
@@ -99,7 +107,7 @@ static void on_instances(void *arg, int error, const struct redisReply *reply)
     struct intake *i = arg;
 
     for (size_t k = 0; error == 0 && k < redis_reply_count(reply); k++)
-        add(i, redis_reply_text(redis_reply_at(reply, k)));
+        add_named(i, redis_reply_text(redis_reply_at(reply, k)));
     i->asked_who = i->asked_who || (error == 0 && redis_reply_type(reply) == REDIS_LIST);
 }
 
@@ -178,20 +186,26 @@ static int take_entries(struct batch *b, const struct redisReply *entries)
 
     for (size_t k = 0; k < redis_reply_count(entries) && !b->waits; k++)
         TRY(take_entry(b, redis_reply_at(entries, k)));
-    return bill_cursor_set(books, span_str(b->source->instance), b->n, "0-0");
+    return bill_cursor_set(books, span_str(b->source->instance), b->n);
+}
+
+static void say_mark(struct intake *i, struct span instance, int64_t number)
+{
+    char n[24];
+
+    snprintf(n, sizeof(n), "%" PRId64, number);
+    const struct span acked[] = {SPAN("HSET"), SPAN(LAYOUT_ACKED), instance, span_str(n)};
+    (void)!command(i, acked, 4, nothing, NULL);
 }
 
 static void acknowledge(struct source *s, struct span last)
 {
-    char n[24], minid[LAST_LEN];
+    char minid[LAST_LEN];
     struct span rest = last;
     const struct span ms = span_split(&rest, '-');
     uint64_t seq = 0;
 
-    snprintf(n, sizeof(n), "%" PRId64, s->n);
-    const struct span acked[] = {SPAN("HSET"), SPAN(LAYOUT_ACKED), span_str(s->instance),
-                                 span_str(n)};
-    (void)!command(s->intake, acked, 4, nothing, NULL);
+    say_mark(s->intake, span_str(s->instance), s->n);
     if (span_u64(rest, INT64_MAX, &seq) < 0 || ms.len > 20)
         return;
     snprintf(minid, sizeof(minid), "%.*s-%" PRIu64, SPAN_FMT(ms), seq + 1);
@@ -321,26 +335,39 @@ void intake_each(const struct intake *i, intake_instance_fn *fn, void *arg)
         fn(arg, span_str(CONTAINER(it, struct source, link)->instance));
 }
 
-static int forget_cursor(struct books *b, const char *instance)
+static int drop_cursor(struct books *b, const char *instance)
 {
     TRY(books_begin(b));
-    return books_end(
-        b, DB_RUN(b->db, NULL, "DELETE FROM cursors WHERE stream = $1", value_str(instance)));
+    return books_end(b, bill_cursor_drop(b, span_str(instance)));
 }
 
 void intake_drop(struct intake *i, const char *instance)
 {
     struct source *s = find(i, span_str(instance));
 
-    if (!s || forget_cursor(i->ledger->books, instance) < 0)
+    if (!s || drop_cursor(i->ledger->books, instance) < 0)
         return;
     s->dropped = true;
     if (!s->asking)
         source_end(s);
 }
 
+/* Of everyone, those that were dropped as well: a new journal begins above it. */
+static int say_marks(struct intake *i)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+    int row;
+
+    TRY(db_select(&rows, i->ledger->books->db, "SELECT stream, n FROM cursors", NULL, 0));
+    while ((row = rows_next(rows)) > 0)
+        say_mark(i, rows_bytes(rows, 0), rows_int(rows, 1));
+    return row;
+}
+
 void intake_forget(struct intake *i)
 {
+    if (say_marks(i) < 0)
+        log_event(LOG_ERROR, "intake", "marks=no");
     i->asked_who = false;
     i->pass++;
     loop_timer_set(i->ledger->loop, &i->who, 0, ask_who, i);
@@ -348,7 +375,6 @@ void intake_forget(struct intake *i)
 
 void intake_known(struct intake *i, const char *instance, int64_t n)
 {
-    add(i, span_str(instance));
     struct source *s = find(i, span_str(instance));
 
     if (s && n > s->n)

@@ -19,7 +19,7 @@ typedef void intake_instance_fn(void *arg, struct span instance);
 void intake_each(const struct intake *i, intake_instance_fn *fn, void *arg);
 /* Not waited for any more; one that brings bills is known again. */
 void intake_drop(struct intake *i, const char *instance);
-/* Redis may be another one: who is there is asked anew. */
+/* Redis may be another one: who is there is asked anew, and told what the books have of it. */
 void intake_forget(struct intake *i);
 
 /* The books have an instance's bills up to n, by another way (its journal). */

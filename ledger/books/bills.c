@@ -396,27 +396,36 @@ int bill_take(struct books *b, const struct bill_keys *keys, const struct bill_e
 
 // ---- Cursors ------------------------------------------------------------------------------------
 
-int bill_cursor(struct books *b, struct span instance, int64_t *n, char last[static 48])
+int bill_cursor(struct books *b, struct span instance, int64_t *n)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
-    *n = 0;
-    memcpy(last, "0-0", sizeof("0-0"));
-    TRY(DB_SELECT(&rows, b->db, "SELECT n, last FROM cursors WHERE stream = $1",
-                  value_text(instance)));
+    TRY(DB_SELECT(&rows, b->db, "SELECT n FROM cursors WHERE stream = $1", value_text(instance)));
     const int row = rows_next(rows);
-    if (row <= 0)
-        return row;
-    *n = rows_int(rows, 0);
-    return span_cstr(rows_bytes(rows, 1), last, 48);
+    *n = row > 0 ? rows_int(rows, 0) : 0;
+    return row < 0 ? row : 0;
 }
 
-int bill_cursor_set(struct books *b, struct span instance, int64_t n, const char *last)
+int bill_cursor_set(struct books *b, struct span instance, int64_t n)
 {
     return DB_RUN(b->db, NULL,
-                  "INSERT INTO cursors (stream, last, n) VALUES ($1, $2, $3) "
-                  "ON CONFLICT (stream) DO UPDATE SET last = excluded.last, n = excluded.n",
-                  value_text(instance), value_str(last), value_int(n));
+                  "INSERT INTO cursors (stream, n) VALUES ($1, $2) "
+                  "ON CONFLICT (stream) DO UPDATE SET n = excluded.n, dropped = 0",
+                  value_text(instance), value_int(n));
+}
+
+int bill_cursor_raise(struct books *b, struct span instance, int64_t n)
+{
+    return DB_RUN(b->db, NULL,
+                  "INSERT INTO cursors (stream, n, dropped) VALUES ($1, $2, 1) "
+                  "ON CONFLICT (stream) DO UPDATE SET n = excluded.n WHERE cursors.n < excluded.n",
+                  value_text(instance), value_int(n));
+}
+
+int bill_cursor_drop(struct books *b, struct span instance)
+{
+    return DB_RUN(b->db, NULL, "UPDATE cursors SET dropped = 1 WHERE stream = $1",
+                  value_text(instance));
 }
 
 // ---- Days and proofs ----------------------------------------------------------------------------

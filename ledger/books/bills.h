@@ -55,10 +55,14 @@ struct bill_outcome {
 MUST_CHECK int bill_take(struct books *b, const struct bill_keys *keys, const struct bill_entry *e,
                          struct bill_outcome *out);
 
-/* How far a gateway's bills were taken in: the number behind which they go on, and the last entry
- * of its stream that was read ("0-0": none). */
-MUST_CHECK int bill_cursor(struct books *b, struct span instance, int64_t *n, char last[static 48]);
-MUST_CHECK int bill_cursor_set(struct books *b, struct span instance, int64_t n, const char *last);
+/* How far a gateway's bills were taken in: the number behind which they go on. 0: none were. */
+MUST_CHECK int bill_cursor(struct books *b, struct span instance, int64_t *n);
+/* Out of its stream: a recovery waits for that gateway. */
+MUST_CHECK int bill_cursor_set(struct books *b, struct span instance, int64_t n);
+/* By another way, never back: whether one waits for it stays as it was, and none does at first. */
+MUST_CHECK int bill_cursor_raise(struct books *b, struct span instance, int64_t n);
+/* No recovery waits for it until its stream brings bills; the number is kept. */
+MUST_CHECK int bill_cursor_drop(struct books *b, struct span instance);
 
 /* Closes every day before the present one: its root is fixed. *closed: how many. */
 MUST_CHECK int bill_days_close(struct books *b, size_t *closed);

@@ -61,15 +61,6 @@ static int take(struct books *b, const struct bill_keys *keys, struct db *journa
     return row;
 }
 
-static int move_cursor(struct books *b, const struct journal_result *r)
-{
-    char last[48];
-    int64_t n;
-
-    TRY(bill_cursor(b, span_str(r->instance), &n, last));
-    return r->n > n ? bill_cursor_set(b, span_str(r->instance), r->n, last) : 0;
-}
-
 static int open_journal(struct db **journal, const char *path, struct journal_result *out)
 {
     AUTO(buf_fini) struct buf why = {0};
@@ -92,7 +83,7 @@ int journal_take(struct books *b, const struct bill_keys *keys, const char *path
     }
     TRY(open_journal(&journal, path, out));
     TRY(take(b, keys, journal, out));
-    return move_cursor(b, out);
+    return bill_cursor_raise(b, span_str(out->instance), out->n);
 }
 
 // ---- Verifying ----------------------------------------------------------------------------------

@@ -117,6 +117,13 @@ static const struct step steps[] = {
         "",
         "",
     },
+    {
+        /* dropped, 1: no recovery waits for it; where its bills go on is known all the same */
+        "ALTER TABLE cursors DROP COLUMN last;"
+        "ALTER TABLE cursors ADD COLUMN dropped BIGINT NOT NULL DEFAULT 0;",
+        "",
+        "",
+    },
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

@@ -58,12 +58,20 @@ def ask_until(shop, timeout=15):
     wait_for(lambda: ask(shop) == 200, "requests to be admitted again", timeout, step=0.1)
 
 
+def journal(shop, sql, name="gateway"):
+    """A number of the gateway's journal."""
+    with sqlite3.connect(f"file:{shop.folder}/{name}.journal?mode=ro", uri=True) as db:
+        return int(db.execute(sql).fetchone()[0])
+
+
+def confirmed(shop):
+    """What the gateway knows that the books have."""
+    return journal(shop, "SELECT value FROM state WHERE name = 'acked'")
+
+
 def wait_journal(shop, rows, name="gateway"):
     """Until so many bills are on the gateway's disk: what an answer cost is there some ms after it."""
-    def count():
-        with sqlite3.connect(f"file:{shop.folder}/{name}.journal?mode=ro", uri=True) as db:
-            return db.execute("SELECT count(*) FROM bills").fetchone()[0]
-    wait_for(lambda: count() == rows, f"{rows} bills in the journal")
+    wait_for(lambda: journal(shop, "SELECT count(*) FROM bills", name) == rows, f"{rows} bills in the journal")
 
 
 def check(shop, bills):
@@ -603,6 +611,32 @@ def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
     shop.ledger.ctl("ledger", "recover", "--without", "gateway")
     shop.ledger.wait_ready()
     check(shop, 2)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_gateway_that_was_left_out_and_comes_back_bills_again(shop, lost):
+    """Its bills go on behind what the books had of it, in a new journal, too."""
+    assert ask(shop) == 200
+    wait_for(lambda: len(shop.ledger.bills()) == 1, "the bill")
+    wait_for(lambda: confirmed(shop) == 1, "the gateway to be told")
+    shop.gateways[0].stop()
+    shop.redis.flush()
+    wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
+    shop.ledger.ctl("ledger", "recover", "--without", "gateway")
+    shop.ledger.wait_ready()
+    shop.ledger.stop()
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    assert not shop.ledger.status["gateways"]
+    if lost:
+        for end in ("", "-wal", "-shm"):
+            if os.path.exists(shop.folder + "/gateway.journal" + end):
+                os.unlink(shop.folder + "/gateway.journal" + end)
+    shop.gateways[0].start()
+    shop.wait_ready()
+    ask_until(shop, 30)
+    check(shop, 2)
+    assert journal(shop, "SELECT max(n) FROM bills") == 2
 
 
 def test_books_set_back_to_a_copy_catch_up_from_the_journal(shop):

@@ -523,14 +523,23 @@ static void older_books_are_brought_up_to_date_and_newer_ones_refused(void **sta
     struct fixture *f = *state;
     AUTO(buf_fini) struct buf why = {0};
     struct books *again;
+    int64_t n = 0;
 
     make_account(f, "acme", 7);
     assert_int_equal(db_script(f->books->db, "DROP INDEX transfers_reference"), 0);
+    assert_int_equal(db_script(f->books->db,
+                               "DROP TABLE cursors;"
+                               "CREATE TABLE cursors ("
+                               " stream TEXT PRIMARY KEY, last TEXT NOT NULL, n BIGINT NOT NULL);"
+                               "INSERT INTO cursors VALUES ('gateway', '0-0', 5)"),
+                     0);
     assert_int_equal(db_script(f->books->db, "UPDATE schema_version SET version = 1"), 0);
     assert_int_equal(books_open(&again, f->where, false, &why), E_UNSUPPORTED);
     close_books(f);
     open_books(f);
     assert_int_equal(balance_of(f, "client:acme"), 7);
+    IN_BOOKS(f, bill_cursor(f->books, SPAN("gateway"), &n));
+    assert_int_equal(n, 5);
     assert_int_equal(books_open(&again, f->where, false, &why), 0);
     books_close(again);
     assert_int_equal(db_script(f->books->db, "UPDATE schema_version SET version = 99"), 0);
@@ -539,7 +548,7 @@ static void older_books_are_brought_up_to_date_and_newer_ones_refused(void **sta
     assert_non_null(strstr(buf_cstr(&why), "another version"));
     struct db *db;
     open_db(f, &db);
-    assert_int_equal(db_script(db, "UPDATE schema_version SET version = 2"), 0);
+    assert_int_equal(db_script(db, "UPDATE schema_version SET version = 3"), 0);
     db_close(db);
     open_books(f);
 }
