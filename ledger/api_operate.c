@@ -150,8 +150,10 @@ int api_intake(struct request *r)
     record_set_int(r->out, "known", result.known);
     record_set_int(r->out, "refused", result.refused);
     intake_known(r->ledger->intake, result.instance, result.n);
-    if (result.taken > 0)
+    if (result.taken > 0) { /* by a Redis that is no more, perhaps: in no epoch of now */
+        TRY(recovery_charged(r->ledger->recovery, 0));
         projection_all(r->ledger->projection, false);
+    }
     return audit_note(r->ledger->books, &r->actor, "intake", result.instance, NULL, r->out);
 }
 

@@ -613,6 +613,27 @@ def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
     check(shop, 2)
 
 
+def leave_out(shop):
+    """Two calls of which only the journal knows; the gateway is gone, Redis empty, and an epoch open without both."""
+    shop.ledger.pause()
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    wait_journal(shop, 2)
+    shop.gateways[0].kill()
+    shop.redis.flush()
+    shop.ledger.resume()
+    wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
+    shop.ledger.ctl("ledger", "recover", "--without", "gateway")
+    shop.ledger.wait_ready()
+
+
+def test_a_journal_that_turns_up_after_its_gateway_was_left_out_is_charged_on_redis_too(shop):
+    leave_out(shop)
+    epoch = int(shop.ledger.status["epoch"])
+    shop.ledger.ctl("ledger", "intake", os.path.join(shop.folder, "gateway.journal"))
+    wait_for(lambda: recovered(shop.ledger, epoch), "the recovery", 20)
+    check(shop, 2)
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_gateway_that_was_left_out_and_comes_back_bills_again(shop, lost):
     """Its bills go on behind what the books had of it, in a new journal, too."""
