@@ -167,6 +167,8 @@ static void mark_told(void *arg, int error, const struct redisReply *reply)
     }
     if (f->sent < journal_acked_to(f->journal))
         f->sent = f->confirmed = journal_acked_to(f->journal);
+    if (!f->named)
+        send_soon(f); /* who was woken by the asking may have come before the answer */
 }
 
 static void ask_mark(struct feed *f)
