@@ -463,8 +463,8 @@ def test_when_there_is_no_other_worker_it_says_so(there):
     assert len(there.w.calls) == 1
 
 
-def test_where_all_others_are_full_a_call_that_failed_is_waited_with(there):
-    (first, second), listed = two(there)
+def holding():
+    """An event, and a worker's answer that runs until it is set."""
     hold = threading.Event()
 
     def held(call):
@@ -472,6 +472,12 @@ def test_where_all_others_are_full_a_call_that_failed_is_waited_with(there):
         hold.wait(20 * SLOW)
         call.event("[DONE]")
         call.finish()
+    return hold, held
+
+
+def test_where_all_others_are_full_a_call_that_failed_is_waited_with(there):
+    (first, second), listed = two(there)
+    hold, held = holding()
     second.answer, second.max = held, 1
     running = there.client.start(there.client.seal(chat(stream=True), listed[second]))
     running.head()
@@ -491,13 +497,7 @@ def test_where_all_others_are_full_a_call_that_failed_is_waited_with(there):
 def test_one_free_slot_is_named_to_one_caller(there):
     """The others wait for the worker that they encrypted to."""
     (first, second), listed = two(there)
-    hold = threading.Event()
-
-    def held(call):
-        call.head()
-        hold.wait(20 * SLOW)
-        call.event("[DONE]")
-        call.finish()
+    hold, held = holding()
     for w in (first, second):
         w.answer, w.max = held, 1
     running = there.client.start(there.client.seal(chat(stream=True), listed[first]))
@@ -547,13 +547,7 @@ def test_the_key_of_a_worker_that_left_leads_to_the_next(there):
 
 
 def test_a_full_worker_is_waited_for_only_where_nobody_else_has_room(there):
-    hold = threading.Event()
-
-    def held(call):
-        call.head()
-        hold.wait(20)
-        call.event("[DONE]")
-        call.finish()
+    hold, held = holding()
     there.w.max = 1
     there.w.answer = held
     running = there.client.start(there.client.seal(chat(stream=True)))

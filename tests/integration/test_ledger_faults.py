@@ -598,7 +598,8 @@ def test_bills_of_a_gateway_that_a_recovery_did_not_know_are_not_lost_on_redis(s
     check(shop, 5)
 
 
-def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
+def go_missing(shop):
+    """Two calls of which only the journal knows; the gateway is gone, Redis empty, and the ledger waits for both."""
     shop.ledger.pause()
     assert [ask(shop) for _ in range(2)] == [200] * 2
     wait_journal(shop, 2)
@@ -606,6 +607,10 @@ def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
     shop.redis.flush()
     shop.ledger.resume()
     wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
+
+
+def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
+    go_missing(shop)
     taken = shop.ledger.ctl("ledger", "intake", os.path.join(shop.folder, "gateway.journal")).stdout
     assert "taken" in taken
     shop.ledger.ctl("ledger", "recover", "--without", "gateway")
@@ -614,14 +619,8 @@ def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
 
 
 def leave_out(shop):
-    """Two calls of which only the journal knows; the gateway is gone, Redis empty, and an epoch open without both."""
-    shop.ledger.pause()
-    assert [ask(shop) for _ in range(2)] == [200] * 2
-    wait_journal(shop, 2)
-    shop.gateways[0].kill()
-    shop.redis.flush()
-    shop.ledger.resume()
-    wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
+    """An epoch is open without the calls of which only the journal knows."""
+    go_missing(shop)
     shop.ledger.ctl("ledger", "recover", "--without", "gateway")
     shop.ledger.wait_ready()
 
