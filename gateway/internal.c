@@ -69,7 +69,6 @@ static const char *check_who(const struct internal *in, const struct gateway_int
 static const char *service_read(struct internal *in, const struct gateway_internal_service *from)
 {
     struct internal_service *s = &in->all[in->count];
-
     const char *problem = check_who(in, from);
 
     if (problem)
@@ -139,6 +138,39 @@ void internal_free(struct internal *in)
     free(in);
 }
 
+// ---- Who it is ----------------------------------------------------------------------------------
+
+/* By the one item that the certificate names; NULL: none, or several. */
+static const struct internal_service *by_certificate(const struct internal *in,
+                                                     const struct tls_client *client)
+{
+    const struct internal_service *found = NULL;
+
+    for (size_t i = 0; i < in->count; i++) {
+        const struct internal_service *s = &in->all[i];
+        if (s->san[0] == 0 || !tls_client_is(client, span_str(s->san)))
+            continue;
+        if (found)
+            return NULL;
+        found = s;
+    }
+    return found;
+}
+
+/* uid -1: it is no UNIX socket. */
+static const struct internal_service *find(const struct internal *in,
+                                           const struct tls_client *client, int64_t uid)
+{
+    if (client)
+        return by_certificate(in, client);
+    return uid >= 0 ? by_uid(in, uid) : NULL;
+}
+
+static bool is_stranger(void *arg, const struct tls_client *client, int64_t uid)
+{
+    return !find(((const struct gateway *)arg)->internal, client, uid);
+}
+
 // ---- The listener -------------------------------------------------------------------------------
 
 static void on_head(void *arg, struct http_exchange *ex)
@@ -173,6 +205,7 @@ static int open_listener(struct gateway *g, struct http_server **out, const char
         return 0;
     }
     handler.head = on_head;
+    handler.stranger = is_stranger;
     TRY(net_addr_parse(&at, text));
     TRY(http_server_new(out, g->loop, o, &handler, g));
     return gateway_listen(g, *out, role, &at);
@@ -267,33 +300,6 @@ static bool is_passed_on(const struct call *c)
     return false;
 }
 
-/* By the one item that the certificate names; NULL: none, or several. */
-static const struct internal_service *by_certificate(const struct internal *in,
-                                                     const struct tls_client *client)
-{
-    const struct internal_service *found = NULL;
-
-    for (size_t i = 0; i < in->count; i++) {
-        const struct internal_service *s = &in->all[i];
-        if (s->san[0] == 0 || !tls_client_is(client, span_str(s->san)))
-            continue;
-        if (found)
-            return NULL;
-        found = s;
-    }
-    return found;
-}
-
-static const struct internal_service *find(const struct call *c)
-{
-    const struct tls_client *client = http_peer_tls(c->ex);
-    uid_t uid;
-
-    if (client)
-        return by_certificate(c->gateway->internal, client);
-    return http_peer_uid(c->ex, &uid) == 0 ? by_uid(c->gateway->internal, uid) : NULL;
-}
-
 /* A connection may last longer than the certificate that it began with. */
 static bool is_over(const struct call *c)
 {
@@ -314,7 +320,8 @@ static void note(const struct call *c, const struct internal_service *s)
 
 bool internal_admit(struct call *c)
 {
-    const struct internal_service *s = find(c);
+    const struct internal_service *s =
+        find(c->gateway->internal, http_peer_tls(c->ex), http_peer_uid(c->ex));
 
     if (!s)
         return refuse(c, "This caller is not one of the services that may use this listener.");
@@ -338,9 +345,10 @@ void internal_metrics_write(struct gateway *g, struct buf *out)
     gauge_write("cocoon_internal_connections", "Services' connections to the internal listener.",
                 (double)internal_connections(g), out);
     counter_write("cocoon_internal_connections_refused_total",
-                  "Connections above internal.connections.", refused_connections(g), out);
+                  "Connections above internal.connections, or of too many strangers.",
+                  refused_connections(g), out);
     counter_write("cocoon_internal_handshakes_refused_total",
-                  "TLS handshakes there that failed: no good certificate.",
+                  "TLS handshakes there that failed: no good certificate, or too many at a time.",
                   g->internal_tls ? http_server_tls_refused(g->internal_tls) : 0, out);
     counter_write("cocoon_internal_refused_total",
                   "Calls on the internal listener that are of none of its services, or passed on.",

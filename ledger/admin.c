@@ -86,9 +86,10 @@ static enum role role_of_user(const struct admin *a, uid_t uid)
 
 static void identify_user(const struct admin *a, struct request *r)
 {
-    uid_t uid;
+    const int64_t peer = http_peer_uid(r->ex);
+    const uid_t uid = (uid_t)peer;
 
-    if (http_peer_uid(r->ex, &uid) < 0)
+    if (peer < 0)
         return;
     const struct passwd *user = getpwuid(uid);
     snprintf(r->who, sizeof(r->who), "uid:%u %.64s", uid, user ? user->pw_name : "?");

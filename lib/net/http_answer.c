@@ -36,7 +36,7 @@ static void add_fields(struct MHD_Response *r, const struct http_field *fields, 
 static void answer(struct http_exchange *ex, unsigned status, struct MHD_Response *take)
 {
     CHECK(take);
-    if (ex->conn->daemon->server->closing &&
+    if ((ex->conn->daemon->server->closing || ex->conn->from.stranger) &&
         !MHD_get_response_header(take, MHD_HTTP_HEADER_CONNECTION))
         (void)!MHD_add_response_header(take, MHD_HTTP_HEADER_CONNECTION, "close");
     ex->answered = true;
@@ -76,7 +76,7 @@ static void gather(struct http_exchange *ex, bool on)
 {
     const int value = on;
 
-    if (ex->gathering == on || ex->conn->peer.sa.ss_family == AF_UNIX)
+    if (ex->gathering == on || ex->conn->from.peer.sa.ss_family == AF_UNIX)
         return;
     ex->gathering = on;
     (void)setsockopt(ex->conn->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));

@@ -416,24 +416,17 @@ int64_t http_content_length(const struct http_exchange *ex)
 
 const struct net_addr *http_peer(const struct http_exchange *ex)
 {
-    return &ex->conn->peer;
+    return &ex->conn->from.peer;
 }
 
-int http_peer_uid(const struct http_exchange *ex, uid_t *uid)
+int64_t http_peer_uid(const struct http_exchange *ex)
 {
-    struct ucred peer = {0};
-    socklen_t len = sizeof(peer);
-
-    if (ex->conn->peer.sa.ss_family != AF_UNIX ||
-        getsockopt(ex->conn->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-        return E_UNSUPPORTED;
-    *uid = peer.uid;
-    return 0;
+    return ex->conn->from.uid;
 }
 
 const struct tls_client *http_peer_tls(const struct http_exchange *ex)
 {
-    return ex->conn->client;
+    return ex->conn->from.client;
 }
 
 uint64_t http_started_us(const struct http_exchange *ex)

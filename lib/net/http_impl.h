@@ -20,6 +20,14 @@ struct http_daemon {
     uint64_t due_ms; /* when it has next without that: only a run moves it */
 };
 
+/* Who comes with a connection. */
+struct http_arrival {
+    struct net_addr peer;
+    struct tls_client *client; /* NULL: not through TLS */
+    int64_t uid;               /* of a UNIX socket's other end; -1: it is none */
+    bool stranger;
+};
+
 struct http_server {
     struct loop *loop;
     struct http_server_options o;
@@ -30,11 +38,11 @@ struct http_server {
     struct net_listener *listeners[HTTP_LISTENERS];
     bool closing; /* every answer is the last one of its connection */
     size_t listener_count;
-    struct tls_client *accepting_client;
-    struct tls_front *front;          /* NULL: clients speak plain text */
-    const struct net_addr *accepting; /* the peer of the connection that MHD is being given */
+    struct tls_front *front;        /* NULL: clients speak plain text */
+    struct http_arrival *accepting; /* the connection that MHD is being given */
     struct list exchanges;
     size_t exchange_count, connection_count;
+    size_t stranger_count; /* of connection_count */
     struct list lingering;
     size_t linger_count;
     uint64_t refused;   /* connections above the limit */
@@ -46,8 +54,7 @@ struct http_conn {
     struct http_daemon *daemon;
     struct MHD_Connection *mhd;
     int fd; /* MHD's: never closed here */
-    struct net_addr peer;
-    struct tls_client *client; /* NULL: it did not come through TLS */
+    struct http_arrival from;
     struct loop_fd watch; /* the client's first bytes and its FIN, also while MHD does not look */
     struct loop_timer header_timer; /* runs from the first byte to the whole header block */
     struct buf uri;                 /* of the present request, as sent */

@@ -28,6 +28,7 @@ enum {
     POOL_MIN = 64 << 10,
     FREE_STEP_MS = 10,
     LONGEST_WAIT_MS = 60000,
+    STRANGERS_MAX = 64,
     FRONT_MORE = 64,
     RUNS_A_TURN = 8, /* MHD sends one chunk a run: a burst must not cost the loop a turn for each */
 };
@@ -69,11 +70,11 @@ static struct http_conn *conn_new(struct http_daemon *d, struct MHD_Connection *
     c->daemon = d;
     c->mhd = mhd;
     c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    c->peer = *s->accepting;
-    c->client = s->accepting_client;
-    s->accepting_client = NULL;
+    c->from = *s->accepting;
+    s->accepting->client = NULL;
     d->connections++;
     s->connection_count++;
+    s->stranger_count += c->from.stranger ? 1 : 0;
     loop_timer_set(s->loop, &c->header_timer, s->o.header_ms, on_header_late, c);
     if (loop_fd_add(s->loop, &c->watch, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, on_conn_event, c) <
         0)
@@ -87,10 +88,11 @@ static void conn_free(struct http_conn *c)
 
     c->daemon->connections--;
     s->connection_count--;
+    s->stranger_count -= c->from.stranger ? 1 : 0;
     loop_fd_del(s->loop, &c->watch);
     loop_timer_cancel(s->loop, &c->header_timer);
     buf_wipe(&c->uri);
-    tls_client_free(c->client);
+    tls_client_free(c->from.client);
     free(c);
 }
 
@@ -115,23 +117,40 @@ static struct http_daemon *emptiest_daemon(const struct http_server *s)
     return best;
 }
 
+/* -1: the peer is no UNIX socket. */
+static int64_t user_of(int fd, const struct net_addr *peer)
+{
+    struct ucred who = {0};
+    socklen_t len = sizeof(who);
+
+    if (peer->sa.ss_family != AF_UNIX || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+        return -1;
+    return who.uid;
+}
+
+static bool has_place(const struct http_server *s, const struct http_arrival *from)
+{
+    return from->stranger ? s->stranger_count < STRANGERS_MAX
+                          : s->connection_count - s->stranger_count < s->o.connection_limit;
+}
+
 static void take(void *arg, int fd, const struct net_addr *peer, struct tls_client *client)
 {
     struct http_server *s = arg;
     struct http_daemon *d = emptiest_daemon(s);
+    struct http_arrival from = {.peer = *peer, .client = client, .uid = user_of(fd, peer)};
 
-    if (s->connection_count >= s->o.connection_limit) {
+    from.stranger = s->h.stranger && s->h.stranger(s->arg, client, from.uid);
+    if (!has_place(s, &from)) {
         tls_client_free(client);
         http_refuse(s, fd);
         return;
     }
-    s->accepting = peer;
-    s->accepting_client = client;
+    s->accepting = &from;
     /* From here on fd is MHD's, which closes it on failure too. */
     (void)MHD_add_connection(d->mhd, fd, (const struct sockaddr *)&peer->sa, peer->len);
     s->accepting = NULL;
-    tls_client_free(s->accepting_client); /* MHD did not begin with it */
-    s->accepting_client = NULL;
+    tls_client_free(from.client); /* MHD did not begin with it */
     d->due = true;
 }
 
@@ -254,17 +273,17 @@ static int daemon_start(struct http_server *s, struct http_daemon *d)
     d->due_ms = UINT64_MAX;
     d->mhd = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, http_on_request, d,                     /* */
-        MHD_OPTION_EXTERNAL_LOGGER, on_log, d,              /* first: it hears of the others */
-        MHD_OPTION_CONNECTION_LIMIT, s->o.connection_limit, /* */
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool,           /* */
-        MHD_OPTION_CONNECTION_TIMEOUT, s->o.idle_s,         /* */
-        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,               /* */
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,                    /* */
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, d,     /* */
-        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, d,  /* */
-        MHD_OPTION_URI_LOG_CALLBACK, on_uri, d,             /* */
-        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, d,       /* */
+        NULL, NULL, http_on_request, d,        /* */
+        MHD_OPTION_EXTERNAL_LOGGER, on_log, d, /* first: it hears of the others */
+        MHD_OPTION_CONNECTION_LIMIT, s->o.connection_limit + STRANGERS_MAX, /* */
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool,                           /* */
+        MHD_OPTION_CONNECTION_TIMEOUT, s->o.idle_s,                         /* */
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,                               /* */
+        MHD_OPTION_STRICT_FOR_CLIENT, 1,                                    /* */
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, d,                     /* */
+        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, d,                  /* */
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, d,                             /* */
+        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, d,                       /* */
         MHD_OPTION_END);
     if (!d->mhd)
         return E_IO;
@@ -277,7 +296,8 @@ static int daemon_start(struct http_server *s, struct http_daemon *d)
 /* Some more connections than are served: those beyond are told so. */
 static struct tls_front *front_new(struct http_server *s)
 {
-    const struct tls_front_options o = {.connections = s->o.connection_limit + FRONT_MORE,
+    const struct tls_front_options o = {.connections =
+                                            s->o.connection_limit + STRANGERS_MAX + FRONT_MORE,
                                         .handshake_ms = s->o.header_ms,
                                         .idle_ms = s->o.idle_s * UINT64_C(1000)};
 

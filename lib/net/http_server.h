@@ -20,6 +20,10 @@ struct http_field {
 /* All run in the loop's thread. `ex` is alive until `done` has returned. NULL, but for `head`:
  * nothing is to be done. */
 struct http_handler {
+    /* Optional. Nobody who comes to us: by the certificate, or by the user at the other end of a
+     * UNIX socket (-1: it is none). A few of these are served at a time, apart from
+     * connection_limit, and with one request each. */
+    bool (*stranger)(void *arg, const struct tls_client *client, int64_t uid);
     /* The header block is there, nothing of the body has been read (nor 100 Continue sent). Answer
      * with http_reply, or call http_receive, now or in a later turn: until then the connection
      * rests. */
@@ -45,7 +49,7 @@ struct http_handler {
 
 struct http_server_options {
     unsigned daemons;          /* 64: parked connections per daemon stay few (libraries.md §7) */
-    unsigned connection_limit; /* over all daemons */
+    unsigned connection_limit; /* over all daemons, of who is no stranger */
     struct span full_answer; /* a whole answer as bytes, borrowed, for connections beyond the limit;
                                 empty: they are closed */
     size_t header_max;  /* bytes of a request's header block that head accepts: 431 is the caller's
@@ -86,7 +90,7 @@ size_t http_server_fds(const struct http_server *s, int *fds, size_t max);
 void http_server_let_go(struct http_server *s);
 size_t http_server_exchanges(const struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
-/* Connections beyond the limit so far. */
+/* Connections beyond the limit, or of too many strangers, so far. */
 uint64_t http_server_refused(const struct http_server *s);
 /* Handshakes of who comes from now on are made with it; borrowed. Only where options.tls was set.
  */
@@ -116,9 +120,8 @@ size_t http_header_bytes(const struct http_exchange *ex);
  * Transfer-Encoding), or the host is named twice: to be refused. */
 int64_t http_content_length(const struct http_exchange *ex);
 const struct net_addr *http_peer(const struct http_exchange *ex);
-/* The user at the other end of a UNIX socket, as the kernel says (SO_PEERCRED). E_UNSUPPORTED for
- * any other connection. */
-MUST_CHECK int http_peer_uid(const struct http_exchange *ex, uid_t *uid);
+/* The user at the other end of a UNIX socket, as the kernel says (SO_PEERCRED); -1: it is none. */
+int64_t http_peer_uid(const struct http_exchange *ex);
 /* Whom the certificate names (tls_front.h); lives as long as ex. NULL: it came without TLS. */
 const struct tls_client *http_peer_tls(const struct http_exchange *ex);
 uint64_t http_started_us(const struct http_exchange *ex); /* monotonic µs of the head */

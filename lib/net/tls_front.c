@@ -26,8 +26,8 @@ struct tls_front {
     tls_front_fn *fn;
     void *arg;
     struct tls_ctx *ctx;
-    struct list links;
-    size_t link_count;
+    struct list opening, links; /* during the handshake, after it */
+    size_t link_count;          /* of both */
     uint64_t refused;
 };
 
@@ -323,6 +323,8 @@ static void opened(struct link *k)
         return;
     }
     k->inner = pair[0];
+    list_del(&k->link);
+    list_push(&f->links, &k->link);
     if (loop_fd_add(f->loop, &k->inner_watch, k->inner, EPOLLIN, on_inner, k) < 0) {
         close(pair[1]);
         link_close(k);
@@ -356,17 +358,29 @@ static void on_outer(void *arg, uint32_t events)
         pump(k, events & EPOLLIN, events & EPOLLOUT);
 }
 
+/* Who has waited longest without a good certificate makes room. False: all have shown one. */
+static bool make_room(struct tls_front *f)
+{
+    if (f->link_count < f->o.connections)
+        return true;
+    if (list_empty(&f->opening))
+        return false;
+    refuse(CONTAINER(f->opening.next, struct link, link));
+    return true;
+}
+
 void tls_front_accept(struct tls_front *f, int fd, const struct net_addr *peer)
 {
     SSL *ssl = NULL;
 
-    if (f->link_count >= f->o.connections || tls_session_new(&ssl, f->ctx, fd, NULL) < 0) {
+    if (!make_room(f) || tls_session_new(&ssl, f->ctx, fd, NULL) < 0) {
+        f->refused++;
         close(fd);
         return;
     }
     struct link *k = mem_zero(sizeof(*k));
     *k = (struct link){.front = f, .peer = *peer, .ssl = ssl, .outer = fd, .inner = -1};
-    list_push(&f->links, &k->link);
+    list_push(&f->opening, &k->link);
     f->link_count++;
     loop_timer_set(f->loop, &k->timer, f->o.handshake_ms, on_late, k);
     if (loop_fd_add(f->loop, &k->outer_watch, fd, EPOLLIN, on_outer, k) < 0)
@@ -381,6 +395,7 @@ struct tls_front *tls_front_new(struct loop *l, const struct tls_front_options *
     struct tls_front *f = mem_zero(sizeof(*f));
 
     *f = (struct tls_front){.loop = l, .o = *o, .ctx = ctx, .fn = fn, .arg = arg};
+    list_init(&f->opening);
     list_init(&f->links);
     return f;
 }
@@ -392,11 +407,8 @@ void tls_front_use(struct tls_front *f, struct tls_ctx *ctx)
 
 void tls_front_pump(struct tls_front *f)
 {
-    LIST_FOREACH_SAFE(it, &f->links) {
-        struct link *k = CONTAINER(it, struct link, link);
-        if (k->inner >= 0)
-            pump(k, true, true);
-    }
+    LIST_FOREACH_SAFE(it, &f->links)
+        pump(CONTAINER(it, struct link, link), true, true);
 }
 
 size_t tls_front_connections(const struct tls_front *f)
@@ -414,6 +426,8 @@ void tls_front_free(struct tls_front *f)
     if (!f)
         return;
     tls_front_pump(f);
+    LIST_FOREACH_SAFE(it, &f->opening)
+        link_close(CONTAINER(it, struct link, link));
     LIST_FOREACH_SAFE(it, &f->links)
         link_close(CONTAINER(it, struct link, link));
     free(f);

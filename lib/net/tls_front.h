@@ -24,7 +24,8 @@ typedef void tls_front_fn(void *arg, int fd, const struct net_addr *peer,
                           struct tls_client *client);
 
 struct tls_front_options {
-    size_t connections;    /* at a time; more are closed at once */
+    size_t connections;    /* at a time; one more takes the place of the oldest that is still in its
+                              handshake, and is closed at once where all are through */
     uint64_t handshake_ms; /* from accept to the end of the handshake */
     uint64_t idle_ms; /* once the other side of the pair is gone: for a client that takes nothing */
 };
@@ -38,7 +39,8 @@ void tls_front_accept(struct tls_front *f, int fd, const struct net_addr *peer);
 /* Moves what can be moved: for who waits without the loop. */
 void tls_front_pump(struct tls_front *f);
 size_t tls_front_connections(const struct tls_front *f);
-/* Handshakes that failed so far: no certificate, one that is not good, or no TLS at all. */
+/* Handshakes that failed so far: no certificate, one that is not good, no TLS at all, or no place
+ * for it. */
 uint64_t tls_front_refused(const struct tls_front *f);
 /* Sends what the other side of the pairs has left there, as far as the sockets take it, and closes
  * all. */

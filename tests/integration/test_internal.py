@@ -243,3 +243,19 @@ def test_public_crowds_leave_room_for_services(stack):
     finally:
         for raw in crowd:
             raw.close()
+
+
+def test_strangers_leave_room_for_services(stack):
+    """They have few places, none of them a service's, and keep none once they are answered."""
+    stack.engine()
+    gateway = stack.gateway(**prepare(stack), **{"internal.connections": 1})
+    crowd = [connect(stack, STRANGER) for _ in range(80)]
+    try:
+        wait_for(lambda: gateway.metric("cocoon_internal_connections_refused_total") > 0, "they are too many")
+        assert ask(stack, ASSISTANT, "GET", MODELS).status == 200
+        a = crowd[0].ask("GET", MODELS)
+        refused(a, 403, None)
+        assert a.header("connection") == "close" and crowd[0].socket.recv(1) == b""
+    finally:
+        for raw in crowd:
+            raw.close()

@@ -229,6 +229,22 @@ def test_connections_above_the_limit_are_told_so(stack):
     wait_for(lambda: ask(stack, stack.nightly, "GET", MODELS).status == 200, "there is room again")
 
 
+def test_strangers_leave_room_for_services(stack):
+    """Neither who never begins its handshake, nor who has another's certificate, takes a service's place."""
+    gateway = stack.gateway(**prepare(stack), **{"internal.connections": 1})
+    crowd = [Raw(stack.internal, key="") for _ in range(200)]
+    crowd.append(TlsRaw(stack, stack.ca.issue("other", ["DNS:other.internal"])))
+    try:
+        assert ask(stack, stack.assistant, "GET", MODELS).status == 200
+        assert gateway.metric("cocoon_internal_handshakes_refused_total") > 0
+        a = crowd[-1].ask("GET", MODELS)
+        refused(a, 403, None)
+        assert a.header("connection") == "close"
+    finally:
+        for raw in crowd:
+            raw.close()
+
+
 def test_a_reload_brings_other_certificates_and_keeps_whole(stack):
     stack.engine()
     gateway = stack.gateway(**prepare(stack))
