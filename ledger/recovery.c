@@ -34,6 +34,8 @@ static void become(struct recovery *r, enum recovery_state state)
 {
     if (r->state == state)
         return;
+    if (r->state == RECOVERY_RESTORING) /* it is over, or another one comes: no word of this one */
+        projection_forget(r->ledger->projection, r);
     r->state = state;
     log_event(state == RECOVERY_OPEN ? LOG_INFO : LOG_WARN, "epoch", "n=%" PRId64 " state=%s",
               recovery_number(r), names[state]);
@@ -56,11 +58,11 @@ static int command(struct recovery *r, const struct span *argv, size_t argc, red
 
 /* Fields of m1:epoch: n, run_id (the first primary's), state, run:<id> for each
  * primary. */
-static int write_epoch(struct recovery *r, const char *state, redis_reply_fn *fn)
+static int write_epoch(struct recovery *r)
 {
     char ids[PRIMARIES_MAX][REDIS_RUN_ID_LEN + 1], fields[PRIMARIES_MAX][RUN_FIELD], number[24];
-    struct span argv[10 + 2 * PRIMARIES_MAX] = {SPAN("HSET"), SPAN(LAYOUT_EPOCH), SPAN("n"),
-                                                SPAN(""),     SPAN("state"),      span_str(state)};
+    struct span argv[10 + 2 * PRIMARIES_MAX] = {
+        SPAN("HSET"), SPAN(LAYOUT_EPOCH), SPAN("n"), SPAN(""), SPAN("state"), SPAN("recovering")};
     const size_t count = redis_run_ids(r->ledger->redis, ids, PRIMARIES_MAX);
     size_t argc = 6;
 
@@ -75,39 +77,49 @@ static int write_epoch(struct recovery *r, const char *state, redis_reply_fn *fn
         argv[argc++] = span_str(fields[i]);
         argv[argc++] = SPAN("1");
     }
-    return command(r, argv, argc, fn);
+    return command(r, argv, argc, nothing);
 }
 
-static int next_number(struct recovery *r, int64_t above)
+/* For the servers that it was begun with: one that came since is not restored. */
+static int write_open(struct recovery *r, redis_reply_fn *fn)
+{
+    static const struct span argv[] = {SPAN("HSET"), SPAN(LAYOUT_EPOCH), SPAN("state"),
+                                       SPAN("open")};
+
+    return command(r, argv, 4, fn);
+}
+
+static int next_number(struct recovery *r)
 {
     struct books *b = r->ledger->books;
 
     TRY(books_begin(b));
-    return books_end(b, facts_epoch_next(b, above, &r->coming));
-}
-
-/* What did not come to Redis is begun again, by its number: the look after this asks for it. */
-static void begin(struct recovery *r, int64_t above)
-{
-    static const struct span clear[] = {SPAN("DEL"), SPAN(LAYOUT_EPOCH), SPAN("")};
-
-    r->all_said = false;
-    fail_point("recovery.begin");
-    projection_hold(r->ledger->projection, true);
-    projection_forget(r->ledger->projection, r);
-    if (next_number(r, above) < 0)
-        return;
-    fail_point("recovery.numbered");
-    (void)!command(r, clear, 2, nothing);
-    if (write_epoch(r, "recovering", nothing) == 0)
-        become(r, RECOVERY_WAITING);
-    intake_forget(r->ledger->intake);
+    return books_end(b, facts_epoch_next(b, r->number, &r->coming));
 }
 
 /* The epoch in force does not stand: the next look begins another one. */
 static void doubt(struct recovery *r)
 {
-    r->coming = r->number + 1;
+    if (r->coming <= r->number)
+        r->coming = r->number + 1;
+}
+
+/* What did not come to Redis is begun again, by its number: the look after this asks for it. */
+static void begin(struct recovery *r)
+{
+    static const struct span clear[] = {SPAN("DEL"), SPAN(LAYOUT_EPOCH), SPAN("")};
+
+    r->all_said = false;
+    fail_point("recovery.begin");
+    doubt(r);
+    const int error = next_number(r);
+    become(r, RECOVERY_WAITING);
+    if (error < 0)
+        return;
+    fail_point("recovery.numbered");
+    (void)!command(r, clear, 2, nothing);
+    (void)!write_epoch(r);
+    intake_forget(r->ledger->intake);
 }
 
 /* ---- Waiting ---- */
@@ -177,7 +189,7 @@ static void on_restored(void *arg, bool known)
     if (r->stopped || r->state != RECOVERY_RESTORING || r->coming > r->number)
         return;
     fail_point("recovery.open");
-    if (!known || write_epoch(r, "open", on_open) < 0)
+    if (!known || write_open(r, on_open) < 0)
         doubt(r);
 }
 
@@ -225,6 +237,15 @@ static struct span field_of(const struct redisReply *reply, const char *name)
     return SPAN("");
 }
 
+/* In the books is all when every stream was found empty since the last one had said it. */
+static void wait_on(struct recovery *r)
+{
+    if (r->all_said && intake_passes(r->ledger->intake) > r->passes + 1)
+        restore(r);
+    else
+        ask_said(r);
+}
+
 static void judge(struct recovery *r, const struct redisReply *reply)
 {
     uint64_t n = 0;
@@ -239,7 +260,7 @@ static void judge(struct recovery *r, const struct redisReply *reply)
         n = 0;
     r->number = (int64_t)n;
     if (!same || n == 0 || r->number < r->coming) {
-        begin(r, r->number);
+        begin(r);
         return;
     }
     r->coming = r->number;
@@ -248,9 +269,12 @@ static void judge(struct recovery *r, const struct redisReply *reply)
             projection_all(r->ledger->projection, false); /* what was missed meanwhile */
         if (r->state != RECOVERY_RESTORING)
             become(r, RECOVERY_OPEN);
-    } else if (r->state == RECOVERY_AWAY) {
-        become(r, RECOVERY_WAITING);
+        return;
     }
+    if (r->state == RECOVERY_AWAY)
+        become(r, RECOVERY_WAITING);
+    if (r->state == RECOVERY_WAITING)
+        wait_on(r);
 }
 
 static void on_epoch(void *arg, int error, const struct redisReply *reply)
@@ -264,12 +288,6 @@ static void on_epoch(void *arg, int error, const struct redisReply *reply)
         become(r, RECOVERY_AWAY);
 }
 
-/* Whether Redis has said the number that the books want. */
-static bool stands(const struct recovery *r)
-{
-    return r->number >= r->coming;
-}
-
 static void look(void *arg)
 {
     static const struct span argv[] = {SPAN("HGETALL"), SPAN(LAYOUT_EPOCH)};
@@ -280,11 +298,6 @@ static void look(void *arg)
         return;
     if (!redis_up(r->ledger->redis))
         become(r, RECOVERY_AWAY);
-    else if (stands(r) && r->state == RECOVERY_WAITING && r->all_said &&
-             intake_passes(r->ledger->intake) > r->passes + 1)
-        restore(r);
-    else if (stands(r) && r->state == RECOVERY_WAITING)
-        ask_said(r);
     else
         r->asking = command(r, argv, 2, on_epoch) == 0;
 }

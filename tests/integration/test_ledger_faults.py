@@ -526,15 +526,30 @@ def test_an_epoch_opens_when_the_last_account_is_written_however_often_it_failed
     check(shop, 1)
 
 
-def test_a_recovery_begun_anew_opens_when_its_own_accounts_are_written(shop):
+def restore_again(shop, why):
+    """The restoring under way is given up for another one."""
+    ledger = shop.ledger
+    if why == "recover":
+        epoch = int(ledger.status["epoch"])
+        ledger.ctl("ledger", "recover")
+        again = lambda: int(ledger.status["epoch"]) > epoch  # noqa: E731
+    else:
+        shop.redis.pause()
+        wait_for(lambda: ledger.status["epoch_state"] == "away", "the ledger to miss Redis", 30)
+        shop.redis.resume()
+        again = lambda: True  # noqa: E731
+    wait_for(lambda: again() and ledger.status["epoch_state"] == "restoring", "the next restoring", 30)
+
+
+@pytest.mark.parametrize("why", ["recover", "away"])
+def test_a_restoring_begun_anew_opens_when_its_own_accounts_are_written(shop, why):
     """What was left of the one before is written first, and says nothing of the others."""
-    ledger, mend = shop.ledger, unwritable(shop, "other")
+    ledger, mend, epoch = shop.ledger, unwritable(shop, "other"), int(shop.ledger.status["epoch"])
     ledger.ctl("ledger", "recover")
     wait_for(lambda: ledger.status["epoch_state"] == "restoring", "the restoring", 20)
     failed(shop, 1)
-    epoch, mend_second = int(ledger.status["epoch"]), unwritable(shop, "second")
-    ledger.ctl("ledger", "recover")
-    wait_for(lambda: int(ledger.status["epoch"]) > epoch and ledger.status["epoch_state"] == "restoring", "the next one", 20)
+    mend_second = unwritable(shop, "second")
+    restore_again(shop, why)
     mend()
     wait_for(lambda: shop.redis.client.hget("m1:acct:{other}", "epoch"), "the account that was left", 20)
     failed(shop, 3)
@@ -607,6 +622,17 @@ def go_missing(shop):
     shop.redis.flush()
     shop.ledger.resume()
     wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
+
+
+def test_a_redis_that_is_emptied_again_while_a_gateway_is_waited_for_is_recovered(shop):
+    go_missing(shop)
+    epoch = int(shop.ledger.status["epoch"])
+    shop.redis.flush()
+    wait_for(lambda: int(shop.redis.client.hget("m1:epoch", "n") or 0) > epoch, "the next recovery", 20)
+    shop.gateways[0].start()
+    wait_for(lambda: recovered(shop.ledger, epoch), "the recovery", 30)
+    ask_until(shop, 30)
+    check(shop, 3)
 
 
 def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
