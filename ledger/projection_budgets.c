@@ -1,6 +1,7 @@
 /* Budgets after a loss: what the books have charged in each window that runs now, so that a budget
- * does not begin anew with Redis. */
+ * does not begin anew with Redis. An account's bills are read once, however many have a budget. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "ledger/books/account.h"
@@ -10,65 +11,83 @@
 #include "ledger/projection_job.h"
 
 enum { HOUR_S = 3600, DAY_HOURS = 24, MONTHS = 12 };
+enum { DAY, MONTH, TOTAL, WINDOWS };
+enum { OWNER_LEN = JOB_NAME_LEN + 2 };
 
-/* The windows of now, as admit.lua names them. */
-struct windows {
-    int64_t day, month, month_hour; /* days and months since 1970; the month's first hour */
+static const char *const budgets[WINDOWS] = {"budgets.day", "budgets.month", "budgets.total"};
+
+/* An account (a), or a project (p:<id>) or key (k:<id>) of it, that has a budget. */
+struct owner {
+    bool has[WINDOWS];
+    int64_t nano[WINDOWS]; /* charged */
 };
 
-static struct windows windows_at(uint64_t now_s)
+struct tally {
+    struct map owners;                    /* by name */
+    int64_t first_hour[WINDOWS];          /* of the windows of now */
+    int64_t from_hour[WINDOWS];           /* the same; INT64_MAX: nobody has such a budget */
+    char window[WINDOWS][JOB_NUMBER_LEN]; /* as admit.lua names them */
+};
+
+/* Days and months are counted since 1970. */
+static void tally_init(struct tally *t, uint64_t now_s)
 {
     const time_t now = (time_t)now_s;
+    const int64_t day = (int64_t)(now_s / HOUR_S / DAY_HOURS);
     struct tm tm = {0};
 
     CHECK(gmtime_r(&now, &tm) != NULL);
-    struct windows w = {.day = (int64_t)(now_s / HOUR_S / DAY_HOURS),
-                        .month = (int64_t)(tm.tm_year - 70) * MONTHS + tm.tm_mon};
+    *t = (struct tally){.from_hour = {INT64_MAX, INT64_MAX, INT64_MAX}, .window = {[TOTAL] = "t"}};
+    snprintf(t->window[DAY], JOB_NUMBER_LEN, "d%" PRId64, day);
+    snprintf(t->window[MONTH], JOB_NUMBER_LEN, "m%d", (tm.tm_year - 70) * MONTHS + tm.tm_mon);
     tm.tm_mday = 1;
     tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
-    w.month_hour = (int64_t)timegm(&tm) / HOUR_S;
-    return w;
+    t->first_hour[DAY] = day * DAY_HOURS;
+    t->first_hour[MONTH] = (int64_t)timegm(&tm) / HOUR_S;
 }
 
-/* Whose budgets they are: an account's, or a project's or key's of it. */
-struct owner {
-    const char *account, *project, *key;
-    char prefix; /* of its name in Redis: a, p, k */
-};
-
-static int window_write(struct books *b, const struct owner *o, const char *window,
-                        int64_t from_hour, struct buf *out)
+static void tally_fini(struct tally *t)
 {
-    int64_t nano;
+    struct span name;
+    size_t at = 0;
+    void *owner;
 
-    TRY(usage_charged(b, o->account, o->project, o->key, from_hour, &nano));
-    buf_printf(out, "%c", o->prefix);
-    if (o->prefix != 'a')
-        buf_printf(out, ":%s", o->prefix == 'p' ? o->project : o->key);
-    buf_printf(out, ":%c,%s,%" PRId64 ";", window[0], window, nano);
-    return 0;
+    while (map_next(&t->owners, &at, &name, &owner))
+        free(owner);
+    map_fini(&t->owners);
+}
+AUTO_FINI(struct tally, tally_fini)
+
+/* As Redis has it; returns out. */
+static const char *owner_name(char out[static OWNER_LEN], char prefix, const char *id)
+{
+    snprintf(out, OWNER_LEN, "%c:%s", prefix, id);
+    return out;
 }
 
-static int owner_write(struct books *b, const struct owner *o, const json_t *settings,
-                       struct buf *out)
-{
-    const struct windows w = windows_at(b->now_s);
-    char day[JOB_NUMBER_LEN], month[JOB_NUMBER_LEN];
+// ---- Who has a budget ---------------------------------------------------------------------------
 
-    snprintf(day, sizeof(day), "d%" PRId64, w.day);
-    snprintf(month, sizeof(month), "m%" PRId64, w.month);
-    if (record_money(settings, "budgets.day") > 0)
-        TRY(window_write(b, o, day, w.day * DAY_HOURS, out));
-    if (record_money(settings, "budgets.month") > 0)
-        TRY(window_write(b, o, month, w.month_hour, out));
-    if (record_money(settings, "budgets.total") > 0)
-        TRY(window_write(b, o, "t", 0, out));
-    return 0;
+static void owner_add(struct tally *t, const char *name, const json_t *settings)
+{
+    struct owner owner = {0}, *added;
+    bool any = false;
+
+    for (size_t w = 0; w < WINDOWS; w++) {
+        owner.has[w] = record_money(settings, budgets[w]) > 0;
+        if (owner.has[w])
+            t->from_hour[w] = t->first_hour[w];
+        any = any || owner.has[w];
+    }
+    if (!any)
+        return;
+    added = mem_zero(sizeof(*added));
+    *added = owner;
+    CHECK(map_put(&t->owners, span_str(name), added) == NULL);
 }
 
-static int projects_write(struct books *b, const char *account, struct buf *out)
+static int projects_add(struct tally *t, struct books *b, const char *account)
 {
-    char after[2 * JOB_NAME_LEN] = "";
+    char after[2 * JOB_NAME_LEN] = "", name[OWNER_LEN];
     bool more = true;
 
     while (more) {
@@ -78,7 +97,7 @@ static int projects_write(struct books *b, const char *account, struct buf *out)
         for (size_t i = 0; i < json_array_size(data); i++) {
             const json_t *project = json_array_get(data, i);
             const char *id = record_text(project, "id", "");
-            TRY(owner_write(b, &(struct owner){account, id, "", 'p'}, project, out));
+            owner_add(t, owner_name(name, 'p', id), project);
             snprintf(after, sizeof(after), "%s/%s", account, id);
         }
         more = json_is_true(json_object_get(page, "has_more"));
@@ -86,9 +105,9 @@ static int projects_write(struct books *b, const char *account, struct buf *out)
     return 0;
 }
 
-static int keys_write(struct books *b, const char *account, struct buf *out)
+static int keys_add(struct tally *t, struct books *b, const char *account)
 {
-    char after[JOB_NAME_LEN] = "";
+    char after[JOB_NAME_LEN] = "", name[OWNER_LEN];
     bool more = true;
 
     while (more) {
@@ -97,20 +116,61 @@ static int keys_write(struct books *b, const char *account, struct buf *out)
         const json_t *data = json_object_get(page, "data");
         for (size_t i = 0; i < json_array_size(data); i++) {
             const json_t *key = json_array_get(data, i);
-            const char *id = record_text(key, "id", "");
-            TRY(owner_write(b, &(struct owner){account, "", id, 'k'}, key, out));
-            snprintf(after, sizeof(after), "%s", id);
+            snprintf(after, sizeof(after), "%s", record_text(key, "id", ""));
+            owner_add(t, owner_name(name, 'k', after), key);
         }
         more = json_is_true(json_object_get(page, "has_more"));
     }
     return 0;
 }
 
+// ---- What they were charged ---------------------------------------------------------------------
+
+/* No sum is above what the account's purse counts. */
+static void owner_charge(struct tally *t, const char *name, const int64_t *nano)
+{
+    struct owner *owner = map_get(&t->owners, span_str(name));
+
+    for (size_t w = 0; owner && w < WINDOWS; w++)
+        owner->nano[w] += nano[w];
+}
+
+static void on_charged(void *arg, const char *project, const char *key,
+                       const int64_t nano[static USAGE_SPANS])
+{
+    char name[OWNER_LEN];
+
+    owner_charge(arg, "a", nano);
+    owner_charge(arg, owner_name(name, 'p', project), nano);
+    owner_charge(arg, owner_name(name, 'k', key), nano);
+}
+
+static void tally_write(const struct tally *t, struct buf *out)
+{
+    struct span name;
+    size_t at = 0;
+    void *value;
+
+    while (map_next(&t->owners, &at, &name, &value)) {
+        const struct owner *owner = value;
+        for (size_t w = 0; w < WINDOWS; w++)
+            if (owner->has[w])
+                buf_printf(out, "%.*s:%c,%s,%" PRId64 ";", SPAN_FMT(name), t->window[w][0],
+                           t->window[w], owner->nano[w]);
+    }
+}
+
 int budgets_write(struct books *b, const json_t *account, struct buf *out)
 {
     const char *id = record_text(account, "id", "");
+    AUTO(tally_fini) struct tally t;
 
-    TRY(owner_write(b, &(struct owner){id, "", "", 'a'}, account, out));
-    TRY(projects_write(b, id, out));
-    return keys_write(b, id, out);
+    tally_init(&t, b->now_s);
+    owner_add(&t, "a", account);
+    TRY(projects_add(&t, b, id));
+    TRY(keys_add(&t, b, id));
+    if (t.owners.len > 0)
+        TRY(usage_charged(b, id, t.from_hour, on_charged, &t));
+    tally_write(&t, out);
+    return 0;
 }

@@ -176,18 +176,27 @@ static void write_field(const struct rows *rows, struct buf *field, struct buf *
         buf_printf(value, "%s%" PRId64, i > 4 ? "," : "", rows_int(rows, i));
 }
 
-int usage_charged(struct books *b, const char *account, const char *project, const char *key,
-                  int64_t from_hour, int64_t *nano)
+#define SUM_FROM(hour) "CAST(SUM(CASE WHEN hour >= " hour " THEN amount ELSE 0 END) AS BIGINT)"
+
+int usage_charged(struct books *b, const char *account, const int64_t from_hour[static USAGE_SPANS],
+                  usage_charged_fn *fn, void *arg)
 {
     AUTO(rows_free) struct rows *rows = NULL;
+    int64_t earliest = INT64_MAX;
+    int row;
 
+    for (size_t i = 0; i < USAGE_SPANS; i++)
+        earliest = from_hour[i] < earliest ? from_hour[i] : earliest;
     TRY(DB_SELECT(&rows, b->db,
-                  "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM bills WHERE account = $1 "
-                  "AND ($2 = '' OR project = $2) AND ($3 = '' OR key = $3) AND hour >= $4",
-                  value_str(account), value_str(project), value_str(key), value_int(from_hour)));
-    const int row = rows_next(rows);
-    *nano = row > 0 ? rows_int(rows, 0) : 0;
-    return row < 0 ? row : 0;
+                  "SELECT project, key, " SUM_FROM("$2") ", " SUM_FROM("$3") ", " SUM_FROM(
+                      "$4") " FROM bills WHERE account = $1 AND hour >= $5 GROUP BY project, key",
+                  value_str(account), value_int(from_hour[0]), value_int(from_hour[1]),
+                  value_int(from_hour[2]), value_int(earliest)));
+    while ((row = rows_next(rows)) > 0) {
+        const int64_t nano[] = {rows_int(rows, 2), rows_int(rows, 3), rows_int(rows, 4)};
+        fn(arg, rows_text(rows, 0), rows_text(rows, 1), nano);
+    }
+    return row;
 }
 
 int usage_day(struct books *b, const char *account, int64_t day, usage_field_fn *fn, void *arg)

@@ -29,10 +29,14 @@ MUST_CHECK int usage_read(struct books *b, const struct usage_filter *f, json_t 
  * get an apostrophe in front. */
 void usage_csv(struct buf *out, const json_t *rows, unsigned by);
 
-/* What an account, a project or a key of it ("": any) was charged from that UTC hour on, in nano.
- */
-MUST_CHECK int usage_charged(struct books *b, const char *account, const char *project,
-                             const char *key, int64_t from_hour, int64_t *nano);
+/* What an account was charged from each of these UTC hours on, in nano (INT64_MAX: nobody asks, 0),
+ * added up by project and key; no bill before the earliest is looked at. */
+enum { USAGE_SPANS = 3 };
+typedef void usage_charged_fn(void *arg, const char *project, const char *key,
+                              const int64_t nano[static USAGE_SPANS]);
+MUST_CHECK int usage_charged(struct books *b, const char *account,
+                             const int64_t from_hour[static USAGE_SPANS], usage_charged_fn *fn,
+                             void *arg);
 
 /* An account's UTC day as gateways read it: field "<hour>|<project>|<key>|<model>" -> value
  * "requests,in,cached,out,reasoning,amount". */
