@@ -69,6 +69,7 @@ static void fill_query(struct call *c)
     struct pool_query *q = &c->query;
     struct chooser_model_view load;
 
+    q->roomy_ms = 0;
     if (q->model.data)
         return;
     (void)pool_model_load(c->gateway->pool, buf_span(&c->rq.model), &load);
@@ -331,7 +332,6 @@ static enum step_result route_end_to_end(struct call *c)
     struct pool_excluded why;
     enum pool_key_state state = pool_key_find(p, c->kfp, &w);
 
-    c->query.roomy_ms = 0;
     if (state == POOL_KEY_UNKNOWN ||
         (state == POOL_KEY_HELD && !pool_key_fits(w, c->kfp, buf_span(&c->body)))) {
         api_fault_set(&c->fault, &problem_ohttp_key, NULL, NULL);

@@ -408,8 +408,11 @@ void chooser_leave(struct chooser_worker *w)
 
 void worker_refresh(struct chooser_worker *w, uint64_t now_ms)
 {
-    if (!worker_has_room(w))
+    const bool room = worker_has_room(w);
+
+    if (!room || !w->had_room)
         w->room_since_ms = now_ms;
+    w->had_room = room;
     for (size_t i = 0; i < w->seat_count; i++)
         seat_refresh(w->seats[i], now_ms);
 }

@@ -50,11 +50,12 @@ struct chooser_worker {
     struct chooser_seat **seats; /* one a model */
     size_t seat_count;
     uint64_t joined_ms;
-    uint64_t room_since_ms;            /* without a break; the last time it had none */
+    uint64_t room_since_ms;            /* when it came to have room; none: the last look */
     int64_t in_flight, work_in_flight; /* own requests, and their work in tokens of output */
     double started_ms;                 /* of own requests, summed: how far they must be by now */
     uint64_t served, failures;
-    bool opened; /* there is room that nobody was told of yet */
+    bool had_room; /* at the last look */
+    bool opened;   /* there is room that nobody was told of yet */
 };
 
 /* A model as a worker offers it. */

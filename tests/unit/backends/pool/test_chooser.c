@@ -110,6 +110,24 @@ static void a_full_worker_takes_nothing(void **state)
     virtual_free(p);
 }
 
+static void room_counts_from_when_it_came(void **state)
+{
+    struct virtual_pool *p = virtual_crew(1, 1);
+    struct chooser_worker *w = &p->w[0];
+    const struct chooser_query q = virtual_query();
+    struct chooser_job *only = virtual_start(p, virtual_pick(p, &q), &q);
+
+    (void)state;
+    p->now_ms += 5000; /* full all the while, though nothing said so again */
+    chooser_freed(only, p->now_ms);
+    const uint64_t came_ms = p->now_ms;
+    assert_int_equal(w->room_since_ms, came_ms);
+    p->now_ms += 100;
+    (void)chooser_update(w, p->now_ms);
+    assert_int_equal(w->room_since_ms, came_ms);
+    virtual_free(p);
+}
+
 static void a_context_that_is_too_short_counts_only_where_another_is_not(void **state)
 {
     struct virtual_pool *p = virtual_crew(2, 8);
@@ -765,6 +783,7 @@ int main(void)
         cmocka_unit_test(each_condition_is_told_apart),
         cmocka_unit_test(a_bid_below_the_ask_is_told_the_lowest_that_would_do),
         cmocka_unit_test(a_full_worker_takes_nothing),
+        cmocka_unit_test(room_counts_from_when_it_came),
         cmocka_unit_test(a_context_that_is_too_short_counts_only_where_another_is_not),
         cmocka_unit_test(equals_get_equal_shares),
         cmocka_unit_test(work_in_flight_spreads_evenly),
