@@ -76,15 +76,12 @@ static void on_end(void *arg)
     http_stream_end(c->ex, NULL, 0);
 }
 
-/* Whether something that failed may have to be paid for all the same: some of it was told, the
- * worker was at it when the request's own time or the gateway's connection was over, or what it
- * made cannot be trusted. */
+/* Whether something that failed may have to be paid for all the same: some of it was told, a
+ * worker was at it, or what it made cannot be trusted. */
 static bool has_run(const struct call *c, const struct api_error *e)
 {
     return c->streaming || exchange_may_have_run(c->exchange) ||
-           (exchange_verdict(c->exchange) &&
-            (e == &ERR_VERIFICATION_FAILED ||
-             (e == &ERR_UPSTREAM_TIMEOUT && c->rq.timeout_ms > 0)));
+           (e == &ERR_VERIFICATION_FAILED && exchange_verdict(c->exchange));
 }
 
 static void on_failed(void *arg, const struct api_fault *fault, bool told)

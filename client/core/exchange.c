@@ -165,9 +165,16 @@ static void content(void *arg, struct span bytes)
     x->events->content(x->arg, bytes);
 }
 
+/* Of what was answered: where the request's own time was over, a worker was at it. */
+static void note_own_time(struct exchange *x)
+{
+    x->may_have_run = x->fault.error == &ERR_UPSTREAM_TIMEOUT && x->ask.rq->timeout_ms > 0;
+}
+
 static void answer_fail(struct exchange *x)
 {
     x->fault = x->answer.fault;
+    note_own_time(x);
     fail(x);
 }
 
@@ -289,6 +296,7 @@ static void refused(struct exchange *x)
         return;
     }
     refusal_read(x->status, buf_span(&x->refusal), (const char *)x->wish.model.data, &x->fault);
+    note_own_time(x);
     fail(x);
 }
 
@@ -339,7 +347,6 @@ static void found(void *arg, struct verified *v, const char *served, const struc
         fail(x);
         return;
     }
-    verified_unref(x->verified);
     x->verified = verified_ref(v);
     snprintf(x->served, sizeof(x->served), "%s", served);
     if (post(x) < 0)
@@ -349,12 +356,14 @@ static void found(void *arg, struct verified *v, const char *served, const struc
 static void find(struct exchange *x)
 {
     x->state = EXCHANGE_FINDING;
+    verified_unref(x->verified);
+    x->verified = NULL;
     x->search = directory_find(x->client->directory, &x->wish, found, x);
 }
 
 /* ---- Deadlines ---- */
 
-static void total_due(void *arg)
+static void time_over(void *arg)
 {
     struct exchange *x = arg;
 
@@ -370,7 +379,7 @@ static void silence_due(void *arg)
     if (x->paused || x->state == EXCHANGE_FINDING || x->state == EXCHANGE_RECORD)
         x->last_ms = now;
     if (now - x->last_ms >= x->client->silence_ms)
-        total_due(x);
+        time_over(x);
     else
         loop_timer_set(x->client->loop, &x->silence, x->last_ms + x->client->silence_ms - now,
                        silence_due, x);
@@ -456,7 +465,7 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
                                        .done = conclude,
                                        .arg = x};
     x->last_ms = loop_now(c->loop);
-    loop_timer_set(c->loop, &x->total, total_of(x), total_due, x);
+    loop_timer_set(c->loop, &x->total, total_of(x), time_over, x);
     loop_timer_set(c->loop, &x->silence, c->silence_ms, silence_due, x);
     find(x);
     *out = x;

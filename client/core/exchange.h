@@ -41,9 +41,10 @@ const struct shown *exchange_shown(const struct exchange *x);
 /* Nano that the answer cost, once it has ended; -1: not known. */
 int64_t exchange_cost(const struct exchange *x);
 /* Of one that failed: it was out, and neither refused nor answered when its time was over or the
- * connection to the gateway was lost. A worker may have been at it, and is paid then. */
+ * connection to the gateway was lost; or it was answered that its own time was over. A worker may
+ * have been at it, and is paid then. */
 bool exchange_may_have_run(const struct exchange *x);
-/* Of the worker that was asked; NULL before. */
+/* Of the worker that it is encrypted to; NULL before, and while another is looked for. */
 const struct attest_verdict *exchange_verdict(const struct exchange *x);
 
 #endif

@@ -577,6 +577,32 @@ def test_what_never_reached_the_gateway_may_come_again_with_its_key(place):
     assert len(place.g.posts) == 1
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_was_refused_may_come_again_though_it_ended_while_it_looked_for_another_worker(place, leaves):
+    g = place.gateway()
+    place.client()
+    assert place.ask().status == 200
+    key, asked, listed = {"Idempotency-Key": "refused"}, threading.Event(), threading.Event()
+
+    def slow_list(listing):
+        asked.set()
+        listed.wait(60 * SLOW)
+        return 200, listing
+
+    def other_key(wire, outer, body):
+        g.workers_say = slow_list
+        return wire.problem(400, "ohttp_key")
+    g.post = other_key
+    with place.c.raw() as raw:
+        raw.request("POST", "/v1/chat/completions", chat(CANARY, timeout=2 * SLOW), key)
+        assert asked.wait(60 * SLOW)
+        if not leaves:
+            assert raw.head().status == 504
+    g.post = g.workers_say = None
+    listed.set()
+    wait_for(lambda: place.ask(headers=key, timeout=2 * SLOW).status == 200, "nothing has run", 20)
+
+
 def test_pings_keep_a_slow_answer_alive(place):
     place.gateway()
     place.client(settings="timeouts:\n  silence_ms: 700\n")
