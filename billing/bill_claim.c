@@ -1,4 +1,5 @@
-/* The signature is judged first: nothing else of the text is looked at without it. */
+/* The signature is judged first: but for the length, nothing of the text is looked at without it.
+ */
 #include "billing/bill_claim.h"
 
 #include <string.h>
@@ -23,9 +24,12 @@ int bill_claim_sign(const struct bill_claim *c, const struct ed25519 *operator_k
 int bill_claim_read(struct bill_claim *out, struct span text, const struct span *operator_keys,
                     size_t count)
 {
-    struct span claim = span_split(&text, '\n');
+    struct span claim;
 
     *out = (struct bill_claim){.since_s = 0};
+    if (text.len > BILL_CLAIM_MAX)
+        return E_INVALID;
+    claim = span_split(&text, '\n');
     TRY(detached_verify(label, claim, text, operator_keys, count));
     TRY(hex_decode(out->key, sizeof(out->key), span_split(&claim, ' ')));
     TRY(span_u64(span_split(&claim, ' '), INT64_MAX, &out->since_s));

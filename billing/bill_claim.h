@@ -7,6 +7,10 @@
 #include "billing/layout.h"
 #include "crypto/ed25519.h"
 
+/* Of the text with its signature: a claim needs 260 bytes, and a few lines cost little to verify.
+ */
+enum { BILL_CLAIM_MAX = 512 };
+
 struct bill_claim {
     uint8_t key[ED25519_KEY_LEN];       /* public */
     uint64_t since_s;                   /* when it was made */
@@ -18,7 +22,7 @@ struct bill_claim {
 MUST_CHECK int bill_claim_sign(const struct bill_claim *c, const struct ed25519 *operator_key,
                                struct buf *out);
 /* Reads one that one of the operator's keys (32 bytes each) has signed. E_AUTH: none has;
- * E_INVALID: no such text. */
+ * E_INVALID: no such text, or a longer one, of which nothing is verified. */
 MUST_CHECK int bill_claim_read(struct bill_claim *out, struct span text,
                                const struct span *operator_keys, size_t count);
 

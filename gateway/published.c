@@ -27,11 +27,20 @@ struct book {
     uint8_t sha256[SHA256_LEN];
 };
 
+/* What a text in Redis was found to be: it is verified again only where it has changed, whoever
+ * writes there. */
+struct vouched {
+    uint8_t sha256[SHA256_LEN]; /* of the text */
+    struct bill_key key;        /* that it vouches for; kid "": none */
+};
+
 struct published {
     struct money *money;
     struct loop_timer timer;
     struct bill_key keys[KEYS_MAX], read[KEYS_MAX]; /* shown; being read */
     size_t key_count, read_count;
+    struct vouched vouched[KEYS_MAX], found[KEYS_MAX]; /* last time; being read */
+    size_t vouched_count;
     struct book books[BOOKS_MAX]; /* by version modulo BOOKS_MAX */
     int64_t asked;                /* version of the book asked for */
     bool reading, stopped;
@@ -104,40 +113,84 @@ static void read_show(struct published *p)
     own_add(p);
 }
 
-static void on_vouched(void *arg, int error, const struct redisReply *reply)
+/* Names and values, by turns: the names that are looked at. */
+static size_t entry_count(const struct redisReply *reply)
 {
-    struct published *p = arg;
+    const size_t count = redis_reply_count(reply) / 2;
+
+    return count < KEYS_MAX ? count : KEYS_MAX;
+}
+
+static struct span entry_name(const struct redisReply *reply, size_t i)
+{
+    return redis_reply_text(redis_reply_at(reply, 2 * i));
+}
+
+static struct span entry_value(const struct redisReply *reply, size_t i)
+{
+    return redis_reply_text(redis_reply_at(reply, 2 * i + 1));
+}
+
+static void claim_verify(const struct published *p, struct span text, struct bill_key *k)
+{
     uint8_t operator_key[ED25519_KEY_LEN];
     const struct span by = SPAN_OF(operator_key);
     struct bill_claim claim;
 
+    ed25519_public(p->money->operator_key, operator_key);
+    *k = (struct bill_key){0};
+    if (bill_claim_read(&claim, text, &by, 1) == 0)
+        key_of_claim(k, &claim);
+}
+
+/* Verified where it did not stand there last time. */
+static void claim_read(const struct published *p, struct span text, struct vouched *v)
+{
+    sha256(v->sha256, text);
+    for (size_t i = 0; i < p->vouched_count; i++) {
+        if (memcmp(v->sha256, p->vouched[i].sha256, SHA256_LEN) == 0) {
+            v->key = p->vouched[i].key;
+            return;
+        }
+    }
+    claim_verify(p, text, &v->key);
+}
+
+static void on_vouched(void *arg, int error, const struct redisReply *reply)
+{
+    struct published *p = arg;
+    const size_t count = error == 0 ? entry_count(reply) : 0;
+    size_t found = 0;
+
     p->reading = false;
     if (error < 0)
         return;
-    ed25519_public(p->money->operator_key, operator_key);
     p->read_count = 0;
-    for (size_t i = 0; i + 1 < redis_reply_count(reply) && p->read_count < KEYS_MAX; i += 2) {
-        if (bill_claim_read(&claim, redis_reply_text(redis_reply_at(reply, i + 1)), &by, 1) < 0)
+    for (size_t i = 0; i < count; i++) {
+        if (entry_value(reply, i).len > BILL_CLAIM_MAX)
             continue;
-        key_of_claim(&p->read[p->read_count], &claim);
-        p->read_count +=
-            span_is(redis_reply_text(redis_reply_at(reply, i)), p->read[p->read_count].kid);
+        struct vouched *v = &p->found[found++];
+        claim_read(p, entry_value(reply, i), v);
+        if (v->key.kid[0] && span_is(entry_name(reply, i), v->key.kid))
+            p->read[p->read_count++] = v->key;
     }
+    memcpy(p->vouched, p->found, found * sizeof(*p->found));
+    p->vouched_count = found;
     read_show(p);
 }
 
 static void on_since(void *arg, int error, const struct redisReply *reply)
 {
     struct published *p = arg;
-    const size_t count = error == 0 ? redis_reply_count(reply) / 2 : 0;
+    const size_t count = error == 0 ? entry_count(reply) : 0;
 
     p->reading = false;
     if (error < 0)
         return;
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < p->read_count; k++)
-            if (span_is(redis_reply_text(redis_reply_at(reply, 2 * i)), p->read[k].kid))
-                since_read(&p->read[k], redis_reply_text(redis_reply_at(reply, 2 * i + 1)));
+            if (span_is(entry_name(reply, i), p->read[k].kid))
+                since_read(&p->read[k], entry_value(reply, i));
     read_show(p);
 }
 
@@ -145,13 +198,12 @@ static void on_keys(void *arg, int error, const struct redisReply *reply)
 {
     static const struct span argv[] = {SPAN("HGETALL"), SPAN(LAYOUT_SINCE)};
     struct published *p = arg;
-    const size_t count = error == 0 ? redis_reply_count(reply) / 2 : 0;
+    const size_t count = error == 0 ? entry_count(reply) : 0;
 
     p->read_count = 0;
-    for (size_t i = 0; i < count && p->read_count < KEYS_MAX; i++)
-        if (key_read(&p->read[p->read_count], redis_reply_text(redis_reply_at(reply, 2 * i)),
-                     redis_reply_text(redis_reply_at(reply, 2 * i + 1))) == 0)
-            p->read_count++;
+    for (size_t i = 0; i < count; i++)
+        p->read_count +=
+            key_read(&p->read[p->read_count], entry_name(reply, i), entry_value(reply, i)) == 0;
     if (error < 0 || p->stopped ||
         redis_command(p->money->gateway->redis, argv[1], argv, 2, on_since, p) < 0)
         p->reading = false; /* what was read before stays */

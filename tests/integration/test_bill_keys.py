@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger_stack import start_ledger
-from stack import chat, wait_for
+from stack import SLOW, chat, wait_for
 from tunnel_peer import b64u
 
 CHAT = "/v1/chat/completions"
@@ -129,3 +131,35 @@ def test_what_the_operator_has_signed_counts_for_that_key_only(stack):
         keys = lambda: {k["kid"]: k["instance"] for k in raw.ask("GET", "/.well-known/cocoon.json").json["bill_keys"]}
         wait_for(lambda: "second" in keys().values(), "the second gateway's key to be published", 40)
         assert len(keys()) == 2 and keys()[kid] == "gateway"
+
+
+def test_words_that_nobody_gave_hold_up_no_gateway(stack):
+    """Thousands of claims, each with many signatures that are none: whoever writes Redis stops no request."""
+    stack.ledger = start_ledger(stack)
+    gateway = stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal"), "limits.public_per_minute": 100000})
+    redis = stack.redis.client
+    with open(os.path.join(stack.folder, "operator.key")) as file:
+        operator = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read().strip()))
+    signer = b64u(hashlib.sha256(bytes.fromhex(stack.operator_key)).digest()[:16])
+    retired, claim = b64u(hashlib.sha256(b"\x07" * 32).digest()[:16]), "07" * 32 + " 1796000000 retired"
+    signature = operator.sign(b"cgw/bill-key/v1\0" + claim.encode())
+    redis.hset("bills:vouched", retired, f"{claim}\n{signer} {b64u(signature)}\n")
+    slowest = 0
+
+    def shown():
+        nonlocal slowest
+        begun = time.monotonic()
+        with stack.raw(gateway, key="", timeout=120 * SLOW) as raw:
+            names = {k["instance"] for k in raw.ask("GET", "/.well-known/cocoon.json").json["bill_keys"]}
+        slowest = max(slowest, time.monotonic() - begun)
+        return names
+
+    wait_for(lambda: "retired" in shown(), "the key that was vouched for", 40, step=0.1)
+    forged = f"{signer} {b64u(bytes(64))}\n" * 60
+    with redis.pipeline() as at_once:
+        at_once.hdel("bills:vouched", retired)
+        for i in range(4000):
+            at_once.hset("bills:vouched", f"forged-{i}", f"{claim}\n{forged}")
+        at_once.execute()
+    wait_for(lambda: "retired" not in shown(), "the key to be shown no more", 60, step=0.1)
+    assert slowest < 5 * SLOW and shown() == {"gateway"}

@@ -72,12 +72,29 @@ static void no_changed_or_missing_byte_passes(void **state)
     end(&w);
 }
 
+/* Each line costs a verification, and whoever writes Redis writes lines. */
+static void a_text_longer_than_any_claim_is_refused_unverified(void **state)
+{
+    struct bill_claim out;
+    struct world w;
+
+    (void)state;
+    begin(&w);
+    while (w.text.len < BILL_CLAIM_MAX)
+        buf_byte(&w.text, '\n');
+    assert_int_equal(bill_claim_read(&out, buf_span(&w.text), &w.by, 1), 0);
+    buf_byte(&w.text, '\n');
+    assert_int_equal(bill_claim_read(&out, buf_span(&w.text), &w.by, 1), E_INVALID);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_signed_is_read_back),
         cmocka_unit_test(another_operators_word_and_nobodys_count_for_nothing),
         cmocka_unit_test(no_changed_or_missing_byte_passes),
+        cmocka_unit_test(a_text_longer_than_any_claim_is_refused_unverified),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
