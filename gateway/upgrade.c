@@ -20,7 +20,7 @@
 #include "net/notify.h"
 
 enum {
-    API_MAX = NET_INHERITED_MAX - 5, /* others: internal (2), tunnel, admin, the line */
+    LISTENING_MAX = NET_INHERITED_MAX - 1, /* the line, too, is handed over */
     LOOK_MS = 20,
     SERVE_MS = 10000,  /* the child serves so long after its start, with or without workers */
     UPGRADE_MS = 60000 /* the child is given up after so long */
@@ -210,20 +210,23 @@ static void hand(struct handed *h, int fd, const char *name)
     h->fds[h->count++] = fd;
 }
 
-static void hand_sockets(struct gateway *g, struct handed *h)
+/* s NULL: there is no such listener. */
+static void hand_all(struct handed *h, const struct http_server *s, const char *name)
 {
-    int api[API_MAX], internal, admin;
-    const size_t count = http_server_fds(g->api, api, API_MAX);
+    int fds[LISTENING_MAX];
+    const size_t count = s ? http_server_fds(s, fds, (size_t)(LISTENING_MAX - h->count)) : 0;
 
     for (size_t i = 0; i < count; i++)
-        hand(h, api[i], "api");
-    if (g->internal_unix && http_server_fds(g->internal_unix, &internal, 1) == 1)
-        hand(h, internal, "internal");
-    if (g->internal_tls && http_server_fds(g->internal_tls, &internal, 1) == 1)
-        hand(h, internal, "internal-tls");
+        hand(h, fds[i], name);
+}
+
+static void hand_sockets(const struct gateway *g, struct handed *h)
+{
     hand(h, pool_fd(g->pool), "tunnel");
-    if (http_server_fds(g->admin, &admin, 1) == 1)
-        hand(h, admin, "admin");
+    hand_all(h, g->admin, "admin");
+    hand_all(h, g->internal_unix, "internal");
+    hand_all(h, g->internal_tls, "internal-tls");
+    hand_all(h, g->api, "api");
 }
 
 /* A watchdog that names a process means this one. */

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import stat
 
 import httpx
@@ -12,6 +13,7 @@ from conftest import live_stack
 from purse import Purse, Till
 from raw import Raw
 from stack import Process, chat, wait_for
+from test_listen_fds import hand_over
 from test_services import issuers, token
 from test_telegram import refused, secret_file
 from test_upgrade import upgrade
@@ -201,6 +203,29 @@ def test_an_upgrade_hands_the_socket_over(stack):
             refused(ask(stack, STRANGER, "GET", MODELS), 403, None)
         finally:
             successor.end()
+
+
+def test_an_upgrade_hands_over_every_socket_that_was_given(stack):
+    stack.engine()
+    settings = prepare(stack)
+    paths = [stack.internal, stack.internal + ".second"]
+    with contextlib.ExitStack() as ours:
+        sockets = [ours.enter_context(socket.socket(socket.AF_UNIX)) for _ in paths]
+        for s, path in zip(sockets, paths):
+            s.bind(path)
+            os.chmod(path, 0o666)
+            s.listen()
+        gateway = hand_over(stack.gateway(start=False, **settings), *sockets, names="internal:internal")
+    stack.worker()
+    stack.wait_ready()
+    successor = upgrade(gateway, gateway.pid, 1)
+    try:
+        assert gateway.wait(15) == 0
+        for path in paths:
+            with connect(stack, ASSISTANT, path) as raw:
+                assert raw.ask("GET", MODELS).status == 200
+    finally:
+        successor.end()
 
 
 def test_an_upgrade_to_settings_without_it_closes_it(stack):

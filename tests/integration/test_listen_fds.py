@@ -16,7 +16,7 @@ from stack import LIBC, Process, chat, script, wait_for
 CHAT = "/v1/chat/completions"
 
 
-def hand_over(gateway, *sockets, pid="$$", count=None):
+def hand_over(gateway, *sockets, pid="$$", count=None, names=""):
     """Starts the gateway with the sockets as descriptors 3 and up, as sd_listen_fds(3) describes it."""
     high = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 100) for s in sockets]  # above those of place()
 
@@ -26,7 +26,7 @@ def hand_over(gateway, *sockets, pid="$$", count=None):
             os.dup2(fd, 3 + i)
 
     gateway.write_config()
-    argv = ["sh", "-c", f'LISTEN_PID={pid} LISTEN_FDS={len(sockets) if count is None else count} exec "$0" "$@"', *gateway.argv]
+    argv = ["sh", "-c", f'LISTEN_PID={pid} LISTEN_FDS={len(sockets) if count is None else count} LISTEN_FDNAMES={names} exec "$0" "$@"', *gateway.argv]
     with open(gateway.log, "ab") as out:
         gateway.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=gateway.stack.folder,
                                            preexec_fn=place,
