@@ -39,9 +39,8 @@ MUST_CHECK int keys_file_create(struct keys_file *f, const struct key_spec *spec
                                 char id[static 2 * KEY_ID_LEN + 1]);
 /* A key by its id, or by its name when only one key has it: borrowed, with id, account, project,
  * name, version, state, created, expires, scopes, privacy, require, strict, receipts, limits,
- * class, secrets
- * [{sha256, created, expires}], newest secret last. E_NOT_FOUND; E_EXISTS when several have the
- * name. */
+ * class, secrets [{sha256, created, expires}], newest secret last. E_NOT_FOUND; E_EXISTS when
+ * several have the name. */
 MUST_CHECK int keys_file_find(const struct keys_file *f, const char *which, json_t **key);
 /* E_EXISTS when it is revoked already. */
 MUST_CHECK int keys_file_revoke(struct keys_file *f, json_t *key);

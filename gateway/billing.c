@@ -235,8 +235,9 @@ static void receipt_reply(struct billing_ask *a)
     if (c && a->body.len > 0) {
         content_add(c, &a->body);
         reply_json(c, &a->body);
-    } else if (c)
+    } else if (c) {
         usage_reply(c);
+    }
     ask_free(a);
 }
 

@@ -100,8 +100,8 @@ bool upgrade_has_predecessor(const struct gateway *g);
 /* The process that this one took over from still finishes its calls, as the same instance. */
 bool upgrade_predecessor_lives(const struct gateway *g);
 /* The i-th socket that was given for `role`: "api", "internal", "internal-tls", "tunnel", "admin",
- * "predecessor"; -1: there is
- * none. Whatever has another name is the API's, as systemd names it by its unit. */
+ * "predecessor"; -1: there is none. Whatever has another name is the API's, as systemd names it by
+ * its unit. */
 int gateway_given(const struct gateway *g, const char *role, int i);
 /* Listens on the sockets that were given for the role, or on one of our own; where clients must
  * wait until this process could serve, until gateway_takeover. */

@@ -19,9 +19,8 @@ bool services_admit(struct call *c, struct span credential);
  * class ("": the key's) are the operator's words, key answers for it. All are copied. */
 void services_act(struct call *c, const char *account, const char *class, struct span key);
 void services_forget(struct call *c);
-/* Once the payer's key is known: the account is the service's, and its class granted. False:
- * refused.
- */
+/* Once the payer's key is known: the account is the service's, and its class granted. False: it is
+ * refused. */
 bool services_confirm(struct call *c);
 
 /* What the key's record and a service's token say together. */

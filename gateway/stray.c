@@ -93,8 +93,7 @@ static int64_t row_number(const struct stray *y, enum row_field which)
     return nano_parse(row_field(y, which), &n) == 0 ? n : 0;
 }
 
-/* One of before rows had an epoch gets an empty one: only with it the tokens come at their place.
- */
+/* One of before rows had an epoch gets an empty one: only with it the tokens come in place. */
 static void row_take(struct stray *y, struct span row)
 {
     struct span rest = row;

@@ -50,14 +50,12 @@ void search_cancel(struct search *s);
 
 /* The order that the gateway wants next (Cocoon-Next): for this conversation (a name), and for
  * those of the model of which nothing is known. Keys that are not known are verified in the
- * background.
- */
+ * background. */
 void directory_prefer(struct directory *d, struct span model, struct span conversation,
                       const struct next_keys *next);
 /* What was said of the conversation last; NULL: nothing. Borrowed, until the next of the above. */
 const struct next_keys *directory_next(const struct directory *d, struct span conversation);
-/* The client's policy is another now: what was accepted or refused by the one before is forgotten.
- */
+/* The client's policy is another now: what the one before accepted or refused is forgotten. */
 void directory_rejudge(struct directory *d);
 /* The gateway does not know this key any more. */
 void directory_forget(struct directory *d, const uint8_t kfp[static KFP_LEN]);

@@ -27,9 +27,8 @@ void base62_encode(struct buf *out, struct span in);
 MUST_CHECK int base62_decode(uint8_t *out, size_t out_len, struct span in);
 
 /* A name or a value of a form or a query (WHATWG URL, application/x-www-form-urlencoded), strict:
- * every
- * '%' escapes, and what comes out is UTF-8 without control characters. out is not terminated and
- * may not overlap `in`. E_INVALID; E_TOO_LARGE above size. */
+ * every '%' escapes, and what comes out is UTF-8 without control characters. out is not terminated
+ * and may not overlap `in`. E_INVALID; E_TOO_LARGE above size. */
 MUST_CHECK int form_decode(uint8_t *out, size_t size, size_t *len, struct span in);
 
 /* CRC-32 as in zlib (reflected 0xEDB88320). */
