@@ -202,6 +202,14 @@ void route_late(struct call *c)
     call_fault(c);
 }
 
+/* All that wait for the model have their turns, in order. */
+static void ask_round(struct call *c)
+{
+    lane_here(c)->room = true;
+    c->gateway->trying = true;
+    loop_again(c->gateway->loop);
+}
+
 static void queue_due(void *arg);
 
 /* That a worker has had room for a while is no event: an end-to-end call looks for one at times. */
@@ -214,13 +222,6 @@ static void queue_watch(struct call *c)
     loop_timer_set(c->gateway->loop, &c->queue_timer, looks ? PATIENCE_MS : left, queue_due, c);
 }
 
-static void have_turn(struct call *c)
-{
-    c->turn = true;
-    call_resume(c);
-    c->turn = false;
-}
-
 static void queue_due(void *arg)
 {
     struct call *c = arg;
@@ -229,9 +230,8 @@ static void queue_due(void *arg)
         route_late(c);
         return;
     }
-    have_turn(c);
-    if (route_waits(c))
-        queue_watch(c);
+    ask_round(c);
+    queue_watch(c);
 }
 
 /* A worker that turns the call away after a wait does not start the clock again. */
@@ -266,8 +266,7 @@ static enum step_result line_up(struct call *c)
 {
     const enum step_result r = wait_for_room(c);
 
-    c->gateway->capacity = true; /* a worker that has room may do for this one alone */
-    loop_again(c->gateway->loop);
+    ask_round(c); /* a worker that has room may do for this one alone */
     return r;
 }
 
@@ -386,6 +385,13 @@ static bool is_packed(const struct call *c)
 
     (void)pool_model_load(c->gateway->pool, c->query.model, &load);
     return load.open == 0;
+}
+
+static void have_turn(struct call *c)
+{
+    c->turn = true;
+    call_resume(c);
+    c->turn = false;
 }
 
 /* Those whose turn it is, as long as there is room for one of them. True: so many were passed over

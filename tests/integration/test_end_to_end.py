@@ -515,6 +515,31 @@ def test_one_free_slot_is_named_to_one_caller(there):
     assert all(raw.rest().ending == "complete" for raw in [running, *crowd])
 
 
+def test_room_that_is_found_after_a_while_goes_to_the_class_that_goes_before(there):
+    """Whoever of those that wait looks first: batch's turn to look comes when the other is as ready to move."""
+    (first, second), listed = two(there)
+    busy, held = holding()
+    free, held_shortly = holding()
+    first.answer, second.answer = held, held_shortly
+    first.max = second.max = 1
+    running = [there.client.start(there.client.seal(chat(stream=True), listed[w])) for w in (first, second)]
+    assert [raw.head().status for raw in running] == [200, 200]
+    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="busy") == 2, "both are full", 10)
+    usual = there.client.start(there.client.seal(chat(stream=True), listed[first]))
+    time.sleep(1)
+    batch = Client(there.stack, there.stack.key("--class", "batch"))
+    late = batch.start(batch.seal(chat(stream=True), listed[first]))
+    time.sleep(1)
+    free.set()  # the other worker has room for both to see at 3.2 s; batch looks at 3.5 s, the other at 5 s
+    assert usual.head().status == 503 and usual.answer.header("cocoon-next").split(",")[0] == listed[second]["kfp"]
+    assert there.gateway.metric("cocoon_queue_waiting", **{"class": "batch"}) == 1
+    first.answer = plain_answer
+    busy.set()
+    assert late.head().status in (200, 503)
+    for raw in (*running, usual, late):
+        raw.close()
+
+
 @pytest.mark.parametrize("why", ["its price", "its worker left"])
 def test_a_slot_is_kept_only_for_who_found_none(there, why):
     """Whoever is sent away for another reason, which he may have chosen, keeps nobody from the next one."""
