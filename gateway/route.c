@@ -234,18 +234,68 @@ static void queue_due(void *arg)
     queue_watch(c);
 }
 
+/* ---- No place ---- */
+
+/* Ranks name workers that fail lately, too, behind all others. */
+static bool somebody_takes_it(struct call *c)
+{
+    struct pool_worker *first;
+    struct pool_excluded why;
+
+    return pool_rank(c->gateway->pool, &c->query, false, &first, 1) > 0 &&
+           pool_worker_eligible(first, &c->query, &why);
+}
+
+/* There is no place for it any more; end to end its client may still go to whom has room. */
+static void crowd_out(struct call *c)
+{
+    route_unqueue(c);
+    fill_query(c);
+    if (call_is_end_to_end(c) && somebody_takes_it(c)) {
+        (void)pass_elsewhere(c, true);
+        return;
+    }
+    c->gateway->metrics.queue_refused++;
+    route_no_capacity(c);
+}
+
+/* As many as have a place stay. True: self has none, and is not answered here. */
+static bool cut(struct lane *lane, size_t most, const struct call *self)
+{
+    struct queue_item *it;
+
+    while ((it = queue_excess(lane->queue, most)) != NULL) {
+        struct call *c = CONTAINER(it, struct call, place);
+        crowd_out(c);
+        if (c == self)
+            return true;
+        call_fault(c);
+    }
+    return false;
+}
+
+/* Whom somebody has room for, or may have after what is under way, is not refused before that was
+ * tried: the round's end cuts the queue. */
+static bool is_cut_later(const struct call *c, const struct lane *lane, bool at_once)
+{
+    return at_once || lane->trying || lane->room || c->gateway->capacity;
+}
+
+/* ---- A place ---- */
+
 /* A worker that turns the call away after a wait does not start the clock again. */
-static enum step_result wait_for_room(struct call *c)
+static enum step_result wait_for_room(struct call *c, bool at_once)
 {
     const uint64_t longest = (uint64_t)settings(c)->queue_ms, waited = c->queue_us / 1000;
-    const struct queue_options o = {.most = (size_t)settings(c)->queue_most,
-                                    .longest_ms = longest > waited ? longest - waited : 0};
+    const struct queue_options o = {.longest_ms = longest > waited ? longest - waited : 0,
+                                    .at_once = at_once};
     const struct queue_claim mine = claim(c);
+    struct lane *lane = lane_here(c);
 
     if (route_waits(c))
         return STEP_WAIT;
     queue_leave(&c->place); /* it ran, and its worker failed */
-    if (queue_enter(lane_here(c)->queue, &c->place, &mine, &o, now_ms(c)) != QUEUE_TAKEN) {
+    if (queue_enter(lane->queue, &c->place, &mine, &o, now_ms(c)) != QUEUE_TAKEN) {
         c->gateway->metrics.queue_refused++;
         route_no_capacity(c);
         return STEP_FAIL;
@@ -253,6 +303,8 @@ static enum step_result wait_for_room(struct call *c)
     c->routed_us = clock_mono_us();
     c->queue_until_ms = queue_leaves_ms(&c->place, &o);
     queue_watch(c);
+    if (!is_cut_later(c, lane, at_once) && cut(lane, (size_t)settings(c)->queue_most, c))
+        return STEP_FAIL;
     return STEP_WAIT;
 }
 
@@ -264,10 +316,11 @@ static bool must_line_up(struct call *c)
 
 static enum step_result line_up(struct call *c)
 {
-    const enum step_result r = wait_for_room(c);
+    const bool at_once = somebody_takes_it(c); /* maybe this one alone */
 
-    ask_round(c); /* a worker that has room may do for this one alone */
-    return r;
+    if (at_once)
+        ask_round(c);
+    return wait_for_room(c, at_once);
 }
 
 /* ---- The step ---- */
@@ -290,16 +343,6 @@ static enum step_result take(struct call *c, struct pool_worker *w)
         queue_start(lane_here(c)->queue, &c->place, &mine, now_ms(c));
     set_worker(c, w);
     return STEP_NEXT;
-}
-
-/* Ranks name workers that fail lately, too, behind all others. */
-static bool somebody_takes_it(struct call *c)
-{
-    struct pool_worker *first;
-    struct pool_excluded why;
-
-    return pool_rank(c->gateway->pool, &c->query, false, &first, 1) > 0 &&
-           pool_worker_eligible(first, &c->query, &why);
 }
 
 /* Being sent to another worker costs the client one of its few tries. Who waits for a full one
@@ -345,7 +388,7 @@ static enum step_result route_end_to_end(struct call *c)
         return take(c, w);
     c->query.roomy_ms = route_waits(c) ? ROOMY_MS : 0;
     if ((is_patient(c, &why) || !somebody_takes_it(c)) && pool_may_wait(p, &c->query))
-        return wait_for_room(c);
+        return wait_for_room(c, false);
     set_worker(c, w);
     relay_tried(c);
     return pass_elsewhere(c, why.by.full > 0);
@@ -360,7 +403,7 @@ static enum step_result route_sealed(struct call *c)
     if (w)
         return take(c, w);
     if (pool_may_wait(p, &c->query))
-        return behind ? line_up(c) : wait_for_room(c);
+        return behind ? line_up(c) : wait_for_room(c, false);
     if (!c->fault.error) /* the last attempt's own reason says more */
         route_no_capacity(c);
     return STEP_FAIL;
@@ -418,23 +461,27 @@ static bool lane_try(struct lane *lane)
 
 /* Room that comes while a round is under way asks for another after it. True: there is more to do.
  */
-static bool lane_wake(struct lane *lane)
+static bool lane_wake(struct lane *lane, size_t most)
 {
     if (!lane->trying) {
         lane->room = false;
         queue_round(lane->queue);
     }
     lane->trying = lane_try(lane);
+    if (!lane->trying)
+        (void)cut(lane, most, NULL);
     return lane->trying || lane->room;
 }
 
 void route_wake(struct gateway *g, bool room)
 {
+    const struct gateway_config *s = g->config->values;
+
     lanes_sweep(&g->lanes);
     LIST_FOREACH(it, &g->lanes.all) {
         struct lane *lane = CONTAINER(it, struct lane, link);
         lane->room = (lane->room || room) && queue_length(lane->queue) > 0;
-        if ((lane->trying || lane->room) && lane_wake(lane))
+        if ((lane->trying || lane->room) && lane_wake(lane, (size_t)s->queue_most))
             g->trying = true;
     }
     if (g->trying)

@@ -18,7 +18,8 @@ struct queue_flow {
     enum service_class class;
     unsigned weight;
     size_t waiting, running;
-    uint64_t tag; /* when, in virtual time, its next turn begins */
+    uint64_t entered_ms; /* the last one */
+    uint64_t tag;        /* when, in virtual time, its next turn begins */
     uint64_t passed_round;
     char key[KEY_LEN];
 };
@@ -127,6 +128,7 @@ static void flow_add(struct queue_flow *f, struct queue_item *it)
         f->tag = f->tag > f->queue->virtual_time ? f->tag : f->queue->virtual_time;
         list_push(&f->queue->busy[f->class], &f->link);
     }
+    f->entered_ms = it->since_ms;
     f->queue->waiting[f->class]++;
 }
 
@@ -175,9 +177,7 @@ enum queue_verdict queue_enter(struct queue *q, struct queue_item *it,
     const uint64_t left = claim->deadline_ms > now_ms ? claim->deadline_ms - now_ms : 0;
 
     CHECK(it->place == QUEUE_NOWHERE);
-    if (queue_length(q) >= o->most)
-        return QUEUE_FULL;
-    if (queue_wait_ms(q, claim, now_ms) > least(left, o->longest_ms))
+    if (!o->at_once && queue_wait_ms(q, claim, now_ms) > least(left, o->longest_ms))
         return QUEUE_HOPELESS;
     *it = (struct queue_item){.queue = q,
                               .flow = flow_of(q, claim),
@@ -198,6 +198,53 @@ void queue_leave(struct queue_item *it)
     }
     it->place = QUEUE_NOWHERE;
     it->flow = NULL;
+}
+
+/* ---- Too many ---- */
+
+static struct queue_item *flow_newest(const struct queue_flow *f)
+{
+    struct queue_item *newest = NULL;
+
+    LIST_FOREACH(at, &f->items) {
+        struct queue_item *it = CONTAINER(at, struct queue_item, link);
+        if (!newest || it->since_ms >= newest->since_ms)
+            newest = it;
+    }
+    return newest;
+}
+
+/* Of equals the one that came last. */
+static bool has_more(const struct queue_flow *a, const struct queue_flow *b)
+{
+    return a->waiting != b->waiting ? a->waiting > b->waiting : a->entered_ms >= b->entered_ms;
+}
+
+static const struct queue_flow *flow_most(const struct queue *q, size_t class)
+{
+    const struct queue_flow *most = NULL;
+
+    LIST_FOREACH(at, &q->busy[class]) {
+        const struct queue_flow *f = CONTAINER(at, struct queue_flow, link);
+        if (!most || has_more(f, most))
+            most = f;
+    }
+    return most;
+}
+
+struct queue_item *queue_excess(struct queue *q, size_t most)
+{
+    const struct queue_flow *worst = NULL;
+
+    if (queue_length(q) <= most)
+        return NULL;
+    for (size_t class = 0; class < CLASSES; class ++) {
+        const struct queue_flow *f = flow_most(q, class);
+        if (f && f->waiting > most - most / 4)
+            return flow_newest(f);
+        worst = f ? f : worst;
+    }
+    return worst ? flow_newest(worst) : NULL;
 }
 
 /* ---- Turns ---- */

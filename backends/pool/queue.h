@@ -14,8 +14,8 @@ struct queue;
 struct queue_flow;
 
 struct queue_options {
-    size_t most;         /* that wait at a time; 1,000 */
     uint64_t longest_ms; /* that one waits at most; 20,000 */
+    bool at_once;        /* somebody has room for it: no estimate speaks against it */
 };
 
 /* Embedded by whoever waits or runs; {0} at first. To be read only. */
@@ -43,13 +43,16 @@ void queue_free(struct queue *q);
 
 enum queue_verdict {
     QUEUE_TAKEN,
-    QUEUE_FULL,
     QUEUE_HOPELESS /* its turn would come after its deadline, or after longest_ms */
 };
 /* To wait from now on; the caller sets a timer for queue_leaves_ms and calls queue_leave then. */
 enum queue_verdict queue_enter(struct queue *q, struct queue_item *it,
                                const struct queue_claim *claim, const struct queue_options *o,
                                uint64_t now_ms);
+/* Where more than most wait, who has to leave: of the worst class that waits, or of an account that
+ * has more than three quarters of the places whatever its class, the newest of the account with the
+ * most; so that nobody's requests keep all others out. NULL: nobody. */
+struct queue_item *queue_excess(struct queue *q, size_t most);
 /* When a waiting one is to give up. */
 uint64_t queue_leaves_ms(const struct queue_item *it, const struct queue_options *o);
 /* It waits no longer, or its run is over without a result: neither counts for the estimate.

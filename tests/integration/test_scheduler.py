@@ -146,6 +146,48 @@ def test_a_crowd_that_only_a_full_worker_would_do_for_keeps_nobody_from_the_othe
     wait_for(lambda: waiting(gateway) == 0, "nobody waits", 10)
 
 
+@pytest.fixture
+def narrow(stack):
+    """A full worker for which three calls of one account wait, as many as may, and a dearer one that none of them pays; the queue
+    is its gateway's."""
+    cheap, stack.dear = stack.engine(), stack.engine()
+    gateway = stack.gateway(**{"scheduler.queue": 3})
+    first, stack.thrifty = stack.key("--account", "first"), stack.key("--account", "thrifty")
+    stack.worker(cheap, max_requests=1, ask=1000)
+    stack.worker(stack.dear, max_requests=1, ask=1500)
+    stack.wait_ready()
+    stack.held = [begin(stack, script("stall"), first, stream=True, max_coefficient=1000)]
+    cheap.wait_request()
+    for i in range(3):
+        stack.held.append(begin(stack, f"thrifty-{i}", stack.thrifty, max_coefficient=1000))
+        wait_for(lambda: waiting(gateway) == i + 1, "it waits", 10)
+    yield stack
+    for raw in stack.held:
+        raw.close()
+
+
+def test_a_full_queue_refuses_nobody_whom_a_free_worker_takes(narrow):
+    gateway, other = narrow.gateways[0], narrow.key("--account", "other")
+    for key in (other, narrow.thrifty):
+        answer = answered(begin(narrow, "now", key, max_coefficient=2000))
+        assert answer.status == 200, answer.body
+    assert waiting(gateway) == 3 and gateway.metric("cocoon_queue_refused_total") == 0
+
+
+def test_one_accounts_calls_leave_others_a_place_in_the_queue(narrow):
+    gateway, other = narrow.gateways[0], narrow.key("--account", "other")
+    running = begin(narrow, script("late_head", seconds=1.0), other, max_coefficient=2000)
+    narrow.dear.wait_request()
+    refused = answered(begin(narrow, "one too many", narrow.thrifty, max_coefficient=2000))
+    assert refused.status == 503 and refused.error["code"] == "no_capacity" and "3 requests wait" in refused.error["message"]
+    modest = begin(narrow, "modest", narrow.key("--account", "modest"), max_coefficient=2000)
+    gone = answered(narrow.held.pop())
+    assert gone.status == 503 and gone.error["code"] == "no_capacity" and retry_after(gone) > 0
+    assert waiting(gateway) == 3 and gateway.metric("cocoon_queue_refused_total") == 2
+    assert answered(running).status == 200 and answered(modest).status == 200
+    assert waiting(gateway) == 2
+
+
 # ---- Bids ---------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")

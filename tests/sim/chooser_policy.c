@@ -78,8 +78,7 @@ static struct self *make(struct vpool *p, bool affinity)
     if (affinity_percent >= 0)
         options.affinity_percent = (unsigned)affinity_percent;
     *s = (struct self){.pool = p, .affinity = affinity};
-    s->queue_options =
-        (struct queue_options){.most = SIZE_MAX, .longest_ms = p->queue_ns / 1000000u};
+    s->queue_options = (struct queue_options){.longest_ms = p->queue_ns / 1000000u};
     s->chooser = chooser_new(&options, &dice);
     s->queue = queue_new();
     s->workers = mem_zero(p->count * sizeof(*s->workers));

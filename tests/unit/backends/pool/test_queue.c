@@ -19,7 +19,7 @@ static struct line *line_new(void)
     struct line *l = mem_zero(sizeof(*l));
 
     l->queue = queue_new();
-    l->options = (struct queue_options){.most = 1000, .longest_ms = 20000};
+    l->options = (struct queue_options){.longest_ms = 20000};
     l->now_ms = 1000000;
     return l;
 }
@@ -268,21 +268,92 @@ static void who_leaves_is_out_at_once(void **state)
     line_free(l);
 }
 
-static void a_full_queue_takes_nobody(void **state)
+static size_t excess(struct line *l, size_t most)
+{
+    const struct queue_item *it = queue_excess(l->queue, most);
+
+    assert_non_null(it);
+    return (size_t)(it - l->items);
+}
+
+static void of_a_full_queue_who_came_last_leaves(void **state)
 {
     struct line *l = line_new();
 
     (void)state;
-    l->options.most = 5;
+    assert_null(queue_excess(l->queue, 0));
+    for (int i = 0; i < 5; i++) {
+        enter(l, CLASS_INTERACTIVE, i < 3 ? "a" : "b");
+        l->now_ms++;
+    }
+    assert_null(queue_excess(l->queue, 5));
+    const size_t last = claim(l, CLASS_INTERACTIVE, "a"); /* although its turn would be the first */
+    l->claims[last].deadline_ms = l->now_ms + 1000;
+    assert_int_equal(
+        queue_enter(l->queue, &l->items[last], &l->claims[last], &l->options, l->now_ms),
+        QUEUE_TAKEN);
+    assert_int_equal(excess(l, 5), last);
+    queue_leave(&l->items[last]);
+    const size_t c = enter(l, CLASS_INTERACTIVE, "c");
+    assert_int_equal(excess(l, 5), 2);
+    queue_leave(&l->items[2]);
+    enter(l, CLASS_INTERACTIVE, "c"); /* now each has two */
+    assert_int_equal(excess(l, 5), c + 1);
+    line_free(l);
+}
+
+static void one_accounts_requests_keep_nobody_from_waiting(void **state)
+{
+    struct line *l = line_new();
+    char name[16];
+
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        enter(l, CLASS_INTERACTIVE, "greedy");
+    for (int i = 0; i < 400; i++) {
+        snprintf(name, sizeof(name), "modest-%d", i);
+        const size_t at = enter(l, CLASS_INTERACTIVE, name);
+        const size_t out = excess(l, 1000);
+        assert_true(out < 1000 && out != at);
+        queue_leave(&l->items[out]);
+    }
+    assert_int_equal(queue_length(l->queue), 1000);
+    line_free(l);
+}
+
+static void the_worst_class_leaves_first(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
     for (int i = 0; i < 5; i++)
         enter(l, CLASS_INTERACTIVE, "a");
-    const size_t i = claim(l, CLASS_INTERNAL, "b");
-    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
-                     QUEUE_FULL);
-    assert_int_equal(l->items[i].place, QUEUE_NOWHERE);
-    queue_leave(&l->items[0]);
-    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
-                     QUEUE_TAKEN);
+    const size_t batch = enter(l, CLASS_BATCH, "b");
+    for (int i = 0; i < 2; i++)
+        enter(l, CLASS_INTERNAL, "c");
+    assert_int_equal(excess(l, 7), batch);
+    queue_leave(&l->items[batch]);
+    const size_t last = enter(l, CLASS_INTERNAL, "c");
+    assert_int_equal(excess(l, 7), 4);
+    assert_int_equal(l->items[last].place, QUEUE_WAITING);
+    line_free(l);
+}
+
+static void no_account_has_all_places_whatever_its_class(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        enter(l, CLASS_INTERNAL, "a");
+    enter(l, CLASS_BATCH, "b");
+    assert_int_equal(excess(l, 8), 7); /* of eight places it has no more than six */
+    queue_leave(&l->items[7]);
+    enter(l, CLASS_BATCH, "b");
+    assert_int_equal(excess(l, 8), 6);
+    queue_leave(&l->items[6]);
+    const size_t third = enter(l, CLASS_BATCH, "b");
+    assert_int_equal(excess(l, 8), third);
     line_free(l);
 }
 
@@ -373,6 +444,10 @@ static void who_cannot_be_served_in_time_is_told_at_once(void **state)
     l->claims[i].deadline_ms = l->now_ms + 3000;
     assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
                      QUEUE_HOPELESS);
+    const struct queue_options sure = {.longest_ms = 20000, .at_once = true};
+    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &sure, l->now_ms),
+                     QUEUE_TAKEN);
+    queue_leave(&l->items[i]);
     l->claims[i].deadline_ms = l->now_ms + 30000;
     assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
                      QUEUE_TAKEN);
@@ -409,7 +484,10 @@ int main(void)
         cmocka_unit_test(who_cannot_go_now_lets_others_pass),
         cmocka_unit_test(who_was_passed_over_holds_up_nobody_when_the_last_of_its_account_goes),
         cmocka_unit_test(who_leaves_is_out_at_once),
-        cmocka_unit_test(a_full_queue_takes_nobody),
+        cmocka_unit_test(of_a_full_queue_who_came_last_leaves),
+        cmocka_unit_test(one_accounts_requests_keep_nobody_from_waiting),
+        cmocka_unit_test(the_worst_class_leaves_first),
+        cmocka_unit_test(no_account_has_all_places_whatever_its_class),
         cmocka_unit_test(waiting_ends_with_the_deadline_or_after_the_longest_time),
         cmocka_unit_test(the_wait_is_estimated_from_how_fast_slots_become_free),
         cmocka_unit_test(a_queue_whose_workers_run_other_gateways_requests_is_not_given_up),
