@@ -78,6 +78,11 @@ const char *tools_in_words(const struct request *rq, struct buf *tools);
  * no schema says what theirs say, or they are too many (*out may hold bytes then). */
 bool tools_as_format(struct span tools, struct buf *out);
 
+/* Messages and tools for an engine (request_bare.c): whether any of their members says nothing, and
+ * the value without those, all else byte for byte. */
+bool bare_needed(json_t *value);
+void bare_append(struct buf *out, struct span value);
+
 /* Faults; each returns E_INVALID. */
 enum { AT_TEXT_LEN = 160 };
 void at_render(const struct at *at, char out[static AT_TEXT_LEN]);

@@ -26,6 +26,9 @@ static const char no_images[] = "The model does not accept this kind of content.
 static const char no_tools[] = "The model does not support tools.";
 static const char bad_tools[] = "The model cannot use one of the tools as it is defined.";
 static const char bad_schema[] = "The model cannot use the JSON schema or grammar of the request.";
+static const char bad_messages[] = "The model cannot use one of the messages as it is.";
+static const char bad_call[] =
+    "The model cannot use a tool call of the messages: its arguments are not JSON.";
 static const char no_endpoint[] = "The model does not support this endpoint.";
 
 /* The first that fits counts. */
@@ -50,6 +53,10 @@ static const struct mark marks[] = {
     {ANY, NULL, "provide the mmproj", &ERR_UNSUPPORTED_VALUE, "messages", no_images},
     {ANY, NULL, "not a multimodal model", &ERR_UNSUPPORTED_VALUE, "messages", no_images},
     {400, 400, NULL, "may be provided in one", &ERR_UNSUPPORTED_VALUE, "messages", no_images},
+    /* Messages: 500 at llama.cpp, where one chat template also refuses roles that another takes. */
+    {ANY, NULL, "Failed to parse tool call arguments", &ERR_INVALID_VALUE, "messages", bad_call},
+    {ANY, NULL, "Failed to parse messages", &ERR_INVALID_VALUE, "messages", bad_messages},
+    {ANY, NULL, "Jinja Exception", &ERR_INVALID_VALUE, "messages", bad_messages},
     /* Tools and schemas. */
     {ANY, NULL, "Failed to parse tools", &ERR_INVALID_VALUE, "tools", bad_tools},
     {ANY, NULL, "Unsupported tool type", &ERR_INVALID_VALUE, "tools", bad_tools},

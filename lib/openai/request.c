@@ -42,13 +42,13 @@ static int fault_name(struct check *c, const struct api_error *e, struct span na
 }
 
 /* A member that is in no table: an engine extra, or something we do not know. */
-static int sort_extra(struct check *c, struct span name, bool *keep)
+static int sort_extra(struct check *c, struct span name, bool null, bool *keep)
 {
     const char *const *denied = c->rules->denied ? c->rules->denied : extras_denied;
     const char *const *allowed = c->rules->allowed ? c->rules->allowed : extras_allowed;
 
     *keep = c->rq->endpoint != EP_EMBEDDINGS && list_has(allowed, name);
-    if (list_has(denied, name))
+    if (list_has(denied, name) && !null)
         return fault_name(c, &ERR_UNSUPPORTED_PARAMETER, name);
     if (*keep)
         return 0;
@@ -64,7 +64,7 @@ static int sort_member(struct check *c, const struct json_member *m, struct span
     bool keep = kept.rule && (kept.rule->use == PASS || kept.rule->use == REWRITE);
 
     if (!kept.rule)
-        TRY(sort_extra(c, name, &keep));
+        TRY(sort_extra(c, name, span_is(m->value, "null"), &keep));
     else if (kept.rule->use == NAMED && !span_is(m->value, "null"))
         ignore_name(c->rq, name);
     if (keep)
@@ -134,6 +134,8 @@ static void take_counts(struct request *rq, json_t *doc)
     rq->logprobs = rq->endpoint == EP_CHAT ? json_is_true(json_object_get(doc, "logprobs"))
                                            : present(doc, "logprobs") != NULL;
     rq->has_tools = rq->endpoint == EP_CHAT && (present(doc, "tools") || present(doc, "functions"));
+    rq->has_empty = rq->endpoint == EP_CHAT && (bare_needed(json_object_get(doc, "messages")) ||
+                                                bare_needed(json_object_get(doc, "tools")));
 }
 
 /* The bytes of `messages` up to the end of the first user message; all of them when there is none.

@@ -37,6 +37,7 @@ struct request {
     int64_t dimensions; /* embeddings; 0: the model's own */
     bool logprobs;
     bool has_tools;
+    bool has_empty; /* members of messages or tools say nothing: the engine gets none of them */
     uint64_t timeout_ms;     /* `timeout` (ours); 0: none */
     int64_t max_coefficient; /* ours; -1: none */
     struct buf conversation; /* wire.md §10: user ‖ 00 ‖ prompt_cache_key ‖ 00 ‖ first messages, ≤ 1

@@ -62,7 +62,7 @@ static int check_image_url(struct check *c, const struct at *at, json_t *value)
     static const char *const details[] = {"auto", "low", "high", NULL};
     static const struct rule rules[] = {
         {.name = "url", .kind = K_STRING, .flags = REQUIRED},
-        {.name = "detail", .kind = K_STRING, .words = details},
+        {.name = "detail", .kind = K_STRING, .flags = NULLABLE, .words = details},
         {0},
     };
 
@@ -128,13 +128,13 @@ static const struct rule refusal_part[] = {{.name = "refusal", .kind = K_STRING,
 
 /* In a part of any type, since an engine may go by the member rather than by the type. */
 static const struct rule every_part[] = {
-    {.name = "image_url", .kind = K_OBJECT, .check = check_image_url},
-    {.name = "input_audio", .kind = K_OBJECT, .check = check_input_audio},
-    {.name = "file", .kind = K_OBJECT, .check = check_file},
-    {.name = "audio_url", .kind = K_DENIED},
-    {.name = "video_url", .kind = K_DENIED},
-    {.name = "image_embeds", .kind = K_DENIED},
-    {.name = "audio_embeds", .kind = K_DENIED},
+    {.name = "image_url", .kind = K_OBJECT, .flags = NULLABLE, .check = check_image_url},
+    {.name = "input_audio", .kind = K_OBJECT, .flags = NULLABLE, .check = check_input_audio},
+    {.name = "file", .kind = K_OBJECT, .flags = NULLABLE, .check = check_file},
+    {.name = "audio_url", .kind = K_DENIED, .flags = NULLABLE},
+    {.name = "video_url", .kind = K_DENIED, .flags = NULLABLE},
+    {.name = "image_embeds", .kind = K_DENIED, .flags = NULLABLE},
+    {.name = "audio_embeds", .kind = K_DENIED, .flags = NULLABLE},
     {0},
 };
 
@@ -267,7 +267,12 @@ static const struct rule assistant_message[] = {
     {.name = "name", .kind = K_STRING, .flags = NULLABLE},
     {.name = "refusal", .kind = K_STRING, .flags = NULLABLE},
     {.name = "audio", .kind = K_DENIED, .flags = NULLABLE},
-    {.name = "tool_calls", .kind = K_ARRAY, .min = 1, .max = INT64_MAX, .check = check_tool_calls},
+    {.name = "tool_calls", /* null is not in the published contract, but in what clients send */
+     .kind = K_ARRAY,
+     .flags = NULLABLE,
+     .min = 1,
+     .max = INT64_MAX,
+     .check = check_tool_calls},
     {.name = "function_call", .kind = K_OBJECT, .flags = NULLABLE, .check = check_call_function},
     {0},
 };
@@ -382,7 +387,7 @@ static int check_custom(struct check *c, const struct at *at, json_t *value)
     static const struct rule rules[] = {
         {.name = "name", .kind = K_STRING, .flags = REQUIRED, .min = 1, .max = 64},
         {.name = "description", .kind = K_STRING, .flags = NULLABLE},
-        {.name = "format", .kind = K_OBJECT, .check = check_custom_format},
+        {.name = "format", .kind = K_OBJECT, .flags = NULLABLE, .check = check_custom_format},
         {0},
     };
 
@@ -502,7 +507,7 @@ static int check_json_schema(struct check *c, const struct at *at, json_t *value
          .max = 64,
          .check = check_schema_name},
         {.name = "description", .kind = K_STRING, .flags = NULLABLE},
-        {.name = "schema", .kind = K_OBJECT},
+        {.name = "schema", .kind = K_OBJECT, .flags = NULLABLE},
         {.name = "strict", .kind = K_BOOL, .flags = NULLABLE},
         {0},
     };

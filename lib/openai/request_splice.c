@@ -44,6 +44,19 @@ static void write_value(struct writer *w, const char *name, struct span value)
     buf_append(w->out, value);
 }
 
+/* Of a request's messages or tools. */
+static void write_bare(struct writer *w, const struct request *rq, const char *name,
+                       struct span value)
+{
+    if (!rq->has_empty) {
+        write_value(w, name, value);
+        return;
+    }
+    begin_member(w);
+    buf_printf(w->out, "\"%s\":", name);
+    bare_append(w->out, value);
+}
+
 static const struct kept *kept_at(const struct request *rq, size_t i)
 {
     const struct kept *all = (const void *)rq->kept.data;
@@ -190,11 +203,11 @@ bool request_calls_in_text(const struct request *rq, enum engine_kind kind)
     return t.forced;
 }
 
-static void write_chosen(struct writer *w, const struct chosen *t)
+static void write_chosen(struct writer *w, const struct request *rq, const struct chosen *t)
 {
     if (!t->word)
         return;
-    write_value(w, "tools", buf_span(&t->tools));
+    write_bare(w, rq, "tools", buf_span(&t->tools));
     write_value(w, "tool_choice", span_str(t->forced ? "\"none\"" : t->word));
     if (t->forced)
         write_value(w, "response_format", buf_span(&t->format));
@@ -219,10 +232,14 @@ int request_engine(const struct request *rq, const struct engine_ask *ask, struc
         return E_INVALID;
     write_model(&w, rq, ask->model);
     choose(&chosen, rq, ask->kind);
-    write_chosen(&w, &chosen);
+    write_chosen(&w, rq, &chosen);
     for (size_t i = 0; (k = kept_at(rq, i)) != NULL; i++) {
-        if (!is_ours(k, &chosen) &&
-            !span_is(k->member.value, "null")) /* null means absent, but not to every engine */
+        if (is_ours(k, &chosen) ||
+            span_is(k->member.value, "null")) /* means absent, but not to every engine */
+            continue;
+        if (rq->has_empty && (is_rule(k, "messages") || is_rule(k, "tools")))
+            write_bare(&w, rq, k->rule->name, k->member.value);
+        else
             write_member(&w, k->member.whole);
     }
     const int error = rq->endpoint == EP_EMBEDDINGS ? 0 : write_generation(&w, rq, ask);

@@ -169,8 +169,21 @@ def test_the_list_of_codes_is_that_of_the_responses():
 
 def test_every_refused_path_of_the_routes_is_there():
     paths = set(DOCUMENT["paths"])
-    for path, match in re.findall(r'REFUSE\("([^"]+)", ROUTE_(\w+),', read("gateway/routes.c")):
-        assert {path, "/v1" + path} & paths or match == "UNDER" and f"/v1{path}/{{rest}}" in paths, path
+    refused = re.findall(r'\{\{"([^"]+)", &ERR_\w+\}, (\w+)\}', read("lib/openai/paths.c"))
+    assert len(refused) > 20
+    for path, match in refused:
+        own = {path, "/v1" + path} & paths
+        below = any(p.startswith(f"/v1{path}/{{") for p in paths)
+        assert {"EXACT": own, "UNDER": below, "BOTH": own or below}[match], path
+
+
+def test_every_path_that_is_served_is_there():
+    served = re.findall(r'\{"([^"]+)", ROUTE_(\w+), "([A-Z, ]+)",', read("gateway/routes.c"))
+    assert len(served) > 15
+    for path, match, methods in served:
+        path = path if path.startswith("/.well-known/") else "/v1" + path
+        shown = [p for p in DOCUMENT["paths"] if (p == path if match == "EXACT" else p.startswith(path + "/{"))]
+        assert shown and all(m.lower() in DOCUMENT["paths"][p] for p in shown for m in methods.split(", ")), path
 
 
 def test_the_parameters_that_engines_may_not_get_are_those_of_the_code():

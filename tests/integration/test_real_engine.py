@@ -2,6 +2,7 @@
 
 import json
 
+import openai
 import pytest
 
 from stack import SLOW, wait_for
@@ -92,6 +93,23 @@ def test_a_required_call_is_streamed(client):
         answer = stream.get_final_completion().choices[0]
     assert called(answer.message) == ("get_weather", {"city": "Paris"}) and answer.finish_reason == "tool_calls"
     assert len(pieces) > 2  # as they are made
+
+
+def test_a_history_as_clients_keep_it_is_answered(client):
+    """With null for what is absent, and a call without arguments: this engine fails at either. What it cannot read is no worker's failure."""
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": ""}}
+    history = [{"role": "system", "content": "Be brief.", "name": None}, *user("What is the weather?"),
+               {"role": "assistant", "content": None, "refusal": None, "audio": None, "reasoning_content": None, "tool_calls": [call]},
+               {"role": "tool", "tool_call_id": "call_1", "name": None, "content": "Sunny"},
+               {"role": "assistant", "content": "It is sunny.", "function_call": None, "tool_calls": None}, *user("Thanks")]
+    nameless = [{"type": "function", "function": {**TOOLS[0]["function"], "description": None, "strict": None}}]
+    assert client.chat.completions.create(model=MODEL, messages=history, tools=nameless, max_tokens=3).usage.completion_tokens > 0
+    for bad in ({"function": {"name": "get_weather", "arguments": "{city: Paris"}},
+                {"type": "custom", "custom": {"name": "get_weather", "input": "Paris"}, "function": None}):
+        history[2] = {"role": "assistant", "content": None, "tool_calls": [{k: v for k, v in {**call, **bad}.items() if v}]}
+        with pytest.raises(openai.BadRequestError) as e:
+            client.with_options(max_retries=0).chat.completions.create(model=MODEL, messages=history, max_tokens=3)
+        assert (e.value.code, e.value.param) == ("invalid_value", "messages")
 
 
 def test_json_follows_its_schema(client):

@@ -168,6 +168,19 @@ static void engines_errors_become_ours(void **state)
          "\"type\":\"not_supported_error\"}}",
          &ERR_UNSUPPORTED_VALUE, "model"},
         {ENGINE_LLAMACPP, 500,
+         "{\"error\":{\"code\":500,\"message\":\"Failed to parse messages: Unsupported tool call "
+         "type: {}\",\"type\":\"server_error\"}}",
+         &ERR_INVALID_VALUE, "messages"},
+        {ENGINE_LLAMACPP, 500,
+         "{\"error\":{\"code\":500,\"message\":\"Failed to parse tool call arguments as JSON: "
+         "[json.exception.parse_error.101] parse error at line 1, column 1: attempting to parse an "
+         "empty input\",\"type\":\"server_error\"}}",
+         &ERR_INVALID_VALUE, "messages"},
+        {ENGINE_LLAMACPP, 500,
+         "{\"error\":{\"code\":500,\"message\":\"\\n------------\\nError: Jinja Exception: "
+         "Conversation roles must alternate\",\"type\":\"server_error\"}}",
+         &ERR_INVALID_VALUE, "messages"},
+        {ENGINE_LLAMACPP, 500,
          "{\"error\":{\"code\":500,\"message\":\"boom\",\"type\":\"server_error\"}}",
          &ERR_WORKER_ERROR, ""},
         {ENGINE_VLLM, 400,

@@ -223,6 +223,14 @@ static void messages_and_parts_are_checked(void **state)
         {MESSAGE("\"role\":\"assistant\""), &ERR_MISSING_PARAMETER, "messages[0].content", NULL},
         {MESSAGE("\"role\":\"assistant\",\"content\":null"), &ERR_INVALID_TYPE,
          "messages[0].content", NULL},
+        {MESSAGE("\"role\":\"assistant\",\"content\":null,\"tool_calls\":null"), &ERR_INVALID_TYPE,
+         "messages[0].content", NULL},
+        {MESSAGE("\"role\":\"assistant\",\"tool_calls\":null"), &ERR_MISSING_PARAMETER,
+         "messages[0].content", NULL},
+        {MESSAGE("\"role\":\"tool\",\"content\":\"x\",\"tool_call_id\":null"), &ERR_INVALID_TYPE,
+         "messages[0].tool_call_id", NULL},
+        {USER("[{\"type\":\"image_url\",\"image_url\":null}]"), &ERR_INVALID_TYPE,
+         "messages[0].content[0].image_url", NULL},
         {MESSAGE("\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[]"), &ERR_EMPTY_ARRAY,
          "messages[0].tool_calls", NULL},
         {MESSAGE("\"role\":\"assistant\",\"tool_calls\":[{\"type\":\"function\"}]"),
@@ -494,6 +502,17 @@ static void legal_requests_pass(void **state)
         MESSAGE("\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":[{\"type\":\"text\",\"text\":"
                 "\"x\"}]"),
         MESSAGE("\"role\":\"function\",\"name\":\"f\",\"content\":null"),
+        MESSAGE("\"role\":\"assistant\",\"content\":\"x\",\"name\":null,\"refusal\":null,"
+                "\"annotations\":null,\"audio\":null,\"function_call\":null,\"tool_calls\":null"),
+        USER("[{\"type\":\"text\",\"text\":\"x\",\"image_url\":null,\"input_audio\":null,"
+             "\"file\":null,\"video_url\":null}]"),
+        USER("[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:,\",\"detail\":null}}]"),
+        CHAT(",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
+             "\"description\":null,\"parameters\":null,\"strict\":null}},"
+             "{\"type\":\"custom\",\"custom\":{\"name\":\"g\",\"format\":null}}]"),
+        CHAT(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\","
+             "\"description\":null,\"schema\":null}}"),
+        CHAT(",\"chat_template\":null,\"cache_salt\":null,\"echo\":null,\"documents\":null"),
     };
 
     (void)state;
@@ -724,6 +743,8 @@ static void asks(enum endpoint e, const char *body, struct engine_ask ask, const
 
 #define STREAMED "\"stream\":true,\"stream_options\":{\"include_usage\":true}"
 
+#define CHATTED(messages, more) "{\"model\":\"m\",\"messages\":[" messages "]" more "}"
+
 static void the_engine_gets_our_stream_cap_and_name(void **state)
 {
     const struct engine_ask ask = {
@@ -740,6 +761,39 @@ static void the_engine_gets_our_stream_cap_and_name(void **state)
     salted.model = (struct span){0};
     asks(EP_CHAT, CHAT(""), salted,
          "{\"model\":\"m\"," MSG ",\"max_tokens\":9," STREAMED ",\"cache_salt\":\"abc\"}");
+}
+
+/* One engine fails at a null for a string, another at arguments that are no JSON. What is inside a
+ * schema, a text or a member that nobody knows is the caller's. */
+static void what_says_nothing_is_kept_from_the_engine(void **state)
+{
+    static const struct engine_ask ask = {.model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+    static const char body[] =
+        CHATTED("{\"role\":\"user\",\"name\":null,\"content\":[{\"type\":\"text\", "
+                "\"text\":\"null\",\"image_url\":null}, {\"type\":\"image_url\",\"image_url\":"
+                "{\"detail\":null,\"url\":\"data:,\"}}]},"
+                "{ \"content\" : null ,\"role\":\"assistant\",\"refusal\":null,"
+                "\"own\":{\"x\":null},\"tool_calls\":[{\"index\":null,\"id\":\"a\","
+                "\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]},"
+                "{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"\",\"name\":null}",
+                ",\"tools\":[{\"type\":\"function\",\"function\":{\"description\":null,"
+                "\"name\":\"f\",\"parameters\":{\"default\":null, \"arguments\":\"\"}}}]");
+    static const char told[] =
+        "{\"model\":\"e\",\"messages\":["
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"null\"},"
+        "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:,\"}}]},"
+        "{\"content\" : null,\"role\":\"assistant\",\"own\":{\"x\":null},"
+        "\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\","
+        "\"arguments\":\"{}\"}}]},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"\"}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":"
+        "{\"default\":null, \"arguments\":\"\"}}}],\"max_tokens\":9," STREAMED "}";
+
+    (void)state;
+    asks(EP_CHAT, body, ask, told);
+    asks(EP_CHAT, CHATTED("{ \"role\":\"user\", \"content\":\"null\" }", ""), ask,
+         "{\"model\":\"e\",\"messages\":[{ \"role\":\"user\", \"content\":\"null\" }],"
+         "\"max_tokens\":9," STREAMED "}");
 }
 
 #define TOOL(name)  "{\"type\":\"function\",\"function\":{\"name\":\"" name "\",\"parameters\":{}}}"
@@ -906,6 +960,7 @@ int main(void)
         cmocka_unit_test(integers_beyond_64_bits_pass_where_nobody_reads_them),
         cmocka_unit_test(extras_follow_the_configured_lists),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
+        cmocka_unit_test(what_says_nothing_is_kept_from_the_engine),
         cmocka_unit_test(a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others),
         cmocka_unit_test(a_call_that_must_be_made_is_a_schema_for_an_engine_that_lets_it_be),
         cmocka_unit_test(its_schema_says_what_the_tools_say_or_is_none),
