@@ -128,7 +128,7 @@ static void lost(void *arg, int error)
     r->pubsub.asked = r->pubsub.confirmed = 0;
 }
 
-/* In a Cluster another node each time: one may be cut off from the others. */
+/* In a Cluster another node than this one, which may be cut off from the rest. */
 static const struct redis_node *draw(const struct redis *r, const char *other)
 {
     const struct redis_node *chosen = NULL;
@@ -147,8 +147,10 @@ static const struct redis_node *draw(const struct redis *r, const char *other)
 static const char *place(void *arg)
 {
     struct redis *r = arg;
-    const struct redis_node *n = r->sentinel || r->cluster ? draw(r, "") : r->only;
+    const struct redis_node *n = r->sentinel || r->cluster ? draw(r, r->pubsub.place) : r->only;
 
+    if (!n && r->cluster)
+        n = draw(r, ""); /* no other is there */
     if (!n)
         return NULL;
     snprintf(r->pubsub.place, sizeof(r->pubsub.place), "%s", n->place);
