@@ -10,8 +10,9 @@
 #include "crypto/ecdsa.h"
 
 static const char FORMAT[] = "nvidia-spdm/v1";
-/* DICE TCB info (TCG DICE Attestation Architecture §6.1.1). */
-static const char DICE_TCB_INFO[] = "2.23.133.5.4.1";
+/* DICE TCB info (TCG DICE Attestation Architecture §6.1.1), of a Hopper's leaf and a Blackwell's.
+ */
+static const char *const DICE_TCB_INFO[] = {"2.23.133.5.4.1", "2.23.133.5.4.1.1"};
 
 /* The nonce of NVIDIA's own samples: a report made for it proves no freshness. */
 static const uint8_t CANNED_NONCE[GPU_NONCE_LEN] = {
@@ -29,7 +30,14 @@ enum {
 enum { TAG_FWIDS = 0xa6 }; /* [6], constructed */
 /* Firmware's key, device, provisioner, family, root. */
 enum { CHAIN_LEN = 5, CHAIN_DEVICE = 1 };
-enum { OPAQUE_DRIVER = 3, OPAQUE_VBIOS = 6, OPAQUE_FWID = 20 };
+enum {
+    OPAQUE_DRIVER = 3,
+    OPAQUE_VBIOS = 6,
+    OPAQUE_FWID = 20,
+    OPAQUE_PROTECTED_PCIE = 21,
+    OPAQUE_FEATURE = 36
+};
+enum { PROTECTED_PCIE_OFF = 0x55, FEATURE_NVLINK_SEALED = 1 }; /* and 0: one GPU alone */
 
 /* ---- The report's bytes ---- */
 
@@ -82,6 +90,20 @@ static struct span text_of(struct span s)
     return s;
 }
 
+static bool is_off(struct span protected_pcie)
+{
+    return protected_pcie.len == 1 && protected_pcie.data[0] == PROTECTED_PCIE_OFF;
+}
+
+/* A little-endian number of any length; none is one that is not known. */
+static bool is_known_feature(struct span feature)
+{
+    for (size_t i = 1; i < feature.len; i++)
+        if (feature.data[i] != 0)
+            return false;
+    return feature.len > 0 && feature.data[0] <= FEATURE_NVLINK_SEALED;
+}
+
 static int opaque_read(struct gpu_report *r, struct span opaque)
 {
     while (opaque.len > 0) {
@@ -98,6 +120,12 @@ static int opaque_read(struct gpu_report *r, struct span opaque)
             break;
         case OPAQUE_FWID:
             r->fwid = value;
+            break;
+        case OPAQUE_PROTECTED_PCIE:
+            r->behind_switches |= !is_off(value);
+            break;
+        case OPAQUE_FEATURE:
+            r->behind_switches |= !is_known_feature(value);
             break;
         default:
             break;
@@ -125,7 +153,7 @@ int gpu_report_parse(struct gpu_report *out, struct span bytes)
     TRY(take(&rest, 2, &opaque_len));
     TRY(take(&rest, u16le(opaque_len.data), &opaque));
     TRY(opaque_read(out, opaque));
-    if (rest.len != P384_SIG_LEN)
+    if (rest.len != P384_SIG_LEN || out->driver.len == 0) /* switches have reports, but no driver */
         return E_INVALID;
     out->nonce = request.data + REQUEST_NONCE_AT;
     out->signature = rest;
@@ -144,6 +172,13 @@ static int fwid_read(struct span members, struct span *digest)
     return der_take(&members, TAG_OCTET_STRING, digest);
 }
 
+static int leaf_tcb_info(const struct x509_cert *leaf, struct span *out)
+{
+    const int error = x509_cert_extension(leaf, DICE_TCB_INFO[0], out);
+
+    return error == E_NOT_FOUND ? x509_cert_extension(leaf, DICE_TCB_INFO[1], out) : error;
+}
+
 /* The digest of the first FWID in the leaf's extension, which is a SEQUENCE with it: bare in the
  * older CompositeDeviceID (version, device key, FWID), in [6] SEQUENCE OF FWID in DiceTcbInfo. */
 static int leaf_fwid(const struct x509_cert *leaf, struct span *out)
@@ -151,7 +186,7 @@ static int leaf_fwid(const struct x509_cert *leaf, struct span *out)
     struct span info, members, content, fwid;
     uint8_t tag;
 
-    TRY(x509_cert_extension(leaf, DICE_TCB_INFO, &info));
+    TRY(leaf_tcb_info(leaf, &info));
     TRY(der_take(&info, TAG_SEQUENCE, &members));
     for (;;) {
         TRY(der_next(&members, &tag, &content));
@@ -285,6 +320,8 @@ static int item_verify(const struct gpu_input *in, const json_t *item, struct se
     reason = gpu_report_verify(&report, buf_span(&pem), in->root, in->now_s, chain);
     if (reason != ATTEST_OK)
         return refuse(v, reason, gpu);
+    if (report.behind_switches)
+        return refuse(v, ATTEST_GPU_MODE, gpu);
     if (seen_before(seen))
         return refuse(v, ATTEST_GPU_COUNT_MISMATCH, gpu);
     if (!any_pin_matches(in, &report))

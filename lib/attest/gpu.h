@@ -14,8 +14,11 @@ struct gpu_report { /* spans into the report's bytes */
     struct span blocks[GPU_MAX_BLOCKS]; /* by index - 1: digest of the measurement; may be empty */
     size_t block_count;
     struct span driver, vbios, fwid; /* from the opaque data; text without its NUL */
+    bool behind_switches; /* Protected PCIe, or a mode not known: NVSwitches would have to be
+                             attested too, which is not supported */
 };
-MUST_CHECK int gpu_report_parse(struct gpu_report *out, struct span bytes); /* E_INVALID */
+/* E_INVALID, also for the report of a switch. */
+MUST_CHECK int gpu_report_parse(struct gpu_report *out, struct span bytes);
 
 /* One report against its PEM chain of five: chain to root, signature, FWID against the leaf's DICE
  * extension (§10 steps 2 to 4). *chain is {0} before and the caller's afterwards, whatever is

@@ -216,6 +216,83 @@ static void a_chain_is_five_certificates(void **state)
                      ATTEST_GPU_CHAIN_INVALID);
 }
 
+/* One GPU's report, judged by its own root. */
+static enum attest_reason judge_one(const struct dev_gpu *g, struct span report)
+{
+    AUTO(buf_fini) struct buf pem = {0}, evidence = {0};
+    AUTO(x509_chain_fini) struct x509_chain chain = {.count = 0};
+    struct attest_verdict v = {0};
+
+    dev_gpu_chain(g, &pem);
+    assert_int_equal(x509_chain_read_pem(&chain, buf_span(&pem)), 0);
+    const struct span chain_pem = buf_span(&pem);
+    gpu_evidence_write(&evidence, &report, &chain_pem, 1);
+    const struct gpu_input in = {.evidence = buf_span(&evidence),
+                                 .nonce = report.data + 4,
+                                 .count = 1,
+                                 .root = chain.certs[DEV_GPU_CERTS - 1],
+                                 .now_s = NOW};
+    const int error = gpu_verify(&in, &v);
+    assert_int_equal(error, v.reason == ATTEST_OK ? 0 : E_DENIED);
+    return v.reason;
+}
+
+static const uint8_t SOME_NONCE[GPU_NONCE_LEN] = {5};
+
+static void a_blackwells_certificate_names_its_firmware_elsewhere(void **state)
+{
+    AUTO(dev_gpu_fini) struct dev_gpu g = {.blackwell = true};
+    AUTO(buf_fini) struct buf report = {0}, other = {0};
+
+    (void)state;
+    dev_gpu_make(&g, NULL, 0);
+    dev_gpu_report(&g, SOME_NONCE, 7, &report);
+    assert_int_equal(judge_one(&g, buf_span(&report)), ATTEST_OK);
+    /* Zeros, the second FWID there, are not the firmware's. */
+    g.blackwell = false;
+    dev_gpu_report(&g, SOME_NONCE, 7, &other);
+    assert_int_equal(judge_one(&g, buf_span(&other)), ATTEST_GPU_FWID_MISMATCH);
+}
+
+static enum attest_reason judge_with(struct span opaque)
+{
+    AUTO(dev_gpu_fini) struct dev_gpu g = {.opaque = opaque};
+    AUTO(buf_fini) struct buf report = {0};
+
+    dev_gpu_make(&g, NULL, 0);
+    dev_gpu_report(&g, SOME_NONCE, 7, &report);
+    return judge_one(&g, buf_span(&report));
+}
+
+static void a_gpu_behind_switches_is_not_vouched_for_by_its_report(void **state)
+{
+    (void)state;
+    assert_int_equal(judge_with(SPAN("\x15\0\x01\0\x55")), ATTEST_OK); /* as a Hopper alone */
+    assert_int_equal(judge_with(SPAN("\x15\0\x01\0\xaa")), ATTEST_GPU_MODE);
+    assert_int_equal(judge_with(SPAN("\x15\0\0\0")), ATTEST_GPU_MODE);
+    assert_int_equal(judge_with(SPAN("\x24\0\x01\0\0")), ATTEST_OK);   /* one GPU */
+    assert_int_equal(judge_with(SPAN("\x24\0\x01\0\x01")), ATTEST_OK); /* several, NVLink sealed */
+    assert_int_equal(judge_with(SPAN("\x24\0\x04\0\x02\0\0\0")), ATTEST_GPU_MODE);
+    assert_int_equal(judge_with(SPAN("\x24\0\x04\0\x01\0\0\x01")), ATTEST_GPU_MODE);
+}
+
+/* The same chains and reports as a GPU's, but no driver runs it. */
+static void a_switch_is_no_gpu(void **state)
+{
+    AUTO(dev_gpu_fini) struct dev_gpu g = {.keys = {NULL}};
+    AUTO(buf_fini) struct buf report = {0};
+
+    (void)state;
+    dev_gpu_make(&g, NULL, 0);
+    dev_gpu_report(&g, SOME_NONCE, 7, &report);
+    const ptrdiff_t driver = span_find(buf_span(&report), SPAN("\x03\0\x06\0"));
+    assert_true(driver > 0);
+    report.data[driver] = 0x16; /* SWITCH_PDI */
+    report.len -= SIGNATURE_LEN;
+    dev_gpu_sign(&g, &report);
+    assert_int_equal(judge_one(&g, buf_span(&report)), ATTEST_GPU_EVIDENCE_INVALID);
+}
+
 static void one_gpu_is_not_two(void **state)
 {
     struct attest_verdict v;
@@ -290,6 +367,9 @@ int main(void)
         cmocka_unit_test(the_keyset_says_how_many_there_are),
         cmocka_unit_test(two_gpus_of_one_root_are_two),
         cmocka_unit_test(a_chain_is_five_certificates),
+        cmocka_unit_test(a_blackwells_certificate_names_its_firmware_elsewhere),
+        cmocka_unit_test(a_gpu_behind_switches_is_not_vouched_for_by_its_report),
+        cmocka_unit_test(a_switch_is_no_gpu),
         cmocka_unit_test(one_gpu_is_not_two),
         cmocka_unit_test(firmware_is_held_against_the_pins),
         cmocka_unit_test(a_report_has_its_form),
