@@ -210,6 +210,8 @@ static void verdict_print(const struct judged *j)
         printf("%-16s  %u\n", "gpus", v->gpu_count);
         text_print("gpu driver", span_str(v->gpu_driver));
         text_print("gpu vbios", span_str(v->gpu_vbios));
+        for (uint32_t i = 0; i < v->gpu_count; i++)
+            text_print("gpu serial", span_str(v->gpu_serials[i]));
     }
     ends_print(j);
     if (v->reason == ATTEST_OK) {
@@ -255,7 +257,7 @@ static void verdict_json(const struct judged *j)
         "{s:b, s:s, s:s, s:s, s:s, s:s}", "accepted", v->reason == ATTEST_OK, "environment",
         attest_env_name(v->env), "reason", attest_reason_name(v->reason), "detail", v->detail,
         "tcb_status", tcb_status_name(v->status), "measurement", v->measurement);
-    json_t *steps = json_array(), *advisories = json_array();
+    json_t *steps = json_array(), *advisories = json_array(), *serials = json_array();
     uint8_t ppid[SHA256_LEN];
 
     numbers_set(doc, j);
@@ -270,6 +272,9 @@ static void verdict_json(const struct judged *j)
                                                state_name(v->steps[i])));
     for (size_t i = 0; i < v->advisory_count; i++)
         json_array_append_new(advisories, json_string(v->advisories[i]));
+    for (uint32_t i = 0; i < v->gpu_count; i++)
+        json_array_append_new(serials, json_string(v->gpu_serials[i]));
+    json_object_set_new(doc, "gpu_serials", serials);
     json_object_set_new(doc, "fmspc", hex_json(SPAN_OF(v->fmspc)));
     json_object_set_new(doc, "mrtd", hex_json(SPAN_OF(v->mrtd)));
     json_object_set_new(doc, "advisories", advisories);

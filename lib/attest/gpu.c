@@ -284,6 +284,33 @@ static bool seen_before(const struct seen *s)
     return false;
 }
 
+static void serial_text(const struct x509_cert *cert, char out[static ATTEST_SERIAL_LEN])
+{
+    hex_encode(out, span_cut(x509_cert_serial(cert), 0, ATTEST_SERIAL_LEN / 2));
+}
+
+static bool is_listed(const struct gpu_input *in, const char *serial)
+{
+    for (size_t i = 0; i < in->revoked_count; i++)
+        if (strcmp(in->revoked[i], serial) == 0)
+            return true;
+    return false;
+}
+
+static int revoked_check(const struct gpu_input *in, const struct x509_chain *chain, size_t gpu,
+                         struct attest_verdict *v)
+{
+    char serial[ATTEST_SERIAL_LEN];
+
+    for (size_t i = 0; i < chain->count; i++) {
+        serial_text(chain->certs[i], serial);
+        if (is_listed(in, serial))
+            return attest_refuse(v, ATTEST_STEP_GPU, ATTEST_GPU_REVOKED,
+                                 "GPU %zu, certificate %zu, serial number %s", gpu, i + 1, serial);
+    }
+    return 0;
+}
+
 static bool any_pin_matches(const struct gpu_input *in, const struct gpu_report *r)
 {
     for (size_t i = 0; i < in->pin_count; i++)
@@ -320,6 +347,7 @@ static int item_verify(const struct gpu_input *in, const json_t *item, struct se
     reason = gpu_report_verify(&report, buf_span(&pem), in->root, in->now_s, chain);
     if (reason != ATTEST_OK)
         return refuse(v, reason, gpu);
+    TRY(revoked_check(in, chain, gpu, v));
     if (report.behind_switches)
         return refuse(v, ATTEST_GPU_MODE, gpu);
     if (seen_before(seen))
@@ -328,6 +356,7 @@ static int item_verify(const struct gpu_input *in, const json_t *item, struct se
         return refuse(v, ATTEST_GPU_MEASUREMENT, gpu);
     for (size_t i = 0; i < chain->count; i++)
         attest_until(v, x509_cert_not_after(chain->certs[i]));
+    serial_text(chain->certs[CHAIN_DEVICE], v->gpu_serials[gpu]);
     snprintf(v->gpu_driver, sizeof(v->gpu_driver), "%.*s",
              (int)(report.driver.len < 31 ? report.driver.len : 31),
              (const char *)report.driver.data);

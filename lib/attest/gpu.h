@@ -6,7 +6,8 @@
 #include "attest/verdict.h"
 #include "crypto/x509.h"
 
-enum { GPU_NONCE_LEN = 32, GPU_MAX_REPORT = 64 * 1024, GPU_MAX = 16, GPU_MAX_BLOCKS = 128 };
+enum { GPU_NONCE_LEN = 32, GPU_MAX_REPORT = 64 * 1024, GPU_MAX = ATTEST_MAX_GPUS };
+enum { GPU_MAX_BLOCKS = 128 };
 
 struct gpu_report { /* spans into the report's bytes */
     const uint8_t *nonce;
@@ -45,6 +46,10 @@ struct gpu_input {
     const struct x509_cert *root;
     const struct gpu_pin *pins; /* none: measurements are not judged */
     size_t pin_count;
+    /* Serial numbers of certificates that the policy withdraws, lower-case hex; none of a GPU's
+     * chain may be among them. */
+    const char (*revoked)[ATTEST_SERIAL_LEN];
+    size_t revoked_count;
     uint64_t now_s;
 };
 /* Fills the GPU part of v, marks ATTEST_STEP_GPU. E_DENIED with v->reason. ~1.1 ms a signature. */

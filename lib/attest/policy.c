@@ -306,12 +306,21 @@ static int pins_get(const struct reading *r, const json_t *gpu)
     return 0;
 }
 
+/* As certificates have them: positive, without a leading zero. */
+static bool is_serial(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.data[i] == 0 || !strchr("0123456789abcdef", s.data[i]))
+            return false;
+    return s.len > 0 && s.len % 2 == 0 && !span_starts(s, SPAN("00"));
+}
+
 static int gpu_get(const struct reading *r, const json_t *root)
 {
     json_t *gpu = json_object_get(root, "gpu");
     struct span require;
 
-    TRY(MEMBERS(r, "gpu", gpu, 2, "require", "pinned"));
+    TRY(MEMBERS(r, "gpu", gpu, 2, "require", "pinned", "revoked"));
     if (json_obj_string(gpu, "require", &require) < 0)
         require = SPAN("");
     if (span_is(require, "nvidia-cc"))
@@ -320,6 +329,9 @@ static int gpu_get(const struct reading *r, const json_t *root)
         r->policy->gpu = POLICY_GPU_NONE;
     else if (!span_is(require, "any"))
         return bad(r, "require", "must be nvidia-cc, none or any");
+    if (json_object_get(gpu, "revoked"))
+        TRY(text_list_get(r, gpu, "revoked", is_serial, ATTEST_SERIAL_LEN,
+                          (void **)&r->policy->gpu_revoked, &r->policy->gpu_revoked_count));
     return pins_get(r, gpu);
 }
 
@@ -416,6 +428,7 @@ void attest_policy_unref(struct attest_policy *p)
     free(p->measurements);
     free(p->exceptions);
     free(p->pins);
+    free(p->gpu_revoked);
     free(p->ppids);
     free(p->dev_root);
     x509_cert_free(p->root);

@@ -51,6 +51,8 @@ struct attest_policy {
     enum policy_gpu gpu;
     struct gpu_pin *pins;
     size_t pin_count;
+    char (*gpu_revoked)[ATTEST_SERIAL_LEN]; /* serial numbers, lower-case hex */
+    size_t gpu_revoked_count;
     char *dev_root;
     struct x509_cert *root, *gpu_root;
 };

@@ -241,6 +241,8 @@ int attest_policy_judge_gpu(const struct attest_policy *p, const struct keyset *
                                  .root = p->gpu_root,
                                  .pins = p->pins,
                                  .pin_count = p->pin_count,
+                                 .revoked = p->gpu_revoked,
+                                 .revoked_count = p->gpu_revoked_count,
                                  .now_s = now_s};
 
     if (p->gpu == POLICY_GPU_NVIDIA && !keyset->gpu_nvidia)

@@ -66,6 +66,7 @@ const char *attest_step_title(enum attest_step step);
 enum attest_step_state { ATTEST_NOT_REACHED, ATTEST_PASSED, ATTEST_FAILED, ATTEST_NOT_NEEDED };
 
 enum { ATTEST_MAX_ADVISORIES = 64, ATTEST_ADVISORY_LEN = 32, ATTEST_MR_LEN = 48 };
+enum { ATTEST_MAX_GPUS = 16, ATTEST_SERIAL_LEN = 41 /* 20 bytes (RFC 5280 §4.1.2.2) as text */ };
 
 struct attest_verdict {
     enum attest_env env;         /* ATTEST_UNATTESTED when refused */
@@ -91,6 +92,8 @@ struct attest_verdict {
     /* Of the GPUs. */
     uint32_t gpu_count; /* verified ones */
     char gpu_driver[32], gpu_vbios[32];
+    /* Serial numbers of the devices' certificates, lower-case hex; `gpu.revoked` takes them. */
+    char gpu_serials[ATTEST_MAX_GPUS][ATTEST_SERIAL_LEN];
 
     uint64_t collateral_until; /* the first nextUpdate or notAfter of what was used; 0: none */
     uint64_t valid_until;      /* verify again by then: the least of all ends; seconds since 1970 */

@@ -1,6 +1,8 @@
 /* GPU reports: a real Hopper's, and what is refused of it; the bytes' form. */
 #include "tests/unit/lib/attest/dev_gpu.h"
 
+#include "attest/policy_impl.h"
+
 enum { SIGNATURE_LEN = 96, NOW = 1750000000 };
 
 struct hopper {
@@ -216,25 +218,31 @@ static void a_chain_is_five_certificates(void **state)
                      ATTEST_GPU_CHAIN_INVALID);
 }
 
-/* One GPU's report, judged by its own root. */
-static enum attest_reason judge_one(const struct dev_gpu *g, struct span report)
+/* One GPU's report, judged by its own root under a policy that pins nothing. */
+static enum attest_reason judge_under(struct attest_policy policy, const struct dev_gpu *g,
+                                      struct span report, struct attest_verdict *v)
 {
     AUTO(buf_fini) struct buf pem = {0}, evidence = {0};
     AUTO(x509_chain_fini) struct x509_chain chain = {.count = 0};
-    struct attest_verdict v = {0};
+    const struct keyset keyset = {.gpu_nvidia = true, .gpu_count = 1};
 
     dev_gpu_chain(g, &pem);
     assert_int_equal(x509_chain_read_pem(&chain, buf_span(&pem)), 0);
     const struct span chain_pem = buf_span(&pem);
     gpu_evidence_write(&evidence, &report, &chain_pem, 1);
-    const struct gpu_input in = {.evidence = buf_span(&evidence),
-                                 .nonce = report.data + 4,
-                                 .count = 1,
-                                 .root = chain.certs[DEV_GPU_CERTS - 1],
-                                 .now_s = NOW};
-    const int error = gpu_verify(&in, &v);
-    assert_int_equal(error, v.reason == ATTEST_OK ? 0 : E_DENIED);
-    return v.reason;
+    policy.gpu_root = chain.certs[DEV_GPU_CERTS - 1];
+    *v = (struct attest_verdict){0};
+    const int error =
+        attest_policy_judge_gpu(&policy, &keyset, buf_span(&evidence), report.data + 4, NOW, v);
+    assert_int_equal(error, v->reason == ATTEST_OK ? 0 : E_DENIED);
+    return v->reason;
+}
+
+static enum attest_reason judge_one(const struct dev_gpu *g, struct span report)
+{
+    struct attest_verdict v;
+
+    return judge_under((struct attest_policy){.gpu = POLICY_GPU_NVIDIA}, g, report, &v);
 }
 
 static const uint8_t SOME_NONCE[GPU_NONCE_LEN] = {5};
@@ -291,6 +299,27 @@ static void a_switch_is_no_gpu(void **state)
     report.len -= SIGNATURE_LEN;
     dev_gpu_sign(&g, &report);
     assert_int_equal(judge_one(&g, buf_span(&report)), ATTEST_GPU_EVIDENCE_INVALID);
+}
+
+static void a_policy_withdraws_any_certificate_by_its_serial_number(void **state)
+{
+    AUTO(dev_gpu_fini) struct dev_gpu g = {.keys = {NULL}};
+    AUTO(buf_fini) struct buf report = {0};
+    static char serials[][ATTEST_SERIAL_LEN] = {"07d0", "03e8"};
+    struct attest_policy policy = {.gpu_revoked = serials, .gpu_revoked_count = 2};
+    struct attest_verdict v;
+
+    (void)state;
+    dev_gpu_make(&g, NULL, 0); /* 1000 and on, from its leaf */
+    dev_gpu_report(&g, SOME_NONCE, 7, &report);
+    for (int i = 0; i < DEV_GPU_CERTS; i++) {
+        snprintf(serials[1], sizeof(serials[1]), "%04x", 1000 + i);
+        assert_int_equal(judge_under(policy, &g, buf_span(&report), &v), ATTEST_GPU_REVOKED);
+        assert_non_null(strstr(v.detail, serials[1]));
+    }
+    policy.gpu_revoked_count = 1;
+    assert_int_equal(judge_under(policy, &g, buf_span(&report), &v), ATTEST_OK);
+    assert_string_equal(v.gpu_serials[0], "03e9"); /* the device's, which an operator would list */
 }
 
 static void one_gpu_is_not_two(void **state)
@@ -370,6 +399,7 @@ int main(void)
         cmocka_unit_test(a_blackwells_certificate_names_its_firmware_elsewhere),
         cmocka_unit_test(a_gpu_behind_switches_is_not_vouched_for_by_its_report),
         cmocka_unit_test(a_switch_is_no_gpu),
+        cmocka_unit_test(a_policy_withdraws_any_certificate_by_its_serial_number),
         cmocka_unit_test(one_gpu_is_not_two),
         cmocka_unit_test(firmware_is_held_against_the_pins),
         cmocka_unit_test(a_report_has_its_form),

@@ -536,6 +536,15 @@ static void gpus_are_asked_for_and_shown_together(void **state)
         ATTEST_POLICY_GPU);
 }
 
+static void a_policy_may_withdraw_gpus(void **state)
+{
+    (void)state;
+    expect(&(struct story){.from = "\"pinned\":[]",
+                           .to = "\"pinned\":[],\"revoked\":"
+                                 "[\"530d7c3cbc31b7645ccfc78b123963978e709059\",\"01\"]"},
+           ATTEST_OK);
+}
+
 static void a_policy_of_another_form_is_refused(void **state)
 {
     static const struct {
@@ -555,6 +564,14 @@ static void a_policy_of_another_form_is_refused(void **state)
         {"\"ppid_sha256\":[]", "\"ppid_sha256\":[],\"x\":1", "tcb"},
         {"\"require\":\"any\"", "\"require\":\"some\"", "require"},
         {"\"pinned\":[]", "\"pinned\":[{}]", "driver"},
+        {"\"pinned\":[]", "\"pinned\":[],\"denied\":[]", "gpu"},
+        /* What could be no certificate's serial number would withdraw none. */
+        {"\"pinned\":[]", "\"pinned\":[],\"revoked\":\"\"", "revoked"},
+        {"\"pinned\":[]", "\"pinned\":[],\"revoked\":[\"\"]", "revoked"},
+        {"\"pinned\":[]", "\"pinned\":[],\"revoked\":[\"1\"]", "revoked"},
+        {"\"pinned\":[]", "\"pinned\":[],\"revoked\":[\"AB\"]", "revoked"},
+        {"\"pinned\":[]", "\"pinned\":[],\"revoked\":[\"00ab\"]", "revoked"},
+        {"\"pinned\":[]", "\"pinned\":[],\"revoked\":[\"" UPPER "\"]", "revoked"},
         /* Held as text against a keyset's, which is in lower case. */
         {"\"config_sha256\":[]", "\"config_sha256\":[\"" UPPER "\"]", "config_sha256"},
         {"\"model_digest\":[]", "\"model_digest\":[\"sha256:" UPPER "\"]", "model_digest"},
@@ -630,6 +647,7 @@ int main(void)
         cmocka_unit_test(a_floor_refuses_older_collateral),
         cmocka_unit_test(a_platform_is_one_that_the_root_vouches_for),
         cmocka_unit_test(gpus_are_asked_for_and_shown_together),
+        cmocka_unit_test(a_policy_may_withdraw_gpus),
         cmocka_unit_test(a_policy_of_another_form_is_refused),
         cmocka_unit_test(a_policy_needs_a_signature_by_a_release_key),
     };
