@@ -26,14 +26,21 @@ static int64_t said_bound(const struct plausible_bounds *b)
                : PRICE_TOKENS_MAX;
 }
 
+static int64_t usual_bound_of(int64_t most)
+{
+    return most > 0 ? most : PRICE_TOKENS_MAX;
+}
+
 bool plausible_bound(const struct price_tokens *claim, const struct plausible_bounds *b,
                      struct price_tokens *charged)
 {
     int64_t said = least(claim->out - claim->reasoning, said_bound(b));
+    const int64_t most = least(usual_bound_of(b->usual.out), speed_bound(b));
 
+    said = least(said, usual_bound_of(b->usual.said));
     charged->in = least(claim->in, b->max_input);
     charged->cached = least(claim->cached, charged->in);
-    charged->out = least(least(said + claim->reasoning, b->max_tokens), speed_bound(b));
+    charged->out = least(least(said + claim->reasoning, b->max_tokens), most);
     charged->reasoning = least(claim->reasoning, charged->out);
     return charged->in != claim->in || charged->out != claim->out;
 }

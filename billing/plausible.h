@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "billing/price.h"
+#include "billing/usual.h"
 
 /* What the gateway knows by itself. */
 struct plausible_bounds {
@@ -16,7 +16,8 @@ struct plausible_bounds {
                            bound */
     uint64_t ran_ms;    /* from the request's leaving to the answer's end, as seen here; 0: not seen
                          */
-    uint64_t answer_bytes; /* of sealed answer that came; 0: not seen */
+    uint64_t answer_bytes;     /* of sealed answer that came; 0: not seen */
+    struct usual_bounds usual; /* of such an answer */
 };
 
 /* The tokens that are charged: the claim, cut to the bounds. A part is never above its whole:

@@ -135,6 +135,8 @@ static const struct config_field fields[] = {
     FLAG("billing.required", billing_required, "false", "refuse keys that are not metered"),
     NUMBER("billing.top_speed", top_speed, "2000", 0, 1000000,
            "tokens a second of one sequence that are believed; 0: any"),
+    NUMBER("billing.usual_margin", usual_margin, "25", 0, 100000,
+           "percent above the tokens that are usual for such an answer that are believed"),
     NUMBER("billing.grace_ms", hold_grace_ms, "60000", SECOND, 24 * HOUR,
            "a hold lives as long as its call may last, and so long"),
     NUMBER("auth.fresh_ms", auth_fresh_ms, "5000", 0, 10 * MINUTE, "a known key is not looked up"),

@@ -52,6 +52,7 @@ struct gateway_config {
     const char *journal;        /* "": metered keys are refused */
     bool billing_required;      /* keys that are not metered are refused */
     int64_t top_speed;          /* tokens a second of one sequence that are believed; 0: any */
+    int64_t usual_margin;       /* percent above what is usual for an answer that are believed */
     int64_t hold_grace_ms;      /* of a hold, beyond the call's deadline */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
     const char *telegram_key;        /* Telegram's, 64 hex digits */

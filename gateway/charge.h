@@ -5,6 +5,7 @@
 
 #include "billing/hold.h"
 #include "billing/price_book.h"
+#include "billing/usual.h"
 #include "gateway/call.h"
 
 enum charge_cost {
@@ -21,6 +22,11 @@ struct charge {
     bool settled, end_to_end, keeps_receipt;
     struct call *waiting; /* its answer waits for the cost */
 
+    /* What this attempt has answered, where it was not sealed by the client (seen.c). */
+    struct said said;
+    bool streamed;
+    int64_t choices; /* that are answered; 0: not all that are made */
+
     /* Metered. */
     struct hold *hold;       /* NULL: none, or given away */
     struct price_book *book; /* pinned at admission; NULL: not metered */
@@ -35,5 +41,16 @@ struct charge {
 
 /* The cost has changed: the answer that waits for it looks again. */
 void charge_tell(struct charge *ch);
+
+/* ---- seen.c ---- */
+
+/* The attempt begins: nothing is answered yet. */
+void seen_begin(struct charge *ch);
+/* What the worker answers, in clear: an event of a stream, or a part of an answer in one piece. */
+void seen_note(struct charge *ch, bool streamed, struct span bytes);
+/* The most that is usual for the answer of the attempt that r reports. */
+struct usual_bounds seen_bound(const struct charge *ch, const struct dispatch_report *r);
+/* Its record counts for what is usual from now on. */
+void seen_learn(const struct charge *ch, const struct dispatch_report *r);
 
 #endif

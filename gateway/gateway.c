@@ -327,6 +327,7 @@ int gateway_start(struct gateway *g)
     reply_full(&g->full_answer);
     failures_init(&g->public_calls, (unsigned)s->public_per_minute);
     g->receipts = receipts_new();
+    g->usual = usual_new();
     g->started_ms = clock_mono_ms();
     (void)net_inherited(&g->given);
     name_instance(g, s);
@@ -517,6 +518,7 @@ void gateway_stop(struct gateway *g)
         loop_free(g->loop);
     lanes_fini(&g->lanes);
     receipts_free(g->receipts);
+    usual_free(g->usual);
     trust_free(g->trust);
     bots_free(g->bots);
     services_free(g->services);

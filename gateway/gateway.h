@@ -25,6 +25,7 @@ struct projection;
 struct receipts;
 struct services;
 struct trust;
+struct usual;
 
 struct gateway {
     const char *config_file;
@@ -41,6 +42,7 @@ struct gateway {
     struct peers *peers;
     struct decisions *decisions;
     struct receipts *receipts;
+    struct usual *usual; /* what answers usually cost, by model */
     struct trust *trust;
     struct bots *bots;
     struct services *services;

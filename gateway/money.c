@@ -281,6 +281,8 @@ void money_metrics_write(const struct money *m, struct buf *out)
                 (double)holds_open(m->holds), out);
     counter_write("cocoon_holds_expired_total", "Holds of dead gateways given back.",
                   sweep_expired(m->sweep), out);
+    counter_write("cocoon_usage_bounded_total",
+                  "Records of metered calls that claimed more than can be true.", m->bounded, out);
     gauge_write("cocoon_journal_failing", "1 while the journal's disk takes nothing.",
                 m->journal && journal_failing(m->journal), out);
     gauge_write("cocoon_bills_unconfirmed", "Bills that the books have not confirmed.",

@@ -1,6 +1,6 @@
 /* Step relay: the worker's bytes to the caller, untouched, one write an event; and what happens
  * when they stop coming. */
-#include "gateway/call.h"
+#include "gateway/charge.h"
 #include "base/clock.h"
 #include "gateway/cost.h"
 #include "gateway/reply.h"
@@ -242,6 +242,8 @@ static void relay_content(void *arg, struct span bytes)
         retry_or_fail(c, &ERR_WORKER_ERROR);
         return;
     }
+    if (c->inner_status == 200 && c->rq.endpoint != EP_EMBEDDINGS)
+        seen_note(c->charge, !collects(c), bytes);
     if (!collects(c))
         relay_event(c, bytes);
     else if (c->inner.len + bytes.len <= most)

@@ -1,6 +1,6 @@
 /* Step send: one attempt on the chosen worker; its inner fields are the list of wire.md §5 and
  * nothing else. */
-#include "gateway/call.h"
+#include "gateway/charge.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "crypto/hash.h"
@@ -84,6 +84,7 @@ enum step_result call_send(struct call *c)
     c->sent_us = clock_mono_us();
     c->gateway->metrics.attempts++;
     charge_attempt(c->charge, c->attempt);
+    seen_begin(c->charge);
     int error = dispatch_start(&c->dispatch, c->worker, &m, &relay_events, c, settle_attempt,
                                charge_ref(c->charge));
     if (error == 0)

@@ -20,6 +20,7 @@ struct charge *charge_new(struct call *c)
     memcpy(ch->key, c->key->id, sizeof(ch->key));
     ch->end_to_end = call_is_end_to_end(c);
     ch->keeps_receipt = c->key->receipts && !ch->end_to_end;
+    ch->choices = c->rq.sequences == c->rq.prompts * c->rq.choices ? c->rq.sequences : 0;
     snprintf(ch->model, sizeof(ch->model), "%.*s", SPAN_FMT(buf_span(&c->rq.model)));
     return ch;
 }
@@ -113,6 +114,7 @@ void settle_attempt(void *charge, const struct dispatch_report *r)
         *r->defer = r->usage && money_settle(ch, r);
         charge_tell(ch);
     }
+    seen_learn(ch, r);
     charge_unref(ch);
 }
 

@@ -149,13 +149,14 @@ static bool is_free(const struct usage_record *u, bool generates)
 }
 
 /* The tokens that can be true. */
-static void tokens_bound(const struct money_terms *t, struct pool_worker *w,
+static void tokens_bound(struct money *m, const struct money_terms *t, struct pool_worker *w,
                          const struct usage_record *u, struct price_tokens *tokens)
 {
     const struct price_tokens claim = {u->in, u->cached, u->out, u->reasoning};
 
     if (!plausible_bound(&claim, &t->bounds, tokens))
         return;
+    m->bounded++;
     log_event(LOG_WARN, "usage_bounded", "call=%s in=%lld/%lld out=%lld/%lld", u->call,
               (long long)tokens->in, (long long)u->in, (long long)tokens->out, (long long)u->out);
     standing_note(w, STANDING_USAGE_MISMATCH);
@@ -211,7 +212,7 @@ void settlement_begin(struct money *m, struct charge *ch, struct hold *give,
     struct settlement *s = mem_zero(sizeof(*s));
     struct price_tokens tokens;
 
-    tokens_bound(t, w, u, &tokens);
+    tokens_bound(m, t, w, u, &tokens);
     int64_t amount = amount_of(t, u, &tokens);
     s->money = m;
     s->charge = ch ? charge_ref(ch) : NULL;
@@ -240,7 +241,8 @@ bool money_settle(struct charge *ch, const struct dispatch_report *r)
                    .sequences = ch->sequences,
                    .top_speed = ch->end_to_end ? 0 : gateway_settings(ch->gateway)->top_speed,
                    .ran_ms = r->ran_ms,
-                   .answer_bytes = r->answer_bytes},
+                   .answer_bytes = r->answer_bytes,
+                   .usual = seen_bound(ch, r)},
         .generates = ch->generates,
     };
     struct hold *give = ch->hold;

@@ -9,6 +9,7 @@
 #include "base/encode.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "ohttp/pieces.h"
 
 enum {
     CANCEL_MS = 2000,
@@ -52,6 +53,7 @@ struct dispatch {
     struct tunnel_stream *stream;
     struct bhttp_reader *reader;
     struct sha256_ctx *resp_hash;
+    struct ohttp_pieces pieces; /* end to end */
     struct buf problem;
     size_t unconsumed;
     bool sent, refused;   /* the worker took nothing of it: no record is owed */
@@ -244,8 +246,10 @@ static void usage_done(struct offload_job *job)
         .jws = buf_span(&d->jws),
         .receipt = content_receipt(d),
         .abandoned = d->abandoned,
+        .cancelled = d->cancelled,
         .ran_ms = d->over_us > d->sent_us ? (d->over_us - d->sent_us) / 1000 : 0,
         .answer_bytes = d->answer_bytes,
+        .pieces = ohttp_pieces_count(&d->pieces),
         .defer = &defer,
     };
 
@@ -389,6 +393,8 @@ static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)
     if (d->state != DISPATCH_PROBLEM) {
         sha256_update(d->resp_hash, bytes);
         d->answer_bytes += bytes.len;
+        if (d->relayed)
+            ohttp_pieces_feed(&d->pieces, bytes);
     }
     if (d->state == DISPATCH_OPEN && d->relayed) {
         d->passed = true;

@@ -41,7 +41,9 @@ struct dispatch_report {
     struct span jws;     /* of usage */
     struct span receipt; /* the worker's content receipt as it came, not judged; empty: none */
     bool abandoned;      /* it failed, never ran, or was given up for another: nothing is owed */
+    bool cancelled;      /* not all of the answer was made, or came */
     uint64_t ran_ms, answer_bytes; /* from its sending to its end; of sealed answer */
+    uint64_t pieces;               /* end to end: sealed chunks that came; else 0 */
     bool *defer; /* set to true: the record is acknowledged later, with pool_acknowledge */
 };
 /* Exactly once for each started dispatch, when its stream is over and its record judged; then the

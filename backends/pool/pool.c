@@ -384,6 +384,11 @@ bool pool_model_known(const struct pool *p, struct span name)
 
 /* ---- One worker's life ---- */
 
+const char *pool_worker_wid(const struct pool_worker *w)
+{
+    return w->wid;
+}
+
 const char *pool_worker_payout(const struct pool_worker *w)
 {
     return w->keyset.payout;

@@ -116,9 +116,12 @@ class Till:
         self.worker = self.peer() if worker else None
         self.key = self.purse.key()
 
-    def peer(self, about=None, **more):
+    def peer(self, about=None, payout=None, **more):
+        """payout: another owner's, so another machine to the gateway."""
         w = WorkerPeer(self.stack.folder, self.gateway.tunnel, bytes.fromhex(self.stack.operator.pin), **more)
         w.about = about or {}
+        w.settings = {"payout": payout} if payout else {}
+        w.make_keyset()
         w.dial()
         wait_for(lambda: any(v["iid"] == w.iid and v["state"] == "ready" for v in self.gateway.status["workers"]), "the peer is ready", 5)
         return w

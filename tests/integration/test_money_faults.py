@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from purse import PRICES, Purse, Till, amount
 from stack import chat, wait_for
+from test_end_to_end import Client
 from wall_clock import WallClock
 from worker_peer import WorkerPeer, plain_answer
 
@@ -417,6 +418,81 @@ def test_what_a_dishonest_worker_gains_is_bounded_and_told(till, capsys):
         paid = lie_of(till, claim)
         lines.append(f"claims {name}: paid {paid} nano, honest {honest}, gains {paid - honest}, bound {bound - honest}")
         assert paid <= bound
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
+
+
+TEXT = "The river runs past the old mill and under the stone bridge to the sea, as it did long ago. " * 5
+PIECES = [" " + word for word in TEXT.split()]  # a token each: 100 of them
+
+
+def says(times):
+    """An answer of PIECES, for which its worker claims so many times its tokens."""
+    def answer(call):
+        tokens = round(len(PIECES) * times)
+        usage = {"prompt_tokens": 9, "completion_tokens": tokens, "total_tokens": 9 + tokens}
+        if not call.asked.get("stream"):
+            call.head(content_type="application/json")
+            message = {"role": "assistant", "content": "".join(PIECES), "refusal": None}
+            call.write(json.dumps({"id": "x", "object": "chat.completion", "created": 1, "model": "fake-model", "usage": usage,
+                                   "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]}))
+            return call.finish(completion=tokens)
+        call.head()
+        for piece in PIECES:
+            call.event(call.chunk({"content": piece}))
+        call.event(call.chunk({}, "stop"))
+        call.event("[DONE]")
+        return call.finish(completion=tokens)
+    return answer
+
+
+def ask_and_settle(till, way):
+    """A request by one of WAYS."""
+    body = chat(max_tokens=1000, stream=way != "whole")
+    if way == "end to end":
+        client = Client(till.stack, till.key)
+        status = client.post(client.seal(body, till.sealed_for)).status
+    else:
+        status = till.ask(body).status
+    assert status == 200
+    wait_for(lambda: till.open_holds == 0, "it is settled")
+
+
+def learn_what_is_usual(till, way):
+    """Three machines, one after the other, run enough for it; the last one stays."""
+    for i in range(3):
+        till.worker.close()
+        wait_for(lambda: not any(w["state"] == "ready" for w in till.gateway.status["workers"]), "nobody is there")
+        till.worker = till.peer(name=f"peer-{i}", payout=f"0:{i:064x}")
+        till.sealed_for = Client(till.stack, till.key).workers()[0]
+        till.worker.answer = says(1)
+        for _ in range(32):
+            ask_and_settle(till, way)
+
+
+def paid_for(till, times, way):
+    till.worker.answer = says(times)
+    before = till.charged
+    ask_and_settle(till, way)
+    return till.charged - before
+
+
+@pytest.mark.parametrize("way", ["streamed", "whole", "end to end"])
+def test_who_counts_more_than_others_is_cut_to_what_is_usual(till, capsys, way):
+    learn_what_is_usual(till, way)
+    honest = paid_for(till, 1, way)
+    assert honest == amount((9, 0, len(PIECES), 0))
+    # The margin, and what nobody sees. End to end the pieces are chunks: three more, and padding.
+    bound = {"streamed": 133, "whole": 133, "end to end": 138}[way]
+    lines = []
+    for times in (1.1, 2, 10):
+        paid = paid_for(till, times, way)
+        lines.append(f"counts x {times}, {way}: paid {paid} nano, honest {honest}, gains {paid - honest} "
+                     f"({100 * (paid - honest) // honest} %), bound {amount((9, 0, bound, 0)) - honest}")
+        assert paid <= amount((9, 0, bound, 0))
+        assert times > 1.2 or paid == amount((9, 0, round(len(PIECES) * times), 0))  # within the margin nobody can tell
+    last = [(b["b"]["out"], b["u"]["out"]) for b in till.settled(3 * 32 + 4)[-2:]]
+    assert [claimed for _, claimed in last] == [200, 1000] and all(100 < out <= bound for out, _ in last)  # both numbers are kept
     with capsys.disabled():
         print("\n" + "\n".join(lines))
 

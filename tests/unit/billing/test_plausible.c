@@ -63,24 +63,45 @@ static void tokens_that_were_said_are_bytes_of_the_answer(void **state)
     assert_int_equal(t.reasoning, 100);
 }
 
+static void what_is_usual_cuts_what_was_said_or_all(void **state)
+{
+    const struct price_tokens claim = {10, 0, 300, 100};
+    struct plausible_bounds b = WIDE;
+    struct price_tokens t;
+
+    (void)state;
+    b.usual.said = 150;
+    assert_true(plausible_bound(&claim, &b, &t));
+    assert_int_equal(t.out, 250);
+    assert_int_equal(t.reasoning, 100);
+    b.usual = (struct usual_bounds){.out = 60};
+    assert_true(plausible_bound(&claim, &b, &t));
+    assert_int_equal(t.out, 60);
+    assert_int_equal(t.reasoning, 60);
+    b.usual = (struct usual_bounds){.out = 300, .said = 200};
+    assert_false(plausible_bound(&claim, &b, &t));
+}
+
 static void what_is_charged_is_never_above_the_claim(void **state)
 {
     uint64_t s = 5;
 
     (void)state;
     for (int i = 0; i < 100000; i++) {
-        int64_t n[9];
-        for (int k = 0; k < 9; k++) {
+        int64_t n[11];
+        for (int k = 0; k < 11; k++) {
             s = s * 6364136223846793005u + 1442695040888963407u;
             n[k] = (int64_t)((s >> 33) % 2000);
         }
         struct price_tokens claim = {n[0], n[1] % (n[0] + 1), n[2], n[3] % (n[2] + 1)}, t;
         const struct plausible_bounds b = {
-            n[4], n[5], 1 + n[6] % 3, n[7], (uint64_t)n[8] * 3, (uint64_t)n[6]};
+            n[4], n[5], 1 + n[6] % 3, n[7], (uint64_t)n[8] * 3, (uint64_t)n[6], {n[9], n[10]}};
         bool cut = plausible_bound(&claim, &b, &t);
         assert_true(t.in <= claim.in && t.in <= b.max_input && t.cached <= t.in);
         assert_true(t.out <= claim.out && t.out <= b.max_tokens && t.reasoning <= t.out);
         assert_true(t.cached <= claim.cached && t.reasoning <= claim.reasoning);
+        assert_true(b.usual.out == 0 || t.out <= b.usual.out);
+        assert_true(b.usual.said == 0 || t.out <= b.usual.said + claim.reasoning);
         assert_int_equal(cut, t.in != claim.in || t.out != claim.out);
     }
 }
@@ -92,6 +113,7 @@ int main(void)
         cmocka_unit_test(input_is_cut_to_the_bytes_and_output_to_the_cap),
         cmocka_unit_test(no_machine_is_faster_than_the_fastest),
         cmocka_unit_test(tokens_that_were_said_are_bytes_of_the_answer),
+        cmocka_unit_test(what_is_usual_cuts_what_was_said_or_all),
         cmocka_unit_test(what_is_charged_is_never_above_the_claim),
     };
 
