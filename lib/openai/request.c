@@ -127,15 +127,16 @@ static void take_counts(struct request *rq, json_t *doc)
     const int64_t best_of = rq->endpoint == EP_COMPLETIONS ? integer_or(doc, "best_of", 0) : 0;
     const int64_t cap =
         integer_or(doc, "max_tokens", rq->endpoint == EP_COMPLETIONS ? LEGACY_CAP : -1);
+    const bool chat = rq->endpoint == EP_CHAT;
 
     rq->choices = embeddings ? 1 : integer_or(doc, "n", 1);
     rq->sequences = rq->prompts * (best_of > rq->choices ? best_of : rq->choices);
-    rq->cap = embeddings ? 0 : integer_or(doc, "max_completion_tokens", cap);
-    rq->logprobs = rq->endpoint == EP_CHAT ? json_is_true(json_object_get(doc, "logprobs"))
-                                           : present(doc, "logprobs") != NULL;
-    rq->has_tools = rq->endpoint == EP_CHAT && (present(doc, "tools") || present(doc, "functions"));
-    rq->has_empty = rq->endpoint == EP_CHAT && (bare_needed(json_object_get(doc, "messages")) ||
-                                                bare_needed(json_object_get(doc, "tools")));
+    rq->cap = embeddings ? 0 : chat ? integer_or(doc, "max_completion_tokens", cap) : cap;
+    rq->logprobs =
+        chat ? json_is_true(json_object_get(doc, "logprobs")) : present(doc, "logprobs") != NULL;
+    rq->has_tools = chat && (present(doc, "tools") || present(doc, "functions"));
+    rq->has_empty = chat && (bare_needed(json_object_get(doc, "messages")) ||
+                             bare_needed(json_object_get(doc, "tools")));
 }
 
 /* The bytes of `messages` up to the end of the first user message; all of them when there is none.

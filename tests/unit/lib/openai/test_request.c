@@ -560,6 +560,23 @@ static void defaults_are_those_of_the_api(void **state)
     assert_int_equal(completions.prompts, 1);
 }
 
+static void what_is_named_as_ignored_has_no_effect(void **state)
+{
+    static const char *const values[] = {"3", "0", "-5", "\"x\""};
+    AUTO(buf_fini) struct buf body = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        AUTO(request_fini) struct request rq = {0};
+        buf_clear(&body);
+        buf_printf(&body, "{\"model\":\"m\",\"max_tokens\":9,\"max_completion_tokens\":%s}",
+                   values[i]);
+        accept(EP_COMPLETIONS, buf_cstr(&body), &rq);
+        assert_string_equal(buf_cstr(&rq.ignored), "max_completion_tokens");
+        assert_int_equal(rq.cap, 9);
+    }
+}
+
 static void prompts_and_inputs_are_counted(void **state)
 {
     static const struct {
@@ -951,6 +968,7 @@ int main(void)
         cmocka_unit_test(legal_requests_pass),
         cmocka_unit_test(what_we_act_on_is_read),
         cmocka_unit_test(defaults_are_those_of_the_api),
+        cmocka_unit_test(what_is_named_as_ignored_has_no_effect),
         cmocka_unit_test(prompts_and_inputs_are_counted),
         cmocka_unit_test(ignored_members_are_named),
         cmocka_unit_test(at_most_32_names_are_told),
