@@ -224,8 +224,6 @@ static bool word_legal(const char *const *words, struct span word)
 
 int check_value(struct check *c, const struct at *at, const struct rule *rule, json_t *value)
 {
-    if (json_is_null(value) && (rule->flags & NULLABLE))
-        return 0;
     if (rule->kind == K_DENIED)
         return fault_at(c, &ERR_UNSUPPORTED_PARAMETER, at);
     if (!is_kind(rule->kind, value))
@@ -242,9 +240,11 @@ int check_object(struct check *c, const struct at *at, json_t *object, const str
         const struct at here = {.up = at, .name = rule->name};
         json_t *value = json_object_get(object, rule->name);
 
+        if (json_is_null(value) && !rule->required)
+            continue;
         if (value)
             TRY(check_value(c, &here, rule, value));
-        else if (rule->flags & REQUIRED)
+        else if (rule->required)
             return fault_at(c, &ERR_MISSING_PARAMETER, &here);
     }
     return 0;

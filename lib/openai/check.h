@@ -21,7 +21,6 @@ struct check {
 };
 
 enum rule_kind { K_ANY, K_STRING, K_INTEGER, K_NUMBER, K_BOOL, K_ARRAY, K_OBJECT, K_DENIED };
-enum { REQUIRED = 1, NULLABLE = 2 };
 
 /* What becomes of a member of the body. */
 enum rule_use {
@@ -38,7 +37,7 @@ typedef int check_fn(struct check *c, const struct at *at, json_t *value);
 struct rule {
     const char *name;
     enum rule_kind kind;
-    unsigned flags;
+    bool required;
     int64_t min,
         max; /* of numbers; of a string's characters or an array's length; both 0: unbounded */
     const char *const *words; /* a string's legal values, NULL-terminated; NULL: any */
@@ -53,7 +52,9 @@ struct rule {
 enum { BODY_TEXT_LONG = 256, BODY_TEXT_KEPT = 64 };
 MUST_CHECK int body_read(struct span body, json_t **doc);
 
-/* Applies each rule to the member of its name. at NULL: the object is the body. */
+/* Applies each rule to the member of its name. Null means absent for whatever need not be there:
+ * the published contract says so of most members, and clients send it for the others (tools,
+ * tool_choice, user …). at NULL: the object is the body. */
 MUST_CHECK int check_object(struct check *c, const struct at *at, json_t *object,
                             const struct rule *rules);
 /* One value against one rule. */

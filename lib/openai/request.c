@@ -163,7 +163,7 @@ static void take_conversation(struct request *rq, json_t *doc)
     enum { MOST = 1024 };
     static const char *const texts[] = {
         [EP_CHAT] = "messages", [EP_COMPLETIONS] = "prompt", [EP_EMBEDDINGS] = "input"};
-    json_t *user = json_object_get(doc, "user");
+    json_t *user = present(doc, "user");
     struct json_member m;
     struct span text = {0};
 

@@ -43,7 +43,7 @@ static int check_variant(struct check *c, const struct at *at, json_t *object,
                          const struct variant *variants, const char *const *types)
 {
     const struct rule type[] = {
-        {.name = "type", .kind = K_STRING, .flags = REQUIRED, .words = types},
+        {.name = "type", .kind = K_STRING, .required = true, .words = types},
         {0},
     };
 
@@ -61,8 +61,8 @@ static int check_image_url(struct check *c, const struct at *at, json_t *value)
 {
     static const char *const details[] = {"auto", "low", "high", NULL};
     static const struct rule rules[] = {
-        {.name = "url", .kind = K_STRING, .flags = REQUIRED},
-        {.name = "detail", .kind = K_STRING, .flags = NULLABLE, .words = details},
+        {.name = "url", .kind = K_STRING, .required = true},
+        {.name = "detail", .kind = K_STRING, .words = details},
         {0},
     };
 
@@ -87,8 +87,8 @@ static int check_input_audio(struct check *c, const struct at *at, json_t *value
 {
     static const char *const formats[] = {"wav", "mp3", NULL};
     static const struct rule rules[] = {
-        {.name = "data", .kind = K_STRING, .flags = REQUIRED, .check = check_no_address},
-        {.name = "format", .kind = K_STRING, .flags = REQUIRED, .words = formats},
+        {.name = "data", .kind = K_STRING, .required = true, .check = check_no_address},
+        {.name = "format", .kind = K_STRING, .required = true, .words = formats},
         {0},
     };
 
@@ -105,9 +105,9 @@ static int refuse_file_id(struct check *c, const struct at *at, json_t *value)
 static int check_file(struct check *c, const struct at *at, json_t *value)
 {
     static const struct rule rules[] = {
-        {.name = "file_id", .kind = K_ANY, .flags = NULLABLE, .check = refuse_file_id},
-        {.name = "file_data", .kind = K_STRING, .flags = REQUIRED, .check = check_no_address},
-        {.name = "filename", .kind = K_STRING, .flags = NULLABLE},
+        {.name = "file_id", .kind = K_ANY, .check = refuse_file_id},
+        {.name = "file_data", .kind = K_STRING, .required = true, .check = check_no_address},
+        {.name = "filename", .kind = K_STRING},
         {0},
     };
 
@@ -116,25 +116,25 @@ static int check_file(struct check *c, const struct at *at, json_t *value)
 
 enum part { PART_TEXT = 1, PART_IMAGE = 2, PART_AUDIO = 4, PART_FILE = 8, PART_REFUSAL = 16 };
 
-static const struct rule text_part[] = {{.name = "text", .kind = K_STRING, .flags = REQUIRED}, {0}};
+static const struct rule text_part[] = {{.name = "text", .kind = K_STRING, .required = true}, {0}};
 static const struct rule image_part[] = {
-    {.name = "image_url", .kind = K_OBJECT, .flags = REQUIRED, .check = check_image_url}, {0}};
+    {.name = "image_url", .kind = K_OBJECT, .required = true, .check = check_image_url}, {0}};
 static const struct rule audio_part[] = {
-    {.name = "input_audio", .kind = K_OBJECT, .flags = REQUIRED, .check = check_input_audio}, {0}};
+    {.name = "input_audio", .kind = K_OBJECT, .required = true, .check = check_input_audio}, {0}};
 static const struct rule file_part[] = {
-    {.name = "file", .kind = K_OBJECT, .flags = REQUIRED, .check = check_file}, {0}};
-static const struct rule refusal_part[] = {{.name = "refusal", .kind = K_STRING, .flags = REQUIRED},
+    {.name = "file", .kind = K_OBJECT, .required = true, .check = check_file}, {0}};
+static const struct rule refusal_part[] = {{.name = "refusal", .kind = K_STRING, .required = true},
                                            {0}};
 
 /* In a part of any type, since an engine may go by the member rather than by the type. */
 static const struct rule every_part[] = {
-    {.name = "image_url", .kind = K_OBJECT, .flags = NULLABLE, .check = check_image_url},
-    {.name = "input_audio", .kind = K_OBJECT, .flags = NULLABLE, .check = check_input_audio},
-    {.name = "file", .kind = K_OBJECT, .flags = NULLABLE, .check = check_file},
-    {.name = "audio_url", .kind = K_DENIED, .flags = NULLABLE},
-    {.name = "video_url", .kind = K_DENIED, .flags = NULLABLE},
-    {.name = "image_embeds", .kind = K_DENIED, .flags = NULLABLE},
-    {.name = "audio_embeds", .kind = K_DENIED, .flags = NULLABLE},
+    {.name = "image_url", .kind = K_OBJECT, .check = check_image_url},
+    {.name = "input_audio", .kind = K_OBJECT, .check = check_input_audio},
+    {.name = "file", .kind = K_OBJECT, .check = check_file},
+    {.name = "audio_url", .kind = K_DENIED},
+    {.name = "video_url", .kind = K_DENIED},
+    {.name = "image_embeds", .kind = K_DENIED},
+    {.name = "audio_embeds", .kind = K_DENIED},
     {0},
 };
 
@@ -158,7 +158,7 @@ static int check_part_type(struct check *c, const struct at *at, json_t *part, u
         if (legal & (unsigned)parts[i].part)
             words[n++] = parts[i].type;
     const struct rule type[] = {
-        {.name = "type", .kind = K_STRING, .flags = REQUIRED, .words = words},
+        {.name = "type", .kind = K_STRING, .required = true, .words = words},
         {0},
     };
     return check_object(c, at, part, type);
@@ -207,8 +207,8 @@ static int check_content(struct check *c, const struct at *at, json_t *content, 
 // ---- Messages ----
 
 static const struct rule call_function[] = {
-    {.name = "name", .kind = K_STRING, .flags = REQUIRED},
-    {.name = "arguments", .kind = K_STRING, .flags = REQUIRED},
+    {.name = "name", .kind = K_STRING, .required = true},
+    {.name = "arguments", .kind = K_STRING, .required = true},
     {0},
 };
 
@@ -220,8 +220,8 @@ static int check_call_function(struct check *c, const struct at *at, json_t *val
 static int check_call_custom(struct check *c, const struct at *at, json_t *value)
 {
     static const struct rule rules[] = {
-        {.name = "name", .kind = K_STRING, .flags = REQUIRED},
-        {.name = "input", .kind = K_STRING, .flags = REQUIRED},
+        {.name = "name", .kind = K_STRING, .required = true},
+        {.name = "input", .kind = K_STRING, .required = true},
         {0},
     };
 
@@ -232,12 +232,12 @@ static const char *const tool_types[] = {"function", "custom", NULL};
 
 static int check_tool_call(struct check *c, const struct at *at, json_t *value)
 {
-    static const struct rule id[] = {{.name = "id", .kind = K_STRING, .flags = REQUIRED}, {0}};
+    static const struct rule id[] = {{.name = "id", .kind = K_STRING, .required = true}, {0}};
     static const struct rule function[] = {
-        {.name = "function", .kind = K_OBJECT, .flags = REQUIRED, .check = check_call_function},
+        {.name = "function", .kind = K_OBJECT, .required = true, .check = check_call_function},
         {0}};
     static const struct rule custom[] = {
-        {.name = "custom", .kind = K_OBJECT, .flags = REQUIRED, .check = check_call_custom}, {0}};
+        {.name = "custom", .kind = K_OBJECT, .required = true, .check = check_call_custom}, {0}};
     static const struct variant variants[] = {{"function", function}, {"custom", custom}, {0}};
 
     TRY(check_object(c, at, value, id));
@@ -252,28 +252,23 @@ static int check_tool_calls(struct check *c, const struct at *at, json_t *value)
 }
 
 static const struct rule plain_message[] = {
-    {.name = "name", .kind = K_STRING, .flags = NULLABLE},
+    {.name = "name", .kind = K_STRING},
     {0},
 };
 static const struct rule tool_message[] = {
-    {.name = "tool_call_id", .kind = K_STRING, .flags = REQUIRED},
+    {.name = "tool_call_id", .kind = K_STRING, .required = true},
     {0},
 };
 static const struct rule function_message[] = {
-    {.name = "name", .kind = K_STRING, .flags = REQUIRED},
+    {.name = "name", .kind = K_STRING, .required = true},
     {0},
 };
 static const struct rule assistant_message[] = {
-    {.name = "name", .kind = K_STRING, .flags = NULLABLE},
-    {.name = "refusal", .kind = K_STRING, .flags = NULLABLE},
-    {.name = "audio", .kind = K_DENIED, .flags = NULLABLE},
-    {.name = "tool_calls", /* null is not in the published contract, but in what clients send */
-     .kind = K_ARRAY,
-     .flags = NULLABLE,
-     .min = 1,
-     .max = INT64_MAX,
-     .check = check_tool_calls},
-    {.name = "function_call", .kind = K_OBJECT, .flags = NULLABLE, .check = check_call_function},
+    {.name = "name", .kind = K_STRING},
+    {.name = "refusal", .kind = K_STRING},
+    {.name = "audio", .kind = K_DENIED},
+    {.name = "tool_calls", .kind = K_ARRAY, .min = 1, .max = INT64_MAX, .check = check_tool_calls},
+    {.name = "function_call", .kind = K_OBJECT, .check = check_call_function},
     {0},
 };
 
@@ -330,7 +325,7 @@ static int check_message(struct check *c, const struct at *at, json_t *message)
     static const char *const names[] = {"developer", "system",   "user", "assistant",
                                         "tool",      "function", NULL};
     static const struct rule role_rule[] = {
-        {.name = "role", .kind = K_STRING, .flags = REQUIRED, .words = names}, {0}};
+        {.name = "role", .kind = K_STRING, .required = true, .words = names}, {0}};
 
     TRY(check_object(c, at, message, role_rule));
     const struct role *role = role_of(message);
@@ -350,10 +345,10 @@ int check_messages(struct check *c, const struct at *at, json_t *value)
 static int check_function(struct check *c, const struct at *at, json_t *value)
 {
     static const struct rule rules[] = {
-        {.name = "name", .kind = K_STRING, .flags = REQUIRED, .min = 1, .max = 64},
-        {.name = "description", .kind = K_STRING, .flags = NULLABLE},
-        {.name = "parameters", .kind = K_OBJECT, .flags = NULLABLE},
-        {.name = "strict", .kind = K_BOOL, .flags = NULLABLE},
+        {.name = "name", .kind = K_STRING, .required = true, .min = 1, .max = 64},
+        {.name = "description", .kind = K_STRING},
+        {.name = "parameters", .kind = K_OBJECT},
+        {.name = "strict", .kind = K_BOOL},
         {0},
     };
 
@@ -364,8 +359,8 @@ static int check_grammar(struct check *c, const struct at *at, json_t *value)
 {
     static const char *const syntaxes[] = {"lark", "regex", NULL};
     static const struct rule rules[] = {
-        {.name = "definition", .kind = K_STRING, .flags = REQUIRED},
-        {.name = "syntax", .kind = K_STRING, .flags = REQUIRED, .words = syntaxes},
+        {.name = "definition", .kind = K_STRING, .required = true},
+        {.name = "syntax", .kind = K_STRING, .required = true, .words = syntaxes},
         {0},
     };
 
@@ -376,7 +371,7 @@ static int check_custom_format(struct check *c, const struct at *at, json_t *val
 {
     static const char *const types[] = {"text", "grammar", NULL};
     static const struct rule grammar[] = {
-        {.name = "grammar", .kind = K_OBJECT, .flags = REQUIRED, .check = check_grammar}, {0}};
+        {.name = "grammar", .kind = K_OBJECT, .required = true, .check = check_grammar}, {0}};
     static const struct variant variants[] = {{"grammar", grammar}, {0}};
 
     return check_variant(c, at, value, variants, types);
@@ -385,9 +380,9 @@ static int check_custom_format(struct check *c, const struct at *at, json_t *val
 static int check_custom(struct check *c, const struct at *at, json_t *value)
 {
     static const struct rule rules[] = {
-        {.name = "name", .kind = K_STRING, .flags = REQUIRED, .min = 1, .max = 64},
-        {.name = "description", .kind = K_STRING, .flags = NULLABLE},
-        {.name = "format", .kind = K_OBJECT, .flags = NULLABLE, .check = check_custom_format},
+        {.name = "name", .kind = K_STRING, .required = true, .min = 1, .max = 64},
+        {.name = "description", .kind = K_STRING},
+        {.name = "format", .kind = K_OBJECT, .check = check_custom_format},
         {0},
     };
 
@@ -397,9 +392,9 @@ static int check_custom(struct check *c, const struct at *at, json_t *value)
 static int check_tool(struct check *c, const struct at *at, json_t *value)
 {
     static const struct rule function[] = {
-        {.name = "function", .kind = K_OBJECT, .flags = REQUIRED, .check = check_function}, {0}};
+        {.name = "function", .kind = K_OBJECT, .required = true, .check = check_function}, {0}};
     static const struct rule custom[] = {
-        {.name = "custom", .kind = K_OBJECT, .flags = REQUIRED, .check = check_custom}, {0}};
+        {.name = "custom", .kind = K_OBJECT, .required = true, .check = check_custom}, {0}};
     static const struct variant variants[] = {{"function", function}, {"custom", custom}, {0}};
 
     return check_variant(c, at, value, variants, tool_types);
@@ -419,7 +414,7 @@ int check_functions(struct check *c, const struct at *at, json_t *value)
     return check_each(c, at, value, &function);
 }
 
-static const struct rule named[] = {{.name = "name", .kind = K_STRING, .flags = REQUIRED}, {0}};
+static const struct rule named[] = {{.name = "name", .kind = K_STRING, .required = true}, {0}};
 
 static int check_named(struct check *c, const struct at *at, json_t *value)
 {
@@ -427,9 +422,9 @@ static int check_named(struct check *c, const struct at *at, json_t *value)
 }
 
 static const struct rule named_function[] = {
-    {.name = "function", .kind = K_OBJECT, .flags = REQUIRED, .check = check_named}, {0}};
+    {.name = "function", .kind = K_OBJECT, .required = true, .check = check_named}, {0}};
 static const struct rule named_custom[] = {
-    {.name = "custom", .kind = K_OBJECT, .flags = REQUIRED, .check = check_named}, {0}};
+    {.name = "custom", .kind = K_OBJECT, .required = true, .check = check_named}, {0}};
 
 static int check_allowed_tool(struct check *c, const struct at *at, json_t *value)
 {
@@ -450,10 +445,10 @@ static int check_allowed_tools(struct check *c, const struct at *at, json_t *val
 {
     static const char *const modes[] = {"auto", "required", NULL};
     static const struct rule rules[] = {
-        {.name = "mode", .kind = K_STRING, .flags = REQUIRED, .words = modes},
+        {.name = "mode", .kind = K_STRING, .required = true, .words = modes},
         {.name = "tools",
          .kind = K_ARRAY,
-         .flags = REQUIRED,
+         .required = true,
          .min = 1,
          .max = INT64_MAX,
          .check = check_allowed_list},
@@ -468,11 +463,9 @@ int check_tool_choice(struct check *c, const struct at *at, json_t *value)
     static const char *const words[] = {"none", "auto", "required", NULL};
     static const char *const types[] = {"function", "custom", "allowed_tools", NULL};
     static const struct rule word = {.kind = K_STRING, .words = words};
-    static const struct rule allowed[] = {{.name = "allowed_tools",
-                                           .kind = K_OBJECT,
-                                           .flags = REQUIRED,
-                                           .check = check_allowed_tools},
-                                          {0}};
+    static const struct rule allowed[] = {
+        {.name = "allowed_tools", .kind = K_OBJECT, .required = true, .check = check_allowed_tools},
+        {0}};
     static const struct variant variants[] = {
         {"function", named_function}, {"custom", named_custom}, {"allowed_tools", allowed}, {0}};
 
@@ -502,13 +495,13 @@ static int check_json_schema(struct check *c, const struct at *at, json_t *value
     static const struct rule rules[] = {
         {.name = "name",
          .kind = K_STRING,
-         .flags = REQUIRED,
+         .required = true,
          .min = 1,
          .max = 64,
          .check = check_schema_name},
-        {.name = "description", .kind = K_STRING, .flags = NULLABLE},
-        {.name = "schema", .kind = K_OBJECT, .flags = NULLABLE},
-        {.name = "strict", .kind = K_BOOL, .flags = NULLABLE},
+        {.name = "description", .kind = K_STRING},
+        {.name = "schema", .kind = K_OBJECT},
+        {.name = "strict", .kind = K_BOOL},
         {0},
     };
 
@@ -519,7 +512,7 @@ int check_response_format(struct check *c, const struct at *at, json_t *value)
 {
     static const char *const types[] = {"text", "json_object", "json_schema", NULL};
     static const struct rule schema[] = {
-        {.name = "json_schema", .kind = K_OBJECT, .flags = REQUIRED, .check = check_json_schema},
+        {.name = "json_schema", .kind = K_OBJECT, .required = true, .check = check_json_schema},
         {0}};
     static const struct variant variants[] = {{"json_schema", schema}, {0}};
 
@@ -530,8 +523,8 @@ int check_prediction(struct check *c, const struct at *at, json_t *value)
 {
     static const char *const types[] = {"content", NULL};
     static const struct rule rules[] = {
-        {.name = "type", .kind = K_STRING, .flags = REQUIRED, .words = types},
-        {.name = "content", .kind = K_ANY, .flags = REQUIRED},
+        {.name = "type", .kind = K_STRING, .required = true, .words = types},
+        {.name = "content", .kind = K_ANY, .required = true},
         {0},
     };
     const struct at content = {.up = at, .name = "content"};

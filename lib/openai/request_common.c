@@ -80,8 +80,8 @@ int check_metadata(struct check *c, const struct at *at, json_t *value)
 int check_stream_options(struct check *c, const struct at *at, json_t *value)
 {
     static const struct rule rules[] = {
-        {.name = "include_usage", .kind = K_BOOL, .flags = NULLABLE},
-        {.name = "include_obfuscation", .kind = K_BOOL, .flags = NULLABLE},
+        {.name = "include_usage", .kind = K_BOOL},
+        {.name = "include_obfuscation", .kind = K_BOOL},
         {0},
     };
 

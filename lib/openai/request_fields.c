@@ -21,107 +21,81 @@ static const char *const encodings[] = {"float", "base64", NULL};
 
 /* The samplers that chat and completions share. */
 #define SAMPLER_RULES                                                                              \
-    {.name = "stream", .kind = K_BOOL, .flags = NULLABLE, .use = REWRITE},                         \
+    {.name = "stream", .kind = K_BOOL, .use = REWRITE},                                            \
         {.name = "stream_options",                                                                 \
          .kind = K_OBJECT,                                                                         \
-         .flags = NULLABLE,                                                                        \
          .check = check_stream_options,                                                            \
          .use = REWRITE},                                                                          \
-        {.name = "temperature", .kind = K_NUMBER, .flags = NULLABLE, .max = 2},                    \
-        {.name = "top_p", .kind = K_NUMBER, .flags = NULLABLE, .max = 1},                          \
-        {.name = "frequency_penalty", .kind = K_NUMBER, .flags = NULLABLE, .min = -2, .max = 2},   \
-        {.name = "presence_penalty", .kind = K_NUMBER, .flags = NULLABLE, .min = -2, .max = 2},    \
-        {.name = "n", .kind = K_INTEGER, .flags = NULLABLE, .check = check_n, .use = REWRITE},     \
-        {.name = "stop", .kind = K_ANY, .flags = NULLABLE, .check = check_stop},                   \
-        {.name = "seed",                                                                           \
-         .kind = K_INTEGER,                                                                        \
-         .flags = NULLABLE,                                                                        \
-         .check = check_seed,                                                                      \
-         .use = REWRITE},                                                                          \
+        {.name = "temperature", .kind = K_NUMBER, .max = 2},                                       \
+        {.name = "top_p", .kind = K_NUMBER, .max = 1},                                             \
+        {.name = "frequency_penalty", .kind = K_NUMBER, .min = -2, .max = 2},                      \
+        {.name = "presence_penalty", .kind = K_NUMBER, .min = -2, .max = 2},                       \
+        {.name = "n", .kind = K_INTEGER, .check = check_n, .use = REWRITE},                        \
+        {.name = "stop", .kind = K_ANY, .check = check_stop},                                      \
+        {.name = "seed", .kind = K_INTEGER, .check = check_seed, .use = REWRITE},                  \
     {                                                                                              \
-        .name = "logit_bias", .kind = K_OBJECT, .flags = NULLABLE, .check = check_logit_bias       \
+        .name = "logit_bias", .kind = K_OBJECT, .check = check_logit_bias                          \
     }
 
 static const struct rule chat_rules[] = {
-    {.name = "model", .kind = K_STRING, .flags = REQUIRED, .check = check_model, .use = REWRITE},
+    {.name = "model", .kind = K_STRING, .required = true, .check = check_model, .use = REWRITE},
     {.name = "messages",
      .kind = K_ARRAY,
-     .flags = REQUIRED,
+     .required = true,
      .min = 1,
      .max = INT64_MAX,
      .check = check_messages},
     SAMPLER_RULES,
     {.name = "max_completion_tokens",
      .kind = K_INTEGER,
-     .flags = NULLABLE,
      .min = 1,
      .max = MOST_TOKENS,
      .use = REWRITE},
-    {.name = "max_tokens",
-     .kind = K_INTEGER,
-     .flags = NULLABLE,
-     .min = 1,
-     .max = MOST_TOKENS,
-     .use = REWRITE},
-    {.name = "logprobs", .kind = K_BOOL, .flags = NULLABLE},
-    {.name = "top_logprobs", .kind = K_INTEGER, .flags = NULLABLE, .max = 20},
+    {.name = "max_tokens", .kind = K_INTEGER, .min = 1, .max = MOST_TOKENS, .use = REWRITE},
+    {.name = "logprobs", .kind = K_BOOL},
+    {.name = "top_logprobs", .kind = K_INTEGER, .max = 20},
     {.name = "response_format", .kind = K_OBJECT, .check = check_response_format},
     {.name = "tools", .kind = K_ARRAY, .min = 1, .max = INT64_MAX, .check = check_tools},
     {.name = "tool_choice", .kind = K_ANY, .check = check_tool_choice},
     {.name = "parallel_tool_calls", .kind = K_BOOL},
     {.name = "functions", .kind = K_ARRAY, .min = 1, .max = 128, .check = check_functions},
     {.name = "function_call", .kind = K_ANY, .check = check_function_call},
-    {.name = "reasoning_effort", .kind = K_STRING, .flags = NULLABLE, .words = efforts},
-    {.name = "chat_template_kwargs",
-     .kind = K_OBJECT,
-     .flags = NULLABLE,
-     .check = check_template_kwargs},
-    {.name = "modalities", .kind = K_ARRAY, .flags = NULLABLE, .check = check_modalities},
-    {.name = "service_tier", .kind = K_STRING, .flags = NULLABLE, .words = tiers, .use = REWRITE},
-    {.name = "store", .kind = K_BOOL, .flags = NULLABLE, .check = check_store, .use = PRIVATE},
-    {.name = "metadata",
-     .kind = K_OBJECT,
-     .flags = NULLABLE,
-     .check = check_metadata,
-     .use = PRIVATE},
+    {.name = "reasoning_effort", .kind = K_STRING, .words = efforts},
+    {.name = "chat_template_kwargs", .kind = K_OBJECT, .check = check_template_kwargs},
+    {.name = "modalities", .kind = K_ARRAY, .check = check_modalities},
+    {.name = "service_tier", .kind = K_STRING, .words = tiers, .use = REWRITE},
+    {.name = "store", .kind = K_BOOL, .check = check_store, .use = PRIVATE},
+    {.name = "metadata", .kind = K_OBJECT, .check = check_metadata, .use = PRIVATE},
     {.name = "safety_identifier", .kind = K_STRING, .max = 64, .use = PRIVATE},
     {.name = "prompt_cache_key", .kind = K_STRING, .use = PRIVATE},
-    {.name = "prompt_cache_options", .kind = K_ANY, .flags = NULLABLE, .use = NAMED},
-    {.name = "prompt_cache_retention", .kind = K_ANY, .flags = NULLABLE, .use = NAMED},
+    {.name = "prompt_cache_options", .kind = K_ANY, .use = NAMED},
+    {.name = "prompt_cache_retention", .kind = K_ANY, .use = NAMED},
     /* No engine that we know acts on these two. */
-    {.name = "verbosity", .kind = K_STRING, .flags = NULLABLE, .words = verbosities, .use = NAMED},
-    {.name = "prediction",
-     .kind = K_OBJECT,
-     .flags = NULLABLE,
-     .check = check_prediction,
-     .use = NAMED},
-    {.name = "moderation", .kind = K_DENIED, .flags = NULLABLE, .use = PRIVATE},
-    {.name = "audio", .kind = K_DENIED, .flags = NULLABLE, .use = PRIVATE},
-    {.name = "web_search_options", .kind = K_DENIED, .flags = NULLABLE, .use = PRIVATE},
+    {.name = "verbosity", .kind = K_STRING, .words = verbosities, .use = NAMED},
+    {.name = "prediction", .kind = K_OBJECT, .check = check_prediction, .use = NAMED},
+    {.name = "moderation", .kind = K_DENIED, .use = PRIVATE},
+    {.name = "audio", .kind = K_DENIED, .use = PRIVATE},
+    {.name = "web_search_options", .kind = K_DENIED, .use = PRIVATE},
     OUR_RULES,
     {0},
 };
 
 static const struct rule completions_rules[] = {
-    {.name = "model", .kind = K_STRING, .flags = REQUIRED, .check = check_model, .use = REWRITE},
-    {.name = "prompt", .kind = K_ANY, .flags = NULLABLE, .check = check_prompt, .use = REWRITE},
+    {.name = "model", .kind = K_STRING, .required = true, .check = check_model, .use = REWRITE},
+    {.name = "prompt", .kind = K_ANY, .check = check_prompt, .use = REWRITE},
     SAMPLER_RULES,
-    {.name = "max_tokens",
-     .kind = K_INTEGER,
-     .flags = NULLABLE,
-     .max = MOST_TOKENS,
-     .use = REWRITE},
-    {.name = "best_of", .kind = K_INTEGER, .flags = NULLABLE, .max = 20, .use = REWRITE},
-    {.name = "echo", .kind = K_BOOL, .flags = NULLABLE},
-    {.name = "logprobs", .kind = K_INTEGER, .flags = NULLABLE, .max = 5},
-    {.name = "suffix", .kind = K_STRING, .flags = NULLABLE},
+    {.name = "max_tokens", .kind = K_INTEGER, .max = MOST_TOKENS, .use = REWRITE},
+    {.name = "best_of", .kind = K_INTEGER, .max = 20, .use = REWRITE},
+    {.name = "echo", .kind = K_BOOL},
+    {.name = "logprobs", .kind = K_INTEGER, .max = 5},
+    {.name = "suffix", .kind = K_STRING},
     OUR_RULES,
     {0},
 };
 
 static const struct rule embeddings_rules[] = {
-    {.name = "model", .kind = K_STRING, .flags = REQUIRED, .check = check_model, .use = REWRITE},
-    {.name = "input", .kind = K_ANY, .flags = REQUIRED, .check = check_input},
+    {.name = "model", .kind = K_STRING, .required = true, .check = check_model, .use = REWRITE},
+    {.name = "input", .kind = K_ANY, .required = true, .check = check_input},
     {.name = "encoding_format", .kind = K_STRING, .words = encodings},
     {.name = "dimensions", .kind = K_INTEGER, .min = 1, .max = MOST_TOKENS},
     OUR_RULES,

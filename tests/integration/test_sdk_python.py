@@ -87,6 +87,20 @@ def test_tool_result_goes_back(client, engine):
     assert engine.find("weather-19aa").json["messages"] == messages
 
 
+def test_none_is_what_was_not_said(client, engine):
+    """As in the package's published examples, and in answers that applications keep as dictionaries."""
+    kept = client.chat.completions.create(model=MODEL, messages=user("Hi")).choices[0].message.model_dump()
+    assert kept["tool_calls"] is None
+    answer = client.chat.completions.create(
+        model=MODEL, messages=[*user("Hi"), kept, *user("kept-77b1")], tools=None, tool_choice=None, response_format=None, user=None,
+        parallel_tool_calls=None, temperature=None, stop=None, max_completion_tokens=None)
+    assert answer.choices[0].finish_reason == "stop"
+    told = engine.find("kept-77b1").json
+    assert not {"tools", "tool_choice", "response_format", "user", "temperature", "stop"} & set(told)
+    assert told["messages"][1] == {"content": kept["content"], "role": "assistant"}
+    assert client.embeddings.create(model=MODEL, input="x", dimensions=None, user=None).data[0].embedding
+
+
 def test_json_by_schema(client, engine):
     class City(pydantic.BaseModel):
         city: str

@@ -187,8 +187,6 @@ static void words_and_shapes_are_checked(void **state)
          "Supported values are: 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' and 'max'."},
         {CHAT(",\"verbosity\":\"none\""), &ERR_INVALID_VALUE, "verbosity", NULL},
         {CHAT(",\"service_tier\":\"gold\""), &ERR_INVALID_VALUE, "service_tier", NULL},
-        {CHAT(",\"parallel_tool_calls\":null"), &ERR_INVALID_TYPE, "parallel_tool_calls", NULL},
-        {CHAT(",\"user\":null"), &ERR_INVALID_TYPE, "user", NULL},
         {CHAT(",\"metadata\":{\"a\":1}"), &ERR_INVALID_TYPE, "metadata.a", NULL},
         {CHAT(",\"metadata\":\"x\""), &ERR_INVALID_TYPE, "metadata", NULL},
         {CHAT(",\"modalities\":[\"text\",\"audio\"]"), &ERR_UNSUPPORTED_VALUE, "modalities[1]",
@@ -205,7 +203,6 @@ static void words_and_shapes_are_checked(void **state)
          &ERR_MISSING_PARAMETER, "response_format.json_schema.name", NULL},
         {CHAT(",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a b\"}}"),
          &ERR_INVALID_VALUE, "response_format.json_schema.name", NULL},
-        {CHAT(",\"response_format\":null"), &ERR_INVALID_TYPE, "response_format", NULL},
     };
 
     (void)state;
@@ -301,7 +298,10 @@ static void tools_are_checked(void **state)
 {
     static const struct refusal list[] = {
         {CHAT(",\"tools\":[]"), &ERR_EMPTY_ARRAY, "tools", NULL},
-        {CHAT(",\"tools\":null"), &ERR_INVALID_TYPE, "tools", NULL},
+        {CHAT(",\"tools\":[null]"), &ERR_INVALID_TYPE, "tools[0]", NULL},
+        {CHAT(",\"tools\":null,\"tool_choice\":\"auto\""), &ERR_INVALID_VALUE, "tool_choice", NULL},
+        {CHAT(",\"functions\":null,\"function_call\":\"auto\""), &ERR_INVALID_VALUE,
+         "function_call", NULL},
         {CHAT(",\"tools\":[{\"type\":\"retrieval\"}]"), &ERR_INVALID_VALUE, "tools[0].type",
          "'function' and 'custom'"},
         {CHAT(",\"tools\":[{\"type\":\"function\"}]"), &ERR_MISSING_PARAMETER, "tools[0].function",
@@ -482,7 +482,12 @@ static void legal_requests_pass(void **state)
              "\"stream\":null,\"stream_options\":null,\"logit_bias\":null,\"logprobs\":null,"
              "\"top_logprobs\":null,\"max_tokens\":null,\"max_completion_tokens\":null,"
              "\"reasoning_effort\":null,\"verbosity\":null,\"service_tier\":null,\"store\":null,"
-             "\"metadata\":null,\"modalities\":null,\"audio\":null,\"prediction\":null"),
+             "\"metadata\":null,\"modalities\":null,\"audio\":null,\"prediction\":null,"
+             "\"tools\":null,\"tool_choice\":null,\"parallel_tool_calls\":null,\"functions\":null,"
+             "\"function_call\":null,\"response_format\":null,\"user\":null,"
+             "\"safety_identifier\":null,\"prompt_cache_key\":null,\"timeout\":null,"
+             "\"max_coefficient\":null,\"moderation\":null,\"web_search_options\":null,"
+             "\"chat_template_kwargs\":null"),
         CHAT(",\"max_tokens\":5,\"max_completion_tokens\":null"),
         CHAT("," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"),
         CHAT(",\"functions\":[{\"name\":\"f\"}],\"function_call\":{\"name\":\"f\"}"),
@@ -558,6 +563,32 @@ static void defaults_are_those_of_the_api(void **state)
     accept(EP_COMPLETIONS, "{\"model\":\"m\"}", &completions);
     assert_int_equal(completions.cap, 16);
     assert_int_equal(completions.prompts, 1);
+}
+
+static void null_is_what_is_not_there(void **state)
+{
+    AUTO(request_fini) struct request chat = {0};
+    AUTO(request_fini) struct request embeddings = {0};
+    AUTO(buf_fini) struct buf out = {0};
+    static const struct engine_ask ask = {.cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    accept(EP_CHAT,
+           CHAT(",\"user\":null,\"safety_identifier\":\"s\",\"timeout\":null,\"tools\":null,"
+                "\"max_coefficient\":null,\"response_format\":null"),
+           &chat);
+    assert_false(chat.has_tools);
+    assert_int_equal(chat.timeout_ms, 0);
+    assert_int_equal(chat.max_coefficient, -1);
+    assert_string_equal((const char *)chat.conversation.data, "s");
+    assert_int_equal(request_engine(&chat, &ask, &out), 0);
+    assert_null(strstr(buf_cstr(&out), "null"));
+    accept(EP_EMBEDDINGS,
+           "{\"model\":\"m\",\"input\":\"x\",\"encoding_format\":null,\"dimensions\":null,"
+           "\"user\":null,\"timeout\":null}",
+           &embeddings);
+    assert_false(embeddings.base64);
+    assert_int_equal(embeddings.dimensions, 0);
 }
 
 static void what_is_named_as_ignored_has_no_effect(void **state)
@@ -968,6 +999,7 @@ int main(void)
         cmocka_unit_test(legal_requests_pass),
         cmocka_unit_test(what_we_act_on_is_read),
         cmocka_unit_test(defaults_are_those_of_the_api),
+        cmocka_unit_test(null_is_what_is_not_there),
         cmocka_unit_test(what_is_named_as_ignored_has_no_effect),
         cmocka_unit_test(prompts_and_inputs_are_counted),
         cmocka_unit_test(ignored_members_are_named),
