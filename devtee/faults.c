@@ -16,6 +16,9 @@ enum {
     REPORTDATA = 520,
     SVN_2 = 584,
     MRSERVICETD = 600,
+    VM_INDEX = 648,
+    INIT_SERVICE_TD = 729,
+    SERVICE_TD_NOW = 829,
 
     QE_MISCSELECT = 16,
     QE_ATTRIBUTES = 48,

@@ -7,7 +7,7 @@
 
 enum { DEVTEE_EDITS_MAX = 8, DEVTEE_PATCH_LEN = 48 };
 
-enum devtee_form { DEVTEE_V4, DEVTEE_V5_TD10, DEVTEE_V5_TD15 };
+enum devtee_form { DEVTEE_V4, DEVTEE_V5_TD10, DEVTEE_V5_TD15, DEVTEE_V5_TD15_EX };
 
 /* Replaces the first `from`, which is there, in a JSON text before it is signed. */
 struct devtee_edit {

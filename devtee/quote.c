@@ -3,7 +3,8 @@
 
 #include "devtee/levels.h"
 
-enum { HEADER_LEN = 48, TD10_LEN = 584, TD15_LEN = 648, QE_AUTH_LEN = 32, QE_LEN = 384 };
+enum { HEADER_LEN = 48, TD10_LEN = 584, TD15_LEN = 648, TD15_EX_LEN = 885 };
+enum { QE_AUTH_LEN = 32, QE_LEN = 384 };
 enum { OUTER_TYPE = 6, INNER_TYPE = 5 }; // QE report; PCK chain as PEM
 
 static void put_u16(struct buf *out, uint16_t v)
@@ -38,9 +39,19 @@ static void apply_patches(struct buf *out, size_t base, size_t len,
 
 /* ---- Header and TD report ---- */
 
+/* As a version 5 quote tells it. */
+static const struct {
+    uint8_t type;
+    uint16_t len;
+} BODIES[] = {
+    [DEVTEE_V5_TD10] = {2, TD10_LEN},
+    [DEVTEE_V5_TD15] = {3, TD15_LEN},
+    [DEVTEE_V5_TD15_EX] = {4, TD15_EX_LEN},
+};
+
 static void put_header(struct buf *out, const struct devtee_faults *f)
 {
-    const bool v4 = f->form == DEVTEE_V4, td15 = f->form == DEVTEE_V5_TD15;
+    const bool v4 = f->form == DEVTEE_V4;
     const size_t base = out->len;
 
     put_u16(out, v4 ? 4 : 5);
@@ -52,8 +63,17 @@ static void put_header(struct buf *out, const struct devtee_faults *f)
     apply_patches(out, base, HEADER_LEN, &f->header);
     if (v4)
         return;
-    put_u16(out, td15 ? 3 : 2);
-    put_u32(out, td15 ? TD15_LEN : TD10_LEN);
+    put_u16(out, BODIES[f->form].type);
+    put_u32(out, BODIES[f->form].len);
+}
+
+/* VM 0; TD_ID, which every start has anew; no device, no service TD, nothing of the platform that
+ * the trust domain began on. */
+static void put_extension(struct buf *out)
+{
+    put_zeroes(out, 1);
+    buf_append(out, SPAN("dev: a trust domain of one start"));
+    put_zeroes(out, TD15_EX_LEN - TD15_LEN - 33);
 }
 
 static void put_report(struct buf *out, const struct devtee_issuer *issuer,
@@ -73,10 +93,12 @@ static void put_report(struct buf *out, const struct devtee_issuer *issuer,
     buf_append(out, SPAN_OF(issuer->rtmr));
     buf_append(out, span_of(report_data, DEVTEE_REPORT_DATA_LEN));
     CHECK(out->len - base == TD10_LEN);
-    if (f->form == DEVTEE_V5_TD15) {
+    if (f->form >= DEVTEE_V5_TD15) {
         buf_append(out, SPAN_OF(svn));
         put_zeroes(out, 48);
     }
+    if (f->form == DEVTEE_V5_TD15_EX)
+        put_extension(out);
     apply_patches(out, base, out->len - base, &f->body);
 }
 

@@ -72,6 +72,13 @@ static bool is_zero(const uint8_t *bytes, size_t len)
     return true;
 }
 
+static bool has_service_td(const struct quote *q)
+{
+    return (q->mrservicetd && !is_zero(q->mrservicetd, ATTEST_MR_LEN)) ||
+           (q->init_service_td && !is_zero(q->init_service_td, QUOTE_SERVICE_TD_LEN)) ||
+           (q->service_td_now && !is_zero(q->service_td_now, QUOTE_SERVICE_TD_LEN));
+}
+
 static int judge_attributes(const struct quote *q, struct attest_verdict *v)
 {
     if ((q->td_attributes & ~PKS_AND_KL) != SEPT_VE_DISABLE)
@@ -80,9 +87,12 @@ static int judge_attributes(const struct quote *q, struct attest_verdict *v)
     if ((q->xfam & XFAM_NEEDED) != XFAM_NEEDED || (q->xfam & ~XFAM_ALLOWED) != 0)
         return attest_refuse(v, ATTEST_STEP_POLICY, ATTEST_POLICY_TD_ATTRIBUTES, "XFAM %016llx",
                              (unsigned long long)q->xfam);
-    if (q->mrservicetd && !is_zero(q->mrservicetd, ATTEST_MR_LEN))
+    if (has_service_td(q))
         return attest_refuse(v, ATTEST_STEP_POLICY, ATTEST_POLICY_TD_ATTRIBUTES,
                              "a service TD is bound");
+    if (q->vm_index != 0) /* it runs what no register of the quote has measured */
+        return attest_refuse(v, ATTEST_STEP_POLICY, ATTEST_POLICY_TD_ATTRIBUTES, "partition %u",
+                             q->vm_index);
     return 0;
 }
 

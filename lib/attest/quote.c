@@ -12,7 +12,9 @@ enum {
     BODY_TD10 = 2,
     BODY_TD15 = 3,
     TD10_LEN = 584,
+    BODY_TD15_EX = 4,
     TD15_LEN = 648,
+    TD15_EX_LEN = 885,
     SIGNATURE_LEN = 64,
     KEY_LEN = 64,
     CERTIFICATION_QE_REPORT = 6,
@@ -104,13 +106,14 @@ static enum attest_reason body_type_read(struct cursor *c, const struct quote *q
         return ATTEST_QUOTE_TRUNCATED;
     if (type == BODY_SGX)
         return ATTEST_WRONG_TEE_TYPE;
-    *len = type == BODY_TD15 ? TD15_LEN : TD10_LEN;
-    if ((type != BODY_TD10 && type != BODY_TD15) || size != *len)
+    *len = type == BODY_TD10 ? TD10_LEN : type == BODY_TD15 ? TD15_LEN : TD15_EX_LEN;
+    if (type < BODY_TD10 || type > BODY_TD15_EX || size != *len)
         return ATTEST_QUOTE_FORMAT_UNSUPPORTED;
     return ATTEST_OK;
 }
 
-/* Offsets are those of attestation.md §1 less the header's 48, and §2. */
+/* Offsets are those of attestation.md §1 less the header's 48, and §2; from 648 on those of
+ * sgx_report2_body_v1_5_ex_t in Intel's sgx_quote_5.h. */
 static void body_read(struct quote *out, struct span body)
 {
     const uint8_t *p = body.data;
@@ -128,10 +131,15 @@ static void body_read(struct quote *out, struct span body)
     for (size_t i = 0; i < 4; i++)
         out->rtmr[i] = p + 328 + i * ATTEST_MR_LEN;
     out->report_data = p + 520;
-    out->td15 = body.len == TD15_LEN;
+    out->td15 = body.len >= TD15_LEN;
     if (out->td15) {
         out->tee_tcb_svn_2 = p + 584;
         out->mrservicetd = p + 600;
+    }
+    if (body.len == TD15_EX_LEN) {
+        out->vm_index = p[648];
+        out->init_service_td = p + 729;
+        out->service_td_now = p + 829;
     }
 }
 

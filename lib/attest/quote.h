@@ -5,6 +5,7 @@
 #include "attest/verdict.h"
 
 enum { QUOTE_MAX = 16 * 1024, QUOTE_REPORT_DATA_LEN = 64, QE_REPORT_LEN = 384 };
+enum { QUOTE_SERVICE_TD_LEN = 56 };
 
 /* Spans point into the quote's bytes. */
 struct quote {
@@ -14,6 +15,10 @@ struct quote {
     const uint8_t *tee_tcb_svn, *mrseam, *mrsignerseam, *mrtd, *mrconfigid, *mrowner,
         *mrownerconfig, *rtmr[4], *report_data;
     const uint8_t *tee_tcb_svn_2, *mrservicetd; /* NULL unless td15 */
+    /* Of an extended TD 1.5 body, else 0 and NULL: the partition that asked, and the service TDs
+     * bound when the TD began and now, SERVTD_HASH and attributes each. */
+    uint8_t vm_index;
+    const uint8_t *init_service_td, *service_td_now; /* QUOTE_SERVICE_TD_LEN */
     uint64_t seam_attributes, td_attributes, xfam;
     struct span signature, attestation_key; /* 64 each */
     struct span qe_report, qe_report_signature, qe_auth;

@@ -62,6 +62,7 @@ static void version_5_says_which_body_it_has(void **state)
 {
     AUTO(buf_fini) struct buf td10 = quote_make(DEVTEE_V5_TD10);
     AUTO(buf_fini) struct buf td15 = quote_make(DEVTEE_V5_TD15);
+    AUTO(buf_fini) struct buf td15_ex = quote_make(DEVTEE_V5_TD15_EX);
     struct quote q;
 
     (void)state;
@@ -75,14 +76,22 @@ static void version_5_says_which_body_it_has(void **state)
     assert_int_equal(offset(&td15, q.tee_tcb_svn_2), 638);
     assert_int_equal(offset(&td15, q.mrservicetd), 654);
     assert_int_equal(offset(&td15, q.pck_pem.data), 1328);
+    assert_null(q.service_td_now);
+    assert_int_equal(quote_parse(&q, buf_span(&td15_ex)), ATTEST_OK);
+    assert_true(q.td15);
+    assert_int_equal(q.signed_bytes.len, 54 + 885);
+    assert_int_equal(offset(&td15_ex, q.tee_tcb_svn_2), 638);
+    assert_int_equal(offset(&td15_ex, q.init_service_td), 54 + 729);
+    assert_int_equal(offset(&td15_ex, q.service_td_now), 54 + 829);
+    assert_int_equal(offset(&td15_ex, q.pck_pem.data), 1328 + 237);
 }
 
 static void every_beginning_of_a_quote_is_truncated(void **state)
 {
-    const enum devtee_form forms[] = {DEVTEE_V4, DEVTEE_V5_TD10, DEVTEE_V5_TD15};
+    const enum devtee_form forms[] = {DEVTEE_V4, DEVTEE_V5_TD10, DEVTEE_V5_TD15, DEVTEE_V5_TD15_EX};
 
     (void)state;
-    for (size_t f = 0; f < 3; f++) {
+    for (size_t f = 0; f < 4; f++) {
         AUTO(buf_fini) struct buf bytes = quote_make(forms[f]);
         const size_t whole = bytes.len;
 
@@ -132,6 +141,9 @@ static void fields_that_do_not_fit_have_their_reason(void **state)
         {DEVTEE_V5_TD15, 48, 2, ATTEST_QUOTE_FORMAT_UNSUPPORTED},
         {DEVTEE_V5_TD15, 48, 4, ATTEST_QUOTE_FORMAT_UNSUPPORTED},
         {DEVTEE_V5_TD15, 50, 0, ATTEST_QUOTE_FORMAT_UNSUPPORTED},
+        {DEVTEE_V5_TD15_EX, 48, 3, ATTEST_QUOTE_FORMAT_UNSUPPORTED},
+        {DEVTEE_V5_TD15_EX, 48, 5, ATTEST_QUOTE_FORMAT_UNSUPPORTED},
+        {DEVTEE_V5_TD15_EX, 50, 0x74, ATTEST_QUOTE_FORMAT_UNSUPPORTED},
         {DEVTEE_V5_TD10, 48, 3, ATTEST_QUOTE_FORMAT_UNSUPPORTED},
         {DEVTEE_V4, V4_AUTH + 3, 0xff, ATTEST_QUOTE_TRUNCATED},
         {DEVTEE_V4, V4_AUTH + 1, 0, ATTEST_QUOTE_TRUNCATED}, /* ends inside the QE report */
