@@ -7,7 +7,13 @@
 #include "backends/pool/chooser_impl.h"
 #include "base/buf.h"
 
-enum { MEDIAN_EVERY_MS = 1000, SHARE_MOST = 4, GRUDGE_LEN = 160, GRUDGES_MAX = 4096 };
+enum {
+    MEDIAN_EVERY_MS = 1000,
+    HEARD_MS = 100,
+    SHARE_MOST = 4,
+    GRUDGE_LEN = 160,
+    GRUDGES_MAX = 4096
+};
 /* How far, in doublings, a worker's speed may be from its share of conversations. */
 static const double share_slack = 0.75;
 /* Where nothing is known yet: tokens a second, and tokens that a request makes. */
@@ -52,6 +58,11 @@ void chooser_free(struct chooser *c)
 void chooser_set_options(struct chooser *c, const struct chooser_options *o)
 {
     c->options = *o;
+}
+
+void chooser_set_gateways(struct chooser *c, size_t count)
+{
+    c->other_gateways = count > 0 ? (int64_t)count - 1 : 0;
 }
 
 const struct chooser_counts *chooser_counts(const struct chooser *c)
@@ -241,14 +252,17 @@ static void seat_count(struct chooser_seat *s, bool counts, bool out)
     m->slots -= s->slots;
     m->busy -= s->busy;
     m->promised -= s->promised;
+    m->unheard -= s->unheard;
     m->out -= s->out ? 1 : 0;
     s->slots = counts ? w->max : 0;
     s->busy = counts ? w->others + w->in_flight : 0;
     s->promised = counts ? w->promised : 0;
+    s->unheard = counts ? w->unheard[0] + w->unheard[1] : 0;
     s->out = out;
     m->slots += s->slots;
     m->busy += s->busy;
     m->promised += s->promised;
+    m->unheard += s->unheard;
     m->out += s->out ? 1 : 0;
 }
 
@@ -429,6 +443,18 @@ bool chooser_update(struct chooser_worker *w, uint64_t now_ms)
 {
     worker_refresh(w, now_ms);
     return worker_opened(w);
+}
+
+/* A report that comes at once may have been under way when the last requests were sent, and others'
+ * requests with it: only the second one tells. */
+void chooser_heard(struct chooser_worker *w, uint64_t now_ms)
+{
+    if (now_ms - w->heard_ms < HEARD_MS + w->rtt_ms)
+        return;
+    w->opened = w->opened || (w->unheard[1] > 0 && w->chooser && w->chooser->other_gateways > 0);
+    w->unheard[1] = w->unheard[0];
+    w->unheard[0] = 0;
+    w->heard_ms = now_ms;
 }
 
 void chooser_forgive(struct chooser_worker *w, uint64_t now_ms)

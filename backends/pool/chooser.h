@@ -53,6 +53,9 @@ struct chooser_worker {
     uint64_t room_since_ms;            /* when it came to have room; none: the last look */
     int64_t in_flight, work_in_flight; /* own requests, and their work in tokens of output */
     double started_ms;                 /* of own requests, summed: how far they must be by now */
+    int64_t unheard[2];                /* own batch requests that began after the last report that
+                                          counts, and after the one before */
+    uint64_t heard_ms;                 /* when it came */
     uint64_t served, failures;
     bool had_room; /* at the last look */
     bool opened;   /* there is room that nobody was told of yet */
@@ -104,6 +107,10 @@ struct chooser *chooser_new(const struct chooser_options *o, const struct dice *
 void chooser_free(struct chooser *c);
 /* From now on. */
 void chooser_set_options(struct chooser *c, const struct chooser_options *o);
+/* How many choose among the same workers, this one too; 1 at first. What the others send is seen
+ * late: batch takes but its part of what is free until then, or all at once would take what is kept
+ * for other classes. */
+void chooser_set_gateways(struct chooser *c, size_t count);
 
 void chooser_join(struct chooser *c, struct chooser_worker *w, uint64_t now_ms);
 /* Jobs may go on; they no longer change anything. */
@@ -113,6 +120,8 @@ void chooser_serve(struct chooser_worker *w, const struct chooser_offer *offers,
                    uint64_t now_ms);
 /* True, once: since it was last said, w has come to have room, or more of it, for a model. */
 bool chooser_update(struct chooser_worker *w, uint64_t now_ms);
+/* w has said anew what runs there; chooser_update follows. */
+void chooser_heard(struct chooser_worker *w, uint64_t now_ms);
 /* It has other keys now: what failed for the old ones' sake is forgiven. */
 void chooser_forgive(struct chooser_worker *w, uint64_t now_ms);
 

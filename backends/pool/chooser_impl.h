@@ -10,6 +10,7 @@ struct chooser {
     struct map models;   /* name → struct chooser_model */
     struct list workers; /* struct chooser_worker.link */
     size_t worker_count;
+    int64_t other_gateways;
     struct map grudges; /* id, model → struct breaker: open when its worker left */
     struct chooser_counts counts;
 };
@@ -27,7 +28,7 @@ struct chooser_model {
     size_t open, out;     /* seats with a weight; those that breaker or health keep out */
     int64_t context_most; /* of its seats */
     bool context_stale;
-    int64_t slots, busy, promised, running[CLASSES];
+    int64_t slots, busy, promised, unheard, running[CLASSES];
     double median; /* tokens a second of the seats that are known */
     uint64_t median_due_ms;
     double output, work; /* moving averages of a request: tokens made; all its work */
@@ -46,7 +47,8 @@ struct chooser_seat {
     struct breaker breaker;
     double tokens_per_s, first_token_ms; /* moving averages; 0: unknown */
     double done_work, done_s;            /* that tokens_per_s is made of, the newest counts most */
-    int64_t slots, busy, promised;       /* as counted in the model, as the next two are */
+    int64_t slots, busy, promised;       /* as counted in the model, as the next three are */
+    int64_t unheard;
     int64_t running[CLASSES];
     bool out;
 };

@@ -32,6 +32,7 @@ void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct c
     w->in_flight++;
     w->work_in_flight += j->work;
     w->started_ms += (double)now_ms;
+    w->unheard[0] += q->class == CLASS_BATCH ? 1 : 0;
     worker_refresh(w, now_ms);
 }
 

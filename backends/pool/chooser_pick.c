@@ -118,12 +118,15 @@ static int64_t reserved_for_others(const struct chooser_model *m, enum service_c
     return slots;
 }
 
-/* Workers that do not say how much they take have nothing that could be kept free. */
+/* Workers that do not say how much they take have nothing that could be kept free. Each other
+ * gateway may have begun as many batch requests of late as this one, of which nothing is known yet.
+ */
 static bool is_reserved(const struct chooser_model *m, enum service_class class)
 {
     const int64_t kept = reserved_for_others(m, class);
+    const int64_t unseen = class == CLASS_BATCH ? m->unheard * m->chooser->other_gateways : 0;
 
-    return kept > 0 && m->slots - m->busy - m->promised <= kept;
+    return kept > 0 && m->slots - m->busy - m->promised - unseen <= kept;
 }
 
 /* ---- How good ---- */

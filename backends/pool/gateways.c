@@ -48,6 +48,7 @@ void pool_set_gateways(struct pool *p, const char *const *addresses, size_t coun
         return;
     }
     buf_take(&p->gateways, &list);
+    chooser_set_gateways(p->chooser, count);
     log_event(LOG_INFO, "gateways", "count=%zu", count);
     LIST_FOREACH_SAFE(it, &p->workers) {
         struct pool_worker *w = CONTAINER(it, struct pool_worker, link);

@@ -541,6 +541,7 @@ void link_observe(struct pool_worker *w, const struct tunnel_stream *s)
         const int64_t before = w->entry.others;
         w->entry.others = there > own ? there - own : 0;
         promises_taken(w, w->entry.others - before);
+        chooser_heard(&w->entry, loop_now(w->pool->loop));
     }
     worker_changed(w);
     if (was_full && (w->load.max == 0 || w->load.running < w->load.max))

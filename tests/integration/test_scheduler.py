@@ -299,6 +299,34 @@ def test_batch_leaves_room_for_the_other_classes(stack):
     assert len(engine.requests) == 5
 
 
+def test_several_gateways_batch_leaves_the_reserve_of_the_worker_that_they_share(stack):
+    """Both begin at the same moment, when none has heard what the other's worker runs."""
+    engine, slots = stack.engine(), 20
+    for _ in range(2):
+        stack.gateway(**{"scheduler.reserve_interactive_percent": 50, "scheduler.reserve_internal_percent": 0})
+    batch = stack.key("--class", "batch")
+    stack.worker(max_requests=slots)
+    stack.wait_ready()
+    wait_for(lambda: "gateways count=2" in stack.gateways[0].log_text, "each knows the other")
+    held = []
+    for i in range(slots):
+        for gateway in stack.gateways:
+            raw = stack.raw(gateway, key=batch)
+            raw.request("POST", CHAT, chat(script("late_head", seconds=6.0, marker=f"batch-{i}-{gateway.name}.")))
+            held.append(raw)
+    half = slots // 2
+    wait_for(lambda: len(engine.requests) >= half, "batch has what it may have", 10)
+    time.sleep(2.5)  # workers have said what they run
+    assert half <= len(engine.requests) <= half + 1
+    for gateway in stack.gateways:
+        before = time.monotonic()
+        with stack.raw(gateway) as raw:
+            assert raw.ask("POST", CHAT, chat("now")).status == 200
+        assert time.monotonic() - before < 0.6 * SLOW
+    for raw in held:
+        raw.close()
+
+
 # ---- Breakers, retries --------------------------------------------------------------------------------
 
 def test_a_breaker_opens_and_recovers(stack):

@@ -681,6 +681,83 @@ static void a_class_that_uses_its_reserve_keeps_no_more_free(void **state)
     virtual_free(p);
 }
 
+/* Batch requests that p starts, at most so many. */
+static size_t batch_starts(struct virtual_pool *p, size_t most)
+{
+    struct chooser_query batch = virtual_query();
+    size_t taken = 0;
+
+    batch.class = CLASS_BATCH;
+    for (; taken < most && virtual_pick(p, &batch); taken++)
+        virtual_start(p, virtual_pick(p, &batch), &batch);
+    return taken;
+}
+
+/* Each gateway hears what all run; after two such reports nothing that was begun before is new. */
+static bool hear(struct virtual_pool *p, int64_t all)
+{
+    bool opened = false;
+
+    for (size_t i = 0; i < p->count; i++) {
+        struct chooser_worker *w = &p->w[i];
+        w->others = all / (int64_t)p->count - w->in_flight;
+        chooser_heard(w, p->now_ms);
+        opened = chooser_update(w, p->now_ms) || opened;
+    }
+    return opened;
+}
+
+static void gateways_that_begin_together_leave_what_is_kept_free(void **state)
+{
+    enum { GATEWAYS = 3 };
+    struct virtual_pool *p[GATEWAYS];
+    size_t all = 0, first[GATEWAYS];
+
+    (void)state;
+    for (int i = 0; i < GATEWAYS; i++) {
+        p[i] = virtual_crew(1, 100);
+        chooser_set_gateways(p[i]->chooser, GATEWAYS);
+        first[i] = batch_starts(p[i], 100);
+        all += first[i];
+    }
+    assert_in_range(all, 75, 78); /* of 100: 22 are kept */
+    for (int round = 0; round < 4; round++) {
+        bool opened[GATEWAYS];
+        for (int i = 0; i < GATEWAYS; i++) {
+            p[i]->now_ms += 1000;
+            opened[i] = hear(p[i], (int64_t)all);
+        }
+        for (int i = 0; i < GATEWAYS; i++) {
+            assert_true(round != 1 || opened[i]);
+            all += batch_starts(p[i], 100);
+        }
+    }
+    assert_in_range(all, 78, 78 + GATEWAYS - 1);
+    for (int i = 0; i < GATEWAYS; i++)
+        virtual_free(p[i]);
+}
+
+static void alone_batch_takes_at_last_what_other_gateways_leave(void **state)
+{
+    struct virtual_pool *p = virtual_crew(1, 100);
+    size_t all;
+
+    (void)state;
+    chooser_set_gateways(p->chooser, 2);
+    all = batch_starts(p, 100);
+    assert_int_equal(all, 39);
+    p->now_ms += 20; /* what was sent may not be there yet */
+    assert_false(hear(p, (int64_t)all));
+    assert_int_equal(batch_starts(p, 100), 0);
+    for (int i = 0; i < 12; i++) {
+        p->now_ms += 1000;
+        (void)hear(p, (int64_t)all);
+        all += batch_starts(p, 100);
+    }
+    assert_int_equal(all, 78);
+    virtual_free(p);
+}
+
 /* ---- Ranks, coming and going ---- */
 
 static void ranks_are_best_first_and_full_ones_last(void **state)
@@ -811,6 +888,8 @@ int main(void)
         cmocka_unit_test(where_caches_never_help_nobody_waits_for_one),
         cmocka_unit_test(batch_takes_what_the_reserves_leave),
         cmocka_unit_test(a_class_that_uses_its_reserve_keeps_no_more_free),
+        cmocka_unit_test(gateways_that_begin_together_leave_what_is_kept_free),
+        cmocka_unit_test(alone_batch_takes_at_last_what_other_gateways_leave),
         cmocka_unit_test(ranks_are_best_first_and_full_ones_last),
         cmocka_unit_test(a_conversations_own_worker_is_ranked_first),
         cmocka_unit_test(of_very_many_some_are_ranked_each_once),
