@@ -12,6 +12,7 @@
 #include "ledger/pages.h"
 #include "ledger/recovery.h"
 #include "ledger/redis_verify.h"
+#include "ledger/watch.h"
 #include "ledger/webhooks.h"
 
 int api_audit(struct request *r)
@@ -136,25 +137,40 @@ int api_hook_deliveries(struct request *r)
 
 // ---- After a loss -------------------------------------------------------------------------------
 
+static int on_taken(void *arg, const struct bill_outcome *out)
+{
+    struct ledger *l = arg;
+
+    projection_usage(l->projection, out->account, out->hour / 24);
+    return watch_balance(l, out->account);
+}
+
+static int take_journal(struct request *r, struct journal_result *result)
+{
+    struct ledger *l = r->ledger;
+
+    TRY(journal_take(l->books, keyring_keys(l->keyring), record_text(r->json, "path", ""), on_taken,
+                     l, result));
+    r->out = record_object();
+    record_set_text(r->out, "instance", span_str(result->instance));
+    record_set_int(r->out, "taken", result->taken);
+    record_set_int(r->out, "known", result->known);
+    record_set_int(r->out, "refused", result->refused);
+    TRY(recovery_charged(l->recovery, result->epoch));
+    return audit_note(l->books, &r->actor, "intake", result->instance, NULL, r->out);
+}
+
 // A gateway's journal, read from a path of the ledger's machine.
 int api_intake(struct request *r)
 {
+    struct books *b = r->ledger->books;
     struct journal_result result;
 
     TRY(api_body(r));
-    TRY(journal_take(r->ledger->books, keyring_keys(r->ledger->keyring),
-                     record_text(r->json, "path", ""), &result));
-    r->out = record_object();
-    record_set_text(r->out, "instance", span_str(result.instance));
-    record_set_int(r->out, "taken", result.taken);
-    record_set_int(r->out, "known", result.known);
-    record_set_int(r->out, "refused", result.refused);
+    TRY(books_begin(b));
+    TRY(books_end(b, take_journal(r, &result)));
     intake_known(r->ledger->intake, result.instance, result.n);
-    if (result.taken > 0) { /* by a Redis that is no more, perhaps: in no epoch of now */
-        TRY(recovery_charged(r->ledger->recovery, 0));
-        projection_all(r->ledger->projection, false);
-    }
-    return audit_note(r->ledger->books, &r->actor, "intake", result.instance, NULL, r->out);
+    return 0;
 }
 
 static int note_recover(struct request *r, const char *without)

@@ -38,7 +38,7 @@ static const struct route table[] = {
     {"GET", "/v1/audit", MAY_VIEW, ROUTE_READ, api_audit},
     {"GET", "/v1/status", MAY_VIEW, ROUTE_READ, api_status},
     {"GET", "/v1/verify", MAY_VIEW, ROUTE_RAW, api_verify},
-    {"POST", "/v1/intake", MAY_ADMIN, ROUTE_WRITE, api_intake},
+    {"POST", "/v1/intake", MAY_ADMIN, ROUTE_RAW, api_intake},
     {"POST", "/v1/recover", MAY_ADMIN, ROUTE_RAW, api_recover},
     {"POST", "/v1/restore", MAY_SUPPORT, ROUTE_WRITE, api_restore},
 };

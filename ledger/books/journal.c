@@ -1,6 +1,7 @@
 /* The journal is another SQLite file, read through the same calls. */
 #include "ledger/books/journal.h"
 
+#include "billing/layout.h"
 #include "crypto/jws.h"
 #include "ledger/books/record.h"
 #include "ledger/books/verify_impl.h"
@@ -32,31 +33,65 @@ static int check_key(const struct bill_keys *keys, struct span bill)
     return E_DENIED;
 }
 
-static int take(struct books *b, const struct bill_keys *keys, struct db *journal,
-                struct journal_result *out)
+// One of before there were epochs, which no gateway has opened since, names none.
+static int select_bills(struct rows **rows, struct db *journal)
+{
+    AUTO(rows_free) struct rows *named = NULL;
+
+    TRY(db_select(&named, journal, "SELECT 1 FROM pragma_table_info('bills') WHERE name = 'epoch'",
+                  NULL, 0));
+    const int row = rows_next(named);
+    TRY(row);
+    return db_select(rows, journal,
+                     row > 0 ? "SELECT n, bill, usage, project, key, kind, endpoint, epoch "
+                               "FROM bills ORDER BY n"
+                             : "SELECT n, bill, usage, project, key, kind, endpoint, 0 "
+                               "FROM bills ORDER BY n",
+                     NULL, 0);
+}
+
+struct taking {
+    struct books *books;
+    const struct bill_keys *keys;
+    journal_taken_fn *fn;
+    void *arg;
+    struct journal_result *result;
+};
+
+static int take_row(const struct taking *t, const struct bill_entry *e)
+{
+    struct journal_result *result = t->result;
+    struct bill_outcome outcome;
+
+    TRY(check_key(t->keys, e->bill));
+    TRY(bill_take(t->books, t->keys, e, &outcome));
+    result->n = e->n;
+    result->known += outcome.result == BILL_KNOWN;
+    result->refused += outcome.result == BILL_REFUSED;
+    if (outcome.result != BILL_TAKEN)
+        return 0;
+    result->taken++;
+    result->epoch = e->epoch < result->epoch ? e->epoch : result->epoch;
+    return t->fn(t->arg, &outcome);
+}
+
+static int take(const struct taking *t, struct db *journal)
 {
     AUTO(rows_free) struct rows *rows = NULL;
-    struct bill_outcome outcome;
     int row;
 
-    TRY(db_select(&rows, journal,
-                  "SELECT n, bill, usage, project, key, kind, endpoint FROM bills ORDER BY n", NULL,
-                  0));
+    TRY(select_bills(&rows, journal));
     while ((row = rows_next(rows)) > 0) {
-        const struct bill_entry e = {.instance = span_str(out->instance),
+        const struct bill_entry e = {.instance = span_str(t->result->instance),
                                      .n = rows_int(rows, 0),
                                      .bill = rows_bytes(rows, 1),
                                      .usage = rows_bytes(rows, 2),
                                      .project = rows_bytes(rows, 3),
                                      .key = rows_bytes(rows, 4),
                                      .kind = rows_bytes(rows, 5),
-                                     .endpoint = rows_bytes(rows, 6)};
-        TRY(check_key(keys, e.bill));
-        TRY(bill_take(b, keys, &e, &outcome));
-        out->n = e.n;
-        out->taken += outcome.result == BILL_TAKEN;
-        out->known += outcome.result == BILL_KNOWN;
-        out->refused += outcome.result == BILL_REFUSED;
+                                     .endpoint = rows_bytes(rows, 6),
+                                     .epoch = rows_int(rows, 7)};
+        TRY(take_row(t, &e));
     }
     return row;
 }
@@ -65,7 +100,7 @@ static int open_journal(struct db **journal, const char *path, struct journal_re
 {
     AUTO(buf_fini) struct buf why = {0};
 
-    *out = (struct journal_result){0};
+    *out = (struct journal_result){.epoch = LAYOUT_EPOCH_UNKNOWN};
     if (db_open(journal, path, false, &why) == 0 && read_state(*journal, out) == 0)
         return 0;
     books_why("%s", why.len ? buf_cstr(&why) : "path must be that of a gateway's journal");
@@ -73,8 +108,9 @@ static int open_journal(struct db **journal, const char *path, struct journal_re
 }
 
 int journal_take(struct books *b, const struct bill_keys *keys, const char *path,
-                 struct journal_result *out)
+                 journal_taken_fn *fn, void *arg, struct journal_result *out)
 {
+    const struct taking t = {b, keys, fn, arg, out};
     AUTO(db_close) struct db *journal = NULL;
 
     if (*path != '/') {
@@ -82,7 +118,7 @@ int journal_take(struct books *b, const struct bill_keys *keys, const char *path
         return E_INVALID;
     }
     TRY(open_journal(&journal, path, out));
-    TRY(take(b, keys, journal, out));
+    TRY(take(&t, journal));
     return bill_cursor_raise(b, span_str(out->instance), out->n);
 }
 

@@ -644,6 +644,24 @@ def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
     check(shop, 2)
 
 
+def test_a_dead_gateways_journal_that_redis_has_charged_stops_nobody(shop):
+    """Its charges are in the epoch of now: no recovery is begun, which would wait for it."""
+    bills, redis, epoch = "bills:{gateway}", shop.redis.client, shop.ledger.status["epoch"]
+    shop.ledger.pause()
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    wait_journal(shop, 2)
+    shop.gateways[0].kill()
+    redis.delete(bills)
+    shop.ledger.resume()
+    taken = shop.ledger.good("POST", "/v1/intake", {"path": os.path.join(shop.folder, "gateway.journal")})
+    assert (taken["taken"], taken["refused"]) == (2, 0)
+    time.sleep(1)
+    assert shop.ledger.status["epoch_state"] == "open" and shop.ledger.status["epoch"] == epoch
+    check(shop, 2)
+    of_today = lambda: [k for k in redis.keys("usage:{acme}:*")]  # noqa: E731
+    wait_for(of_today, "the usage that accounts are shown", 10)
+
+
 def leave_out(shop):
     """An epoch is open without the calls of which only the journal knows."""
     go_missing(shop)
