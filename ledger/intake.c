@@ -92,13 +92,28 @@ static int add_known(struct intake *i)
     return row;
 }
 
-/* One that Redis names: perhaps a recovery went on without it, and it is back. */
+static int read_cursor(struct books *b, struct span instance, int64_t *n)
+{
+    TRY(bill_cursor(b, instance, n));
+    return bill_cursor_set(b, instance, *n);
+}
+
+/* One that Redis names: perhaps a recovery went on without it, and it is back. The books name it
+ * from now on, for when Redis does not. */
 static void add_named(struct intake *i, struct span instance)
 {
+    struct books *b = i->ledger->books;
     int64_t n;
 
-    if (record_id_valid(instance) && !find(i, instance) &&
-        bill_cursor(i->ledger->books, instance, &n) == 0)
+    if (!record_id_valid(instance) || find(i, instance))
+        return;
+    int error = books_begin(b);
+    if (error == 0)
+        error = books_end(b, read_cursor(b, instance, &n));
+    if (error < 0)
+        log_event(LOG_ERROR, "intake", "instance=%.*s error=%s", SPAN_FMT(instance),
+                  error_name(error));
+    else
         add(i, instance, n);
 }
 

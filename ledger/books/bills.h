@@ -57,7 +57,7 @@ MUST_CHECK int bill_take(struct books *b, const struct bill_keys *keys, const st
 
 /* How far a gateway's bills were taken in: the number behind which they go on. 0: none were. */
 MUST_CHECK int bill_cursor(struct books *b, struct span instance, int64_t *n);
-/* Out of its stream: a recovery waits for that gateway. */
+/* Of one that is there, or by its stream: a recovery waits for that gateway. */
 MUST_CHECK int bill_cursor_set(struct books *b, struct span instance, int64_t n);
 /* By another way, never back: whether one waits for it stays as it was, and none does at first. */
 MUST_CHECK int bill_cursor_raise(struct books *b, struct span instance, int64_t n);

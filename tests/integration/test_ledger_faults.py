@@ -624,6 +624,22 @@ def go_missing(shop):
     wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
 
 
+def test_a_gateway_that_never_billed_is_waited_for_when_the_ledger_and_redis_come_back_together(shop):
+    """What it brings first is only in its journal: neither the new ledger's Redis nor a bill in the books names it."""
+    shop.ledger.pause()
+    assert ask(shop) == 200
+    wait_journal(shop, 1)
+    shop.gateways[0].kill()
+    shop.ledger.kill()
+    shop.redis.flush()
+    Process.start(shop.ledger)  # it is not ready
+    wait_for(lambda: "gateway" in shop.ledger.status["waits_for"], "the ledger to wait", 15)
+    shop.gateways[0].start()
+    shop.wait_ready()
+    ask_until(shop)
+    check(shop, 2)
+
+
 def test_a_redis_that_is_emptied_again_while_a_gateway_is_waited_for_is_recovered(shop):
     go_missing(shop)
     epoch = int(shop.ledger.status["epoch"])
