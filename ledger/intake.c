@@ -18,7 +18,7 @@
 #include "ledger/recovery.h"
 #include "ledger/watch.h"
 
-enum { LOOK_MS = 50, FAILED_MS = 1000, WHO_MS = 1000, BATCH = 500, LAST_LEN = 48 };
+enum { LOOK_MS = 50, WAITS_MS = 1000, FAILED_MS = 1000, WHO_MS = 1000, BATCH = 500, LAST_LEN = 48 };
 
 struct source {
     struct intake *intake;
@@ -26,8 +26,8 @@ struct source {
     int64_t n;          /* taken so far */
     uint64_t oldest_ms; /* of the batch under way, by Redis' clock; 0: none waits */
     int64_t waiting;
-    uint64_t unknown_ms;       /* since when its next bill's key is looked for; 0: it is not */
-    char kid[JWS_KID_LEN + 1]; /* the key that its next bill waits for; "": none */
+    struct key_wait wait; /* its next bill's */
+    uint64_t again_ms;    /* it is not looked at before; by the loop's clock */
     bool asking, dropped;
     uint64_t empty_pass; /* the pass in which nothing was left that could be taken */
     struct list link;
@@ -174,8 +174,7 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
     const struct span id = redis_entry_id(reply);
     const bool good = id.data && intake_entry_read(redis_reply_at(reply, 1), &e) == 0;
 
-    b->waits =
-        good && keyring_waits(i->ledger->keyring, e.bill, &b->source->unknown_ms, b->source->kid);
+    b->waits = good && keyring_waits(i->ledger->keyring, e.bill, &b->source->wait);
     if (b->waits)
         return 0;
     b->last = id;
@@ -201,7 +200,7 @@ static int take_entries(struct batch *b, const struct redisReply *entries)
 
     for (size_t k = 0; k < redis_reply_count(entries) && !b->waits; k++)
         TRY(take_entry(b, redis_reply_at(entries, k)));
-    return bill_cursor_set(books, span_str(b->source->instance), b->n);
+    return b->n > b->source->n ? bill_cursor_set(books, span_str(b->source->instance), b->n) : 0;
 }
 
 static void say_mark(struct intake *i, struct span instance, int64_t number)
@@ -249,6 +248,14 @@ static void count_pass(struct source *s)
     i->pass++;
 }
 
+/* Others need not wait until somebody vouches for its key. */
+static void found_waiting(struct source *s)
+{
+    if (s->wait.looked)
+        s->again_ms = loop_now(s->intake->ledger->loop) + WAITS_MS;
+    count_pass(s);
+}
+
 /* False: there is nothing more to take for now. */
 static bool take_batch(struct source *s, const struct redisReply *entries)
 {
@@ -272,7 +279,7 @@ static bool take_batch(struct source *s, const struct redisReply *entries)
     }
     s->n = b.n;
     if (b.waits && !b.last.data)
-        count_pass(s); /* others need not wait until somebody vouches for its key */
+        found_waiting(s);
     if (b.last.data && span_cstr(b.last, last, sizeof(last)) == 0)
         acknowledge(s, span_str(last));
     return !b.waits && redis_reply_count(entries) == BATCH;
@@ -332,7 +339,9 @@ static void look(void *arg)
         struct source *s = CONTAINER(it, struct source, link);
         const struct span argv[] = {SPAN("XREAD"),   SPAN("COUNT"),       SPAN("500"),
                                     SPAN("STREAMS"), span_str(s->stream), SPAN("0-0")};
-        if (!s->asking && !i->stopped)
+        if (loop_now(i->ledger->loop) < s->again_ms)
+            count_pass(s);
+        else if (!s->asking && !i->stopped)
             s->asking = redis_command(i->ledger->redis, argv[4], argv, 6, on_entries, s) == 0;
     }
 }
@@ -419,7 +428,7 @@ json_t *intake_status(const struct intake *i)
         record_set_text(row, "instance", span_str(s->instance));
         record_set_int(row, "n", s->n);
         record_set_int(row, "waiting", s->waiting);
-        record_set_text(row, "unknown_key", span_str(s->kid));
+        record_set_text(row, "unknown_key", span_str(s->wait.looked ? s->wait.kid : ""));
         json_array_append_new(list, row);
     }
     return list;

@@ -1,6 +1,5 @@
 /* Whose bills count: keys that the books know already, that the settings name, or that the operator
- * has vouched for (billing/bill_claim.h). What Redis says of others is no more than a reason to
- * wait. */
+ * has vouched for (billing/bill_claim.h). A bill of another waits: it may count later. */
 #ifndef LEDGER_KEYRING_H
 #define LEDGER_KEYRING_H
 
@@ -21,10 +20,13 @@ void keyring_free(struct keyring *k);
 void keyring_look(struct keyring *k);
 /* Those that count. */
 const struct bill_keys *keyring_keys(const struct keyring *k);
-/* Whether this bill must wait: its key is in Redis (or more are than can be told apart), but nobody
- * vouches for it yet, or nobody has looked since it came. Then kid says which; else it is "".
- * *since_ms: 0 at first, and kept for the next call about the same bill. */
-bool keyring_waits(struct keyring *k, struct span bill, uint64_t *since_ms,
-                   char kid[static JWS_KID_LEN + 1]);
+/* What a gateway's next bill waits for. {0}: nothing. */
+struct key_wait {
+    char kid[JWS_KID_LEN + 1];
+    bool looked; /* Redis was asked about it, and it waits all the same */
+};
+/* Whether this bill, the next of a gateway, must wait: nobody vouches for its key. *w: as the last
+ * call about that gateway has left it. */
+bool keyring_waits(struct keyring *k, struct span bill, struct key_wait *w);
 
 #endif

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sqlite3
 import time
 
 import pytest
@@ -40,7 +41,7 @@ def waits(stack, kid):
 
 @pytest.mark.parametrize("others", [0, 64])
 def test_a_key_that_nobody_vouches_for_makes_its_bills_wait_until_it_is_pinned(stack, others):
-    """Also behind more such keys than the ledger remembers."""
+    """However many others Redis names."""
     stack.ledger = start_ledger(stack)
     stack.ledger.prices()
     names = [b64u(hashlib.sha256(bytes([i])).digest()[:16]) for i in range(others)]
@@ -62,6 +63,24 @@ def test_a_key_that_nobody_vouches_for_makes_its_bills_wait_until_it_is_pinned(s
     assert stack.ledger.balance() == 10**9 - cost and not waits(stack, kid)
     stack.ledger.wait_ready()
     stack.ledger.verify()
+
+
+def test_a_gateway_whose_bills_wait_is_looked_at_once_a_second_and_nothing_is_written(stack):
+    stack.ledger = start_ledger(stack)
+    stack.ledger.prices()
+    begin(stack, operator_key_file="")
+    kid, _ = bill_key(stack)
+    wait_for(lambda: "event=bill_key_unknown" in stack.ledger.log_text, "the bill to wait for its key", 30)
+    books = sqlite3.connect(f"file:{stack.ledger.settings['books']}?mode=ro", uri=True)
+    version = lambda: books.execute("PRAGMA data_version").fetchone()[0]  # noqa: E731
+    before, seen = version(), []
+    with stack.redis.client.monitor() as monitor:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            seen.append(monitor.next_command()["command"])
+    looks = [c for c in seen if c.startswith("XREAD") and "bills:{gateway}" in c]
+    assert 2 <= len(looks) <= 5 and version() == before
+    assert waits(stack, kid) and not stack.ledger.bills()
 
 
 def test_bills_that_wait_for_their_key_stop_no_recovery(stack):
@@ -125,12 +144,25 @@ def test_what_the_operator_has_signed_counts_for_that_key_only(stack):
     for name in forged:
         wait_for(lambda: waits(stack, forged[name]), "the forged bill to wait", 30)
     assert stack.ledger.status["conflicts"] == 0 and len(stack.ledger.bills()) == 1
+    assert "event=bill_key_refused" not in stack.ledger.log_text
 
     stack.gateway("second", **{"billing.journal": os.path.join(stack.folder, "second.journal")})
     with stack.raw(key="") as raw:
         keys = lambda: {k["kid"]: k["instance"] for k in raw.ask("GET", "/.well-known/cocoon.json").json["bill_keys"]}
         wait_for(lambda: "second" in keys().values(), "the second gateway's key to be published", 40)
         assert len(keys()) == 2 and keys()[kid] == "gateway"
+
+
+def test_a_bill_whose_key_redis_does_not_name_waits_as_well(stack):
+    """A Redis that was emptied meanwhile names none: refused, the bill would be lost for good."""
+    stack.ledger = start_ledger(stack)
+    kid = b64u(hashlib.sha256(b"never named").digest()[:16])
+    header = b64u(json.dumps({"alg": "EdDSA", "kid": kid, "typ": "cgw-bill+jwt"}).encode())
+    stack.redis.client.sadd("bills:instances", "gateway")
+    stack.redis.client.xadd("bills:{gateway}", {"n": 1, "bill": header + ".e30.AA", "usage": "x", "kind": "settled"})
+    wait_for(lambda: waits(stack, kid), "the bill to wait", 30)
+    time.sleep(2)
+    assert waits(stack, kid)[0]["waiting"] == 1 and stack.ledger.status["conflicts"] == 0
 
 
 def test_words_that_nobody_gave_hold_up_no_gateway(stack):
