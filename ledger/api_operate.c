@@ -173,30 +173,58 @@ int api_intake(struct request *r)
     return 0;
 }
 
-static int note_recover(struct request *r, const char *without)
+static int begin_recovery(struct request *r)
 {
-    if (!*without)
-        TRY(recovery_begin(r->ledger->recovery));
-    return audit_note(r->ledger->books, &r->actor, "recover", without, NULL, r->out);
+    TRY(recovery_begin(r->ledger->recovery));
+    return audit_note(r->ledger->books, &r->actor, "recover", "", NULL, r->out);
+}
+
+static const char *without(const struct request *r)
+{
+    return record_text(r->json, "without", "");
+}
+
+static int drop_cursor(struct request *r)
+{
+    TRY(bill_cursor_drop(r->ledger->books, span_str(without(r))));
+    return audit_note(r->ledger->books, &r->actor, "recover", without(r), NULL, r->out);
+}
+
+// Redis first: one that it goes on to name would be waited for again.
+static void on_unnamed(void *arg, int error, const struct redisReply *reply)
+{
+    struct request *r = arg;
+    struct books *b = r->ledger->books;
+
+    books_why("%s", "");
+    if (error == 0 && redis_reply_type(reply) == REDIS_FAILURE)
+        error = E_UNAVAILABLE;
+    if (error == 0)
+        error = books_begin(b);
+    if (error == 0)
+        error = books_end(b, drop_cursor(r));
+    if (error == 0)
+        recovery_left_out(r->ledger->recovery, without(r));
+    admin_answer(r, error);
 }
 
 // Everything anew, or on without a gateway that will not come back.
 int api_recover(struct request *r)
 {
-    const char *without = record_text(r->json, "without", "");
     struct books *b = r->ledger->books;
 
-    if (*without && !record_id_valid(span_str(without))) {
+    if (*without(r) && !record_id_valid(span_str(without(r)))) {
         books_why("without must be an instance's name");
         return E_INVALID;
     }
     r->out = record_object();
-    record_set_text(r->out, "without", span_str(without));
+    record_set_text(r->out, "without", span_str(without(r)));
+    if (*without(r)) {
+        TRY(recovery_without(r->ledger->recovery, without(r), on_unnamed, r));
+        return E_AGAIN;
+    }
     TRY(books_begin(b));
-    TRY(books_end(b, note_recover(r, without)));
-    if (*without)
-        recovery_without(r->ledger->recovery, without);
-    return 0;
+    return books_end(b, begin_recovery(r));
 }
 
 // Everything is projected anew.

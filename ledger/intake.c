@@ -359,17 +359,11 @@ void intake_each(const struct intake *i, intake_instance_fn *fn, void *arg)
         fn(arg, span_str(CONTAINER(it, struct source, link)->instance));
 }
 
-static int drop_cursor(struct books *b, const char *instance)
-{
-    TRY(books_begin(b));
-    return books_end(b, bill_cursor_drop(b, span_str(instance)));
-}
-
 void intake_drop(struct intake *i, const char *instance)
 {
     struct source *s = find(i, span_str(instance));
 
-    if (!s || drop_cursor(i->ledger->books, instance) < 0)
+    if (!s)
         return;
     s->dropped = true;
     if (!s->asking)

@@ -17,7 +17,7 @@ uint64_t intake_passes(const struct intake *i);
 /* Instances that the books or Redis know. */
 typedef void intake_instance_fn(void *arg, struct span instance);
 void intake_each(const struct intake *i, intake_instance_fn *fn, void *arg);
-/* Not waited for any more; one that brings bills is known again. */
+/* Not looked at any more, until Redis names it again. */
 void intake_drop(struct intake *i, const char *instance);
 /* Redis may be another one: who is there is asked anew, and told what the books have of it. */
 void intake_forget(struct intake *i);

@@ -348,12 +348,16 @@ void recovery_missing(const struct recovery *r, struct buf *out)
         buf_printf(out, "%s%.*s", out->len ? " " : "", SPAN_FMT(name));
 }
 
-void recovery_without(struct recovery *r, const char *instance)
+int recovery_without(struct recovery *r, const char *instance, redis_reply_fn *fn, void *arg)
 {
     const struct span argv[] = {SPAN("SREM"), SPAN(LAYOUT_INSTANCES), span_str(instance)};
 
+    return r->stopped ? E_CLOSED : redis_command(r->ledger->redis, argv[1], argv, 3, fn, arg);
+}
+
+void recovery_left_out(struct recovery *r, const char *instance)
+{
     intake_drop(r->ledger->intake, instance);
-    (void)!command(r, argv, 3, nothing);
     log_event(LOG_WARN, "epoch", "n=%" PRId64 " without=%s", r->number, instance);
 }
 

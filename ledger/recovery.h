@@ -25,9 +25,12 @@ enum recovery_state recovery_state(const struct recovery *r);
 int64_t recovery_number(const struct recovery *r);
 /* Instances that are waited for, separated by spaces, appended. */
 void recovery_missing(const struct recovery *r, struct buf *out);
-/* Goes on without an instance, which is forgotten: what it brings later is taken in all the same.
- */
-void recovery_without(struct recovery *r, const char *instance);
+/* To go on without an instance: takes its name out of Redis, which fn is told. E_UNAVAILABLE. */
+MUST_CHECK int recovery_without(struct recovery *r, const char *instance, redis_reply_fn *fn,
+                                void *arg);
+/* When that is done, and the books wait for it no more (bill_cursor_drop): it is forgotten. What it
+ * brings later is taken in all the same. */
+void recovery_left_out(struct recovery *r, const char *instance);
 /* Inside the transaction in which a bill is taken that Redis had charged in this epoch. In an
  * earlier one than now: balances were written from the books without it, so everything is written
  * anew, which the books remember with the bill. No time decides (wire.md §12). */

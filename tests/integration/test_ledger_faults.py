@@ -660,6 +660,19 @@ def test_a_gateway_that_never_comes_back_is_left_out_and_its_journal_read(shop):
     check(shop, 2)
 
 
+def test_who_leaves_a_gateway_out_is_told_when_redis_did_not_take_that(shop):
+    """It would be waited for again as soon as Redis names it."""
+    go_missing(shop)
+    shop.redis.client.config_set("min-replicas-to-write", 1)
+    status, answer = shop.ledger.api("POST", "/v1/recover", {"without": "gateway"})
+    assert status == 503 and answer["error"]["code"] == "unavailable"
+    shop.redis.client.config_set("min-replicas-to-write", 0)
+    assert "gateway" in shop.ledger.status["waits_for"]
+    assert shop.ledger.good("POST", "/v1/recover", {"without": "gateway"}) == {"without": "gateway"}
+    shop.ledger.wait_ready()
+    assert [row["action"] for row in shop.ledger.good("GET", "/v1/audit?object=gateway")["data"]] == ["recover"]
+
+
 def test_a_dead_gateways_journal_that_redis_has_charged_stops_nobody(shop):
     """Its charges are in the epoch of now: no recovery is begun, which would wait for it."""
     bills, redis, epoch = "bills:{gateway}", shop.redis.client, shop.ledger.status["epoch"]
