@@ -24,7 +24,8 @@ enum {
 
 struct record {
     struct list link;
-    uint64_t seq, t_ms;
+    uint64_t seq, t_ms; /* t_ms: for people, by a clock that may be wrong */
+    uint64_t since_ms;  /* of this process: age is judged by this */
     struct usage_key key;
     struct buf jws;
 };
@@ -82,7 +83,8 @@ static void record_put(struct usage_store *s, const struct usage_record_line *li
     struct record *r = mem_zero(sizeof(*r));
     uint8_t key[KEY_LEN];
 
-    *r = (struct record){.seq = line->seq, .t_ms = line->t_ms, .key = line->key};
+    *r = (struct record){
+        .seq = line->seq, .t_ms = line->t_ms, .since_ms = clock_mono_ms(), .key = line->key};
     buf_append(&r->jws, line->jws);
     list_push(&s->records, &r->link);
     struct record *old =
@@ -194,19 +196,24 @@ static void forget(struct usage_store *s, struct record *r)
 
 /* ---- Opening and closing ---- */
 
-static void on_tidy(void *arg)
+void usage_tidy(struct usage_store *s, uint64_t now_ms)
 {
-    struct usage_store *s = arg;
-    const uint64_t now = clock_wall_ms();
     const uint64_t age = (uint64_t)USAGE_MAX_AGE_H * 3600 * 1000;
 
-    loop_timer_set(s->loop, &s->timer, TIDY_MS, on_tidy, s);
-    while (!list_empty(&s->records) && record_at(s->records.next)->t_ms + age < now) {
+    while (!list_empty(&s->records) && record_at(s->records.next)->since_ms + age < now_ms) {
         struct record *r = record_at(s->records.next);
         log_event(LOG_WARN, "usage_expired", "call=%s attempt=%" PRIu32, r->key.call,
                   r->key.attempt);
         forget(s, r);
     }
+}
+
+static void on_tidy(void *arg)
+{
+    struct usage_store *s = arg;
+
+    loop_timer_set(s->loop, &s->timer, TIDY_MS, on_tidy, s);
+    usage_tidy(s, clock_mono_ms());
 }
 
 static void take_line(void *arg, const struct usage_record_line *line, uint64_t acked)
@@ -232,18 +239,10 @@ static void take_line(void *arg, const struct usage_record_line *line, uint64_t 
 static int read_file(const char *path, struct buf *out)
 {
     struct stat st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 0;
 
-    if (fd < 0)
+    if (stat(path, &st) < 0)
         return errno == ENOENT ? 0 : E_IO;
-    int error = fstat(fd, &st) < 0 ? E_IO : st.st_size > FILE_MAX ? E_TOO_LARGE : 0;
-    while (!error && (n = read(fd, buf_reserve(out, 65536), 65536)) > 0) {
-        out->len += (size_t)n;
-        error = out->len > FILE_MAX ? E_TOO_LARGE : 0;
-    }
-    close(fd);
-    return error < 0 ? error : n < 0 ? E_IO : 0;
+    return st.st_size > FILE_MAX ? E_TOO_LARGE : file_read(path, (size_t)st.st_size, out);
 }
 
 static int load_file(struct usage_store *s)

@@ -44,6 +44,9 @@ size_t usage_count(const struct usage_store *s);
 /* {"records":[{"seq":…,"jws":"…"}],"more":…}: the owner's, oldest first, seq > after. */
 void usage_list(const struct usage_store *s, struct usage_owner owner, uint64_t after,
                 struct buf *out);
+/* Drops what was kept for USAGE_MAX_AGE_H; once a minute by itself. now_ms: of the monotonic clock,
+ * for a date may be wrong, and a record is the owner's pay. A restart begins the age anew. */
+void usage_tidy(struct usage_store *s, uint64_t now_ms);
 /* Forgets one; E_NOT_FOUND. */
 MUST_CHECK int usage_ack(struct usage_store *s, struct usage_owner owner, const char *call,
                          uint32_t attempt);

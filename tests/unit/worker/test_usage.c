@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "worker/usage.h"
 
@@ -172,6 +173,41 @@ static void records_survive_a_restart_without_those_acknowledged(void **state)
     close_store(w);
 }
 
+static void a_clock_that_was_wrong_drops_no_record(void **state)
+{
+    static const char *const made_ms[] = {"1", "4102444800000"}; /* 1970, 2100 */
+    struct world *w = *state;
+    FILE *f = fopen(w->file, "w");
+
+    assert_non_null(f);
+    for (unsigned n = 0; n < 2; n++)
+        fprintf(f,
+                "{\"seq\":%u,\"t\":%s,\"op\":\"%064x\",\"call\":\"%032x\",\"attempt\":0,"
+                "\"jws\":\"a.b.c\"}\n",
+                n + 1, made_ms[n], 1, n);
+    fclose(f);
+    open_store(w, w->file);
+    assert_int_equal(usage_count(w->store), 2);
+    close_store(w);
+}
+
+static void what_nobody_asks_for_is_dropped_when_it_was_kept_for_26_hours(void **state)
+{
+    const uint64_t hour_ms = 3600000;
+    struct world *w = *state;
+
+    open_store(w, w->file);
+    add(w, pins_a[0], 1);
+    usage_tidy(w->store, clock_mono_ms() + 25 * hour_ms);
+    assert_int_equal(usage_count(w->store), 1);
+    usage_tidy(w->store, clock_mono_ms() + 27 * hour_ms);
+    assert_int_equal(usage_count(w->store), 0);
+    close_store(w);
+    open_store(w, w->file);
+    assert_int_equal(usage_count(w->store), 0);
+    close_store(w);
+}
+
 static void a_torn_last_line_costs_only_itself(void **state)
 {
     struct world *w = *state;
@@ -291,6 +327,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_store_is_full_at_its_bound, make_world, end_world),
         cmocka_unit_test_setup_teardown(records_survive_a_restart_without_those_acknowledged,
                                         make_world, end_world),
+        cmocka_unit_test_setup_teardown(a_clock_that_was_wrong_drops_no_record, make_world,
+                                        end_world),
+        cmocka_unit_test_setup_teardown(
+            what_nobody_asks_for_is_dropped_when_it_was_kept_for_26_hours, make_world, end_world),
         cmocka_unit_test_setup_teardown(a_torn_last_line_costs_only_itself, make_world, end_world),
         cmocka_unit_test_setup_teardown(the_file_does_not_grow_with_what_is_over, make_world,
                                         end_world),
