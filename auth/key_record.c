@@ -245,6 +245,7 @@ static int read_record(const json_t *doc, struct key_record *r)
     r->expires_s = (uint64_t)expires;
     TRY(optional(json_obj_bool(doc, "strict", &r->strict)));
     TRY(optional(json_obj_bool(doc, "receipts", &r->receipts)));
+    TRY(optional(json_obj_bool(doc, "replay_answers", &r->replay_answers)));
     TRY(optional(read_name(doc, "require", r->require, sizeof(r->require))));
     r->max_coefficient = 1000;
     TRY(optional(json_obj_int(doc, "max_coefficient", 0, 1000000, &r->max_coefficient)));

@@ -37,11 +37,12 @@ struct key_record {
     char account[65], project[65], name[65];
     uint64_t version;
     bool revoked, strict, end_to_end_only, receipts;
-    uint64_t expires_s; /* 0: never */
-    char **models;      /* NULL-terminated; NULL: all */
-    char **endpoints;   /* chat, completions, embeddings, models; NULL: all */
-    char **ranges;      /* CIDR; NULL: any address */
-    int64_t max_output; /* cap per choice; 0: the gateway's */
+    bool replay_answers; /* to requests with an Idempotency-Key: kept, sealed, for a day */
+    uint64_t expires_s;  /* 0: never */
+    char **models;       /* NULL-terminated; NULL: all */
+    char **endpoints;    /* chat, completions, embeddings, models; NULL: all */
+    char **ranges;       /* CIDR; NULL: any address */
+    int64_t max_output;  /* cap per choice; 0: the gateway's */
     int64_t requests_per_minute, tokens_per_minute, streams; /* of this key; 0: no limit */
     int64_t budget_day, budget_month, budget_total;          /* nano, UTC windows; 0: none */
     int64_t max_coefficient;           /* default bid in 1/1000 of the price book */
@@ -59,9 +60,9 @@ AUTO_FREE(struct key_record, key_record_unref)
  *   format, id (12 hex), account, version, state ("active", "revoked"), secret_sha256 (64 hex):
  * required; project, name, expires (Unix seconds; 0: never), scopes {models, endpoints, ranges}
  * (lists; null or absent: all; []: none), privacy ("any", "end-to-end"), require (text), strict,
- * receipts, limits {max_output}, class ("interactive", "batch", "internal"). Others are ignored,
- * but a known one with a value that is not understood is refused: a scope is never widened by a
- * mistake. */
+ * receipts, replay_answers, limits {max_output}, class ("interactive", "batch", "internal"). Others
+ * are ignored, but a known one with a value that is not understood is refused: a scope is never
+ * widened by a mistake. */
 MUST_CHECK int key_record_parse(struct key_record **out, struct span json);
 
 enum auth_result {

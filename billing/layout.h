@@ -9,7 +9,9 @@
  * - m1:hold:{A}:<call>, string: the row of a hold (common.lua).
  * - m1:holds:{A}, sorted set: open calls by the ms (Redis' clock) in which they expire.
  * - m1:call:<call>, string: the account, so that any instance can settle a record.
- * - m1:idem:{A}:<hash>, string: <hash of the body>|<run or done>|<call>.
+ * - m1:idem:{A}:<hash>, string: <hash of the body>|<run or done>|<call>; m1:answer:{A}:<hash>: the
+ *   answer, sealed (gateway/kept.h), where the account has them kept; m1:answers:{A}, sorted set:
+ *   their hashes by bytes (keep.lua).
  * - m1:accounts, set: accounts that ever had a hold.
  * - m1:sweeper, string: which instance sweeps.
  * - m1:epoch, hash: n, run_id, run:<run_id> of further primaries, state (open, recovering); the
@@ -33,6 +35,8 @@
 #define LAYOUT_HOLDS       "m1:holds:{%s}"
 #define LAYOUT_CALL        "m1:call:%s"
 #define LAYOUT_IDEMPOTENCY "m1:idem:{%s}:%s"
+#define LAYOUT_ANSWER      "m1:answer:{%s}:%s"
+#define LAYOUT_ANSWERS     "m1:answers:{%s}"
 #define LAYOUT_ACCOUNTS    "m1:accounts"
 #define LAYOUT_SWEEPER     "m1:sweeper"
 #define LAYOUT_EPOCH       "m1:epoch"

@@ -48,12 +48,14 @@ struct gateway_config {
     int64_t standing_s;               /* how often a worker's standing is read */
     int64_t first_token_ms, token_ms; /* no event, whatever pings there are: the first, the next */
     int64_t default_output; /* completion tokens per choice where neither request nor key says */
-    int64_t template_allowance; /* prompt tokens added to bytes for Cocoon-Max-Input */
-    const char *journal;        /* "": metered keys are refused */
-    bool billing_required;      /* keys that are not metered are refused */
-    int64_t top_speed;          /* tokens a second of one sequence that are believed; 0: any */
-    int64_t usual_margin;       /* percent above what is usual for an answer that are believed */
-    int64_t hold_grace_ms;      /* of a hold, beyond the call's deadline */
+    int64_t template_allowance;   /* prompt tokens added to bytes for Cocoon-Max-Input */
+    const char *journal;          /* "": metered keys are refused */
+    bool billing_required;        /* keys that are not metered are refused */
+    int64_t top_speed;            /* tokens a second of one sequence that are believed; 0: any */
+    int64_t usual_margin;         /* percent above what is usual for an answer that are believed */
+    int64_t hold_grace_ms;        /* of a hold, beyond the call's deadline */
+    int64_t replay_bytes;         /* longest answer that is kept; 0: none is */
+    int64_t replay_account_bytes; /* of an account's answers; the oldest go first */
     int64_t auth_fresh_ms, auth_stale_ms, auth_negative_ms, auth_failures_per_minute;
     const char *telegram_key;        /* Telegram's, 64 hex digits */
     struct config_list bots;         /* struct gateway_bot */

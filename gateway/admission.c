@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "gateway/money.h"
+#include "gateway/replay.h"
 #include "gateway/reply.h"
 
 enum { BUDGET_TELL_MS = 100, RETRY_MAX_MS = 60000, DURATION_LEN = 48, BYTES_PER_TOKEN = 4 };
@@ -217,7 +218,7 @@ static void place(struct call *c, int64_t ceiling)
         .bid = ch->bid,
         .max_input = ch->max_input,
         .max_tokens = ch->max_tokens,
-        .tokens = ch->max_input / BYTES_PER_TOKEN + ch->max_tokens,
+        .tokens = replay_is_again(c) ? 0 : ch->max_input / BYTES_PER_TOKEN + ch->max_tokens,
         .life_ms = (uint64_t)(s->total_ms + s->hold_grace_ms),
     };
 
@@ -248,7 +249,7 @@ enum step_result money_admit(struct call *c)
     ch->endpoint = c->route->scope ? c->route->scope : "end-to-end";
     if (pin_price(c, &ceiling) == STEP_FAIL)
         return STEP_FAIL;
-    place(c, ceiling);
+    place(c, replay_is_again(c) ? 0 : ceiling); /* a replay is a request, and costs nothing */
     return STEP_WAIT;
 }
 

@@ -2,6 +2,7 @@
  * the rates and the hold (admission.c). */
 #include "gateway/idempotency.h"
 #include "gateway/money.h"
+#include "gateway/replay.h"
 #include "base/clock.h"
 
 static const struct gateway_config *settings(const struct call *c)
@@ -62,12 +63,21 @@ static void begin(struct call *c)
     shorten_deadline(c);
 }
 
+/* The account lets it in; the answer that was given to the same request needs no worker. */
+static enum step_result admit_metered(struct call *c)
+{
+    enum step_result r = money_admit(c);
+    bool admitted = r == STEP_NEXT && c->admission; /* not to have its key read again */
+
+    return admitted && replay_is_again(c) ? replay_give(c) : r;
+}
+
 /* A key is metered if its record says so, and then nothing but its account lets it in. */
 static enum step_result admit(struct call *c)
 {
     if (c->key->metered) {
         enum step_result first = idempotency_begin(c);
-        return first == STEP_NEXT ? money_admit(c) : first;
+        return first == STEP_NEXT ? admit_metered(c) : first;
     }
     if (!settings(c)->billing_required)
         return STEP_NEXT;

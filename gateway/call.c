@@ -6,6 +6,7 @@
 #include "base/encode.h"
 #include "base/random.h"
 #include "gateway/idempotency.h"
+#include "gateway/replay.h"
 #include "gateway/reply.h"
 #include "gateway/services.h"
 #include "gateway/spending.h"
@@ -112,6 +113,7 @@ static void call_end(struct call *c)
     check_forget(c);
     billing_forget(c);
     idempotency_end(c);
+    replay_end(c);
     spending_forget(c);
     services_forget(c);
     if (c->auth_wait)

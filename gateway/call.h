@@ -38,6 +38,7 @@ struct charge;
 struct hold_answer;
 struct billing_ask;
 struct idempotency;
+struct replay;
 struct service;
 struct spending;
 
@@ -86,7 +87,8 @@ struct call {
     int64_t price_version;               /* pinned; 0: not metered */
     const struct hold_answer *admission; /* in the arena; NULL: not asked, or not answered yet */
     struct idempotency *idempotency;     /* NULL: no such header, or not metered */
-    bool rekeyed;                        /* the key's record was read again */
+    struct replay *replay; /* its answer is to be kept, or was one that is; NULL: neither */
+    bool rekeyed;          /* the key's record was read again */
     struct loop_timer cost_timer;
     struct billing_ask *billing_ask; /* what a question about money waits for */
     struct spending *spending;       /* what Redis is asked for it; NULL: nothing */
@@ -216,6 +218,8 @@ void relay_tried(struct call *c);
 void relay_watch(struct call *c);
 /* The stream's end is given: what is still queued must leave within stalled_ms. */
 void relay_watch_end(struct call *c);
+/* The stream ends with what is held; broken: so that nobody takes it for a whole one. */
+void relay_finish(struct call *c);
 /* The attempt failed before anything reached the caller, or could not be sent: to another worker,
  * or c->fault. */
 enum step_result relay_retry(struct call *c, const struct api_error *e);

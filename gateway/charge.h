@@ -21,6 +21,7 @@ struct charge {
     char call[CALL_ID_LEN + 1], key[2 * KEY_ID_LEN + 1], model[POOL_NAME_LEN + 1];
     bool settled, end_to_end, keeps_receipt;
     struct call *waiting; /* its answer waits for the cost */
+    struct replay *kept;  /* its answer, until it has been charged; NULL: it is not kept */
 
     /* What this attempt has answered, where it was not sealed by the client (seen.c). */
     struct said said;

@@ -9,13 +9,14 @@
 #include "base/encode.h"
 #include "crypto/hash.h"
 #include "gateway/money.h"
+#include "gateway/replay.h"
 
-/* A body is known by its length and as much of both its ends: the hash is made on the loop. */
-enum { HEADER_MAX = 255, HASHED_MAX = 512 * 1024, LIFE_MS = 24 * 3600 * 1000, NUMBER_LEN = 24 };
+enum { HEADER_MAX = 255, HASHED_END = IDEMPOTENCY_HASHED_MAX / 2, NUMBER_LEN = 24 };
 
 enum idempotency_state {
     ASKED,
     FIRST, /* the value is ours */
+    ENDED, /* another's, whose answer may have been kept */
     REFUSED
 };
 
@@ -24,7 +25,7 @@ struct idempotency {
     struct gateway *gateway;
     enum idempotency_state state;
     const struct api_error *refusal;
-    char key[LAYOUT_KEY_LEN];
+    char key[LAYOUT_KEY_LEN], name[IDEMPOTENCY_NAME_LEN + 1];
     char body[2 * SHA256_LEN + 1], id[CALL_ID_LEN + 1];
 };
 
@@ -35,9 +36,9 @@ static void nothing(void *arg, int error, const struct redisReply *reply)
     (void)reply;
 }
 
-static void value_write(const struct idempotency *i, const char *state, struct buf *out)
+void idempotency_value(const char *body, const char *state, const char *call, struct buf *out)
 {
-    buf_printf(out, "%s|%s|%s", i->body, state, i->id);
+    buf_printf(out, "%s|%s|%s", body, state, call);
 }
 
 /* What ran is remembered for a day; anything else is forgotten. */
@@ -47,10 +48,10 @@ static void let_go(struct idempotency *i, bool ran)
     const struct span key = span_str(i->key);
     char life[NUMBER_LEN];
 
-    value_write(i, "run", &ours);
+    idempotency_value(i->body, "run", i->id, &ours);
     if (ran)
-        value_write(i, "done", &next);
-    (void)snprintf(life, sizeof(life), "%d", LIFE_MS);
+        idempotency_value(i->body, "done", i->id, &next);
+    (void)snprintf(life, sizeof(life), "%d", IDEMPOTENCY_LIFE_MS);
     const struct span args[] = {buf_span(&ours), span_str(buf_cstr(&next)), span_str(life)};
     if (redis_script_run(i->gateway->redis, &i->gateway->money->scripts.mark, &key, args, 3,
                          nothing, NULL) < 0)
@@ -58,14 +59,45 @@ static void let_go(struct idempotency *i, bool ran)
     free(i);
 }
 
-static const struct api_error *judge(const struct idempotency *i, struct span value)
+static struct replay_of replay_of(const struct idempotency *i)
 {
-    struct span body = span_split(&value, '|');
+    return (struct replay_of){i->call->key->account, i->name, i->body};
+}
 
-    if (!span_is(body, i->body))
-        return &ERR_IDEMPOTENCY_REUSED;
-    return span_is(span_split(&value, '|'), "done") ? &ERR_IDEMPOTENCY_NO_REPLAY
-                                                    : &ERR_IDEMPOTENCY_IN_PROGRESS;
+static void be_first(struct idempotency *i)
+{
+    i->state = FIRST;
+    if (i->call && replay_is_on(i->call)) {
+        const struct replay_of of = replay_of(i);
+        replay_keep(i->call, &of);
+    }
+}
+
+static void refuse_again(struct idempotency *i, const struct api_error *e)
+{
+    i->state = REFUSED;
+    i->refusal = e;
+}
+
+/* What stands there is another's. */
+static void be_again(struct idempotency *i, struct span value)
+{
+    const struct span body = span_split(&value, '|'), state = span_split(&value, '|');
+
+    if (!span_is(body, i->body)) {
+        refuse_again(i, &ERR_IDEMPOTENCY_REUSED);
+        return;
+    }
+    if (!span_is(state, "done")) {
+        refuse_again(i, &ERR_IDEMPOTENCY_IN_PROGRESS);
+        return;
+    }
+    refuse_again(i, &ERR_IDEMPOTENCY_NO_REPLAY);
+    if (i->call && replay_is_on(i->call)) {
+        const struct replay_of of = replay_of(i);
+        replay_again(i->call, &of, value);
+        i->state = replay_is_again(i->call) ? ENDED : REFUSED;
+    }
 }
 
 /* SET … NX GET: what stood there before; nothing: ours stands there now. */
@@ -73,14 +105,12 @@ static void told(void *arg, int error, const struct redisReply *reply)
 {
     struct idempotency *i = arg;
 
-    if (error == 0 && redis_reply_type(reply) == REDIS_NULL) {
-        i->state = FIRST;
-    } else {
-        i->state = REFUSED;
-        i->refusal = error == 0 && redis_reply_type(reply) == REDIS_BULK
-                         ? judge(i, redis_reply_text(reply))
-                         : &ERR_SERVICE_UNAVAILABLE;
-    }
+    if (error == 0 && redis_reply_type(reply) == REDIS_NULL)
+        be_first(i);
+    else if (error == 0 && redis_reply_type(reply) == REDIS_BULK)
+        be_again(i, redis_reply_text(reply));
+    else
+        refuse_again(i, &ERR_SERVICE_UNAVAILABLE);
     if (i->call)
         call_resume(i->call);
     else
@@ -91,11 +121,11 @@ static void hash_body(struct span header, struct span body, char out[static 2 * 
 {
     uint8_t hash[SHA256_LEN];
     char len[NUMBER_LEN];
-    bool large = body.len > 2 * (size_t)HASHED_MAX;
+    bool large = body.len > IDEMPOTENCY_HASHED_MAX;
 
     (void)snprintf(len, sizeof(len), "%zu", body.len);
-    const struct span parts[] = {span_str(len), large ? span_cut(body, 0, HASHED_MAX) : body,
-                                 large ? span_from(body, body.len - HASHED_MAX) : SPAN("")};
+    const struct span parts[] = {span_str(len), large ? span_cut(body, 0, HASHED_END) : body,
+                                 large ? span_from(body, body.len - HASHED_END) : SPAN("")};
     hmac_sha256_parts(hash, header, parts, 3);
     hex_encode(out, SPAN_OF(hash));
 }
@@ -104,7 +134,6 @@ static struct idempotency *idempotency_new(struct call *c, struct span header)
 {
     struct idempotency *i = mem_zero(sizeof(*i));
     uint8_t hash[SHA256_LEN];
-    char hex[2 * SHA256_LEN + 1];
     /* Users of one bot share an account, not their keys. */
     const struct span whose[] = {header, c->end_user.len > 0 ? SPAN("\0") : SPAN(""), c->end_user};
 
@@ -112,8 +141,8 @@ static struct idempotency *idempotency_new(struct call *c, struct span header)
     i->gateway = c->gateway;
     memcpy(i->id, c->id, sizeof(i->id));
     sha256_parts(hash, whose, 3);
-    hex_encode(hex, span_of(hash, SHA256_LEN / 2));
-    (void)snprintf(i->key, sizeof(i->key), LAYOUT_IDEMPOTENCY, c->key->account, hex);
+    hex_encode(i->name, span_of(hash, IDEMPOTENCY_NAME_LEN / 2));
+    (void)snprintf(i->key, sizeof(i->key), LAYOUT_IDEMPOTENCY, c->key->account, i->name);
     hash_body(header, buf_span(&c->body), i->body);
     return i;
 }
@@ -123,7 +152,7 @@ static int ask(struct idempotency *i, const struct gateway_config *s)
     AUTO(buf_fini) struct buf value = {0};
     char life[NUMBER_LEN];
 
-    value_write(i, "run", &value);
+    idempotency_value(i->body, "run", i->id, &value);
     (void)snprintf(life, sizeof(life), "%" PRId64, s->total_ms + s->hold_grace_ms);
     const struct span argv[] = {SPAN("SET"), span_str(i->key), buf_span(&value), SPAN("NX"),
                                 SPAN("GET"), SPAN("PX"),       span_str(life)};
@@ -162,7 +191,7 @@ enum step_result idempotency_begin(struct call *c)
         return begin(c);
     if (i->state == ASKED)
         return STEP_WAIT;
-    return i->state == FIRST ? STEP_NEXT : refuse(c, i->refusal, NULL);
+    return i->state == REFUSED ? refuse(c, i->refusal, NULL) : STEP_NEXT;
 }
 
 /* Something of the answer went out, or the worker may have made some for a caller who has left or
@@ -181,7 +210,7 @@ void idempotency_end(struct call *c)
     if (!i)
         return;
     i->call = NULL;
-    if (i->state == REFUSED && i->refusal != &ERR_SERVICE_UNAVAILABLE)
+    if (i->state == ENDED || (i->state == REFUSED && i->refusal != &ERR_SERVICE_UNAVAILABLE))
         free(i); /* another call's */
     else if (i->state != ASKED)
         let_go(i, i->state == FIRST && has_run(c));

@@ -287,6 +287,9 @@ void money_metrics_write(const struct money *m, struct buf *out)
                 m->journal && journal_failing(m->journal), out);
     gauge_write("cocoon_bills_unconfirmed", "Bills that the books have not confirmed.",
                 m->feed ? (double)feed_lag(m->feed) : 0, out);
+    counter_write("cocoon_answers_kept_total", "Answers kept for their Idempotency-Key.",
+                  m->answers_kept, out);
+    counter_write("cocoon_replays_total", "Requests answered with what was kept.", m->replays, out);
     gauge_write("cocoon_prices_version", "The price book in force; 0: none.",
                 b ? (double)b->version : 0, out);
 }

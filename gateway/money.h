@@ -29,9 +29,11 @@ struct money {
     struct ed25519 *operator_key; /* vouches for it, and signs what is published; NULL: none */
     struct list settlements;
     size_t settling;
-    uint64_t bounded;        /* records that were cut */
-    uint64_t budget_told_ms; /* when the ledger was last told of a budget that refused */
-    int64_t said;            /* the epoch for whose recovery everything was put back */
+    uint64_t bounded;               /* records that were cut */
+    size_t keeping;                 /* bytes of answers that are being taken down (replay.c) */
+    uint64_t answers_kept, replays; /* since the start */
+    uint64_t budget_told_ms;        /* when the ledger was last told of a budget that refused */
+    int64_t said;                   /* the epoch for whose recovery everything was put back */
     struct loop_timer say;
 };
 

@@ -3,6 +3,7 @@
 #include "gateway/charge.h"
 #include "base/clock.h"
 #include "gateway/cost.h"
+#include "gateway/replay.h"
 #include "gateway/reply.h"
 #include "openai/stream.h"
 
@@ -199,6 +200,7 @@ static void write_stream(struct call *c, struct span bytes)
     if (http_stream_queued(c->ex) == 0)
         c->last_drain_ms = loop_now(c->gateway->loop);
     http_stream_write(c->ex, bytes);
+    replay_take(c, bytes);
 }
 
 static void first_event(struct call *c)
@@ -329,20 +331,8 @@ static void break_off(struct call *c)
     http_stream_abort(c->ex);
 }
 
-/* Step settle: the answer's end goes out. The charge itself is settled by the attempt's usage
- * record, in settle_attempt. */
-enum step_result call_settle(struct call *c)
+void relay_finish(struct call *c)
 {
-    recv_forget(c);
-    if (call_is_end_to_end(c))
-        return pass_settle(c);
-    if ((collects(c) || c->rq.include_usage) && cost_is_awaited(c))
-        return STEP_WAIT;
-    cost_splice(c);
-    if (collects(c)) {
-        reply_whole(c, 200, "application/json", &c->inner);
-        return STEP_OVER;
-    }
     http_stream_ending(c->ex);
     if (c->held.len > 0)
         write_stream(c, buf_span(&c->held));
@@ -354,5 +344,23 @@ enum step_result call_settle(struct call *c)
         break_off(c);
     else
         http_stream_end(c->ex, NULL, 0);
+}
+
+/* Step settle: the answer's end goes out. The charge itself is settled by the attempt's usage
+ * record, in settle_attempt. */
+enum step_result call_settle(struct call *c)
+{
+    recv_forget(c);
+    if (call_is_end_to_end(c))
+        return pass_settle(c);
+    if ((collects(c) || c->rq.include_usage) && cost_is_awaited(c))
+        return STEP_WAIT;
+    cost_splice(c);
+    if (collects(c)) {
+        replay_take(c, buf_span(&c->inner));
+        reply_whole(c, 200, "application/json", &c->inner);
+        return STEP_OVER;
+    }
+    relay_finish(c);
     return STEP_OVER;
 }

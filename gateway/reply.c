@@ -8,6 +8,7 @@
 #include "gateway/cost.h"
 #include "gateway/money.h"
 #include "gateway/problem.h"
+#include "gateway/replay.h"
 
 #define JSON_TYPE   "application/json"
 #define STREAM_TYPE "text/event-stream; charset=utf-8"
@@ -23,7 +24,7 @@
     "www-authenticate, server-timing, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "      \
     "x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, "   \
     "x-ratelimit-reset-tokens, cocoon-call, cocoon-privacy, cocoon-attestation, cocoon-ignored, "  \
-    "cocoon-cost-nano, "                                                                           \
+    "cocoon-cost-nano, cocoon-replayed, "                                                          \
     "cocoon-price, cocoon-keyset, cocoon-next"
 
 enum { MAX_REQUESTED_HEADERS = 32, MAX_HEADER_NAME = 64 };
@@ -169,6 +170,17 @@ static void add_end_to_end(struct call *c, struct reply_headers *h)
     reply_add(h, "cocoon-price", call_price(c));
 }
 
+/* A stream's cost is known at its end; of one that is given again, at once. */
+static void add_cost(struct call *c, struct reply_headers *h, bool stream)
+{
+    const char *again = replay_cost(c), *cost = again || stream ? again : cost_header(c);
+
+    if (cost)
+        reply_add(h, "cocoon-cost-nano", cost);
+    if (again)
+        reply_add(h, "cocoon-replayed", "true");
+}
+
 static void add_inference(struct call *c, struct reply_headers *h, bool stream)
 {
     c->head_us = clock_mono_us();
@@ -180,8 +192,7 @@ static void add_inference(struct call *c, struct reply_headers *h, bool stream)
     reply_add(h, "server-timing", server_timing(c));
     add_attestation(c, h);
     money_headers(c, h);
-    if (!stream && cost_header(c))
-        reply_add(h, "cocoon-cost-nano", cost_header(c));
+    add_cost(c, h, stream);
     if (c->parsed && c->rq.ignored.len > 0)
         reply_add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&c->rq.ignored)));
 }
@@ -193,7 +204,7 @@ void reply_headers_make(struct call *c, const char *content_type, struct reply_h
     h->count = 0;
     reply_add(h, "content-type", content_type);
     reply_add(h, "x-request-id", arena_printf(&c->arena, "req_%s", c->id));
-    reply_add(h, "cocoon-call", c->id);
+    reply_add(h, "cocoon-call", replay_call(c) ? replay_call(c) : c->id);
     reply_add(h, "x-content-type-options", "nosniff");
     reply_add(h, "cache-control", stream ? "no-cache" : "no-store");
     if (stream)

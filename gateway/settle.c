@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "gateway/counters.h"
 #include "gateway/receipts.h"
+#include "gateway/replay.h"
 
 enum { RECEIPT_MAX = 8 * 1024 };
 
@@ -55,6 +56,7 @@ void charge_unref(struct charge *ch)
     settle(ch, NULL);
     if (ch->hold)
         hold_release(ch->hold);
+    replay_free(ch->kept);
     price_book_unref(ch->book);
     free(ch);
 }

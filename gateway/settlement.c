@@ -7,6 +7,7 @@
 #include "backends/pool/standing.h"
 #include "base/clock.h"
 #include "base/fail_point.h"
+#include "gateway/replay.h"
 
 enum { NUMBER_LEN = 24 };
 
@@ -103,6 +104,7 @@ static void tell_charge(struct charge *ch, enum charge_cost cost, int64_t nano)
         return;
     ch->cost = cost;
     ch->charged = nano;
+    replay_charged(ch);
     charge_tell(ch);
 }
 

@@ -45,11 +45,14 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
     struct settings s = SETTINGS_NONE;
     int64_t low = -1;
     bool internal = false, end_to_end = false;
+    const char *replay = "";
     const struct option options[] = {
         SETTINGS_OPTIONS(s),
         {"low-balance", OPTION_COINS, &low, "tell webhooks when the balance falls below"},
         {"internal", OPTION_FLAG, &internal, "its keys may be of class internal"},
         {"end-to-end-only", OPTION_FLAG, &end_to_end, "refuse what the gateway could read"},
+        {"replay-answers", OPTION_TEXT, &replay,
+         "on: answers to requests with an Idempotency-Key are kept, sealed, for a day (off)"},
         LEDGER_FLAGS(f)};
     AUTO(buf_fini) struct buf path = {0};
     AUTO_JSON json_t *body = json_object();
@@ -58,8 +61,12 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
 
     if (code >= 0)
         return code;
+    if (*replay && strcmp(replay, "on") != 0 && strcmp(replay, "off") != 0)
+        return usage_error(c, "--replay-answers is on or off");
     settings_put(&s, body, false);
     settings_money(body, "low_balance", low);
+    if (*replay)
+        json_object_set_new(body, "replay_answers", json_boolean(strcmp(replay, "on") == 0));
     if (internal)
         json_object_set_new(body, "internal", json_true());
     if (end_to_end)

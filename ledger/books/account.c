@@ -27,6 +27,7 @@ static const struct field account_fields[] = {
     FIELDS_COMMON,
     {.name = "low_balance", .type = FIELD_MONEY, .max = FIELD_MONEY_MAX},
     {.name = "internal", .type = FIELD_BOOL},
+    {.name = "replay_answers", .type = FIELD_BOOL},
     {.name = "per_model", .type = FIELD_PER_MODEL},
 };
 static const struct field project_fields[] = {FIELDS_COMMON};

@@ -178,6 +178,8 @@ static int narrow_all(struct books *b, const json_t *key, json_t *record)
     if (strcmp(record_text(record, "class", ""), "internal") == 0 &&
         !json_is_true(json_object_get(account, "internal")))
         record_set(record, "class", json_string("batch")); /* the grant was taken back */
+    if (json_is_true(json_object_get(account, "replay_answers")))
+        record_set(record, "replay_answers", json_true());
     return 0;
 }
 

@@ -237,7 +237,7 @@ def test_every_exposed_header_is_named(raw):
                        "www-authenticate",
                        "server-timing", *(f"x-ratelimit-{a}-{b}" for a in ("limit", "remaining", "reset") for b in ("requests",
                                "tokens")),
-                       "cocoon-call", "cocoon-privacy", "cocoon-attestation", "cocoon-ignored", "cocoon-cost-nano", "cocoon-price",
+                       "cocoon-call", "cocoon-privacy", "cocoon-attestation", "cocoon-ignored", "cocoon-cost-nano", "cocoon-replayed", "cocoon-price",
                        "cocoon-keyset",
                        "cocoon-next"}
 

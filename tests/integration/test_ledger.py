@@ -458,6 +458,30 @@ def test_a_webhook_is_told_signed_once(office, acme, receiver):
     assert len(receiver.came) == 1
 
 
+def test_answers_are_kept_for_the_account_that_asked_for_it_until_it_does_not(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme)
+
+    def twice():
+        with office.raw(key=key) as raw:
+            header = {"Idempotency-Key": os.urandom(8).hex()}
+            first = raw.ask("POST", CHAT, chat(), header)
+            assert first.status == 200
+            wait_for(lambda: office.redis.client.zcard(f"m1:holds:{{{acme}}}") == 0, "it is settled")
+            again = raw.ask("POST", CHAT, chat(), header)
+        return again.status == 200 and again.body == first.body and again.header("cocoon-replayed") == "true" or again.error["code"]
+    assert twice() == "idempotency_no_replay"
+    shown = ledger.ctl("accounts", "set", acme, "--replay-answers", "on", "--json").stdout
+    assert json.loads(shown)["replay_answers"] is True
+    wait_for(lambda: twice() is True, "it is on")
+    done = ledger.ctl("accounts", "set", acme, "--replay-answers", "maybe", check=False)
+    assert done.returncode == 2 and "on or off" in done.stderr
+    ledger.ctl("accounts", "set", acme, "--replay-answers", "off")
+    wait_for(lambda: twice() == "idempotency_no_replay", "it is off")
+    bills = len(ledger.bills(acme))
+    assert ledger.good("GET", f"/v1/accounts/{acme}")["replay_answers"] is False and bills >= 2
+    ledger.verify()
+
+
 def test_a_low_balance_is_told_once_until_it_was_topped_up(office, receiver):
     ledger = office.ledger
     name = ledger.account("w" + os.urandom(4).hex(), 10**8, low_balance=str(10**8))

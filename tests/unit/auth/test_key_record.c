@@ -157,6 +157,7 @@ static void wrong_values_are_refused(void **state)
     refuse("{" ACTIVE ",\"privacy\":\"e2e\"}");
     refuse("{" ACTIVE ",\"class\":\"gold\"}");
     refuse("{" ACTIVE ",\"strict\":1}");
+    refuse("{" ACTIVE ",\"replay_answers\":\"on\"}");
     refuse("{" ACTIVE ",\"expires\":-1}");
     refuse("{" ACTIVE ",\"expires\":\"never\"}");
     refuse("{" ACTIVE ",\"project\":\"a b\"}");

@@ -149,6 +149,31 @@ static void a_key_is_bounded_by_its_project_and_account(void **state)
     key_record_unref(p.last);
 }
 
+static void answers_are_replayed_where_the_account_says_so_not_the_key(void **state)
+{
+    struct fixture *f = *state;
+    AUTO_JSON json_t *on = json_of("{\"replay_answers\":true}");
+    AUTO_JSON json_t *off = json_of("{\"replay_answers\":false}");
+    AUTO_JSON json_t *of_key = json_of("{\"account\":\"acme\",\"replay_answers\":true}");
+    AUTO(buf_wipe) struct buf text = {0}, none = {0};
+    char id[16];
+
+    make_account(f, "acme", 0);
+    NOT_IN_BOOKS(f, key_create(f->books, &root, of_key, &none, NULL), E_INVALID);
+    create_key(f, "{\"account\":\"acme\"}", &text, id);
+    struct projected p = project(f, id);
+    assert_false(p.last->replay_answers);
+    key_record_unref(p.last);
+    IN_BOOKS(f, account_change(f->books, &root, "acme", on, NULL));
+    p = project(f, id);
+    assert_true(p.last->replay_answers);
+    key_record_unref(p.last);
+    IN_BOOKS(f, account_change(f->books, &root, "acme", off, NULL));
+    p = project(f, id);
+    assert_false(p.last->replay_answers);
+    key_record_unref(p.last);
+}
+
 static void a_rotated_key_has_two_live_secrets_at_most(void **state)
 {
     struct fixture *f = *state;
@@ -582,6 +607,7 @@ int main(void)
         CASE(what_an_account_cannot_be_is_refused_by_name),
         CASE(limits_of_a_model_that_are_taken_away_stay_as_none),
         CASE(a_key_is_bounded_by_its_project_and_account),
+        CASE(answers_are_replayed_where_the_account_says_so_not_the_key),
         CASE(a_rotated_key_has_two_live_secrets_at_most),
         CASE(a_revoked_key_never_lives_again),
         CASE(no_secret_is_in_the_books),
