@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/process.h"
+#include "base/wiped.h"
 #include "client/proxy.h"
 #include "config/check.h"
 #include "config/program.h"
@@ -199,6 +200,7 @@ int main(int argc, char **argv)
     if (merge(&settings, &options)) {
         log_init("client", log_level_of(settings.log_level));
         process_guard();
+        wiped_json();
         status = run(&settings, options.check);
     } else {
         status = PROGRAM_USAGE;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/process.h"
+#include "base/wiped.h"
 #include "crypto/secure_heap.h"
 
 /* All memory, if nothing need limit it: under a limit allocations would fail later. */
@@ -23,6 +24,8 @@ void secrecy_begin(void)
     const bool guarded = process_guard();
     const bool keys = secure_heap_begin() == 0;
     const bool all = lock_all();
+
+    wiped_json();
     log_event(guarded && keys ? LOG_INFO : LOG_WARN, "memory",
               "core=%s keys_locked=%s all_locked=%s swap=%s", guarded ? "no" : "yes",
               keys ? "yes" : "no", all ? "yes" : "no", secrecy_swap_on() ? "on" : "off");

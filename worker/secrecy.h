@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* At start, before keys and threads; logs what could be done. */
+/* At start, before keys and threads; logs what could be done. From then on memory of JSON is zero
+ * when it is given back. */
 void secrecy_begin(void);
 /* Whether the machine could swap this process's memory out. */
 bool secrecy_swap_on(void);

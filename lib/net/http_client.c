@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/wiped.h"
 #include "net/public.h"
 
 enum {
@@ -635,7 +636,9 @@ void http_transfer_pause(struct http_transfer *t, bool paused)
 
 int http_client_new(struct http_client **out, struct loop *l, const struct http_client_options *o)
 {
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    /* Its buffers hold what is sent to an engine. */
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiped_free, wiped_realloc, strdup,
+                             calloc) != CURLE_OK)
         return E_UNAVAILABLE;
     struct http_client *c = mem_zero(sizeof(*c));
     c->loop = l;

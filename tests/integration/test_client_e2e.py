@@ -295,3 +295,31 @@ def test_planted_texts_are_nowhere_in_the_gateways_memory_end_to_end_and_are_in_
     for file in (gateway.log, world.workers[0].log, world.cocoon.log, world.redis.log):
         with open(file, "rb") as f:
             assert PROMPT not in (content := f.read()) and ANSWER not in content, file
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read another process's memory")
+def test_planted_texts_are_wiped_from_worker_and_client_when_their_calls_have_ended(world):
+    """The libraries' buffers too, whatever their size. While a call runs the worker has its texts: so the same look finds them."""
+    processes = {"client": world.cocoon.process.pid, "worker": world.workers[0].process.pid}
+    while_it_ran = set()
+    for base_url in (world.cocoon.base_url, world.gateways[0].base_url):
+        client = openai.OpenAI(base_url=base_url, api_key=world.key_for_all(), max_retries=0, timeout=20 * SLOW)
+        for long in ("", "x" * 300_000):
+            ask = user(script("answer", pieces=[ANSWER.decode()] * 10, delay=0.02, marker=long + PROMPT.decode()))
+            with client.chat.completions.create(model="fake-model", messages=ask, stream=True) as stream:
+                for _ in stream:
+                    while_it_ran |= memory_holds(processes["worker"], PROMPT, ANSWER)
+            assert client.chat.completions.create(model="fake-model", messages=ask).choices[0].message.content == ANSWER.decode() * 10
+            refused = [*ask, {"role": "nobody", "content": PROMPT.decode()}]
+            with pytest.raises(openai.BadRequestError):
+                client.chat.completions.create(model="fake-model", messages=refused)
+    assert while_it_ran == {PROMPT, ANSWER}
+    left = {}
+
+    def is_clean():
+        left.update({name: memory_holds(pid, PROMPT, ANSWER) for name, pid in processes.items()})
+        return not any(left.values())
+    try:
+        wait_for(is_clean, "nothing is left", 5)
+    except AssertionError:
+        pytest.fail(f"left: {left}")

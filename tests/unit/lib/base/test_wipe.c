@@ -26,6 +26,7 @@ static void spy_free(void *p)
 #define free spy_free
 #include "lib/base/arena.c"
 #include "lib/base/buf.c"
+#include "lib/base/wiped.c"
 #undef free
 
 static int reset(void **state)
@@ -86,6 +87,36 @@ static void an_ended_arena_leaves_nothing(void **state)
     assert_int_equal(leaked, 0);
 }
 
+static void memory_of_libraries_is_wiped_when_it_grows_and_ends(void **state)
+{
+    (void)state;
+    char *p = wiped_realloc(NULL, 7);
+
+    memcpy(p, "SECRET", 7);
+    p = wiped_realloc(p, 4000);
+    assert_string_equal(p, "SECRET");
+    p = wiped_realloc(p, 3);
+    assert_memory_equal(p, "SEC", 3);
+    wiped_free(p);
+    wiped_free(NULL);
+    assert_int_equal(freed, 3);
+    assert_int_equal(leaked, 0);
+}
+
+static void json_leaves_nothing(void **state)
+{
+    (void)state;
+    wiped_json();
+    json_t *doc = json_loads("{\"SECRET\":[\"a SECRET text\",\"\\u0041SECRET\"]}", 0, NULL);
+    char *text = json_dumps(doc, 0);
+
+    assert_non_null(strstr(text, "SECRET"));
+    wiped_free(text);
+    json_decref(doc);
+    assert_true(freed > 5);
+    assert_int_equal(leaked, 0);
+}
+
 static void the_spy_sees_what_is_not_wiped(void **state)
 {
     (void)state;
@@ -103,6 +134,8 @@ int main(void)
         cmocka_unit_test_setup(consumed_and_cleared_bytes_are_wiped_too, reset),
         cmocka_unit_test_setup(growing_leaves_no_copy_behind, reset),
         cmocka_unit_test_setup(an_ended_arena_leaves_nothing, reset),
+        cmocka_unit_test_setup(memory_of_libraries_is_wiped_when_it_grows_and_ends, reset),
+        cmocka_unit_test_setup(json_leaves_nothing, reset),
         cmocka_unit_test_setup(the_spy_sees_what_is_not_wiped, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
