@@ -25,10 +25,17 @@ struct verified *verified_ref(struct verified *v)
     return v;
 }
 
+void errands_unref(struct errands *e)
+{
+    if (e && --e->refs == 0)
+        free(e);
+}
+
 void verified_unref(struct verified *v)
 {
     if (!v || --v->refs > 0)
         return;
+    errands_unref(v->errands);
     hpke_public_free(v->public);
     keyset_fini(&v->keyset);
     buf_fini(&v->document);
@@ -94,13 +101,18 @@ static void note_refusal(struct findings *f, const char *why)
     snprintf(f->reason, sizeof(f->reason), "%s", why ? why : "refused");
 }
 
+static bool has_less(const struct verified *a, const struct verified *b)
+{
+    return a->errands->in_flight <= b->errands->in_flight;
+}
+
 /* The list is as old as may be: of those on it the first with the fewest of our own requests, or a
  * crowd would go to one worker. */
 static void consider(const struct search *s, struct verified *v, struct findings *f)
 {
     const char *why;
 
-    if (f->found && (f->wanted || v->in_flight >= f->found->in_flight))
+    if (f->found && (f->wanted || has_less(f->found, v)))
         return;
     why = unfit(s, v);
     if (why) {

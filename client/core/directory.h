@@ -8,10 +8,18 @@
 #include "client/core/conversations.h"
 #include "client/core/foreign.h"
 
-/* A key that belongs to an accepted worker. Reference-counted, immutable but for the count. */
+/* What this client has at one worker, whichever of its keys it was encrypted to and however often
+ * these were verified meanwhile. Reference-counted. */
+struct errands {
+    unsigned refs;
+    unsigned in_flight;         /* requests that are sent and not answered yet */
+    uint8_t worker[SHA256_LEN]; /* its tls_spki */
+};
+
+/* A key that belongs to an accepted worker. Reference-counted, immutable. */
 struct verified {
     unsigned refs;
-    unsigned in_flight; /* requests that are encrypted to it and not answered yet */
+    struct errands *errands;
     struct key_config config;
     struct hpke_public *public;
     struct keyset keyset;

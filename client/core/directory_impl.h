@@ -29,6 +29,7 @@ struct key_entry {
     struct directory *directory;
     uint8_t kfp[KFP_LEN];
     struct verified *verified; /* NULL: not yet, or refused; may have run out */
+    struct errands *errands;   /* of the worker that it belonged to last; NULL: none yet */
     const char *refusal;       /* a sentence; NULL: never refused */
     char refusal_text[320];
     uint64_t again_ms; /* a refused key is not looked at before */
@@ -49,6 +50,7 @@ struct search {
 };
 
 /* directory.c */
+void errands_unref(struct errands *e);
 void searches_look(struct directory *d);
 struct model_entry *model_get(struct directory *d, struct span name);
 void list_fetch(struct model_entry *m);
@@ -57,6 +59,8 @@ void list_fetch(struct model_entry *m);
 struct key_entry *key_get(struct directory *d, const uint8_t kfp[static KFP_LEN]);
 /* Fetches and verifies, unless that is going on or was refused lately. True when it goes on. */
 bool key_begin(struct key_entry *k);
+/* It was verified; takes v, which has no errands yet. */
+void key_take_verified(struct key_entry *k, struct verified *v);
 void key_forget(struct directory *d, const uint8_t kfp[static KFP_LEN]);
 void keys_rejudge(struct directory *d);
 void keys_free(struct directory *d);

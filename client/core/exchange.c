@@ -43,7 +43,7 @@ static void count_at_worker(struct exchange *x, bool is_there)
     if (x->counted == is_there)
         return;
     x->counted = is_there;
-    x->verified->in_flight += is_there ? 1 : -1U;
+    x->verified->errands->in_flight += is_there ? 1 : -1U;
 }
 
 static void drop_attempt(struct exchange *x)

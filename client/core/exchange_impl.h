@@ -37,7 +37,7 @@ struct exchange {
     char served[MODEL_LEN + 1];
     struct inner_bounds bounds;
     unsigned retries;
-    bool refetched, paused, counted; /* counted: in verified->in_flight */
+    bool refetched, paused, counted; /* counted: in verified->errands */
     bool may_have_run;               /* it failed, and a worker may be paid for it */
     struct loop_timer silence, total;
     uint64_t last_ms; /* of the last authenticated byte */

@@ -121,11 +121,36 @@ static void finish(struct key_entry *k)
     searches_look(k->directory);
 }
 
-static void accept(struct key_entry *k, struct verified *v)
+/* As far as one of its keys is known, it has the errands that it had. */
+static struct errands *errands_of(struct directory *d, const uint8_t worker[static SHA256_LEN])
+{
+    struct errands *e;
+    size_t at = 0;
+    struct span kfp;
+    void *value;
+
+    while (map_next(&d->keys, &at, &kfp, &value)) {
+        e = ((struct key_entry *)value)->errands;
+        if (!e || memcmp(e->worker, worker, SHA256_LEN) != 0)
+            continue;
+        e->refs++;
+        return e;
+    }
+    e = mem_zero(sizeof(*e));
+    e->refs = 1;
+    memcpy(e->worker, worker, SHA256_LEN);
+    return e;
+}
+
+void key_take_verified(struct key_entry *k, struct verified *v)
 {
     char hex[17];
 
     hex_encode(hex, span_cut(SPAN_OF(k->kfp), 0, 8));
+    v->errands = errands_of(k->directory, v->keyset.tls_spki);
+    v->errands->refs++;
+    errands_unref(k->errands);
+    k->errands = v->errands;
     verified_unref(k->verified);
     k->verified = v;
     k->refusal = NULL;
@@ -184,7 +209,7 @@ static void verified(struct key_entry *k, struct verify_job *j)
     if (j->verified && c->save_receipts)
         keep_evidence(j);
     if (j->verified)
-        accept(k, verified_ref(j->verified));
+        key_take_verified(k, verified_ref(j->verified));
     else if (j->refusal)
         refuse(k, j->refusal);
     else
@@ -314,6 +339,7 @@ static void key_free(struct key_entry *k)
     if (k->job)
         k->job->key = NULL;
     verified_unref(k->verified);
+    errands_unref(k->errands);
     free(k);
 }
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "client/core/directory.h"
+#include "client/core/directory_impl.h"
 #include "net/listener.h"
 
 enum { SILENCE_MS = 100, PATIENCE_MS = 5000 };
@@ -113,11 +113,43 @@ static void a_gateway_that_does_not_answer_ends_a_search(void **state)
     end(&w);
 }
 
+/* As one that was accepted, of a worker that has this number. */
+static struct verified *verify(struct world *w, uint8_t key, uint8_t worker)
+{
+    const uint8_t kfp[KFP_LEN] = {key};
+    struct verified *v = mem_zero(sizeof(*v));
+
+    v->refs = 1;
+    memset(v->keyset.tls_spki, worker, sizeof(v->keyset.tls_spki));
+    key_take_verified(key_get(w->client.directory, kfp), v);
+    return v;
+}
+
+static void what_is_under_way_at_a_worker_outlives_its_keys_and_their_verifications(void **state)
+{
+    struct world w;
+
+    (void)state;
+    begin(&w, "no url at all");
+    struct verified *v = verified_ref(verify(&w, 1, 7)); /* by a request that runs */
+    v->errands->in_flight++;
+    assert_int_equal(verify(&w, 1, 7)->errands->in_flight, 1);
+    assert_int_equal(verify(&w, 2, 7)->errands->in_flight, 1); /* a new key of the same worker */
+    assert_int_equal(verify(&w, 3, 8)->errands->in_flight, 0);
+    directory_rejudge(w.client.directory);
+    assert_int_equal(verify(&w, 1, 7)->errands->in_flight, 1);
+    v->errands->in_flight--;
+    assert_int_equal(verify(&w, 2, 7)->errands->in_flight, 0);
+    verified_unref(v);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_gateway_that_has_no_url_ends_a_search),
         cmocka_unit_test(a_gateway_that_does_not_answer_ends_a_search),
+        cmocka_unit_test(what_is_under_way_at_a_worker_outlives_its_keys_and_their_verifications),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
