@@ -9,6 +9,7 @@
 #include "client/core/directory_impl.h"
 
 enum {
+    NEXT_DEPTH = 8, /* half of the slots that a gateway guesses where it knows none */
     LIST_MS = 10000,
     AHEAD = 3, /* keys verified at a time for one model */
     MODELS_MAX = 256
@@ -88,8 +89,8 @@ static const char *unfit(const struct search *s, const struct verified *v)
 }
 
 struct findings {
-    struct verified *found; /* a reference */
-    bool wanted;            /* by the gateway for this very search */
+    struct verified *wanted; /* the first that ask.next names; a reference */
+    struct verified *found;  /* the one that has the fewest of our requests; a reference */
     bool pending;
     unsigned ahead, refused;
     char reason[320]; /* of the last one that was refused */
@@ -112,7 +113,7 @@ static void consider(const struct search *s, struct verified *v, struct findings
 {
     const char *why;
 
-    if (f->found && (f->wanted || has_less(f->found, v)))
+    if (f->found && has_less(f->found, v))
         return;
     why = unfit(s, v);
     if (why) {
@@ -163,24 +164,41 @@ static bool list_good(const struct search *s, uint64_t now)
            (!s->ask.fresh || m->fetched_ms >= s->begun_ms);
 }
 
+static void look_at_next(struct search *s, struct findings *f)
+{
+    for (size_t i = 0; i < s->ask.next.count && !f->found; i++)
+        look_at(s, s->ask.next.kfp[i], f);
+    f->wanted = f->found;
+    f->found = NULL;
+}
+
+/* A cache is worth a wait, but not any: what many requests have in common, as the words of one
+ * application, would send all of them to one worker. */
+static struct verified *choose(const struct search *s, const struct findings *f)
+{
+    if (!f->wanted || !f->found || s->ask.sent_there)
+        return f->wanted ? f->wanted : f->found;
+    return f->wanted->errands->in_flight > f->found->errands->in_flight + NEXT_DEPTH ? f->found
+                                                                                     : f->wanted;
+}
+
 static void search_list(struct search *s, const struct worker_list *list)
 {
     struct findings f = {.found = NULL};
     struct api_fault fault = {0};
 
-    for (size_t i = 0; i < s->ask.next.count; i++)
-        if (!f.found)
-            look_at(s, s->ask.next.kfp[i], &f);
-    f.wanted = f.found != NULL;
+    look_at_next(s, &f);
     for (size_t i = 0; i < list->count; i++)
         look_at(s, list->kfp[i], &f);
-    if (f.found) {
-        search_end(s, f.found, list->model, NULL);
-        verified_unref(f.found);
+    struct verified *chosen = choose(s, &f);
+    if (chosen) {
+        search_end(s, chosen, list->model, NULL);
     } else if (!f.pending) {
         no_worker(s, &f, &fault);
         search_end(s, NULL, NULL, &fault);
     }
+    verified_unref(f.wanted);
+    verified_unref(f.found);
 }
 
 static void search_look(struct search *s)

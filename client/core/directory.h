@@ -43,7 +43,9 @@ struct directory_ask {
     uint8_t tried[TRIED_MAX][KFP_LEN];
     size_t tried_count;    /* not these */
     struct next_keys next; /* these before the list's */
-    bool fresh;            /* the list must be fetched anew */
+    bool sent_there; /* by the gateway, for this very request: it may keep a slot there. Else next
+                        holds while its worker is not much busier with our requests than another */
+    bool fresh;      /* the list must be fetched anew */
 };
 
 struct search;

@@ -220,6 +220,7 @@ static void post_head(void *arg, struct http_transfer *t, unsigned status, struc
     shown_take(&x->shown, t);
     x->status = status;
     x->wish.next.count = next_read(x->wish.next.kfp, http_transfer_field(t, "cocoon-next"));
+    x->wish.sent_there = true;
     if (status < 200 || status > 299) {
         x->state = EXCHANGE_REFUSED; /* what is next concerns this request alone */
         return;

@@ -19,6 +19,7 @@ struct world {
     int served; /* the gateway's end of a connection; -1: none */
     int calls;
     struct api_fault fault;
+    const struct verified *found;
 };
 
 static void on_accept(void *arg, int fd, const struct net_addr *peer)
@@ -35,9 +36,10 @@ static void on_found(void *arg, struct verified *v, const char *served,
     struct world *w = arg;
 
     (void)served;
-    assert_null(v);
     w->calls++;
-    w->fault = *fault;
+    w->found = v;
+    if (!v)
+        w->fault = *fault;
 }
 
 static void begin(struct world *w, const char *base)
@@ -65,15 +67,20 @@ static void begin(struct world *w, const char *base)
     c->base = mem_strdup(url);
 }
 
-static void search(struct world *w)
+static void search_for(struct world *w, const struct directory_ask *ask)
 {
-    const struct directory_ask ask = {.model = SPAN("some-model")};
     const uint64_t until = clock_mono_ms() + PATIENCE_MS;
 
-    assert_non_null(directory_find(w->client.directory, &ask, on_found, w));
+    w->calls = 0;
+    assert_non_null(directory_find(w->client.directory, ask, on_found, w));
     while (w->calls == 0 && clock_mono_ms() < until)
         loop_turn(w->client.loop, 20);
     assert_int_equal(w->calls, 1);
+}
+
+static void search(struct world *w)
+{
+    search_for(w, &(struct directory_ask){.model = SPAN("some-model")});
 }
 
 static void end(struct world *w)
@@ -98,6 +105,7 @@ static void a_gateway_that_has_no_url_ends_a_search(void **state)
     (void)state;
     begin(&w, "no url at all");
     search(&w);
+    assert_null(w.found);
     assert_ptr_equal(w.fault.error, &ERR_GATEWAY_UNREACHABLE);
     end(&w);
 }
@@ -109,6 +117,7 @@ static void a_gateway_that_does_not_answer_ends_a_search(void **state)
     (void)state;
     begin(&w, NULL);
     search(&w);
+    assert_null(w.found);
     assert_ptr_equal(w.fault.error, &ERR_UPSTREAM_TIMEOUT);
     end(&w);
 }
@@ -120,7 +129,9 @@ static struct verified *verify(struct world *w, uint8_t key, uint8_t worker)
     struct verified *v = mem_zero(sizeof(*v));
 
     v->refs = 1;
+    v->until_s = UINT64_MAX;
     memset(v->keyset.tls_spki, worker, sizeof(v->keyset.tls_spki));
+    v->keyset.models[v->keyset.model_count++] = SPAN("some-model");
     key_take_verified(key_get(w->client.directory, kfp), v);
     return v;
 }
@@ -144,11 +155,47 @@ static void what_is_under_way_at_a_worker_outlives_its_keys_and_their_verificati
     end(&w);
 }
 
+static void list(struct world *w, uint8_t first, uint8_t second)
+{
+    struct model_entry *m = model_get(w->client.directory, SPAN("some-model"));
+
+    m->fetched = true;
+    m->fetched_ms = loop_now(w->client.loop);
+    m->list = (struct worker_list){
+        .model = "some-model", .ttl_s = 60, .kfp = {{first}, {second}}, .count = 2};
+}
+
+static void a_conversation_stays_where_its_cache_is_unless_that_is_much_busier(void **state)
+{
+    struct directory_ask ask = {.model = SPAN("some-model"), .next = {.kfp = {{1}}, .count = 1}};
+    struct world w;
+
+    (void)state;
+    begin(&w, "no url at all");
+    struct verified *own = verify(&w, 1, 7), *other = verify(&w, 2, 8);
+    list(&w, 2, 1);
+    own->errands->in_flight = 9;
+    other->errands->in_flight = 1;
+    search_for(&w, &ask);
+    assert_ptr_equal(w.found, own);
+    own->errands->in_flight = 10;
+    search_for(&w, &ask);
+    assert_ptr_equal(w.found, other);
+    ask.sent_there = true; /* a slot may be kept there */
+    search_for(&w, &ask);
+    assert_ptr_equal(w.found, own);
+    ask.next.count = 0;
+    search_for(&w, &ask);
+    assert_ptr_equal(w.found, other);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_gateway_that_has_no_url_ends_a_search),
         cmocka_unit_test(a_gateway_that_does_not_answer_ends_a_search),
+        cmocka_unit_test(a_conversation_stays_where_its_cache_is_unless_that_is_much_busier),
         cmocka_unit_test(what_is_under_way_at_a_worker_outlives_its_keys_and_their_verifications),
     };
 
