@@ -132,6 +132,7 @@ static struct answer *make_answer(const struct call *c)
         .include_usage = o->include_usage,
         .base64 = rq->base64,
         .dimensions = rq->dimensions,
+        .top_logprobs = rq->top_logprobs,
         .service_tier = request_member(rq, "service_tier").data ? "default" : NULL,
         .mute = rq->endpoint == EP_COMPLETIONS && o->cap == 0,
         .calls_in_text = request_calls_in_text(rq, engine_kind(c->worker->engine)),

@@ -12,6 +12,20 @@
 
 // ---- Life ----
 
+/* The legacy shape has room for the token itself too, where it is none of the likeliest. */
+static void choices_new(struct answer *a)
+{
+    const struct answer_options *o = &a->o;
+    const bool itself = o->endpoint == EP_COMPLETIONS && o->top_logprobs > 0;
+
+    a->choices = mem_zero((size_t)a->count * sizeof(*a->choices));
+    for (int64_t i = 0; i < a->count; i++) {
+        a->choices[i].most_tops = (size_t)o->top_logprobs + itself;
+        if (o->calls_in_text)
+            a->choices[i].call_text.state = CALL_TEXT_LEAD;
+    }
+}
+
 struct answer *answer_new(const struct answer_options *o)
 {
     enum { MOST_CHOICES = 1 << 18 };
@@ -25,12 +39,8 @@ struct answer *answer_new(const struct answer_options *o)
     utf8_repair(&a->public_model, o->public_model);
     utf8_repair(&a->service_tier, span_str(o->service_tier));
     buf_append(&a->echo, o->echo);
-    if (o->endpoint == EP_EMBEDDINGS) // it has one stream, and no choices
-        a->choices = NULL;
-    else
-        a->choices = mem_zero((size_t)a->count * sizeof(*a->choices));
-    for (int64_t i = 0; o->calls_in_text && a->choices && i < a->count; i++)
-        a->choices[i].call_text.state = CALL_TEXT_LEAD;
+    if (o->endpoint != EP_EMBEDDINGS) // it has one stream, and no choices
+        choices_new(a);
     a->streams = mem_zero((size_t)a->count * sizeof(*a->streams));
     return a;
 }

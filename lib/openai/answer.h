@@ -25,7 +25,8 @@ struct answer_options {
     int64_t prompts;          /* choices / prompts share one prompt's tokens; 0: 1 */
     const char *service_tier; /* NULL: none */
     bool mute; /* completions of no token, of which engines make one: it is not told nor counted */
-    bool calls_in_text; /* chat: request_calls_in_text */
+    int64_t top_logprobs; /* the likeliest told of beside each token; engines list more */
+    bool calls_in_text;   /* chat: request_calls_in_text */
     struct span echo; /* completions: the request's prompts as JSON, each to stand before its texts,
                          where the engine does not do that; data NULL: no. Copied */
 };

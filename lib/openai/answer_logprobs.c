@@ -67,31 +67,48 @@ static int append_common(struct buf *out, const struct entry *e)
     return 0;
 }
 
+/* What is told beside one token, in the making. In the legacy shape it is an object, whose names
+ * must be distinct; the likeliest comes first. */
+struct tops {
+    struct buf *out;
+    size_t begin;
+    size_t count, most;
+};
+
 static int append_top(void *to, struct span element)
 {
-    struct buf *out = to;
+    struct tops *t = to;
     struct entry e = {0};
 
     TRY(read_entry(element, &e));
-    if (out->data[out->len - 1] == '}')
-        buf_byte(out, ',');
-    TRY(append_common(out, &e));
-    buf_byte(out, '}');
+    if (t->count == t->most)
+        return 0;
+    if (t->count++ > 0)
+        buf_byte(t->out, ',');
+    TRY(append_common(t->out, &e));
+    buf_byte(t->out, '}');
     return 0;
 }
 
+/* Of a choice's tokens, into one of its lists. */
+struct list {
+    struct choice *choice;
+    struct buf *out;
+};
+
 static int append_entry(void *to, struct span element)
 {
-    struct buf *out = to;
+    const struct list *l = to;
+    struct tops tops = {.out = l->out, .most = l->choice->most_tops};
     struct entry e = {0};
 
     TRY(read_entry(element, &e));
-    append_comma(out);
-    TRY(append_common(out, &e));
-    buf_append_str(out, ",\"top_logprobs\":[");
+    append_comma(l->out);
+    TRY(append_common(l->out, &e));
+    buf_append_str(l->out, ",\"top_logprobs\":[");
     if (e.top.data)
-        TRY(each(e.top, append_top, out));
-    buf_append_str(out, "]}");
+        TRY(each(e.top, append_top, &tops));
+    buf_append_str(l->out, "]}");
     return 0;
 }
 
@@ -102,9 +119,9 @@ int logprobs_take_chat(struct choice *c, struct span logprobs)
 
     TRY(PICK(logprobs, picks));
     if (content.data)
-        TRY(each(content, append_entry, &c->logprobs[LP_CONTENT]));
+        TRY(each(content, append_entry, &(struct list){c, &c->logprobs[LP_CONTENT]}));
     if (refusal.data)
-        TRY(each(refusal, append_entry, &c->logprobs[LP_REFUSAL]));
+        TRY(each(refusal, append_entry, &(struct list){c, &c->logprobs[LP_REFUSAL]}));
     c->has_logprobs = c->has_logprobs || content.data || refusal.data;
     return 0;
 }
@@ -160,15 +177,6 @@ static void append_offset(struct choice *c, struct span token)
     c->text_chars += inside_chars(string_inside(token));
 }
 
-/* Members of one object of top_logprobs in the making: names must be distinct, the likeliest comes
- * first. */
-struct tops {
-    struct buf *out;
-    size_t begin;
-    size_t count;
-};
-enum { MOST_TOPS = 32 };
-
 /* A name that any reader can hold. */
 static bool name_sound(struct span inside)
 {
@@ -193,7 +201,7 @@ static int append_top_pair(void *to, struct span element)
 
     TRY(read_entry(element, &e));
     const struct span name = string_inside(e.token);
-    if (t->count == MOST_TOPS || !name_sound(name) || has_top(t, name))
+    if (t->count == t->most || !name_sound(name) || has_top(t, name))
         return 0;
     if (t->count++ > 0)
         buf_byte(t->out, ',');
@@ -207,7 +215,7 @@ static int append_legacy_entry(void *to, struct span element)
 {
     struct choice *c = to;
     struct entry e = {0};
-    struct tops tops = {.out = &c->logprobs[LP_TOP]};
+    struct tops tops = {.out = &c->logprobs[LP_TOP], .most = c->most_tops};
 
     TRY(read_entry(element, &e));
     append_comma(&c->logprobs[LP_TOKENS]);
@@ -248,10 +256,10 @@ static int append_value(void *to, struct span element)
 
 static int append_top_object(void *to, struct span element)
 {
-    struct buf *out = &((struct choice *)to)->logprobs[LP_TOP];
+    struct choice *c = to;
+    struct buf *out = &c->logprobs[LP_TOP];
     struct json_member m;
-    size_t at = 0;
-    bool any = false;
+    size_t at = 0, count = 0;
     int error;
 
     append_comma(out);
@@ -261,13 +269,12 @@ static int append_top_object(void *to, struct span element)
     }
     buf_byte(out, '{');
     while ((error = json_member_next(element, &at, &m)) == 0) {
-        if (!name_sound(m.name))
+        if (count == c->most_tops || !name_sound(m.name))
             continue;
-        buf_append_str(out, any ? "," : "");
+        buf_append_str(out, count++ > 0 ? "," : "");
         append_string(out, m.name);
         buf_byte(out, ':');
         buf_append(out, logprob_or_least(m.value));
-        any = true;
     }
     buf_byte(out, '}');
     return error == E_NOT_FOUND ? 0 : E_PROTOCOL;

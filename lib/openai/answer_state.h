@@ -51,6 +51,7 @@ struct choice {
     struct call_text call_text;
     struct buf text, refusal, reasoning, reasoning_content, call_name, call_arguments;
     bool has_logprobs;
+    size_t most_tops; /* told of beside each token */
     struct buf logprobs[LP_LISTS];
 };
 

@@ -132,8 +132,9 @@ static void take_counts(struct request *rq, json_t *doc)
     rq->choices = embeddings ? 1 : integer_or(doc, "n", 1);
     rq->sequences = rq->prompts * (best_of > rq->choices ? best_of : rq->choices);
     rq->cap = embeddings ? 0 : chat ? integer_or(doc, "max_completion_tokens", cap) : cap;
-    rq->logprobs =
-        chat ? json_is_true(json_object_get(doc, "logprobs")) : present(doc, "logprobs") != NULL;
+    rq->logprobs = chat ? json_is_true(json_object_get(doc, "logprobs"))
+                        : !embeddings && present(doc, "logprobs");
+    rq->top_logprobs = rq->logprobs ? integer_or(doc, chat ? "top_logprobs" : "logprobs", 0) : 0;
     rq->has_tools = chat && (present(doc, "tools") || present(doc, "functions"));
     rq->has_empty = chat && (bare_needed(json_object_get(doc, "messages")) ||
                              bare_needed(json_object_get(doc, "tools")));

@@ -36,6 +36,7 @@ struct request {
     bool base64;        /* embeddings: encoding_format */
     int64_t dimensions; /* embeddings; 0: the model's own */
     bool logprobs;
+    int64_t top_logprobs; /* the likeliest that are told of beside each token */
     bool has_tools;
     bool has_empty; /* members of messages or tools say nothing: the engine gets none of them */
     uint64_t timeout_ms;     /* `timeout` (ours); 0: none */

@@ -213,10 +213,19 @@ static void write_chosen(struct writer *w, const struct request *rq, const struc
         write_value(w, "response_format", buf_span(&t->format));
 }
 
-/* True for a member that has been written already, or is written behind the caller's. */
-static bool is_ours(const struct kept *k, const struct chosen *t)
+/* llama.cpp says nothing of any token where nothing is to be told beside it, and lists twenty where
+ * their number is not said: it is asked for one. NULL: as the caller wrote it. */
+static const char *tops_member(const struct request *rq, enum engine_kind kind)
 {
-    return (k->rule && k->rule->use == REWRITE) ||
+    if (kind != ENGINE_LLAMACPP || !rq->logprobs || rq->top_logprobs > 0)
+        return NULL;
+    return rq->endpoint == EP_CHAT ? "top_logprobs" : "logprobs";
+}
+
+/* True for a member that has been written already, or is written behind the caller's. */
+static bool is_ours(const struct kept *k, const struct chosen *t, const char *tops)
+{
+    return (k->rule && k->rule->use == REWRITE) || (tops && is_rule(k, tops)) ||
            (t->word && (is_rule(k, "tools") || is_rule(k, "tool_choice"))) ||
            (t->forced && is_rule(k, "response_format"));
 }
@@ -226,6 +235,7 @@ int request_engine(const struct request *rq, const struct engine_ask *ask, struc
     struct writer w = {.out = out};
     const struct kept *k;
     const size_t before = out->len;
+    const char *tops = tops_member(rq, ask->kind);
     AUTO(chosen_fini) struct chosen chosen = {0};
 
     if (!span_utf8(ask->model) || !span_utf8(ask->cache_salt) || ask->cap < 0)
@@ -234,7 +244,7 @@ int request_engine(const struct request *rq, const struct engine_ask *ask, struc
     choose(&chosen, rq, ask->kind);
     write_chosen(&w, rq, &chosen);
     for (size_t i = 0; (k = kept_at(rq, i)) != NULL; i++) {
-        if (is_ours(k, &chosen) ||
+        if (is_ours(k, &chosen, tops) ||
             span_is(k->member.value, "null")) /* means absent, but not to every engine */
             continue;
         if (rq->has_empty && (is_rule(k, "messages") || is_rule(k, "tools")))
@@ -242,6 +252,8 @@ int request_engine(const struct request *rq, const struct engine_ask *ask, struc
         else
             write_member(&w, k->member.whole);
     }
+    if (tops)
+        write_integer(&w, tops, 1);
     const int error = rq->endpoint == EP_EMBEDDINGS ? 0 : write_generation(&w, rq, ask);
     if (error < 0) {
         out->len = before;

@@ -112,6 +112,15 @@ def test_a_history_as_clients_keep_it_is_answered(client):
         assert (e.value.code, e.value.param) == ("invalid_value", "messages")
 
 
+@pytest.mark.parametrize("asked, told", [({}, 0), ({"top_logprobs": 0}, 0), ({"top_logprobs": 3}, 3)])
+def test_as_much_is_told_beside_a_token_as_was_asked_for(client, asked, told):
+    answer = client.chat.completions.create(model=MODEL, messages=user("Hi"), max_tokens=3, logprobs=True, **asked)
+    assert [len(t.top_logprobs) for t in answer.choices[0].logprobs.content] == [told] * 3
+    answer = client.completions.create(model=MODEL, prompt="The capital of", max_tokens=3, logprobs=told)
+    logprobs = answer.choices[0].logprobs
+    assert len(logprobs.token_logprobs) == 3 and [len(t) for t in logprobs.top_logprobs] == [told] * 3
+
+
 def test_json_follows_its_schema(client):
     schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "large": {"type": "boolean"}},
               "required": ["city", "large"], "additionalProperties": False}

@@ -68,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         .padding = (enum answer_padding)((data[0] >> 5) % 3),
         .choices = 1 + (data[1] >> 2 & 3),
         .prompts = 1 + (data[1] >> 4 & 1),
+        .top_logprobs = data[1] & 128 ? 1 : 20,
         .calls_in_text = data[1] & 64,
         .service_tier = data[1] & 32 ? "default" : NULL,
     };

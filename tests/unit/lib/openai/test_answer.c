@@ -26,6 +26,7 @@ static struct answer_options chat_stream(void)
                                    .kind = ENGINE_LLAMACPP,
                                    .public_model = SPAN("pub"),
                                    .stream = true,
+                                   .top_logprobs = 2,
                                    .choices = 1};
 }
 
@@ -293,6 +294,42 @@ static void logprobs_are_copied_as_written_without_extras(void **state)
         "\"finish_reason\":\"stop\"}");
     assert_lacks(&m.out, "\"id\":60");
     done(&m);
+}
+
+/* vLLM lists the token itself beside as many as were asked for, llama.cpp twenty if no number was.
+ */
+static void no_more_is_told_beside_a_token_than_was_asked_for(void **state)
+{
+    static const char *const beside[] = {"[]", "[{\"token\":\"a\",\"logprob\":-1,\"bytes\":null}]"};
+    static const char *const legacy[] = {"[{}]", "[{\"a\":-1,\"b\":-2}]"};
+    struct made m;
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    for (int64_t most = 0; most < 2; most++) {
+        AUTO(buf_fini) struct buf expected = {0};
+        o.top_logprobs = most;
+        o.endpoint = EP_CHAT;
+        begin(&m, o);
+        feed(&m,
+             "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{"
+             "\"token\":\"a\",\"logprob\":-1,\"top_logprobs\":[{\"token\":\"a\",\"logprob\":-1},"
+             "{\"token\":\"b\",\"logprob\":-2},{\"token\":\"c\",\"logprob\":-3}]}]}}]}");
+        buf_printf(&expected,
+                   "\"content\":[{\"token\":\"a\",\"logprob\":-1,\"bytes\":null,"
+                   "\"top_logprobs\":%s}]",
+                   beside[most]);
+        assert_has(&m.out, buf_cstr(&expected));
+        done(&m);
+        o.endpoint = EP_COMPLETIONS;
+        begin(&m, o);
+        feed(&m, "{\"choices\":[{\"index\":0,\"text\":\"a\",\"logprobs\":{\"tokens\":[\"a\"],"
+                 "\"token_logprobs\":[-1],\"top_logprobs\":[{\"a\":-1,\"b\":-2,\"c\":-3}]}}]}");
+        buf_clear(&expected);
+        buf_printf(&expected, "\"top_logprobs\":%s,\"text_offset\":[0]", legacy[most]);
+        assert_has(&m.out, buf_cstr(&expected));
+        done(&m);
+    }
 }
 
 static void choices_of_several_requests_are_told_apart(void **state)
@@ -1106,6 +1143,7 @@ int main(void)
         cmocka_unit_test(sloppy_tool_calls_are_put_in_order),
         cmocka_unit_test(a_call_without_an_id_gets_one),
         cmocka_unit_test(logprobs_are_copied_as_written_without_extras),
+        cmocka_unit_test(no_more_is_told_beside_a_token_than_was_asked_for),
         cmocka_unit_test(choices_of_several_requests_are_told_apart),
         cmocka_unit_test(prompts_of_their_own_all_count),
         cmocka_unit_test(llamacpp_choices_are_counted_by_us),

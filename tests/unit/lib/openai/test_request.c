@@ -844,6 +844,34 @@ static void what_says_nothing_is_kept_from_the_engine(void **state)
          "\"max_tokens\":9," STREAMED "}");
 }
 
+/* llama.cpp tells nothing of a token beside which nothing is to be told, and lists twenty unasked.
+ */
+static void what_is_told_beside_a_token_is_asked_for_by_number(void **state)
+{
+    static const char *const chats[][2] = {
+        {",\"logprobs\":true", ",\"logprobs\":true,\"top_logprobs\":1"},
+        {",\"top_logprobs\":0,\"logprobs\":true", ",\"logprobs\":true,\"top_logprobs\":1"},
+        {",\"logprobs\":true,\"top_logprobs\":3", ",\"logprobs\":true,\"top_logprobs\":3"},
+        {",\"logprobs\":false", ",\"logprobs\":false"},
+    };
+    struct engine_ask ask = {
+        .kind = ENGINE_LLAMACPP, .model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(chats) / sizeof(chats[0]); i++) {
+        AUTO(buf_fini) struct buf body = {0};
+        AUTO(buf_fini) struct buf told = {0};
+        buf_printf(&body, "{\"model\":\"m\"," MSG "%s}", chats[i][0]);
+        buf_printf(&told, "{\"model\":\"e\"," MSG "%s,\"max_tokens\":9," STREAMED "}", chats[i][1]);
+        asks(EP_CHAT, buf_cstr(&body), ask, buf_cstr(&told));
+    }
+    asks(EP_COMPLETIONS, "{\"model\":\"m\",\"prompt\":\"x\",\"logprobs\":0}", ask,
+         "{\"model\":\"e\",\"logprobs\":1,\"prompt\":\"x\",\"max_tokens\":9," STREAMED "}");
+    ask.kind = ENGINE_VLLM;
+    asks(EP_CHAT, CHAT(",\"logprobs\":true"), ask,
+         "{\"model\":\"e\"," MSG ",\"logprobs\":true,\"max_tokens\":9," STREAMED "}");
+}
+
 #define TOOL(name)  "{\"type\":\"function\",\"function\":{\"name\":\"" name "\",\"parameters\":{}}}"
 #define NAMED(name) "{\"type\":\"function\",\"function\":{\"name\":\"" name "\"}}"
 #define TOOLED(choice)                                                                             \
@@ -1011,6 +1039,7 @@ int main(void)
         cmocka_unit_test(extras_follow_the_configured_lists),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
         cmocka_unit_test(what_says_nothing_is_kept_from_the_engine),
+        cmocka_unit_test(what_is_told_beside_a_token_is_asked_for_by_number),
         cmocka_unit_test(a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others),
         cmocka_unit_test(a_call_that_must_be_made_is_a_schema_for_an_engine_that_lets_it_be),
         cmocka_unit_test(its_schema_says_what_the_tools_say_or_is_none),
