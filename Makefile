@@ -40,7 +40,7 @@ DEPS.gateway := $(filter-out client/core ledger/books,$(LAYERS))
 DEPS.client  := $(DEPS.client/core) config client/core
 DEPS.worker  := lib/base lib/crypto lib/net lib/openai lib/ohttp lib/receipt lib/attest config backends/engine
 DEPS.ledger  := $(DEPS.ledger/books) ledger/books
-DEPS.tools   := lib/base lib/crypto lib/net lib/openai lib/receipt lib/attest config auth billing ledger/books
+DEPS.tools   := $(DEPS.client/core) config auth client/core ledger/books
 # Issues dev evidence. Never installed; only tests link its archive (its objects without main).
 DEPS.devtee  := lib/base lib/crypto lib/attest
 INSTALLED    := $(filter-out devtee,$(PROGRAMS))

@@ -10,7 +10,7 @@
 #include "tools/output.h"
 #include "tools/registry.h"
 
-enum { HEX_ID = 32, PREFIX_MIN = 4, MR_LEN = 48 };
+enum { HEX_ID = 32, MR_LEN = 48 };
 
 /* ---- Whom a decision is about ---- */
 
@@ -19,32 +19,6 @@ static bool is_hex(const char *text, size_t min, size_t max)
     const size_t n = strlen(text);
 
     return n >= min && n <= max && strspn(text, "0123456789abcdef") == n;
-}
-
-static bool is_prefix(const char *which, const char *whole)
-{
-    return is_hex(which, PREFIX_MIN, 2 * HEX_ID) && strncmp(which, whole, strlen(which)) == 0;
-}
-
-/* The one worker that is here under this iid, its beginning, or this label; NULL with the reason
- * said. */
-static const json_t *find_worker(const struct command *c, const json_t *registry, const char *which)
-{
-    const json_t *list = json_object_get(registry, "workers"), *found = NULL;
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *w = json_array_get(list, i);
-        if (!is_prefix(which, shown_text(w, "iid")) && strcmp(which, shown_text(w, "label")) != 0)
-            continue;
-        if (found) {
-            failure(c, "several workers answer to \"%s\": give more of the iid", which);
-            return NULL;
-        }
-        found = w;
-    }
-    if (!found)
-        failure(c, "no worker here has the iid or label \"%s\" (cocoonctl workers)", which);
-    return found;
 }
 
 static const char *bad_subject(const char *subject)
@@ -75,7 +49,7 @@ static const char *find_decided(json_t *map, const char *which)
         const char *bare = strchr(name, ':') ? strchr(name, ':') + 1 : name;
         if (strcmp(name, which) == 0 || strcmp(bare, which) == 0)
             return name;
-        if (is_prefix(which, bare))
+        if (registry_begins(which, bare))
             found = found ? "" : name;
     }
     return found && *found ? found : NULL;
@@ -179,7 +153,7 @@ static int decide_drain(const struct command *c, int argc, char **argv)
         return code;
     iid = d.operands.items[0];
     if (!is_hex(iid, HEX_ID, HEX_ID)) {
-        const json_t *w = find_worker(c, d.view.registry, iid);
+        const json_t *w = registry_find(c, d.view.registry, iid);
         if (!w)
             return EXIT_FAILED;
         iid = shown_text(w, "iid");
@@ -196,7 +170,7 @@ static const char *wid_subject(struct decided *d, const char *which, char out[st
     if (is_hex(which, HEX_ID, HEX_ID) && registry_worker(d->view.store, which, &known) == 0)
         w = known; /* it may have left */
     if (!w)
-        w = find_worker(d->command, d->view.registry, which);
+        w = registry_find(d->command, d->view.registry, which);
     if (!w)
         return NULL;
     snprintf(out, HEX_ID + 5, "wid:%.32s", shown_text(w, "wid"));
@@ -241,7 +215,8 @@ static void find_by_worker(struct decided *d, const char *which, const char **dr
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *w = json_array_get(list, i);
-        if (!is_prefix(which, shown_text(w, "iid")) && strcmp(which, shown_text(w, "label")) != 0)
+        if (!registry_begins(which, shown_text(w, "iid")) &&
+            strcmp(which, shown_text(w, "label")) != 0)
             continue;
         snprintf(wid, sizeof(wid), "wid:%.32s", shown_text(w, "wid"));
         if (!*drained)

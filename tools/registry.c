@@ -5,7 +5,7 @@
 
 #include "base/arena.h"
 
-enum { NAME_LEN = 160 };
+enum { NAME_LEN = 160, PREFIX_MIN = 4, PREFIX_MAX = 64 };
 
 /* Two of them can be added. */
 #define COUNT_MAX (INT64_MAX / 2)
@@ -280,6 +280,34 @@ int registry_worker(struct pool_store *s, const char *iid, json_t **out)
 }
 
 /* ---- For a command ---- */
+
+bool registry_begins(const char *which, const char *whole)
+{
+    const size_t n = strlen(which);
+
+    return n >= PREFIX_MIN && n <= PREFIX_MAX && strspn(which, "0123456789abcdef") == n &&
+           strncmp(which, whole, n) == 0;
+}
+
+const json_t *registry_find(const struct command *c, const json_t *registry, const char *which)
+{
+    const json_t *list = json_object_get(registry, "workers"), *found = NULL;
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *w = json_array_get(list, i);
+        if (!registry_begins(which, shown_text(w, "iid")) &&
+            strcmp(which, shown_text(w, "label")) != 0)
+            continue;
+        if (found) {
+            failure(c, "several workers answer to \"%s\": give more of the iid", which);
+            return NULL;
+        }
+        found = w;
+    }
+    if (!found)
+        failure(c, "no worker here has the iid or label \"%s\" (cocoonctl workers)", which);
+    return found;
+}
 
 int registry_view_open(struct registry_view *v, const struct command *c)
 {

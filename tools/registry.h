@@ -16,6 +16,12 @@ MUST_CHECK int registry_worker(struct pool_store *s, const char *iid, json_t **o
 
 /* ---- For a command ---- */
 
+/* Hexadecimal digits, four at least, that `whole` begins with. */
+bool registry_begins(const char *which, const char *whole);
+/* The one worker that is here under this iid, its beginning, or this label; NULL with the reason
+ * said. Of the registry. */
+const json_t *registry_find(const struct command *c, const json_t *registry, const char *which);
+
 /* What a command that shows a part of the registry looks at. */
 struct registry_view {
     struct redis_flags redis;

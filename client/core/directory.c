@@ -172,6 +172,13 @@ static void look_at_next(struct search *s, struct findings *f)
     f->found = NULL;
 }
 
+static void look_at_listed(struct search *s, const struct worker_list *list, struct findings *f)
+{
+    look_at_next(s, f);
+    for (size_t i = 0; i < list->count; i++)
+        look_at(s, list->kfp[i], f);
+}
+
 /* A cache is worth a wait, but not any: what many requests have in common, as the words of one
  * application, would send all of them to one worker. */
 static struct verified *choose(const struct search *s, const struct findings *f)
@@ -187,9 +194,10 @@ static void search_list(struct search *s, const struct worker_list *list)
     struct findings f = {.found = NULL};
     struct api_fault fault = {0};
 
-    look_at_next(s, &f);
-    for (size_t i = 0; i < list->count; i++)
-        look_at(s, list->kfp[i], &f);
+    if (s->ask.bound)
+        look_at(s, s->ask.worker, &f);
+    else
+        look_at_listed(s, list, &f);
     struct verified *chosen = choose(s, &f);
     if (chosen) {
         search_end(s, chosen, list->model, NULL);

@@ -46,6 +46,8 @@ struct directory_ask {
     bool sent_there; /* by the gateway, for this very request: it may keep a slot there. Else next
                         holds while its worker is not much busier with our requests than another */
     bool fresh;      /* the list must be fetched anew */
+    bool bound;      /* to `worker` alone, whether it is listed or not */
+    uint8_t worker[KFP_LEN];
 };
 
 struct search;
@@ -53,7 +55,8 @@ struct search;
  * says why. Called once, never from inside directory_find; the search is over. */
 typedef void directory_fn(void *arg, struct verified *v, const char *served,
                           const struct api_fault *fault);
-/* The verified key of the worker that the gateway ranks first. It takes silence_ms at the most. */
+/* The verified key of the worker that the gateway ranks first, or of the one it is bound to. It
+ * takes silence_ms at the most. */
 struct search *directory_find(struct directory *d, const struct directory_ask *ask,
                               directory_fn *fn, void *arg);
 void search_cancel(struct search *s);

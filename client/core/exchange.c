@@ -20,6 +20,11 @@ const struct shown *exchange_shown(const struct exchange *x)
     return &x->shown;
 }
 
+unsigned exchange_status(const struct exchange *x)
+{
+    return x->status;
+}
+
 int64_t exchange_cost(const struct exchange *x)
 {
     return x->cost_nano;
@@ -33,6 +38,16 @@ bool exchange_may_have_run(const struct exchange *x)
 const struct attest_verdict *exchange_verdict(const struct exchange *x)
 {
     return x->verified ? &x->verified->verdict : NULL;
+}
+
+const struct verified *exchange_worker(const struct exchange *x)
+{
+    return x->verified;
+}
+
+const struct usage *exchange_used(const struct exchange *x)
+{
+    return x->has_used ? &x->used : NULL;
 }
 
 /* ---- The end ---- */
@@ -453,6 +468,9 @@ int exchange_start(struct exchange **out, struct client *c, const struct exchang
     name_request(x, ask->rid);
     x->wish.model = buf_span(&ask->rq->model); /* with a NUL behind */
     x->wish.require = ask->require;
+    x->wish.bound = ask->worker != NULL;
+    if (ask->worker)
+        memcpy(x->wish.worker, ask->worker, KFP_LEN);
     x->bounds =
         inner_bounds_of(ask->rq, ask->rq->body.len, c->default_output, c->template_allowance);
     if (copy_lines(x, ask) < 0 || !span_visible(x->wish.model, MODEL_LEN)) {

@@ -14,6 +14,7 @@ struct exchange_ask {
     struct span rid;           /* ≤ 64 visible ASCII; empty: one is drawn */
     struct span require_text;  /* Cocoon-Require as given; empty: none */
     struct attest_require require;
+    const uint8_t *worker; /* KFP_LEN: this worker or none; NULL: whichever. Copied */
 };
 
 /* Called from the loop, never from inside exchange_start. Exactly one of end and failed, last. */
@@ -38,6 +39,9 @@ void exchange_pause(struct exchange *x, bool paused);
 
 /* The head of the gateway's last answer. */
 const struct shown *exchange_shown(const struct exchange *x);
+/* Its status; 0: none has come. 200: what went wrong after it, or was refused inside of it, is not
+ * the gateway's word. */
+unsigned exchange_status(const struct exchange *x);
 /* Nano that the answer cost, once it has ended; -1: not known. */
 int64_t exchange_cost(const struct exchange *x);
 /* Of one that failed: it was out, and neither refused nor answered when its time was over or the
@@ -46,5 +50,9 @@ int64_t exchange_cost(const struct exchange *x);
 bool exchange_may_have_run(const struct exchange *x);
 /* Of the worker that it is encrypted to; NULL before, and while another is looked for. */
 const struct attest_verdict *exchange_verdict(const struct exchange *x);
+/* Of one that has ended: the worker that answered it, and the tokens that its signed records count;
+ * NULL: a stream that showed none. Both live as long as the exchange. */
+const struct verified *exchange_worker(const struct exchange *x);
+const struct usage *exchange_used(const struct exchange *x);
 
 #endif

@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from stack import SLOW, wait_for
+from test_canaries import Canaries
 
 MODEL = "smollm2-135m-instruct"
 TOOLS = [{"type": "function", "function": {
@@ -28,6 +29,14 @@ def test_the_capital_of_france_is_paris(client):
     answer = client.chat.completions.create(model=MODEL, messages=user("What is the capital of France?"), temperature=0, max_tokens=30)
     assert "Paris" in answer.choices[0].message.content
     assert answer.choices[0].finish_reason == "stop" and answer.usage.prompt_tokens > 10
+
+
+def test_a_canary_that_was_recorded_is_answered_so_again(real):
+    canaries = Canaries(real)
+    canaries.write([{"model": MODEL, "prompt": "What is the capital of France?", "max_tokens": 30}])
+    (recorded,) = canaries.record()
+    assert "Paris" in recorded["answers"][0]["text"] and recorded["answers"][0]["tokens"] > 1 and recorded["prompt_tokens"] > 10
+    assert {name: (r["result"], r["mark"]) for name, r in canaries.rows().items()} == {"worker": ("right", "good")}
 
 
 def test_a_stream_says_the_same_as_a_whole_answer(client):

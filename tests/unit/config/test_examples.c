@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 
+#include "config/canaries_config.h"
 #include "config/client_config.h"
 #include "config/config_tree.h"
 #include "config/gateway_config.h"
@@ -117,13 +118,19 @@ static void the_ledgers_example_is_complete(void **state)
     expect_example(&ledger_config_table, "config/ledger.example.yaml");
 }
 
+static void the_example_of_canaries_is_complete(void **state)
+{
+    (void)state;
+    expect_example(&canaries_config_table, "config/canaries.example.yaml");
+}
+
 static void every_field_has_a_place_of_its_own(void **state)
 {
     const struct config_table *tables[] = {&gateway_config_table, &worker_config_table,
-                                           &ledger_config_table};
+                                           &ledger_config_table, &canaries_config_table};
 
     (void)state;
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < sizeof(tables) / sizeof(tables[0]); k++) {
         for (size_t i = 0; i < tables[k]->count; i++) {
             for (size_t j = 0; j < i; j++) {
                 assert_int_not_equal(tables[k]->fields[i].offset, tables[k]->fields[j].offset);
@@ -165,6 +172,7 @@ int main(void)
         cmocka_unit_test(the_workers_example_is_complete),
         cmocka_unit_test(the_clients_example_is_complete),
         cmocka_unit_test(the_ledgers_example_is_complete),
+        cmocka_unit_test(the_example_of_canaries_is_complete),
         cmocka_unit_test(every_field_has_a_place_of_its_own),
         cmocka_unit_test(the_workers_example_gives_its_items),
     };
