@@ -190,12 +190,43 @@ static void a_conversation_stays_where_its_cache_is_unless_that_is_much_busier(v
     end(&w);
 }
 
+static void a_search_for_one_worker_finds_that_one_or_none(void **state)
+{
+    struct directory_ask ask = {.model = SPAN("some-model"),
+                                .next = {.kfp = {{1}}, .count = 1},
+                                .bound = true,
+                                .worker = {2}};
+    struct world w;
+
+    (void)state;
+    begin(&w, "no url at all");
+    struct verified *busy = verify(&w, 2, 8), *unlisted = verify(&w, 3, 9);
+    (void)verify(&w, 1, 7);
+    list(&w, 1, 2);
+    busy->errands->in_flight = 100;
+    search_for(&w, &ask);
+    assert_ptr_equal(w.found, busy);
+    ask.worker[0] = 3;
+    search_for(&w, &ask);
+    assert_ptr_equal(w.found, unlisted);
+    ask.tried[0][0] = 3; /* it was asked, and did not take it */
+    ask.tried_count = 1;
+    search_for(&w, &ask);
+    assert_null(w.found);
+    assert_ptr_equal(w.fault.error, &ERR_NO_CAPACITY);
+    ask.worker[0] = 4; /* unknown, and its evidence cannot be had */
+    search_for(&w, &ask);
+    assert_null(w.found);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_gateway_that_has_no_url_ends_a_search),
         cmocka_unit_test(a_gateway_that_does_not_answer_ends_a_search),
         cmocka_unit_test(a_conversation_stays_where_its_cache_is_unless_that_is_much_busier),
+        cmocka_unit_test(a_search_for_one_worker_finds_that_one_or_none),
         cmocka_unit_test(what_is_under_way_at_a_worker_outlives_its_keys_and_their_verifications),
     };
 
