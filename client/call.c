@@ -41,30 +41,52 @@ static void stalled(void *arg)
         loop_timer_set(l, &c->stalled, STALLED_LOOK_MS, stalled, c);
 }
 
-static void on_content(void *arg, struct span bytes)
+static void write_stream(struct call *c, struct span bytes)
 {
-    struct call *c = arg;
-
-    if (c->answered || c->gone)
-        return;
-    if (!c->rq.stream) {
-        buf_append(&c->whole, bytes);
-        return;
-    }
     if (!c->streaming) {
         reply_stream(c);
         c->last_drain_ms = loop_now(c->proxy->loop);
         loop_timer_set(c->proxy->loop, &c->stalled, STALLED_LOOK_MS, stalled, c);
     }
     http_stream_write(c->ex, bytes);
+}
+
+static void on_content(void *arg, struct span bytes)
+{
+    struct call *c = arg;
+
+    if (c->answered || c->gone)
+        return;
+    idempotency_take(c, bytes);
+    if (!c->rq.stream) {
+        buf_append(&c->whole, bytes);
+        return;
+    }
+    write_stream(c, bytes);
     if (http_stream_queued(c->ex) >= PARK_BYTES)
         exchange_pause(c->exchange, true);
+}
+
+/* What the first one was answered; nothing is sent for it. */
+static void give_again(struct call *c, const struct once_answer *again)
+{
+    c->again = again;
+    if (again->stream) {
+        write_stream(c, buf_span(&again->bytes));
+        c->answered = true;
+        http_stream_end(c->ex, NULL, 0);
+    } else {
+        buf_append(&c->whole, buf_span(&again->bytes));
+        reply_whole(c, 200, "application/json", &c->whole);
+    }
+    c->again = NULL;
 }
 
 static void on_end(void *arg)
 {
     struct call *c = arg;
 
+    idempotency_whole(c);
     idempotency_end(c, true);
     if (c->answered || c->gone)
         return;
@@ -146,6 +168,8 @@ static void parse_work(struct offload_job *job)
 
 static void parsed(struct call *c, int error)
 {
+    const struct once_answer *again;
+
     if (error < 0) {
         call_fault(c);
         return;
@@ -153,8 +177,10 @@ static void parsed(struct call *c, int error)
     c->parsed = true;
     if (c->gone || c->answered)
         return;
-    if (idempotency_begin(c) < 0)
+    if (idempotency_begin(c, &again) < 0)
         call_fault(c);
+    else if (again)
+        give_again(c, again);
     else
         begin_exchange(c);
 }

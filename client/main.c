@@ -154,6 +154,7 @@ static int start(struct proxy *p, bool check, char why[static 300])
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
     list_init(&p->calls);
+    idempotency_init(&p->idempotency);
     if (loop_new(&p->loop) < 0 ||
         loop_signals(p->loop, signals, sizeof(signals) / sizeof(signals[0]), on_signal, p) < 0) {
         snprintf(why, 300, "The event loop could not be started.");

@@ -53,7 +53,8 @@ struct call {
     struct request rq;
     bool parsed;
     struct attest_require require;
-    struct once *once; /* its Idempotency-Key's, while it runs; NULL: none */
+    struct once *once;               /* its Idempotency-Key's, while it runs; NULL: none */
+    const struct once_answer *again; /* being given in place of one of its own; NULL: none is */
 
     struct exchange *exchange;
     struct http_whole models; /* GET /v1/models */

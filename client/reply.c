@@ -19,7 +19,7 @@
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "     \
     "x-ratelimit-reset-requests, x-ratelimit-reset-tokens, cocoon-call, cocoon-privacy, "          \
     "cocoon-attestation, cocoon-ignored, cocoon-price, cocoon-keyset, cocoon-next, "               \
-    "cocoon-cost-nano"
+    "cocoon-cost-nano, cocoon-replayed"
 
 enum { FIELDS_MAX = 48 };
 
@@ -122,16 +122,33 @@ static bool add_shown(struct call *c, struct headers *h, bool fault)
     return named;
 }
 
+static void add_answer(struct call *c, struct headers *h, int env, int64_t cost)
+{
+    if (env != ATTEST_PRODUCTION)
+        add(h, "cocoon-attestation", attest_env_name((enum attest_env)env));
+    if (cost >= 0)
+        add(h, "cocoon-cost-nano", arena_printf(&c->arena, "%lld", (long long)cost));
+}
+
+static void add_again(struct call *c, struct headers *h)
+{
+    if (c->again->call[0])
+        add(h, "cocoon-call", arena_strdup(&c->arena, span_str(c->again->call)));
+    add(h, "cocoon-replayed", "true");
+    add_answer(c, h, c->again->env, c->again->cost);
+}
+
 static void add_inference(struct call *c, struct headers *h)
 {
     const struct attest_verdict *v = c->exchange ? exchange_verdict(c->exchange) : NULL;
+    const bool whole = c->exchange && !c->rq.stream;
 
     add(h, "cocoon-privacy", "end-to-end");
-    if (v && v->env != ATTEST_PRODUCTION)
-        add(h, "cocoon-attestation", attest_env_name(v->env));
-    if (c->exchange && !c->rq.stream && exchange_cost(c->exchange) >= 0)
-        add(h, "cocoon-cost-nano",
-            arena_printf(&c->arena, "%lld", (long long)exchange_cost(c->exchange)));
+    if (c->again)
+        add_again(c, h);
+    else
+        add_answer(c, h, v ? (int)v->env : ATTEST_PRODUCTION,
+                   whole ? exchange_cost(c->exchange) : -1);
     if (c->parsed && c->rq.ignored.len > 0)
         add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&c->rq.ignored)));
 }

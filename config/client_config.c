@@ -44,6 +44,8 @@ static const struct config_field fields[] = {
     NUMBER("limits.connections", connections, "1000", 1, 100000, "applications' connections"),
     NUMBER("limits.header_bytes", header_bytes, "32768", 1024, 262144, "a request's header block"),
     NUMBER("limits.body_bytes", body_bytes, "33554432", 1024, 1024 * MIB, "a request's body"),
+    NUMBER("limits.replay_bytes", replay_bytes, "0", 0, 1024 * MIB,
+           "answers kept in memory for their Idempotency-Key, all together, for a day; 0: none"),
     NUMBER("offload_threads", offload_threads, "2", 1, 64, "threads for verification"),
 };
 

@@ -21,6 +21,7 @@ struct client_config {
     int64_t ping_ms, silence_ms, total_ms, stalled_ms, drain_ms;
     int64_t default_output, template_allowance;
     int64_t connections, header_bytes, body_bytes;
+    int64_t replay_bytes; /* of answers in memory, for their Idempotency-Key; 0: none */
     int64_t offload_threads;
 };
 

@@ -169,6 +169,62 @@ def test_the_same_request_runs_once_though_its_key_never_leaves_the_client(world
         assert a.status == 400 and a.error["code"] == "invalid_header" and "Idempotency-Key" in a.error["message"]
 
 
+@pytest.fixture
+def keeper(world):
+    """A client that keeps a few answers."""
+    cocoon = Client(world.folder, f"http://{world.gateways[0].listen}", world.tee, name="keeper", settings="limits: {replay_bytes: 4000}\n").start()
+    try:
+        yield cocoon
+    finally:
+        cocoon.stop()
+
+
+def told_again(keeper, key, name, body, path="/v1/chat/completions"):
+    with keeper.raw(key=key) as raw:
+        return raw.ask("POST", path, body, {"Idempotency-Key": name})
+
+
+@pytest.mark.parametrize("stream", (False, True))
+def test_an_answer_is_given_again_from_the_clients_memory_alone(world, engine, keeper, stream):
+    key, body = world.key_for_all(), chat(f"Kept {stream} 🦩 цапля", stream=stream)
+    first = told_again(keeper, key, "kept", body)
+    a = told_again(keeper, key, "kept", body)
+    assert first.status == a.status == 200 and first.ending == a.ending == "complete" and a.body == first.body
+    assert (a.header("cocoon-replayed"), first.header("cocoon-replayed")) == ("true", None)
+    for same in ("cocoon-call", "cocoon-attestation", "cocoon-privacy", "content-type", "transfer-encoding"):
+        assert a.header(same) == first.header(same), same
+    assert sum(f"Kept {stream} ".encode() in r.body for r in engine.requests) == 1
+    other = told_again(keeper, key, "kept", {**body, "stream": not stream})
+    assert (other.status, other.error["code"]) == (400, "idempotency_key_reused")
+    assert told_again(keeper, world.key("--name", f"not-{stream}"), "kept", body).header("cocoon-replayed") is None  # another caller's
+    assert "цапля" not in keeper.text
+
+
+def test_the_oldest_kept_answers_go_first_and_a_long_one_is_not_kept(world, engine, keeper):
+    key = world.key_for_all()
+    size = len(told_again(keeper, key, "r0", chat("Room 0")).body)
+    count = 4000 // size + 2
+    assert 3 < count
+    for i in range(1, count):
+        assert told_again(keeper, key, f"r{i}", chat(f"Room {i}")).status == 200
+    codes = [told_again(keeper, key, f"r{i}", chat(f"Room {i}")).status for i in range(count)]
+    assert codes[0] == 409 and codes[-2:] == [200, 200] and codes == sorted(codes, reverse=True)
+    long = chat(script("slow", seconds=0.01, count=60), stream=True)
+    assert len(told_again(keeper, key, "long", long).body) > 4000
+    a = told_again(keeper, key, "long", long)
+    assert (a.status, a.error["code"], a.header("x-should-retry")) == (409, "idempotency_no_replay", "false")
+
+
+def test_a_broken_or_cancelled_answer_is_not_kept_end_to_end(world, engine, keeper):
+    key = world.key_for_all()
+    body = chat(script("stall", events=1), stream=True, seed=434343)
+    with keeper.raw(key=key) as first:
+        first.request("POST", "/v1/chat/completions", body, {"Idempotency-Key": "left"})
+        assert first.head().status == 200
+        first.until(b"data: ")
+    wait_for(lambda: told_again(keeper, key, "left", body).error["code"] == "idempotency_no_replay", "it is over", 20)
+
+
 def test_while_the_first_runs_the_second_is_told_to_wait_end_to_end(world, engine):
     body = chat(script("stall", events=1), stream=True, seed=424242)
     with world.cocoon.raw(key=world.key_for_all()) as first:
