@@ -231,7 +231,11 @@ static void on_body(void *arg, struct http_exchange *ex, struct span part)
 static void on_body_end(void *arg, struct http_exchange *ex)
 {
     struct call *c = http_user(ex);
-    const struct request_rules rules = {.strict = c->proxy->config->strict, .max_n = 128};
+    const struct client_config *own = c->proxy->config;
+    const struct request_rules rules = {.strict = own->strict,
+                                        .allowed = (const char *const *)own->extras_allowed.items,
+                                        .denied = (const char *const *)own->extras_denied.items,
+                                        .max_n = 128};
 
     (void)arg;
     c->body_whole = true;

@@ -340,6 +340,15 @@ const char *setting_label(const char *text)
     return is_name(span_str(text), 64) ? NULL : "must be 1 to 64 letters, digits, '.', '_' or '-'";
 }
 
+const char *setting_extra(const char *text)
+{
+    const struct span s = span_str(text);
+
+    return is_name(span_cut(s, 0, s.len - span_ends(s, SPAN("*"))), 64)
+               ? NULL
+               : "must be 1 to 64 letters, digits, '.', '_' or '-', and may end in '*'";
+}
+
 const char *setting_books(const char *text)
 {
     const struct span s = span_str(text);

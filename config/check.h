@@ -44,6 +44,9 @@ const char *setting_proxy(const char *text);
 const char *setting_origin(const char *text);
 /* 1 … 64 letters, digits, '.', '_', '-'. */
 const char *setting_label(const char *text);
+/* 1 … 64 letters, digits, '.', '_', '-': a member of requests; with '*' behind, all whose names
+ * begin so. */
+const char *setting_extra(const char *text);
 /* An absolute path, or postgresql://… */
 const char *setting_books(const char *text);
 /* viewer, support, treasurer, admin. */

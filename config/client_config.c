@@ -39,6 +39,7 @@ static const struct config_field fields[] = {
     NUMBER("timeouts.drain_ms", drain_ms, "5000", 0, HOUR, "time to finish after SIGTERM"),
     NUMBER("default_output", default_output, "4096", 1, 10000000,
            "completion tokens a choice where the request says nothing"),
+    EXTRAS_FIELDS,
     NUMBER("template_allowance", template_allowance, "1024", 0, 1000000,
            "prompt tokens added for the chat template"),
     NUMBER("limits.connections", connections, "1000", 1, 100000, "applications' connections"),

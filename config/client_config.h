@@ -20,6 +20,7 @@ struct client_config {
     bool strict;                        /* unknown members are refused, not dropped */
     int64_t ping_ms, silence_ms, total_ms, stalled_ms, drain_ms;
     int64_t default_output, template_allowance;
+    struct config_strings extras_allowed, extras_denied;
     int64_t connections, header_bytes, body_bytes;
     int64_t replay_bytes; /* of answers in memory, for their Idempotency-Key; 0: none */
     int64_t offload_threads;

@@ -139,6 +139,7 @@ static void read_strings(struct section *s, const struct config_field *f,
         if (problem)
             complain(s->load, c->at, s->path, f->name, "item %zu %s", i + 1, problem);
     }
+    items[i] = NULL;
     *out = (struct config_strings){items, n->count};
 }
 
@@ -198,6 +199,7 @@ static void default_strings(struct section *s, const struct config_field *f)
     out->count = 0;
     while (rest.len > 0)
         out->items[out->count++] = arena_strdup(s->load->arena, span_split(&rest, ' '));
+    out->items[out->count] = NULL;
 }
 
 static void set_default(struct section *s, const struct config_field *f, struct config_place start)

@@ -18,7 +18,7 @@ enum config_type {
 };
 
 struct config_strings {
-    const char **items;
+    const char **items; /* NULL behind the last */
     size_t count;
 };
 struct config_list {

@@ -59,4 +59,11 @@
         PATH(prefix "collateral_bundle", collateral_bundle, "",                                    \
              "file with collateral, for places without a network")
 
+/* Which members of requests that only engines know pass: two lists of these names. */
+#define EXTRAS_FIELDS                                                                              \
+    TEXTS("extras.allowed", extras_allowed, "", 0, 256, setting_extra,                             \
+          "members of requests that engines get beside the usual ones; NAME* for a beginning"),    \
+        TEXTS("extras.denied", extras_denied, "", 0, 256, setting_extra,                           \
+              "members that are refused, whatever else allows them")
+
 #endif

@@ -128,6 +128,7 @@ static const struct config_field fields[] = {
            "how often what all gateways count of a worker is read"),
     NUMBER("default_output", default_output, "4096", 1, 10000000,
            "completion tokens a choice where nobody says"),
+    EXTRAS_FIELDS,
     NUMBER("template_allowance", template_allowance, "1024", 0, 1000000,
            "prompt tokens added for the chat template"),
     PATH("billing.journal", journal, "",

@@ -68,6 +68,7 @@ static const struct config_field fields[] = {
          "read; empty: files are read"),
     FLAG("extend_rtmr3", extend_rtmr3, "false",
          "extend RTMR3 by both digests at start (Linux 6.16 and later)"),
+    EXTRAS_FIELDS,
     NUMBER("max_requests", max_requests, "4", 1, 10000,
            "requests at a time, all gateways together"),
     NUMBER("ask", ask, "1000", 0, 1000000, "price asked, in 1/1000 of the book"),

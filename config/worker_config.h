@@ -35,8 +35,9 @@ struct worker_config {
     const char *model_dir;        /* folder of the keyset's model_digest; "": none */
     const char *model_verity;     /* root hash of the image that it lies on, 64 hex; "": none */
     bool extend_rtmr3;            /* by both digests, once a boot, before a port opens */
-    int64_t max_requests;         /* 1 … 10,000 at a time, all gateways together */
-    int64_t ask;                  /* 1/1000 */
+    struct config_strings extras_allowed, extras_denied;
+    int64_t max_requests; /* 1 … 10,000 at a time, all gateways together */
+    int64_t ask;          /* 1/1000 */
     const char *hours_mon, *hours_tue, *hours_wed, *hours_thu, *hours_fri, *hours_sat,
         *hours_sun;            /* "HH:MM-HH:MM,…"; "" never; "always" */
     int64_t max_watts;         /* 0: no ceiling */

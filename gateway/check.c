@@ -9,13 +9,15 @@
 /* Owns what it reads, so that the call may die meanwhile. */
 struct check_job {
     struct offload_job job;
-    struct call *call; /* NULL: nobody waits any more */
+    struct call *call;              /* NULL: nobody waits any more */
+    struct config_snapshot *config; /* has the rules' lists */
     struct request_reading reading;
 };
 
 static void job_free(struct check_job *j)
 {
     request_reading_fini(&j->reading);
+    config_unref(j->config);
     free(j);
 }
 
@@ -51,6 +53,7 @@ static enum step_result check_later(struct call *c, const struct request_rules *
 
     j->job = (struct offload_job){.work = job_work, .done = job_done};
     j->call = c;
+    j->config = config_ref(c->config);
     request_reading_init(&j->reading, c->route->endpoint, rules, &c->body);
     if (offload_submit(c->gateway->offload, &j->job) < 0) {
         job_free(j);
@@ -115,7 +118,11 @@ enum step_result check_require(struct call *c)
 
 enum step_result call_check(struct call *c)
 {
-    struct request_rules rules = {.strict = c->key->strict, .max_n = 128};
+    const struct gateway_config *own = c->config->values;
+    const struct request_rules rules = {.strict = c->key->strict,
+                                        .allowed = (const char *const *)own->extras_allowed.items,
+                                        .denied = (const char *const *)own->extras_denied.items,
+                                        .max_n = 128};
 
     if (call_is_end_to_end(c))
         return outer_check(c);

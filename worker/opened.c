@@ -231,7 +231,10 @@ static int find_model(struct reading *r, enum endpoint endpoint)
 static int check_request(struct reading *r)
 {
     const struct bhttp_head *head = bhttp_head_of(r->o->reader);
-    const struct request_rules rules = {.max_n = 128};
+    const struct request_rules rules = {
+        .allowed = (const char *const *)r->config->extras_allowed.items,
+        .denied = (const char *const *)r->config->extras_denied.items,
+        .max_n = 128};
     struct span type = {0};
     enum endpoint endpoint;
 

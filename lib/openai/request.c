@@ -44,11 +44,13 @@ static int fault_name(struct check *c, const struct api_error *e, struct span na
 /* A member that is in no table: an engine extra, or something we do not know. */
 static int sort_extra(struct check *c, struct span name, bool null, bool *keep)
 {
-    const char *const *denied = c->rules->denied ? c->rules->denied : extras_denied;
-    const char *const *allowed = c->rules->allowed ? c->rules->allowed : extras_allowed;
+    const bool allowed = c->rules->allowed && list_has(c->rules->allowed, name);
+    const bool denied = (c->rules->denied && list_has(c->rules->denied, name)) ||
+                        (!allowed && list_has(extras_denied, name));
 
-    *keep = c->rq->endpoint != EP_EMBEDDINGS && list_has(allowed, name);
-    if (list_has(denied, name) && !null)
+    *keep =
+        allowed || (c->rq->endpoint != EP_EMBEDDINGS && !denied && list_has(extras_allowed, name));
+    if (denied && !null)
         return fault_name(c, &ERR_UNSUPPORTED_PARAMETER, name);
     if (*keep)
         return 0;

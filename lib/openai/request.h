@@ -12,11 +12,12 @@ const char *endpoint_path(enum endpoint e);
 /* The endpoint of a path (exact, with /v1); E_NOT_FOUND. */
 MUST_CHECK int endpoint_of(struct span path, enum endpoint *out);
 
-/* Which engine extras pass: operator's and worker's configuration. NULL lists: the shipped ones
- * (api.md §1.2). */
+/* Which engine extras pass: the shipped lists (api.md §1.2), and the operator's or worker's own on
+ * top of them, whose word counts; what both of its lists name is denied. */
 struct request_rules {
     bool strict; /* unknown members are 400 unknown_parameter, not dropped */
-    const char *const *allowed, *const *denied; /* NULL-terminated */
+    const char *const *allowed, *const *denied; /* NULL-terminated names, NAME* for a beginning;
+                                                   borrowed; NULL: none */
     unsigned max_n;                             /* 128 */
 };
 

@@ -150,6 +150,27 @@ def test_a_reload_takes_what_is_good(trio):
         assert raw.ask("POST", CHAT, body).status == 200
 
 
+def test_operator_and_worker_say_which_extras_an_engine_gets(trio):
+    """The gateway's word first, for long bodies too, which are read elsewhere; the worker's last."""
+    gateway, worker, engine = trio.gateways[0], trio.workers[0], trio.engines[0]
+    own = {"grammar": "root ::= x", "own_speed": 2, "top_k": 5}
+
+    def ask(padding=0):
+        with trio.raw() as raw:
+            return raw.ask("POST", CHAT, {**chat("extras-51ce" + "x" * padding), **own})
+
+    assert (ask().error["code"], ask().error["param"]) == ("unsupported_parameter", "grammar")
+    gateway.reload(**{"extras.allowed": ["grammar", "own_*"]})
+    gateway.wait_log("event=reloaded", 3)
+    assert (ask().status, ask().error["param"]) == (400, "grammar")  # the worker still says no
+    worker.reload(**{"extras.allowed": ["grammar", "own_*"], "extras.denied": ["top_k"]})
+    wait_for(lambda: ask().error["param"] == "top_k", "the worker's new word", 3)
+    del own["top_k"]
+    for padding in (0, 300_000):
+        assert ask(padding).status == 200
+        assert own.items() <= engine.requests[-1].json.items()
+
+
 def test_what_a_reload_cannot_change_stays(trio):
     gateway, keys = trio.gateways[0], trio.redis.client
     gateway.reload(**{"tunnel.public": "gateway.test:1"})  # told at the start: to the registry and to workers

@@ -166,6 +166,8 @@ static void labels_and_models(void **state)
     (void)state;
     TAKE(setting_label, "w-0001", "A.b_c");
     REFUSE(setting_label, "", "a b", "a/b", "\xc3\xa9");
+    TAKE(setting_extra, "top_k", "dry_*", "a");
+    REFUSE(setting_extra, "", "*", "a b", "a*b", "a**", "top_k\n");
     TAKE(setting_model, "Qwen/Qwen3-0.6B", "m");
     REFUSE(setting_model, "", "a b");
 }

@@ -757,8 +757,8 @@ static void integers_beyond_64_bits_pass_where_nobody_reads_them(void **state)
 
 static void extras_follow_the_configured_lists(void **state)
 {
-    static const char *const allowed[] = {"speed", NULL};
-    static const char *const denied[] = {"top_k", NULL};
+    static const char *const allowed[] = {"speed", "grammar", "own_*", "mirostat_tau", NULL};
+    static const char *const denied[] = {"top_k", "mirostat*", NULL};
     const struct request_rules own = {.allowed = allowed, .denied = denied, .max_n = 2};
     AUTO(request_fini) struct request rq = {0};
     AUTO(buf_fini) struct buf out = {0};
@@ -771,10 +771,41 @@ static void extras_follow_the_configured_lists(void **state)
            &(struct refusal){CHAT(",\"top_k\":5"), &ERR_UNSUPPORTED_PARAMETER, "top_k", NULL},
            &own);
     refuse(EP_CHAT, &(struct refusal){CHAT(",\"n\":3"), &ERR_INTEGER_ABOVE_MAX, "n", "<= 2"}, &own);
-    assert_int_equal(request_parse(&rq, EP_CHAT, SPAN(CHAT(",\"speed\":1,\"min_p\":1")), &own, &f),
+    refuse(EP_CHAT,
+           &(struct refusal){CHAT(",\"mirostat_tau\":1"), &ERR_UNSUPPORTED_PARAMETER,
+                             "mirostat_tau", NULL},
+           &own);
+    refuse(EP_CHAT,
+           &(struct refusal){CHAT(",\"lora\":[]"), &ERR_UNSUPPORTED_PARAMETER, "lora", NULL}, &own);
+    assert_int_equal(
+        request_parse(&rq, EP_CHAT,
+                      SPAN(CHAT(",\"speed\":1,\"min_p\":1,\"grammar\":\"g\",\"own_x\":2,\"x\":3")),
+                      &own, &f),
+        0);
+    assert_int_equal(request_forward(&rq, SPAN("s"), &out), 0);
+    assert_string_equal(buf_cstr(&out), "{\"model\":\"s\"," MSG ",\"speed\":1,\"min_p\":1,"
+                                        "\"grammar\":\"g\",\"own_x\":2}");
+    assert_string_equal(buf_cstr(&rq.ignored), "x");
+}
+
+static void embeddings_take_the_extras_that_are_configured_alone(void **state)
+{
+    static const char *const allowed[] = {"input_type", NULL};
+    const struct request_rules own = {.allowed = allowed, .max_n = 2};
+    AUTO(request_fini) struct request rq = {0};
+    AUTO(buf_fini) struct buf out = {0};
+    struct api_fault f;
+
+    (void)state;
+    assert_int_equal(request_parse(&rq, EP_EMBEDDINGS,
+                                   SPAN("{\"model\":\"m\",\"input\":\"x\",\"input_type\":\"query\","
+                                        "\"top_k\":1}"),
+                                   &own, &f),
                      0);
     assert_int_equal(request_forward(&rq, SPAN("s"), &out), 0);
-    assert_string_equal(buf_cstr(&out), "{\"model\":\"s\"," MSG ",\"speed\":1}");
+    assert_string_equal(buf_cstr(&out),
+                        "{\"model\":\"s\",\"input\":\"x\",\"input_type\":\"query\"}");
+    assert_string_equal(buf_cstr(&rq.ignored), "top_k");
 }
 
 static void asks(enum endpoint e, const char *body, struct engine_ask ask, const char *expected)
@@ -1037,6 +1068,7 @@ int main(void)
         cmocka_unit_test(bytes_stay_as_they_came),
         cmocka_unit_test(integers_beyond_64_bits_pass_where_nobody_reads_them),
         cmocka_unit_test(extras_follow_the_configured_lists),
+        cmocka_unit_test(embeddings_take_the_extras_that_are_configured_alone),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
         cmocka_unit_test(what_says_nothing_is_kept_from_the_engine),
         cmocka_unit_test(what_is_told_beside_a_token_is_asked_for_by_number),
