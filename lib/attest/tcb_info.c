@@ -128,6 +128,9 @@ static int levels_read(struct tcb_info *info)
         TRY(level_read(&info->levels[i], json_array_get(list, i)));
     info->level_count = count;
     qsort(info->levels, count, sizeof(info->levels[0]), newest_first);
+    for (size_t i = 1; i < count; i++)
+        if (newest_first(&info->levels[i - 1], &info->levels[i]) == 0)
+            return E_INVALID; /* twice, of whatever status */
     return 0;
 }
 

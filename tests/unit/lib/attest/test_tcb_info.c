@@ -20,10 +20,9 @@ static void put_components(struct buf *out, const char *name, const uint8_t *svn
     buf_append_str(out, "],");
 }
 
-static struct tcb_info *info_of(const struct asked *levels, size_t count)
+static int info_make(const struct asked *levels, size_t count, struct tcb_info **info)
 {
     AUTO(buf_fini) struct buf text = {0};
-    struct tcb_info *info = NULL;
     char zero[2 * MRSIGNER_SEAM_LEN + 1];
 
     memset(zero, '0', sizeof(zero) - 1);
@@ -44,7 +43,14 @@ static struct tcb_info *info_of(const struct asked *levels, size_t count)
                    levels[i].pce_svn, levels[i].status);
     }
     buf_append_str(&text, "]}");
-    assert_int_equal(tcb_info_read(&info, buf_span(&text)), 0);
+    return tcb_info_read(info, buf_span(&text));
+}
+
+static struct tcb_info *info_of(const struct asked *levels, size_t count)
+{
+    struct tcb_info *info = NULL;
+
+    assert_int_equal(info_make(levels, count, &info), 0);
     return info;
 }
 
@@ -155,11 +161,27 @@ static void levels_are_tried_from_the_newest_down_however_they_stand(void **stat
     }
 }
 
+/* Which of the two would be first is nobody's to say (Intel's library refuses them too). */
+static void a_level_that_stands_there_twice_is_refused(void **state)
+{
+    struct asked levels[3] = {{.pce_svn = PCE_SVN, .status = "UpToDate"},
+                              {.pce_svn = PCE_SVN - 1, .status = "OutOfDate"},
+                              {.pce_svn = PCE_SVN, .status = "OutOfDate"}};
+    struct tcb_info *info = NULL;
+
+    (void)state;
+    assert_int_equal(info_make(levels, 3, &info), E_INVALID);
+    levels[2].tdx[15] = 1;
+    assert_int_equal(info_make(levels, 3, &info), 0);
+    tcb_info_free(info);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_component_counts_by_itself),
         cmocka_unit_test(the_module_s_version_counts_with_major_0_alone),
+        cmocka_unit_test(a_level_that_stands_there_twice_is_refused),
         cmocka_unit_test(levels_are_tried_from_the_newest_down_however_they_stand),
     };
 
