@@ -103,6 +103,21 @@ static void quote_print(struct span bytes)
     printf("%-16s  %016llx\n", "xfam", (unsigned long long)q.xfam);
 }
 
+static void devices_print(struct span evidence)
+{
+    AUTO(buf_fini) struct buf pins = {0};
+    struct span rest;
+
+    printf("%-16s  %zu bytes\n", "gpu evidence", evidence.len);
+    if (evidence.len > 0 && gpu_evidence_pins(evidence, &pins) < 0)
+        text_print("gpu pin", SPAN("none: the evidence is not well-formed"));
+    for (rest = buf_span(&pins); rest.len > 0;) {
+        const struct span pin = span_split(&rest, '\n'); /* visible ASCII */
+
+        printf("%-16s  %.*s\n", "gpu pin", SPAN_FMT(pin));
+    }
+}
+
 static int attest_show(const struct command *c, int argc, char **argv)
 {
     AUTO(attest_document_fini) struct attest_document d = {0};
@@ -123,7 +138,7 @@ static int attest_show(const struct command *c, int argc, char **argv)
     hex_print("nonce", SPAN_OF(d.nonce));
     keyset_print(&k);
     quote_print(buf_span(&d.quote));
-    printf("%-16s  %zu bytes\n", "gpu evidence", d.device_evidence.len);
+    devices_print(buf_span(&d.device_evidence));
     printf("%-16s  %zu bytes\n", "event log", d.event_log.len);
     printf("%-16s  %s\n", "collateral", d.collateral ? "stapled" : "none");
     printf("\nNothing of this is verified: see cocoonctl attest verify.\n");

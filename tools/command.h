@@ -20,9 +20,9 @@ struct command {
 
 /* Each file's commands; the last entry has run NULL. */
 extern const struct command key_commands[], operator_commands[], worker_commands[],
-    gateway_commands[], attest_commands[], receipt_commands[], pool_commands[], decide_commands[],
-    standing_commands[], canary_commands[], demand_commands[], account_commands[], money_commands[],
-    ledger_commands[];
+    gateway_commands[], attest_commands[], policy_commands[], receipt_commands[], pool_commands[],
+    decide_commands[], standing_commands[], canary_commands[], demand_commands[],
+    account_commands[], money_commands[], ledger_commands[];
 
 enum option_type {
     OPTION_FLAG,    /* bool */

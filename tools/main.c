@@ -7,9 +7,9 @@
 #include "tools/command.h"
 
 static const struct command *const tables[] = {
-    key_commands,     operator_commands, worker_commands, gateway_commands,  attest_commands,
-    receipt_commands, pool_commands,     decide_commands, standing_commands, canary_commands,
-    demand_commands,  account_commands,  money_commands,  ledger_commands};
+    key_commands,    operator_commands, worker_commands,  gateway_commands, attest_commands,
+    policy_commands, receipt_commands,  pool_commands,    decide_commands,  standing_commands,
+    canary_commands, demand_commands,   account_commands, money_commands,   ledger_commands};
 enum { TABLES = sizeof(tables) / sizeof(tables[0]) };
 
 static void print_commands(const char *group, FILE *out)

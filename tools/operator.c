@@ -1,45 +1,24 @@
 /* cocoonctl operator: the files that an operator's gateways share, the key that signs what it
  * publishes, and the pin that workers need. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/encode.h"
 #include "base/random.h"
-#include "crypto/ed25519.h"
 #include "crypto/hash.h"
 #include "net/tls.h"
 #include "tools/command.h"
-
-enum { SECRET_LEN = 32 };
-
-/* As hex digits in a new file of its owner alone. */
-static int write_hex(const char *path, const uint8_t secret[static SECRET_LEN])
-{
-    char text[2 * SECRET_LEN + 1]; // a line feed in the place of the terminator
-    const size_t len = sizeof(text);
-    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return errno == EEXIST ? E_EXISTS : E_IO;
-    hex_encode(text, span_of(secret, SECRET_LEN));
-    text[len - 1] = '\n';
-    const bool good = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
-    crypto_wipe(text, sizeof(text));
-    return close(fd) == 0 && good ? 0 : E_IO;
-}
+#include "tools/key_file.h"
 
 static int write_secret(const char *dir)
 {
     AUTO(buf_fini) struct buf path = {0};
-    uint8_t secret[SECRET_LEN];
+    uint8_t secret[KEY_FILE_SECRET_LEN];
 
     buf_printf(&path, "%s/cluster.secret", dir);
     random_bytes(secret, sizeof(secret));
-    const int error = write_hex(buf_cstr(&path), secret);
+    const int error = key_file_write(buf_cstr(&path), secret);
     crypto_wipe(secret, sizeof(secret));
     return error;
 }
@@ -112,41 +91,6 @@ static int operator_pin(const struct command *c, int argc, char **argv)
     return EXIT_DONE;
 }
 
-/* The seed into the file, and what is to be told of it. */
-static int key_make(const char *path, uint8_t public[static ED25519_KEY_LEN])
-{
-    AUTO(ed25519_free) struct ed25519 *key = NULL;
-    uint8_t seed[SECRET_LEN];
-
-    random_bytes(seed, sizeof(seed));
-    int error = ed25519_from_seed(&key, SPAN_OF(seed));
-    if (error == 0)
-        error = write_hex(path, seed);
-    crypto_wipe(seed, sizeof(seed));
-    TRY(error);
-    ed25519_public(key, public);
-    return 0;
-}
-
-static int operator_key(const struct command *c, int argc, char **argv)
-{
-    struct operands operands;
-    uint8_t public[ED25519_KEY_LEN];
-    char text[2 * ED25519_KEY_LEN + 1];
-    const int code = options_parse(c, NULL, 0, argc, argv, 1, 1, &operands);
-
-    if (code >= 0)
-        return code;
-    const int error = key_make(operands.items[0], public);
-    if (error == E_EXISTS)
-        return failure(c, "%s is there already; it is left as it is", operands.items[0]);
-    if (error < 0)
-        return failure(c, "%s cannot be written (%s)", operands.items[0], error_name(error));
-    hex_encode(text, SPAN_OF(public));
-    printf("%s\n", text);
-    return EXIT_DONE;
-}
-
 const struct command operator_commands[] = {
     {"operator", "init", "DIR", "Make an operator's CA, tunnel certificate and cluster secret.",
      operator_init},
@@ -155,6 +99,6 @@ const struct command operator_commands[] = {
     {"operator", "key", "FILE",
      "Make the key that signs /.well-known/cocoon.json and vouches for bill keys "
      "(operator_key_file); prints its public half.",
-     operator_key},
+     key_file_make},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -364,18 +364,25 @@ static int item_verify(const struct gpu_input *in, const json_t *item, struct se
     return 0;
 }
 
+/* The list of reports, which belongs to *root. */
+static int items_read(struct span evidence, json_t **root, const json_t **items)
+{
+    struct span format;
+
+    if (json_read(evidence, root) < 0 || json_obj_string(*root, "format", &format) < 0 ||
+        !span_is(format, FORMAT))
+        return E_INVALID;
+    *items = json_object_get(*root, "items");
+    return json_is_array(*items) && json_array_size(*items) <= GPU_MAX ? 0 : E_INVALID;
+}
+
 int gpu_verify(const struct gpu_input *in, struct attest_verdict *v)
 {
     AUTO(seen_fini) struct seen seen = {0};
     AUTO_JSON json_t *root = NULL;
-    struct span format;
     const json_t *items;
 
-    if (json_read(in->evidence, &root) < 0 || json_obj_string(root, "format", &format) < 0 ||
-        !span_is(format, FORMAT))
-        return attest_refuse(v, ATTEST_STEP_GPU, ATTEST_GPU_EVIDENCE_INVALID, "%s", "");
-    items = json_object_get(root, "items");
-    if (!json_is_array(items) || json_array_size(items) > GPU_MAX)
+    if (items_read(in->evidence, &root, &items) < 0)
         return attest_refuse(v, ATTEST_STEP_GPU, ATTEST_GPU_EVIDENCE_INVALID, "%s", "");
     if (json_array_size(items) != in->count || in->count == 0)
         return attest_refuse(v, ATTEST_STEP_GPU, ATTEST_GPU_COUNT_MISMATCH,
@@ -384,6 +391,41 @@ int gpu_verify(const struct gpu_input *in, struct attest_verdict *v)
         TRY(item_verify(in, json_array_get(items, i), &seen, v));
     v->gpu_count = in->count;
     v->steps[ATTEST_STEP_GPU] = ATTEST_PASSED;
+    return 0;
+}
+
+static void pin_write(const struct gpu_report *r, struct buf *out)
+{
+    static const uint8_t NOT_JUDGED[DIGEST_LEN] = {0};
+    char text[2 * DIGEST_LEN + 1] = "";
+
+    vbios_text(r->vbios, text);
+    buf_append_str(out, "{\"driver\":\"");
+    buf_json_escape(out, r->driver);
+    buf_printf(out, "\",\"vbios\":\"%s\",\"blocks\":[", text);
+    for (size_t i = 0; i < r->block_count; i++) {
+        hex_encode(text, r->blocks[i].len == DIGEST_LEN ? r->blocks[i] : SPAN_OF(NOT_JUDGED));
+        buf_printf(out, "%s\"%s\"", i > 0 ? "," : "", text);
+    }
+    buf_append_str(out, "]}\n");
+}
+
+int gpu_evidence_pins(struct span evidence, struct buf *out)
+{
+    AUTO_JSON json_t *root = NULL;
+    const json_t *items;
+
+    TRY(items_read(evidence, &root, &items));
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        AUTO(buf_fini) struct buf bytes = {0}, pem = {0};
+        struct gpu_report report;
+
+        TRY(item_read(json_array_get(items, i), &bytes, &pem));
+        TRY(gpu_report_parse(&report, buf_span(&bytes)));
+        if (!span_visible(report.driver, sizeof(((struct gpu_pin *)0)->driver) - 1))
+            return E_INVALID;
+        pin_write(&report, out);
+    }
     return 0;
 }
 

@@ -55,6 +55,10 @@ struct gpu_input {
 /* Fills the GPU part of v, marks ATTEST_STEP_GPU. E_DENIED with v->reason. ~1.1 ms a signature. */
 MUST_CHECK int gpu_verify(const struct gpu_input *in, struct attest_verdict *v);
 
+/* What `gpu.pinned` of a policy says of each report in the evidence, as JSON, a line each: for
+ * people who have verified them. E_INVALID. */
+MUST_CHECK int gpu_evidence_pins(struct span evidence, struct buf *out);
+
 /* Device evidence bytes from reports and PEM chains, in PCI order. */
 void gpu_evidence_write(struct buf *out, const struct span *reports, const struct span *chains,
                         size_t count);

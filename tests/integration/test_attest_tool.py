@@ -172,3 +172,93 @@ def test_what_is_wrong_with_the_call_is_said(dev, tmp_path):
     assert "cannot be read" in run("cocoonctl", "attest", "show", tmp_path / "nothing").stderr
     assert "cannot be read" in run("cocoonctl", "attest", "show", tmp_path).stderr
     assert "longer than 1048576 bytes" in run("cocoonctl", "attest", "show", "/dev/zero").stderr
+
+
+# ---- Policies ------------------------------------------------------------------------------------------
+
+def policy_of(dev, tmp_path, **changed):
+    policy = {**json.loads((dev / "policy.json").read_text()), "insecure_dev_root": str(dev / "root.pem"), **changed}
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({k: v for k, v in policy.items() if v is not None}, indent=1))
+    return file
+
+
+def judged(where, policy, key):
+    return run("cocoonctl", "attest", "verify", where, "--policy", policy, "--release-key", key)
+
+
+def test_a_release_key_is_made_once_and_signs_policies(dev, tmp_path):
+    key = tmp_path / "release.key"
+    public = made("cocoonctl", "policy", "key", key).strip()
+    seed = key.read_text()
+    assert re.fullmatch("[0-9a-f]{64}", public) and re.fullmatch("[0-9a-f]{64}\n", seed) and public not in seed
+    assert key.stat().st_mode & 0o777 == 0o600
+    again = run("cocoonctl", "policy", "key", key)
+    assert again.returncode == 1 and "already" in again.stderr and key.read_text() == seed
+    where, policy = saved(tmp_path, document(dev)), policy_of(dev, tmp_path)
+    assert "no signature" in (refused := judged(where, policy, public)).stderr or "sig" in refused.stderr
+    out = made("cocoonctl", "policy", "sign", "--key", key, policy)
+    assert public in out and "dev" in out and str(json.loads(policy.read_text())["sequence"]) in out
+    assert judged(where, policy, public).returncode == 0
+    policy.write_text(policy.read_text() + "\n")
+    assert "no signature by a release key" in judged(where, policy, public).stderr
+    made("cocoonctl", "policy", "sign", "--key", key, policy)
+    assert judged(where, policy, public).returncode == 0
+
+
+def test_several_keys_sign_and_each_is_enough(dev, tmp_path):
+    keys = [tmp_path / f"{n}.key" for n in range(2)]
+    public = [made("cocoonctl", "policy", "key", key).strip() for key in keys]
+    where, policy = saved(tmp_path, document(dev)), policy_of(dev, tmp_path)
+    made("cocoonctl", "policy", "sign", "--key", keys[0], "--key", keys[1], policy)
+    assert [judged(where, policy, key).returncode for key in public] == [0, 0]
+    assert len((tmp_path / "policy.json.sig").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("changed, says", [
+    ({"environment": "production"}, "insecure_dev_root: has no place in a production policy"),
+    ({"measurments": []}, "policy: has a member that this version does not know"),
+    ({"expires": None}, "expires: is missing"),
+    ({"environment": "production", "insecure_dev_root": None}, "a production policy pins config_sha256 and model_digest"),
+    ({"expires": 1700000000}, "has ended"),
+])
+def test_what_no_program_would_load_is_not_signed(dev, tmp_path, changed, says):
+    key = tmp_path / "release.key"
+    made("cocoonctl", "policy", "key", key)
+    done = run("cocoonctl", "policy", "sign", "--key", key, policy_of(dev, tmp_path, **changed))
+    assert done.returncode == 1 and says in done.stderr
+    assert not (tmp_path / "policy.json.sig").exists()
+
+
+def test_a_key_that_is_none_or_that_others_read_signs_nothing(dev, tmp_path):
+    key, policy = tmp_path / "release.key", policy_of(dev, tmp_path)
+    for text, mode, says in (("nonsense", 0o600, "is no key"), ("ab" * 32, 0o644, "others")):
+        key.write_text(text)
+        key.chmod(mode)
+        done = run("cocoonctl", "policy", "sign", "--key", key, policy)
+        assert done.returncode == 1 and says in done.stderr
+    assert run("cocoonctl", "policy", "sign", policy).returncode == 2
+    assert not (tmp_path / "policy.json.sig").exists()
+
+
+def test_the_documented_policy_is_one(tmp_path):
+    with open(os.path.join(os.path.dirname(__file__), "../../docs/image.md")) as f:
+        (text,) = re.findall(r"```json\n(.*?)```", f.read(), re.S)
+    key, policy = tmp_path / "release.key", tmp_path / "policy.json"
+    made("cocoonctl", "policy", "key", key)
+    policy.write_text(text)
+    assert "production" in made("cocoonctl", "policy", "sign", "--key", key, policy)
+
+
+def test_what_a_policy_pins_of_a_gpu_is_shown(dev, tmp_path):
+    block = b"\1\1\x33\0\0\x30\0" + bytes(range(48))
+    opaque = b"\3\0\6\0" + b"550.1\0" + b"\6\0\x08\0\0\x9f\0\x96\1\0\0\0"
+    report = (b"\x11\xe0\1\xff" + bytes(33) + b"\x11\x60\0\0\1" + len(block).to_bytes(3, "little") + block + bytes(32)
+              + len(opaque).to_bytes(2, "little") + opaque + bytes(96))
+    evidence = {"format": "nvidia-spdm/v1", "items": [{"report": base64.b64encode(report).decode(), "chain": ""}]}
+    shown = made("cocoonctl", "attest", "show",
+                 saved(tmp_path, {**document(dev), "device_evidence": base64.b64encode(json.dumps(evidence).encode()).decode()}))
+    (line,) = re.findall(r"^gpu pin +(.*)$", shown, re.M)
+    assert json.loads(line) == {"driver": "550.1", "vbios": "96.00.9F.00.01", "blocks": [bytes(range(48)).hex()]}
+    odd = made("cocoonctl", "attest", "show", saved(tmp_path, {**document(dev), "device_evidence": "bm8="}))
+    assert "not well-formed" in odd

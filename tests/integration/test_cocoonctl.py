@@ -148,7 +148,7 @@ def test_usage_errors_say_what_to_do(tmp_path, line, says):
 
 
 @pytest.mark.parametrize("words", ["", "keys create", "keys list", "keys show", "keys revoke", "keys rotate", "keys restore",
-                                   "operator init", "operator pin", "operator key", "worker status", "worker drain", "worker resume", "worker set",
+                                   "operator init", "operator pin", "operator key", "policy key", "policy sign", "worker status", "worker drain", "worker resume", "worker set",
                                    "gateway status", "gateways", "workers", "drain", "ban", "enable", "decisions", "standing", "demand",
                                    "keys set", "accounts list", "accounts create", "accounts set", "projects create", "credit",
                                    "prices apply", "prices show", "usage", "statements", "receipts list", "receipts show",

@@ -350,6 +350,31 @@ static void firmware_is_held_against_the_pins(void **state)
     assert_int_equal(verify_two(3, &pin, 8, &v), ATTEST_OK);
 }
 
+/* A pin that is written from a report is one that it fits. */
+static void a_report_tells_its_own_pin(void **state)
+{
+    AUTO(dev_gpu_fini) struct dev_gpu g = {.keys = {NULL}};
+    AUTO(buf_fini) struct buf bytes = {0}, pem = {0}, evidence = {0}, pins = {0};
+    char want[200];
+
+    (void)state;
+    dev_gpu_make(&g, NULL, 0);
+    dev_gpu_report(&g, SOME_NONCE, 7, &bytes);
+    dev_gpu_chain(&g, &pem);
+    const struct span reports[] = {buf_span(&bytes), buf_span(&bytes)};
+    const struct span chains[] = {buf_span(&pem), buf_span(&pem)};
+    gpu_evidence_write(&evidence, reports, chains, 2);
+    assert_int_equal(gpu_evidence_pins(buf_span(&evidence), &pins), 0);
+    snprintf(want, sizeof(want),
+             "{\"driver\":\"550.1\",\"vbios\":\"96.00.9F.00.01\",\"blocks\":[\"%s\"]}\n",
+             "070707070707070707070707070707070707070707070707"
+             "070707070707070707070707070707070707070707070707");
+    assert_int_equal(pins.len, 2 * strlen(want));
+    assert_memory_equal(pins.data, want, strlen(want));
+    evidence.data[20] = '!';
+    assert_int_equal(gpu_evidence_pins(buf_span(&evidence), &pins), E_INVALID);
+}
+
 /* A report of one block, which nobody signed. */
 static void report_make(struct buf *out)
 {
@@ -402,6 +427,7 @@ int main(void)
         cmocka_unit_test(a_policy_withdraws_any_certificate_by_its_serial_number),
         cmocka_unit_test(one_gpu_is_not_two),
         cmocka_unit_test(firmware_is_held_against_the_pins),
+        cmocka_unit_test(a_report_tells_its_own_pin),
         cmocka_unit_test(a_report_has_its_form),
     };
 
