@@ -35,6 +35,16 @@ if redis.call('HINCRBY', acct, 'available', minus(ARGV[4])) < 0 then
     result = 'short'
 end
 
+-- A call that was put back: its gateway does not know where it was counted.
+local function count_anew(r)
+    local key = string.match(r.fixed, '|([^|]*)$')
+    for owner, period, window in string.gmatch(ARGV[7], '([^,;]+):(%a),(%w+),%d+;') do
+        if owner == 'a' or (r.project ~= '' and owner == 'p:' .. r.project) or owner == 'k:' .. key then
+            r.budgets = r.budgets .. owner .. ',' .. period .. ',' .. window .. ';'
+        end
+    end
+end
+
 local function row(i)
     local text = redis.call('GET', KEYS[2 + i])
     return text and row_parse(text)
@@ -55,10 +65,13 @@ for i, call in ipairs(open) do
         settle(i, r, 'settled')
     else
         local left = redis.call('HGET', acct, 'available')
+        if r.budgets == '' then
+            count_anew(r)
+        end
         if above(r.hold, left) then
             r.hold, result = left, 'short'
-            redis.call('SET', KEYS[2 + i], row_text(r))
         end
+        redis.call('SET', KEYS[2 + i], row_text(r))
         redis.call('HINCRBY', acct, 'available', minus(r.hold))
         budgets_add(acct, r, r.hold)
         for id, _, _, streams in string.gmatch(r.scopes, '([^,;]+),(%d+),(%d+),(%d+);') do

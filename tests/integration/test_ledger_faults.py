@@ -217,6 +217,29 @@ def test_a_record_that_comes_again_late_after_redis_was_set_back_is_charged_once
     check(peered, 2)
 
 
+def test_a_call_that_runs_while_redis_is_emptied_counts_in_its_budgets(peered):
+    """From the recovery on what it holds, in the end what it cost."""
+    peer, parked, redis, ledger = peered.peer, [], peered.redis.client, peered.ledger
+    ledger.account("tight", 10**9, budgets={"month": "80000000"})
+    key = ledger.key("tight", budgets={"total": "50000000"})
+    counted = lambda: {v for k, v in redis.hgetall("m1:acct:{tight}").items() if k.startswith("b:")}  # noqa: E731
+    peer.answer = parked.append
+    epoch = int(ledger.status["epoch"])
+    with peered.raw(key=key) as raw:
+        wait_for(lambda: ledger.status["projection_waiting"] == 0, "the key at the gateway", 20)
+        raw.request("POST", CHAT, chat())
+        (call,) = wait_for(lambda: list(parked), "one runs")
+        (held,) = counted()
+        assert int(held) > 0
+        redis.flushall()
+        wait_for(lambda: recovered(ledger, epoch), "the recovery", 20)
+        assert counted() == {held}
+        plain_answer(call)
+        raw.head()
+        cost = raw.rest().json["usage"]["cost_nano"]
+    wait_for(lambda: counted() == {str(cost)}, "what it cost to be counted, not what it held", 20)
+
+
 def recover(ledger, *words):
     """An operator's recovery, until it is over."""
     epoch = int(ledger.status["epoch"])

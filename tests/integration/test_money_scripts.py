@@ -318,6 +318,22 @@ def test_budgets_go_on_after_a_recovery_where_the_books_have_them(scripts):
     assert (acct["b:a:t"], acct["b:k:k1:t"]) == ("270", "210")
 
 
+def test_a_call_that_was_put_back_counts_in_the_budgets_again(scripts):
+    """Its gateway does not know where it was counted: those of its account, project and key."""
+    acct, hold, holds = scripts.keys("acme", "a")
+    row = "open|100|0|0||gw|k1|p1|12|1000|10|10|0|||m"
+    assert scripts.run["assert"](keys=[hold, holds], args=["a", row, 60000]) == ["asserted"]
+    of_budgets = lambda: {k: int(v) for k, v in scripts.redis.hgetall(acct).items() if k.startswith("b:")}  # noqa: E731
+    before = {"b:a:t": 250, "b:p:p1:m": 9, "b:k:k1:d": 3, "b:k:k1:t": 4, "b:k:p1:t": 5, "b:p:k1:t": 6, "b:p::t": 7}
+    budgets = "a:t,t,250;p:p1:m,m683,9;k:k1:d,d20788,3;k:k1:t,t,4;k:p1:t,t,5;p:k1:t,t,6;p::t,t,7;"
+    mine = {k: 100 if k in ("b:a:t", "b:p:p1:m", "b:k:k1:d", "b:k:k1:t") else 0 for k in before}
+    for epoch in (2, 3):  # an older restoring may be repeated
+        assert scripts.restore("acme", epoch=epoch, granted=1000, charged=250, budgets=budgets) == "ok"
+        assert of_budgets() == {k: before[k] + mine[k] for k in before}
+    assert scripts.settle("acme", "a", 20) == ["settled", "20"]
+    assert of_budgets() == {k: before[k] + mine[k] // 5 for k in before}
+
+
 def test_holds_that_the_books_have_no_money_for_are_cut_and_never_give_back_more(scripts):
     opened(scripts, granted=1000)
     for call, life_ms in (("a", 1000), ("b", 2000), ("c", 3000)):
