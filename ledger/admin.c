@@ -429,6 +429,24 @@ int admin_new(struct admin **out, struct ledger *l)
     return 0;
 }
 
+void admin_reload(struct admin *a)
+{
+    const struct ledger_config *s = ledger_settings(a->ledger);
+    struct tls_ctx *tls = NULL;
+
+    if (a->https && tls_services_new(&tls, s->tls_chain, s->tls_key, s->tls_client_ca) < 0) {
+        log_event(LOG_ERROR, "reload_refused", "why=\"%s\"",
+                  "admin_tls: chain, key or client_ca is no such file, or not a pair");
+        return;
+    }
+    if (a->https) {
+        http_server_use_tls(a->https, tls);
+        tls_ctx_free(a->tls);
+        a->tls = tls;
+    }
+    log_event(LOG_INFO, "reloaded", "admin_tls=%s", a->https ? "yes" : "no");
+}
+
 void admin_free(struct admin *a)
 {
     if (!a)

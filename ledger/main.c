@@ -28,8 +28,10 @@ static void on_signal(void *arg, int signo)
 {
     struct ledger *l = arg;
 
-    if (signo != SIGHUP) /* its settings are read at the start only */
+    if (signo != SIGHUP)
         loop_stop(l->loop);
+    else if (l->admin)
+        admin_reload(l->admin);
 }
 
 /* Closes the days that are over. */
@@ -214,7 +216,8 @@ int main(int argc, char **argv)
     static const struct program program = {
         .usage = PROGRAM_OPTIONS(
             "cocoon-ledger",
-            "SIGTERM ends it; whatever it was at is done again after the next start."),
+            "SIGTERM ends it; whatever it was at is done again after the next start. SIGHUP reads\n"
+            "the files of admin_tls anew, all or none."),
         .example = "config/ledger.example.yaml",
         .settings = &ledger_config_table,
     };

@@ -2,16 +2,19 @@
 
 import grp
 import os
+import shutil
+import signal
 import ssl
 import stat
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs import DAY, Authority
 from ledger_stack import Ledger, start_ledger
-from stack import free_port
+from stack import free_port, wait_for
 
 ROLES = [{"san": "DNS:viewer.test", "role": "viewer"}, {"san": "DNS:alice.test", "role": "support"},
          {"san": "URI:spiffe://test/treasury", "role": "treasurer"}, {"san": "DNS:root.test", "role": "admin"}]
@@ -63,6 +66,36 @@ def test_who_has_no_good_certificate_is_not_heard(desk, issue):
         ask(desk, issue(desk), "POST", "/v1/accounts", {"id": "x"})
     assert desk.ledger.good("GET", "/v1/accounts")["data"] == []
     assert ask(desk, desk.authority.issue("root", ["DNS:root.test"]), "GET", "/v1/accounts") == 200
+
+
+def test_certificates_that_were_renewed_count_after_a_reload_all_or_none(desk):
+    """Of a new CA, in the files' places; with a key that is none nothing changes."""
+    before = desk.authority, desk.authority.issue("root", ["DNS:root.test"])
+    renewed = Authority(desk.folder, "next")
+    after = renewed, renewed.issue("next-root", ["DNS:root.test"])
+    mine, theirs = (renewed.issue("next-ledger", ["DNS:localhost"], usage=ExtendedKeyUsageOID.SERVER_AUTH), renewed.path), desk.ledger.settings["admin_tls"]
+
+    def may(authority, certificate):
+        desk.authority = authority
+        return ask(desk, certificate, "GET", "/v1/accounts")
+
+    said = lambda event: wait_for(lambda: f"event={event} " in desk.ledger.log_text, event)  # noqa: E731
+    for file, name in (mine[0][0], "chain"), (mine[1], "client_ca"):
+        shutil.copy(file, theirs["client_ca"] + ".new")
+        os.replace(theirs["client_ca"] + ".new", theirs[name])
+    desk.ledger.signal(signal.SIGHUP)
+    said("reload_refused")
+    before[0].path = before[0].write("before.pem", before[0].certificate.public_bytes(serialization.Encoding.PEM))
+    assert may(*before) == 200
+    with pytest.raises(httpx.HTTPError):
+        may(*after)
+    shutil.copy(mine[0][1], theirs["key"])
+    desk.ledger.signal(signal.SIGHUP)
+    said("reloaded")
+    renewed.path = mine[1]
+    assert may(*after) == 200
+    with pytest.raises(httpx.HTTPError):
+        may(*before)
 
 
 def test_the_longest_names_are_told_apart_in_the_audit(stack):
