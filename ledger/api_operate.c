@@ -135,6 +135,40 @@ int api_hook_deliveries(struct request *r)
     return hook_deliveries(r->ledger->books, r->params[0], limit, &r->out);
 }
 
+// ---- Whose bills --------------------------------------------------------------------------------
+
+static int bill_keys_page(struct books *b, const char *account, const char *after, size_t limit,
+                          json_t **out)
+{
+    (void)account;
+    return bill_keys_list(b, after, limit, out);
+}
+
+int api_bill_keys(struct request *r)
+{
+    return api_list(r, bill_keys_page);
+}
+
+static int change_bill_key(struct request *r, bool revoked)
+{
+    struct books *b = r->ledger->books;
+
+    TRY(books_begin(b));
+    TRY(books_end(b, bill_key_revoke(b, &r->actor, r->params[0], revoked, &r->out)));
+    keyring_read(r->ledger->keyring);
+    return 0;
+}
+
+int api_bill_key_revoke(struct request *r)
+{
+    return change_bill_key(r, true);
+}
+
+int api_bill_key_reinstate(struct request *r)
+{
+    return change_bill_key(r, false);
+}
+
 // ---- After a loss -------------------------------------------------------------------------------
 
 static int on_taken(void *arg, const struct bill_outcome *out)
@@ -147,10 +181,11 @@ static int on_taken(void *arg, const struct bill_outcome *out)
 
 static int take_journal(struct request *r, struct journal_result *result)
 {
+    AUTO(bill_keys_fini) struct bill_keys keys = {0};
     struct ledger *l = r->ledger;
 
-    TRY(journal_take(l->books, keyring_keys(l->keyring), record_text(r->json, "path", ""), on_taken,
-                     l, result));
+    TRY(bill_keys_read(l->books, json_is_true(json_object_get(r->json, "revoked")), &keys));
+    TRY(journal_take(l->books, &keys, record_text(r->json, "path", ""), on_taken, l, result));
     r->out = record_object();
     record_set_text(r->out, "instance", span_str(result->instance));
     record_set_int(r->out, "taken", result->taken);

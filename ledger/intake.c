@@ -26,8 +26,8 @@ struct source {
     int64_t n;          /* taken so far */
     uint64_t oldest_ms; /* of the batch under way, by Redis' clock; 0: none waits */
     int64_t waiting;
-    struct key_wait wait; /* its next bill's */
-    uint64_t again_ms;    /* it is not looked at before; by the loop's clock */
+    struct key_wait wait;
+    uint64_t again_ms; /* it is not looked at before; by the loop's clock */
     bool asking, dropped;
     uint64_t empty_pass; /* the pass in which nothing was left that could be taken */
     struct list link;
@@ -173,11 +173,15 @@ static int take_entry(struct batch *b, const struct redisReply *reply)
 
     const struct span id = redis_entry_id(reply);
     const bool good = id.data && intake_entry_read(redis_reply_at(reply, 1), &e) == 0;
+    const enum bill_key_state key =
+        good ? keyring_state(i->ledger->keyring, e.bill, &b->source->wait) : BILL_KEY_COUNTS;
 
-    b->waits = good && keyring_waits(i->ledger->keyring, e.bill, &b->source->wait);
+    b->waits = key == BILL_KEY_UNKNOWN;
     if (b->waits)
         return 0;
     b->last = id;
+    if (key == BILL_KEY_REVOKED) /* its gateway's next key goes on behind what the books have */
+        return 0;
     if (!good) {
         log_event(LOG_ERROR, "bill_refused", "instance=%s reason=entry", b->source->instance);
         return 0;
@@ -422,7 +426,11 @@ json_t *intake_status(const struct intake *i)
         record_set_text(row, "instance", span_str(s->instance));
         record_set_int(row, "n", s->n);
         record_set_int(row, "waiting", s->waiting);
-        record_set_text(row, "unknown_key", span_str(s->wait.looked ? s->wait.kid : ""));
+        const bool revoked = bill_keys_state(keyring_keys(i->ledger->keyring),
+                                             span_str(s->wait.kid)) == BILL_KEY_REVOKED;
+        record_set_text(row, "unknown_key",
+                        span_str(s->wait.looked && !revoked ? s->wait.kid : ""));
+        record_set_text(row, "revoked_key", span_str(revoked ? s->wait.kid : ""));
         json_array_append_new(list, row);
     }
     return list;

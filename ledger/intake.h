@@ -25,7 +25,7 @@ void intake_forget(struct intake *i);
 /* The books have an instance's bills up to n, by another way (its journal). */
 void intake_known(struct intake *i, const char *instance, int64_t n);
 
-/* What is shown: [{instance, n, waiting}]. */
+/* What is shown: [{instance, n, waiting, unknown_key, revoked_key}]. */
 json_t *intake_status(const struct intake *i);
 uint64_t intake_lag_ms(const struct intake *i); /* the oldest entry not taken */
 

@@ -18,9 +18,16 @@ struct keyring {
     bool asking, stopped;
 };
 
-static bool counts(const struct keyring *k, struct span kid)
+static bool known(const struct keyring *k, struct span kid)
 {
-    return bill_keys_have(&k->keys, kid);
+    return bill_keys_state(&k->keys, kid) != BILL_KEY_UNKNOWN;
+}
+
+void keyring_read(struct keyring *k)
+{
+    bill_keys_fini(&k->keys);
+    if (bill_keys_read(k->ledger->books, false, &k->keys) < 0)
+        log_event(LOG_ERROR, "bill_keys", "read=no");
 }
 
 // For ever: its bills are verified later, too.
@@ -32,14 +39,13 @@ static void add(struct keyring *k, const uint8_t key[static ED25519_KEY_LEN])
 
     jws_kid(kid, key);
     hex_encode(hex, span_of(key, ED25519_KEY_LEN));
-    if (counts(k, span_str(kid)) || books_begin(b) < 0)
+    if (known(k, span_str(kid)) || books_begin(b) < 0)
         return;
     const int error =
         books_end(b, bill_keys_add(b, &k->keys, span_str(kid), span_str(hex), &added));
     if (error < 0) {
         log_event(LOG_ERROR, "bill_key_refused", "kid=%s error=%s", kid, error_name(error));
-        bill_keys_fini(&k->keys); /* none that the books have not */
-        (void)!bill_keys_read(b, &k->keys);
+        keyring_read(k); /* none that the books have not */
     } else if (added)
         log_event(LOG_INFO, "bill_key", "kid=%s", kid);
 }
@@ -65,7 +71,7 @@ static int read_settings(struct keyring *k)
 
 // ---- What Redis says ----------------------------------------------------------------------------
 
-// The kid beside a claim is Redis' word: it spares verifying what counts already, and no more.
+// The kid beside a claim is Redis' word: it spares verifying what is known already, and no more.
 static void on_vouched(void *arg, int error, const struct redisReply *reply)
 {
     struct keyring *k = arg;
@@ -76,7 +82,7 @@ static void on_vouched(void *arg, int error, const struct redisReply *reply)
     for (size_t i = 0; i < k->operator_count; i++)
         operators[i] = SPAN_OF(k->operators[i]);
     for (size_t i = 0; error == 0 && i + 1 < redis_reply_count(reply); i += 2) {
-        if (!counts(k, redis_reply_text(redis_reply_at(reply, i))) &&
+        if (!known(k, redis_reply_text(redis_reply_at(reply, i))) &&
             bill_claim_read(&claim, redis_reply_text(redis_reply_at(reply, i + 1)), operators,
                             k->operator_count) == 0)
             add(k, claim.key);
@@ -99,21 +105,25 @@ const struct bill_keys *keyring_keys(const struct keyring *k)
     return &k->keys;
 }
 
-bool keyring_waits(struct keyring *k, struct span bill, struct key_wait *w)
+enum bill_key_state keyring_state(struct keyring *k, struct span bill, struct key_wait *w)
 {
     struct key_wait now = {.looked = false};
+    enum bill_key_state state = BILL_KEY_COUNTS;
 
-    if (jws_named_kid(now.kid, bill) < 0 || counts(k, span_str(now.kid))) {
+    if (jws_named_kid(now.kid, bill) == 0)
+        state = bill_keys_state(&k->keys, span_str(now.kid));
+    if (state == BILL_KEY_COUNTS) {
         *w = (struct key_wait){.looked = false};
-        return false;
+        return state;
     }
-    now.looked = strcmp(w->kid, now.kid) == 0;
+    now.looked = state == BILL_KEY_REVOKED || strcmp(w->kid, now.kid) == 0;
     if (!now.looked)
         keyring_look(k); /* it may have come since the last look */
-    else if (!w->looked)
-        log_event(LOG_ERROR, "bill_key_unknown", "kid=%s", now.kid);
+    else if (!w->looked || strcmp(w->kid, now.kid) != 0)
+        log_event(LOG_ERROR, state == BILL_KEY_REVOKED ? "bill_key_revoked" : "bill_key_unknown",
+                  "kid=%s", now.kid);
     *w = now;
-    return true;
+    return state;
 }
 
 // ---- Its life -----------------------------------------------------------------------------------
@@ -124,7 +134,7 @@ int keyring_new(struct keyring **out, struct ledger *l)
 
     k->ledger = l;
     *out = k;
-    TRY(bill_keys_read(l->books, &k->keys));
+    TRY(bill_keys_read(l->books, false, &k->keys));
     return read_settings(k);
 }
 

@@ -20,13 +20,17 @@ void keyring_free(struct keyring *k);
 void keyring_look(struct keyring *k);
 /* Those that count. */
 const struct bill_keys *keyring_keys(const struct keyring *k);
-/* What a gateway's next bill waits for. {0}: nothing. */
+/* Reads them from the books anew: one was revoked, or counts again. */
+void keyring_read(struct keyring *k);
+
+/* The key of a gateway's last bill that was not taken. {0}: the last one was. */
 struct key_wait {
     char kid[JWS_KID_LEN + 1];
-    bool looked; /* Redis was asked about it, and it waits all the same */
+    bool looked; /* Redis was asked about it, and it does not count all the same */
 };
-/* Whether this bill, the next of a gateway, must wait: nobody vouches for its key. *w: as the last
- * call about that gateway has left it. */
-bool keyring_waits(struct keyring *k, struct span bill, struct key_wait *w);
+/* Whether this bill, the next of a gateway, can be taken (one that names no key: to be refused);
+ * must wait, for nobody vouches for its key yet; or is passed over. *w: as the last call about that
+ * gateway has left it. */
+enum bill_key_state keyring_state(struct keyring *k, struct span bill, struct key_wait *w);
 
 #endif

@@ -123,7 +123,10 @@ static int restore(const struct command *c, int argc, char **argv)
 static int intake(const struct command *c, int argc, char **argv)
 {
     struct ledger_flags f = ledger_flags_default();
-    const struct option options[] = {LEDGER_FLAGS(f)};
+    bool revoked = false;
+    const struct option options[] = {{"revoked", OPTION_FLAG, &revoked,
+                                      "its bills were looked through: take those of a revoked key"},
+                                     LEDGER_FLAGS(f)};
     struct operands operands;
     const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
@@ -133,8 +136,29 @@ static int intake(const struct command *c, int argc, char **argv)
     char *full = realpath(operands.items[0], NULL);
     buf_append_str(&path, full ? full : operands.items[0]);
     free(full);
-    AUTO_JSON json_t *body = json_pack("{s:s}", "path", buf_cstr(&path));
+    AUTO_JSON json_t *body = json_pack("{s:s, s:b}", "path", buf_cstr(&path), "revoked", revoked);
     return ledger_show(c, &f, "POST", "/v1/intake", body);
+}
+
+// ---- Whose bills --------------------------------------------------------------------------------
+
+static int bill_keys(const struct command *c, int argc, char **argv)
+{
+    static const char *const columns[] = {"kid", "ed25519", "since", "revoked"};
+    static const struct ledger_listing listing = {
+        .path = "/v1/bill-keys", .id = "kid", .columns = columns, .count = COUNT(columns)};
+
+    return ledger_list(c, argc, argv, &listing);
+}
+
+static int revoke_key(const struct command *c, int argc, char **argv)
+{
+    return ledger_command(c, argc, argv, "POST", "/v1/bill-keys/%s/revoke", NULL);
+}
+
+static int reinstate_key(const struct command *c, int argc, char **argv)
+{
+    return ledger_command(c, argc, argv, "POST", "/v1/bill-keys/%s/reinstate", NULL);
 }
 
 // ---- Looking ------------------------------------------------------------------------------------
@@ -190,6 +214,9 @@ const struct command ledger_commands[] = {
     {"ledger", "recover", "", "Write balances anew once all gateways have put back theirs.",
      recover},
     {"ledger", "intake", "JOURNAL", "Take a gateway's journal into the books.", intake},
+    {"ledger", "bill-keys", "", "The keys that gateways sign their bills with.", bill_keys},
+    {"ledger", "revoke-key", "KID", "Take no bill of that key from now on.", revoke_key},
+    {"ledger", "reinstate-key", "KID", "Take its bills again.", reinstate_key},
     {"ledger", "purses", "", "The books' accounts and their sums.", purses},
     {"ledger", "transfers", "", "Transfers, newest first.", transfers},
     {"ledger", "days", "", "The days' trees of bills.", days},

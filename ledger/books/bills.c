@@ -14,79 +14,6 @@
 
 enum { DAY_S = 86400, HOUR_MS = 3600000, ENTRY_KEPT = 8192 };
 
-// ---- Keys ---------------------------------------------------------------------------------------
-
-void bill_keys_fini(struct bill_keys *k)
-{
-    for (size_t i = 0; i < k->count; i++)
-        ed25519_free(k->items[i].key);
-    free(k->items);
-    *k = (struct bill_keys){0};
-}
-
-static int add_key(struct bill_keys *k, struct span kid, struct span hex)
-{
-    AUTO(ed25519_free) struct ed25519 *key = NULL;
-    uint8_t public_key[ED25519_KEY_LEN];
-    char own[JWS_KID_LEN + 1];
-
-    TRY(hex_decode(public_key, sizeof(public_key), hex));
-    jws_kid(own, public_key);
-    if (!span_is(kid, own))
-        return E_INVALID;
-    TRY(ed25519_from_public(&key, SPAN_OF(public_key)));
-    k->items = mem_grow(k->items, (k->count + 1) * sizeof(*k->items));
-    struct bill_key *it = &k->items[k->count++];
-    *it = (struct bill_key){.key = key};
-    key = NULL;
-    memcpy(it->kid, own, sizeof(own));
-    return 0;
-}
-
-int bill_keys_read(struct books *b, struct bill_keys *out)
-{
-    AUTO(rows_free) struct rows *rows = NULL;
-    int row;
-
-    *out = (struct bill_keys){0};
-    TRY(db_select(&rows, b->db, "SELECT kid, public_key FROM bill_keys", NULL, 0));
-    while ((row = rows_next(rows)) > 0)
-        TRY(add_key(out, rows_bytes(rows, 0), rows_bytes(rows, 1)));
-    return row;
-}
-
-bool bill_keys_have(const struct bill_keys *k, struct span kid)
-{
-    for (size_t i = 0; i < k->count; i++)
-        if (span_is(kid, k->items[i].kid))
-            return true;
-    return false;
-}
-
-int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct span hex,
-                  bool *added)
-{
-    *added = false;
-    if (bill_keys_have(k, kid))
-        return 0;
-    TRY(add_key(k, kid, hex));
-    *added = true;
-    return DB_RUN(b->db, NULL,
-                  "INSERT INTO bill_keys (kid, public_key, since) VALUES ($1, $2, $3) "
-                  "ON CONFLICT DO NOTHING",
-                  value_text(kid), value_text(hex), value_int((int64_t)b->now_s));
-}
-
-// The key of the header is found before any signature is computed: others are refused by their kid.
-static int verify(const struct bill_keys *k, struct span jws, struct bill *out)
-{
-    int error = E_AUTH;
-
-    for (size_t i = 0; i < k->count && error == E_AUTH; i++)
-        error = bill_verify(out, k->items[i].key, jws);
-    return error;
-}
-
 // ---- Order --------------------------------------------------------------------------------------
 
 struct place {
@@ -318,7 +245,7 @@ static const char *wrong_with(const struct bill_keys *keys, const struct bill_en
 {
     if (!entry_good(e))
         return "malformed";
-    const int error = verify(keys, e->bill, bill);
+    const int error = bill_keys_verify(keys, e->bill, bill);
     if (error < 0)
         return error == E_AUTH ? "signature" : "malformed_bill";
     return usage_matches(bill, e) ? NULL : "usage_hash";

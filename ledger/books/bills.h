@@ -3,27 +3,7 @@
 #ifndef LEDGER_BOOKS_BILLS_H
 #define LEDGER_BOOKS_BILLS_H
 
-#include "crypto/ed25519.h"
-#include "ledger/books/books.h"
-
-/* The gateways' bill keys by their key id. {0} is none. */
-struct bill_keys {
-    struct bill_key *items;
-    size_t count;
-};
-struct bill_key {
-    char kid[24];
-    struct ed25519 *key;
-};
-void bill_keys_fini(struct bill_keys *k);
-AUTO_FINI(struct bill_keys, bill_keys_fini)
-/* Those that the books know. E_IO. */
-MUST_CHECK int bill_keys_read(struct books *b, struct bill_keys *out);
-bool bill_keys_have(const struct bill_keys *k, struct span kid);
-/* A gateway's key: kept for ever, so that its bills can be verified later. hex: 64 digits that must
- * have this kid: E_INVALID. *added: it was not known. */
-MUST_CHECK int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct span hex,
-                             bool *added);
+#include "ledger/books/bill_keys.h"
 
 /* What a gateway says of one settled call: an entry of its stream, or a row of its journal.
  * Borrowed.

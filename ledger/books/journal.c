@@ -27,9 +27,15 @@ static int check_key(const struct bill_keys *keys, struct span bill)
 {
     char kid[JWS_KID_LEN + 1];
 
-    if (jws_named_kid(kid, bill) < 0 || bill_keys_have(keys, span_str(kid)))
+    if (jws_named_kid(kid, bill) < 0)
         return 0;
-    books_why("its bills are signed by %s, whom nobody vouches for (bill_keys)", kid);
+    const enum bill_key_state state = bill_keys_state(keys, span_str(kid));
+    if (state == BILL_KEY_COUNTS)
+        return 0;
+    books_why(state == BILL_KEY_REVOKED
+                  ? "its bills are signed by %s, which was revoked"
+                  : "its bills are signed by %s, whom nobody vouches for (bill_keys)",
+              kid);
     return E_DENIED;
 }
 

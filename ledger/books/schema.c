@@ -124,6 +124,12 @@ static const struct step steps[] = {
         "",
         "",
     },
+    {
+        /* since when no bill of that key is taken, Unix seconds; 0: they are */
+        "ALTER TABLE bill_keys ADD COLUMN revoked BIGINT NOT NULL DEFAULT 0;",
+        "",
+        "",
+    },
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 

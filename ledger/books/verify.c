@@ -230,15 +230,6 @@ static void check_amount(struct walk *w, const struct bill *b)
                      b->call);
 }
 
-static int verify_bill(const struct walk *w, struct span jws, struct bill *out)
-{
-    int error = E_AUTH;
-
-    for (size_t i = 0; i < w->keys.count && error == E_AUTH; i++)
-        error = bill_verify(out, w->keys.items[i].key, jws);
-    return error;
-}
-
 // Columns account, seq, head, bill, usage, call, amount, fee.
 static void check_link(struct walk *w, const struct rows *rows)
 {
@@ -254,7 +245,7 @@ static void check_link(struct walk *w, const struct rows *rows)
     chain_add(w->head, rows_bytes(rows, 3));
     if (rows_int(rows, 1) != ++w->seq || !span_eq(rows_bytes(rows, 2), SPAN_OF(w->head)))
         verify_wrong(&w->chain, 1, "broken link: call %s", rows_text(rows, 5));
-    if (verify_bill(w, rows_bytes(rows, 3), &bill) < 0) {
+    if (bill_keys_verify(&w->keys, rows_bytes(rows, 3), &bill) < 0) {
         verify_wrong(&w->chain, 1, "not signed by a key of ours: call %s", rows_text(rows, 5));
         return;
     }
@@ -330,7 +321,7 @@ static void walk_fini(struct walk *w)
 
 static int walk(struct books *b, struct walk *w)
 {
-    TRY(bill_keys_read(b, &w->keys));
+    TRY(bill_keys_read(b, true, &w->keys));
     TRY(prices_each(b, keep_book, w));
     TRY(walk_chains(b, w));
     return check_heads(b, w);

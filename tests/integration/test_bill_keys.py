@@ -165,6 +165,72 @@ def test_a_bill_whose_key_redis_does_not_name_waits_as_well(stack):
     assert waits(stack, kid)[0]["waiting"] == 1 and stack.ledger.status["conflicts"] == 0
 
 
+def test_no_bill_of_a_key_that_was_revoked_is_taken_and_those_before_stay(stack):
+    """By the stream, by the journal, after a restart; its gateway goes on with another key; what waited comes when the key counts again."""
+    stack.ledger = ledger = start_ledger(stack)
+    ledger.prices()
+    cost = begin(stack)
+    kid, gateway, journal = bill_key(stack)[0], stack.gateways[0], os.path.join(stack.folder, "gateway.journal")
+    wait_for(lambda: len(ledger.bills()) == 1, "the bill in the books", 30)
+    metered = ledger.key()
+
+    def ask():
+        with stack.raw(key=metered) as raw:
+            assert wait_for(lambda: (a := raw.ask("POST", CHAT, chat())).status == 200 and a, "an answer", 30).json["usage"]["cost_nano"] == cost
+
+    assert ledger.ctl("ledger", "revoke-key", kid).returncode == 0 and kid in ledger.ctl("ledger", "bill-keys").stdout
+    ask()
+    passed_over = lambda: [g for g in ledger.status["gateways"] if g["revoked_key"] == kid]  # noqa: E731
+    wait_for(passed_over, "the bill to be passed over", 30)
+    assert "event=bill_key_revoked" in ledger.log_text and passed_over()[0]["unknown_key"] == ""
+    ledger.stop()
+    ledger.start()
+    ledger.wait_ready()
+    wait_for(passed_over, "the bill to be passed over after a restart", 30)
+    status, answer = ledger.api("POST", "/v1/intake", {"path": journal})
+    assert status == 409 and "revoked" in answer["error"]["message"]
+    assert len(ledger.bills()) == 1 and ledger.status["conflicts"] == 0
+
+    gateway.stop()
+    old = os.path.join(stack.folder, "old.journal")
+    os.rename(journal, old)
+    os.unlink(journal + ".key")
+    assert "taken" in ledger.ctl("ledger", "intake", "--revoked", old).stdout
+    assert len(ledger.bills()) == 2
+    gateway.start()
+    stack.wait_ready()
+    ask()
+    wait_for(lambda: len(ledger.bills()) == 3 and not passed_over(), "the bill by the new key", 30)
+    assert ledger.balance() == 10**9 - 3 * cost
+    ledger.verify()
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+def test_a_key_that_is_reinstated_brings_what_was_passed_over(stack, vouched):
+    """Its word in Redis, or its name in the settings, does not do that before."""
+    stack.ledger = ledger = start_ledger(stack)
+    ledger.prices()
+    cost = begin(stack)
+    kid, public = bill_key(stack)
+    wait_for(lambda: len(ledger.bills()) == 1, "the bill in the books", 30)
+    ledger.ctl("ledger", "revoke-key", kid)
+    if not vouched:
+        ledger.stop()
+        ledger.settings["bill_keys"] = {"pinned": [public]}
+        ledger.start()
+        ledger.wait_ready()
+    metered = ledger.key()
+    with stack.raw(key=metered) as raw:
+        wait_for(lambda: raw.ask("POST", CHAT, chat()).status == 200, "an answer", 30)
+    wait_for(lambda: [g for g in ledger.status["gateways"] if g["revoked_key"] == kid], "the bill to be passed over", 30)
+    time.sleep(2)
+    assert len(ledger.bills()) == 1
+    ledger.ctl("ledger", "reinstate-key", kid)
+    wait_for(lambda: len(ledger.bills()) == 2, "the bill", 30)
+    assert ledger.balance() == 10**9 - 2 * cost
+    ledger.verify()
+
+
 def test_words_that_nobody_gave_hold_up_no_gateway(stack):
     """Thousands of claims, each with many signatures that are none: whoever writes Redis stops no request."""
     stack.ledger = start_ledger(stack)

@@ -33,7 +33,7 @@ def test_paths_and_roles_are_those_of_the_code():
 
 @pytest.fixture
 def ledger(stack):
-    return start_ledger(stack)
+    return start_ledger(stack, **{"bill_keys.pinned": ["07" * 32]})
 
 
 def test_answers_are_as_described(ledger):
@@ -89,6 +89,11 @@ def test_answers_are_as_described(ledger):
     call("GET", "/v1/webhooks", "/v1/webhooks")
     call("GET", f"/v1/webhooks/{hook['id']}/deliveries", "/v1/webhooks/{webhook}/deliveries")
     call("DELETE", f"/v1/webhooks/{hook['id']}", "/v1/webhooks/{webhook}")
+    (kid,) = [k["kid"] for k in call("GET", "/v1/bill-keys", "/v1/bill-keys")["data"]]
+    call("POST", f"/v1/bill-keys/{kid}/reinstate", "/v1/bill-keys/{kid}/reinstate", status=409)
+    assert call("POST", f"/v1/bill-keys/{kid}/revoke", "/v1/bill-keys/{kid}/revoke")["revoked"] > 0
+    call("POST", "/v1/bill-keys/none/revoke", "/v1/bill-keys/{kid}/revoke", status=404)
+    assert call("POST", f"/v1/bill-keys/{kid}/reinstate", "/v1/bill-keys/{kid}/reinstate")["revoked"] == 0
     call("GET", "/v1/audit", "/v1/audit")
     call("GET", "/v1/status", "/v1/status")
     call("GET", "/v1/verify", "/v1/verify")

@@ -109,7 +109,7 @@ static inline void open_books(struct fixture *f)
     if (books_open(&f->books, f->where, true, &why) < 0)
         fail_msg("%s", buf_cstr(&why));
     f->books->fixed_ms = UINT64_C(1750000000000);
-    assert_int_equal(bill_keys_read(f->books, &f->keys), 0);
+    assert_int_equal(bill_keys_read(f->books, false, &f->keys), 0);
 }
 
 static inline void close_books(struct fixture *f)

@@ -553,6 +553,7 @@ static void older_books_are_brought_up_to_date_and_newer_ones_refused(void **sta
     make_account(f, "acme", 7);
     assert_int_equal(db_script(f->books->db, "DROP INDEX transfers_reference"), 0);
     assert_int_equal(db_script(f->books->db,
+                               "ALTER TABLE bill_keys DROP COLUMN revoked;"
                                "DROP TABLE cursors;"
                                "CREATE TABLE cursors ("
                                " stream TEXT PRIMARY KEY, last TEXT NOT NULL, n BIGINT NOT NULL);"
@@ -573,7 +574,7 @@ static void older_books_are_brought_up_to_date_and_newer_ones_refused(void **sta
     assert_non_null(strstr(buf_cstr(&why), "another version"));
     struct db *db;
     open_db(f, &db);
-    assert_int_equal(db_script(db, "UPDATE schema_version SET version = 3"), 0);
+    assert_int_equal(db_script(db, "UPDATE schema_version SET version = 4"), 0);
     db_close(db);
     open_books(f);
 }
