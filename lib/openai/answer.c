@@ -131,7 +131,7 @@ int take_finish(struct answer *a, struct choice *c, struct span reason)
 {
     const char *word = "stop";
 
-    if (!reason.data)
+    if (!reason.data || span_is(reason, "\"\""))
         return 0;
     if (!is_string(reason))
         return E_PROTOCOL;

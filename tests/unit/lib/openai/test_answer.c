@@ -1052,6 +1052,23 @@ static void a_finish_is_told_once(void **state)
     done(&m);
 }
 
+/* LocalAI says so in every event but the last. */
+static void an_empty_reason_finishes_nothing(void **state)
+{
+    struct made m;
+
+    (void)state;
+    begin(&m, chat_stream());
+    feed(&m, "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":\"\"}]}");
+    assert_false(answer_complete(m.a));
+    feed(&m, "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"b\"},\"finish_reason\":\"\"}]}");
+    feed(&m, "{\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}");
+    assert_has(&m.out, "{\"content\":\"b\"},\"logprobs\":null,\"finish_reason\":null}");
+    assert_has(&m.out, "\"finish_reason\":\"length\"}");
+    finish(&m);
+    done(&m);
+}
+
 static void a_stream_without_a_finish_is_broken(void **state)
 {
     struct made m;
@@ -1173,6 +1190,7 @@ int main(void)
         cmocka_unit_test(broken_events_are_protocol_errors),
         cmocka_unit_test(text_is_always_well_formed),
         cmocka_unit_test(a_finish_is_told_once),
+        cmocka_unit_test(an_empty_reason_finishes_nothing),
         cmocka_unit_test(a_stream_without_a_finish_is_broken),
         cmocka_unit_test(an_error_event_is_a_fault),
         cmocka_unit_test(what_is_collected_has_a_bound),
