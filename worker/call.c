@@ -135,7 +135,8 @@ static struct answer *make_answer(const struct call *c)
         .top_logprobs = rq->top_logprobs,
         .service_tier = request_member(rq, "service_tier").data ? "default" : NULL,
         .mute = rq->endpoint == EP_COMPLETIONS && o->cap == 0,
-        .calls_in_text = request_calls_in_text(rq, engine_kind(c->worker->engine)),
+        .calls_in_text = request_calls_in_text(rq),
+        .as_function = rq->has_functions,
         .echo = echo_of(c),
         .padding = o->padding,
         .choices = rq->endpoint == EP_EMBEDDINGS ? rq->prompts : rq->prompts * rq->choices,
@@ -206,6 +207,7 @@ static void begin(struct call *c)
 
     c->state = CALL_RUNNING;
     call_answer_timer(c, (uint64_t)worker_config(c->worker)->head_ms);
+    request_prepare(&c->opened.request, engine_kind(e));
     if (is_surely_short(c) || !engine_counts(e, &c->opened.request) ||
         engine_count_start(&c->counting, e, &c->opened.request, engine_model(c), on_counted, c) < 0)
         run(c);

@@ -27,6 +27,7 @@ struct answer_options {
     bool mute; /* completions of no token, of which engines make one: it is not told nor counted */
     int64_t top_logprobs; /* the likeliest told of beside each token; engines list more */
     bool calls_in_text;   /* chat: request_calls_in_text */
+    bool as_function;     /* chat: a call is told in the older form (request.has_functions) */
     struct span echo; /* completions: the request's prompts as JSON, each to stand before its texts,
                          where the engine does not do that; data NULL: no. Copied */
 };

@@ -156,6 +156,14 @@ static void write_chunk(const struct answer *a, int64_t index, struct buf *out)
     buf_clear(&c->logprobs[LP_REFUSAL]);
 }
 
+/* To a caller who asked in the older form. */
+static void tell_as_function(struct choice *c)
+{
+    tools_as_function(c);
+    if (c->finish && strcmp(c->finish, "tool_calls") == 0)
+        c->finish = "function_call";
+}
+
 int chat_feed(struct answer *a, int64_t index, struct stream *s, struct span element,
               struct buf *out)
 {
@@ -171,6 +179,8 @@ int chat_feed(struct answer *a, int64_t index, struct stream *s, struct span ele
     TRY(take_finish(a, c, d.finish));
     if (c->finish)
         call_text_end(c);
+    if (a->o.as_function)
+        tell_as_function(c);
     c->opened = true;
     s->choices += first;
     if (!a->o.stream) {
@@ -203,9 +213,10 @@ static void write_text_or_null(struct buf *out, const char *name, const struct b
         append_string(out, buf_span(text));
 }
 
-static void write_message(const struct choice *c, struct buf *out)
+static void write_message(const struct answer *a, const struct choice *c, struct buf *out)
 {
-    const bool calls = c->tool_count > 0 || c->call_name.len > 0;
+    const bool tools = c->tool_count > 0 && !a->o.as_function;
+    const bool calls = tools || c->call_name.len > 0;
     const bool refuses = c->refusal.len > 0;
 
     buf_append_str(out, "{\"role\":\"assistant\"");
@@ -219,7 +230,7 @@ static void write_message(const struct choice *c, struct buf *out)
         write_text_or_null(out, "arguments", &c->call_arguments, false);
         buf_byte(out, '}');
     }
-    if (c->tool_count > 0) {
+    if (tools) {
         buf_append_str(out, ",\"tool_calls\":");
         tools_write_body(c, out);
     }
@@ -231,7 +242,7 @@ void chat_body(const struct answer *a, int64_t index, struct buf *out)
     const struct choice *c = &a->choices[index];
 
     buf_printf(out, "{\"index\":%" PRId64 ",\"message\":", index);
-    write_message(c, out);
+    write_message(a, c, out);
     buf_append_str(out, ",\"logprobs\":");
     logprobs_write_chat(c, out);
     buf_byte(out, ',');

@@ -107,6 +107,8 @@ MUST_CHECK int tools_take(struct choice *c, struct span calls);
 MUST_CHECK int tools_begin(struct choice *c, struct span name);
 bool tools_pending(const struct choice *c);
 void tools_settle(struct choice *c); /* nothing is pending any more */
+/* What is pending of the first call becomes the choice's function_call; there is but one. */
+void tools_as_function(struct choice *c);
 void tools_write_delta(struct choice *c, struct buf *out);
 void tools_write_body(const struct choice *c, struct buf *out);
 void tools_free(struct choice *c);

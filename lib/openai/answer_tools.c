@@ -162,6 +162,20 @@ void tools_settle(struct choice *c)
         c->tools[i].pending = false;
 }
 
+void tools_as_function(struct choice *c)
+{
+    for (size_t i = 0; i < c->tool_count; i++) {
+        struct tool *t = &c->tools[i];
+        if (i == 0 && t->pending) {
+            buf_append(&c->call_name, buf_span(&t->name));
+            buf_append(&c->call_arguments, buf_span(&t->arguments));
+        }
+        buf_clear(&t->name);
+        buf_clear(&t->arguments);
+        t->pending = false;
+    }
+}
+
 // ---- Writing ----
 
 static void write_function(const struct tool *t, bool named, struct buf *out)

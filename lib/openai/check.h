@@ -74,10 +74,21 @@ extern const char *const extras_allowed[], *const extras_denied[];
 /* A tool_choice that is an object or "required", as a word in JSON with its quotes; appends the
  * tools that it means to *tools. NULL: it is another, or names none that is there (*tools may hold
  * bytes then). */
-const char *tools_in_words(const struct request *rq, struct buf *tools);
+const char *tools_in_words(struct span all, struct span choice, struct buf *tools);
 /* Appends a response_format that lets an answer be nothing but a call of one of the tools. False:
  * no schema says what theirs say, or they are too many (*out may hold bytes then). */
 bool tools_as_format(struct span tools, struct buf *out);
+
+/* Wipes; it may be made anew. */
+void request_told_forget(struct request_told *t);
+
+/* The older form of tools as the newer one (request_functions.c): appends `functions` as `tools`,
+ * `function_call` as `tool_choice`, and messages without that member and its role; whether there
+ * are any. */
+void functions_as_tools(struct span functions, struct buf *out);
+void function_as_choice(struct span call, struct buf *out);
+MUST_CHECK int functions_out_of_messages(struct span messages, struct buf *out);
+bool functions_in_messages(json_t *messages);
 
 /* Messages and tools for an engine (request_bare.c): whether any of their members says nothing, and
  * the value without those, all else byte for byte. */

@@ -137,8 +137,11 @@ static void take_counts(struct request *rq, json_t *doc)
     rq->logprobs = chat ? json_is_true(json_object_get(doc, "logprobs"))
                         : !embeddings && present(doc, "logprobs");
     rq->top_logprobs = rq->logprobs ? integer_or(doc, chat ? "top_logprobs" : "logprobs", 0) : 0;
-    rq->has_tools = chat && (present(doc, "tools") || present(doc, "functions"));
+    rq->has_functions = chat && present(doc, "functions");
+    rq->has_tools = chat && (present(doc, "tools") || rq->has_functions);
+    rq->has_function_calls = chat && functions_in_messages(json_object_get(doc, "messages"));
     rq->has_empty = chat && (bare_needed(json_object_get(doc, "messages")) ||
+                             bare_needed(json_object_get(doc, "functions")) ||
                              bare_needed(json_object_get(doc, "tools")));
 }
 
@@ -220,6 +223,7 @@ int request_parse(struct request *out, enum endpoint endpoint, struct span body,
 
 void request_forget_body(struct request *rq)
 {
+    request_told_forget(&rq->told);
     buf_wipe(&rq->conversation);
     buf_wipe(&rq->kept);
     rq->body = (struct span){0};
@@ -227,6 +231,7 @@ void request_forget_body(struct request *rq)
 
 void request_fini(struct request *rq)
 {
+    request_told_forget(&rq->told);
     buf_wipe(&rq->model);
     buf_wipe(&rq->conversation);
     buf_wipe(&rq->ignored);

@@ -21,6 +21,17 @@ struct request_rules {
     unsigned max_n;                             /* 128 */
 };
 
+enum engine_kind { ENGINE_GENERIC, ENGINE_LLAMACPP, ENGINE_VLLM, ENGINE_SGLANG };
+
+/* What an engine of one kind is told instead of what the caller wrote; empty: that. */
+struct request_told {
+    bool made;
+    enum engine_kind kind;
+    struct buf messages, tools, choice;
+    struct buf format; /* a schema that makes it call one of the tools */
+    const char *tops;  /* the member that is 1 instead; NULL: none */
+};
+
 struct request {
     enum endpoint endpoint;
     struct span body; /* borrowed: the JSON as received; must outlive the request */
@@ -39,6 +50,8 @@ struct request {
     bool logprobs;
     int64_t top_logprobs; /* the likeliest that are told of beside each token */
     bool has_tools;
+    bool has_functions;      /* `functions`: the answer tells a call in that form, too */
+    bool has_function_calls; /* … and so do messages */
     bool has_empty; /* members of messages or tools say nothing: the engine gets none of them */
     uint64_t timeout_ms;     /* `timeout` (ours); 0: none */
     int64_t max_coefficient; /* ours; -1: none */
@@ -47,6 +60,7 @@ struct request {
     struct buf ignored;     /* Cocoon-Ignored value (api.md §3.2); empty: nothing was dropped */
     unsigned ignored_count; /* names in it, at most 32 */
     struct buf kept; /* the members to pass on: internal to request_forward and request_engine */
+    struct request_told told; /* internal to request_prepare and request_engine */
 };
 
 /* Reads and checks a body. Long bodies (request_reading.h) belong into the offload pool: pure, any
@@ -68,8 +82,6 @@ MUST_CHECK int request_forward(const struct request *rq, struct span served_mode
  * absent or null. */
 struct span request_member(const struct request *rq, const char *name);
 
-enum engine_kind { ENGINE_GENERIC, ENGINE_LLAMACPP, ENGINE_VLLM, ENGINE_SGLANG };
-
 /* What the worker adds for its engine. */
 struct engine_ask {
     enum engine_kind kind;
@@ -81,10 +93,14 @@ struct engine_ask {
     int64_t prompt; /* ≥ 0: for completions of several prompts, this prompt alone; -1: as the body
                        says */
 };
-/* True when this engine is told by a schema to answer with a call, as the text
+/* Makes, once, what an engine of that kind is told of messages and tools; request_engine makes for
+ * itself what was not prepared. */
+void request_prepare(struct request *rq, enum engine_kind kind);
+/* True when the engine that it was prepared for is told by a schema to answer with a call, as the
+ * text
  * {"name":…,"arguments":{…}}: one that must be made, and that the engine's own grammar for calls
  * would let it leave out (llama.cpp, whose grammar lets any prose come first). */
-bool request_calls_in_text(const struct request *rq, enum engine_kind kind);
+bool request_calls_in_text(const struct request *rq);
 /* Appends the engine's body: stream and include_usage on (not for embeddings), cap, model, salt;
  * the engine's names for things. */
 MUST_CHECK int request_engine(const struct request *rq, const struct engine_ask *ask,

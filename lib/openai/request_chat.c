@@ -630,6 +630,9 @@ int check_chat_combination(struct check *c)
         return refuse_alone(c, "top_logprobs", "logprobs");
     if (present(c->doc, "tool_choice") && !present(c->doc, "tools"))
         return refuse_alone(c, "tool_choice", "tools");
+    if (present(c->doc, "functions") && present(c->doc, "tools"))
+        return api_fault_text(c->fault, &ERR_PARAMETER_COMBINATION, "functions",
+                              "Setting 'functions' and 'tools' at the same time is not supported.");
     if (present(c->doc, "function_call") && !present(c->doc, "functions"))
         return refuse_alone(c, "function_call", "functions");
     return check_chosen(c);

@@ -174,43 +174,32 @@ static int write_generation(struct writer *w, const struct request *rq,
     return 0;
 }
 
-/* Which tools this engine is told of, the word about them, and a format that makes it call one. */
-struct chosen {
-    struct buf tools, format;
-    const char *word; /* NULL: the caller's own members say it */
-    bool forced;
-};
+// ---- What it is told instead ----
 
-static void chosen_fini(struct chosen *t)
+static void tell_tools(struct request_told *t, const struct request *rq, enum engine_kind kind)
 {
-    buf_wipe(&t->tools);
-    buf_wipe(&t->format);
-}
-AUTO_FINI(struct chosen, chosen_fini)
+    const struct span functions = request_member(rq, "functions"),
+                      call = request_member(rq, "function_call");
+    AUTO(buf_wipe) struct buf chosen = {0};
 
-static void choose(struct chosen *t, const struct request *rq, enum engine_kind kind)
-{
-    t->word = kind == ENGINE_LLAMACPP ? tools_in_words(rq, &t->tools) : NULL;
-    t->forced = t->word && strcmp(t->word, "\"required\"") == 0 &&
-                tools_as_format(buf_span(&t->tools), &t->format);
-}
-
-bool request_calls_in_text(const struct request *rq, enum engine_kind kind)
-{
-    AUTO(chosen_fini) struct chosen t = {0};
-
-    choose(&t, rq, kind);
-    return t.forced;
-}
-
-static void write_chosen(struct writer *w, const struct request *rq, const struct chosen *t)
-{
-    if (!t->word)
+    if (functions.data)
+        functions_as_tools(functions, &t->tools);
+    if (functions.data && call.data)
+        function_as_choice(call, &t->choice);
+    if (kind != ENGINE_LLAMACPP)
         return;
-    write_bare(w, rq, "tools", buf_span(&t->tools));
-    write_value(w, "tool_choice", span_str(t->forced ? "\"none\"" : t->word));
-    if (t->forced)
-        write_value(w, "response_format", buf_span(&t->format));
+    const struct span all = functions.data ? buf_span(&t->tools) : request_member(rq, "tools"),
+                      choice =
+                          functions.data ? buf_span(&t->choice) : request_member(rq, "tool_choice");
+    const char *word = tools_in_words(all, choice, &chosen);
+    if (!word)
+        return;
+    buf_wipe(&t->tools);
+    buf_take(&t->tools, &chosen);
+    buf_wipe(&t->choice);
+    buf_append_str(&t->choice, word);
+    if (strcmp(word, "\"required\"") == 0 && !tools_as_format(buf_span(&t->tools), &t->format))
+        buf_wipe(&t->format);
 }
 
 /* llama.cpp says nothing of any token where nothing is to be told beside it, and lists twenty where
@@ -222,39 +211,105 @@ static const char *tops_member(const struct request *rq, enum engine_kind kind)
     return rq->endpoint == EP_CHAT ? "top_logprobs" : "logprobs";
 }
 
-/* True for a member that has been written already, or is written behind the caller's. */
-static bool is_ours(const struct kept *k, const struct chosen *t, const char *tops)
+static int tell(struct request_told *t, const struct request *rq, enum engine_kind kind)
 {
-    return (k->rule && k->rule->use == REWRITE) || (tops && is_rule(k, tops)) ||
-           (t->word && (is_rule(k, "tools") || is_rule(k, "tool_choice"))) ||
-           (t->forced && is_rule(k, "response_format"));
+    *t = (struct request_told){.made = true, .kind = kind, .tops = tops_member(rq, kind)};
+    tell_tools(t, rq, kind);
+    return rq->has_function_calls
+               ? functions_out_of_messages(request_member(rq, "messages"), &t->messages)
+               : 0;
+}
+
+void request_told_forget(struct request_told *t)
+{
+    buf_wipe(&t->messages);
+    buf_wipe(&t->tools);
+    buf_wipe(&t->choice);
+    buf_wipe(&t->format);
+    t->made = false;
+}
+AUTO_FINI(struct request_told, request_told_forget)
+
+void request_prepare(struct request *rq, enum engine_kind kind)
+{
+    request_told_forget(&rq->told);
+    if (tell(&rq->told, rq, kind) < 0)
+        request_told_forget(&rq->told);
+}
+
+bool request_calls_in_text(const struct request *rq)
+{
+    return rq->told.format.len > 0;
+}
+
+static void write_told(struct writer *w, const struct request *rq, const struct request_told *t)
+{
+    if (t->tools.len > 0)
+        write_bare(w, rq, "tools", buf_span(&t->tools));
+    if (t->choice.len > 0)
+        write_value(w, "tool_choice", t->format.len > 0 ? SPAN("\"none\"") : buf_span(&t->choice));
+    if (t->format.len > 0)
+        write_value(w, "response_format", buf_span(&t->format));
+    if (rq->has_functions) /* there is but one call in that form */
+        write_value(w, "parallel_tool_calls", SPAN("false"));
+    if (t->messages.len > 0)
+        write_bare(w, rq, "messages", buf_span(&t->messages));
+}
+
+static bool is_one_of(const struct kept *k, const char *const *names)
+{
+    for (; k->rule && *names; names++)
+        if (is_rule(k, *names))
+            return true;
+    return false;
+}
+
+/* True for a member that has been written already, or is written behind the caller's. */
+static bool is_ours(const struct kept *k, const struct request *rq, const struct request_told *t)
+{
+    static const char *const choice[] = {"tools", "tool_choice", NULL};
+    static const char *const older[] = {"functions", "function_call", "parallel_tool_calls", NULL};
+
+    return (k->rule && k->rule->use == REWRITE) || (t->tops && is_rule(k, t->tops)) ||
+           (t->tools.len > 0 && is_one_of(k, choice)) ||
+           (rq->has_functions && is_one_of(k, older)) ||
+           (t->format.len > 0 && is_rule(k, "response_format")) ||
+           (t->messages.len > 0 && is_rule(k, "messages"));
+}
+
+static int write_body(struct writer *w, const struct request *rq, const struct engine_ask *ask,
+                      const struct request_told *told)
+{
+    const struct kept *k;
+
+    write_model(w, rq, ask->model);
+    write_told(w, rq, told);
+    for (size_t i = 0; (k = kept_at(rq, i)) != NULL; i++) {
+        if (is_ours(k, rq, told) ||
+            span_is(k->member.value, "null")) /* means absent, but not to every engine */
+            continue;
+        if (rq->has_empty && (is_rule(k, "messages") || is_rule(k, "tools")))
+            write_bare(w, rq, k->rule->name, k->member.value);
+        else
+            write_member(w, k->member.whole);
+    }
+    if (told->tops)
+        write_integer(w, told->tops, 1);
+    return rq->endpoint == EP_EMBEDDINGS ? 0 : write_generation(w, rq, ask);
 }
 
 int request_engine(const struct request *rq, const struct engine_ask *ask, struct buf *out)
 {
     struct writer w = {.out = out};
-    const struct kept *k;
     const size_t before = out->len;
-    const char *tops = tops_member(rq, ask->kind);
-    AUTO(chosen_fini) struct chosen chosen = {0};
+    const bool prepared = rq->told.made && rq->told.kind == ask->kind;
+    AUTO(request_told_forget) struct request_told own = {0};
 
     if (!span_utf8(ask->model) || !span_utf8(ask->cache_salt) || ask->cap < 0)
         return E_INVALID;
-    write_model(&w, rq, ask->model);
-    choose(&chosen, rq, ask->kind);
-    write_chosen(&w, rq, &chosen);
-    for (size_t i = 0; (k = kept_at(rq, i)) != NULL; i++) {
-        if (is_ours(k, &chosen, tops) ||
-            span_is(k->member.value, "null")) /* means absent, but not to every engine */
-            continue;
-        if (rq->has_empty && (is_rule(k, "messages") || is_rule(k, "tools")))
-            write_bare(&w, rq, k->rule->name, k->member.value);
-        else
-            write_member(&w, k->member.whole);
-    }
-    if (tops)
-        write_integer(&w, tops, 1);
-    const int error = rq->endpoint == EP_EMBEDDINGS ? 0 : write_generation(&w, rq, ask);
+    if (!prepared)
+        TRY(tell(&own, rq, ask->kind));
+    const int error = write_body(&w, rq, ask, prepared ? &rq->told : &own);
     if (error < 0) {
         out->len = before;
         return error;

@@ -47,9 +47,8 @@ static void add_chosen(struct buf *out, struct span tool, const json_t *choice)
     buf_append(out, tool);
 }
 
-const char *tools_in_words(const struct request *rq, struct buf *tools)
+const char *tools_in_words(struct span all, struct span choice, struct buf *tools)
 {
-    const struct span choice = request_member(rq, "tool_choice"), all = request_member(rq, "tools");
     AUTO_JSON json_t *doc = NULL;
     struct span tool, mode;
     size_t at = 0;
@@ -161,7 +160,7 @@ static size_t count_elements(struct span array)
 
 bool tools_as_format(struct span tools, struct buf *out)
 {
-    enum { MOST_BYTES = 256 * 1024 }; /* read once more for each choice, on the worker's loop */
+    enum { MOST_BYTES = 256 * 1024 }; /* read once more, on the worker's loop */
     const bool alone = count_elements(tools) == 1;
     struct span tool;
     size_t at = 0, n = 0;

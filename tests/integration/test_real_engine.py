@@ -58,6 +58,15 @@ def test_a_tool_is_called(client):
     assert json.loads(arguments) == {"city": "Paris"}
 
 
+def test_a_function_is_called(client):
+    ask = dict(model=MODEL, functions=[t["function"] for t in TOOLS], function_call={"name": "get_weather"}, temperature=0, max_tokens=80)
+    answer = client.chat.completions.create(messages=user(CALL), **ask).choices[0]
+    call = answer.message.function_call
+    assert call.name == "get_weather" and json.loads(call.arguments) == {"city": "Paris"} and answer.finish_reason == "function_call"
+    again = user(CALL) + [answer.message, {"role": "function", "name": "get_weather", "content": "sunny"}]
+    assert client.chat.completions.create(messages=again, **{**ask, "function_call": "none"}).choices[0].message.content
+
+
 def test_a_tool_chosen_by_name_is_called(client):
     """This engine takes an object for "auto"; the worker says it in words."""
     other = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}

@@ -87,6 +87,31 @@ def test_tool_result_goes_back(client, engine):
     assert engine.find("weather-19aa").json["messages"] == messages
 
 
+FUNCTIONS = [t["function"] for t in TOOLS]
+
+
+def test_functions_the_older_form_of_tools(client, engine):
+    """Engines know it no more: they are told tools, and what they call is told in the form that was asked for."""
+    ask = dict(model=MODEL, functions=FUNCTIONS, function_call={"name": "get_weather"})
+    choice = client.chat.completions.create(messages=user(script("tool_call", marker="older-3c1e.")), **ask).choices[0]
+    call = choice.message.function_call
+    assert choice.finish_reason == "function_call" and choice.message.tool_calls is None and choice.message.content is None
+    assert call.name == "get_weather" and json.loads(call.arguments) == {"city": "Paris"}
+    told = engine.find("older-3c1e").json
+    assert told["tools"] == TOOLS and "functions" not in told and "function_call" not in told
+
+    deltas = [c.choices[0] for c in client.chat.completions.create(messages=user(script("tool_call")), stream=True, **ask)]
+    calls = [d.delta.function_call for d in deltas if d.delta.function_call]
+    assert "".join(c.name or "" for c in calls) == "get_weather" and deltas[-1].finish_reason == "function_call"
+    assert json.loads("".join(c.arguments or "" for c in calls)) == {"city": "Paris"} and not any(d.delta.tool_calls for d in deltas)
+
+    client.chat.completions.create(model=MODEL, functions=FUNCTIONS, messages=user("older-9b70") + [
+        choice.message, {"role": "function", "name": "get_weather", "content": "22 degrees"}])
+    question, asked, result = engine.find("older-9b70").json["messages"]
+    assert asked["tool_calls"][0]["function"] == {"name": "get_weather", "arguments": call.arguments}
+    assert result == {"role": "tool", "tool_call_id": asked["tool_calls"][0]["id"], "name": "get_weather", "content": "22 degrees"}
+
+
 def test_none_is_what_was_not_said(client, engine):
     """As in the package's published examples, and in answers that applications keep as dictionaries."""
     kept = client.chat.completions.create(model=MODEL, messages=user("Hi")).choices[0].message.model_dump()

@@ -70,6 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         .prompts = 1 + (data[1] >> 4 & 1),
         .top_logprobs = data[1] & 128 ? 1 : 20,
         .calls_in_text = data[1] & 64,
+        .as_function = data[1] & 128,
         .service_tier = data[1] & 32 ? "default" : NULL,
     };
     struct answer *a = answer_new(&o);

@@ -591,6 +591,46 @@ static void logprobs_refusals_and_legacy_calls_are_collected(void **state)
     done(&m);
 }
 
+#define CALL_PIECE(index, id, name, arguments)                                                     \
+    DELTA("{\"tool_calls\":[{\"index\":" index ",\"id\":\"" id "\",\"function\":{\"name\":\"" name \
+          "\",\"arguments\":\"" arguments "\"}}]}",                                                \
+          "null")
+
+static void a_caller_who_asked_in_the_older_form_is_told_a_call_in_it(void **state)
+{
+    struct made m;
+    struct answer_options o = chat_stream();
+
+    (void)state;
+    o.as_function = true;
+    begin(&m, o);
+    feed(&m, CALL_PIECE("0", "x", "f", ""));
+    assert_has(&m.out, "\"delta\":{\"function_call\":{\"name\":\"f\"}}");
+    buf_clear(&m.out);
+    feed(&m, CALL_PIECE("0", "", "", "{\\\"a"));
+    assert_has(&m.out, "\"delta\":{\"function_call\":{\"arguments\":\"{\\\"a\"}}");
+    feed(&m, CALL_PIECE("1", "y", "g", "{}"));
+    feed(&m, DELTA("{}", "\"tool_calls\""));
+    finish(&m);
+    assert_has(&m.out, "\"finish_reason\":\"function_call\"");
+    assert_lacks(&m.out, "tool_calls");
+    assert_lacks(&m.out, "\"g\"");
+    done(&m);
+
+    o.stream = false;
+    begin(&m, o);
+    feed(&m, CALL_PIECE("0", "x", "f", "{\\\"a"));
+    feed(&m, CALL_PIECE("0", "", "", "\\\":1}"));
+    feed(&m, DELTA("{}", "\"tool_calls\""));
+    finish(&m);
+    assert_has(&m.usage_event, "\"content\":null");
+    assert_has(&m.usage_event,
+               "\"function_call\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}");
+    assert_has(&m.usage_event, "\"finish_reason\":\"function_call\"");
+    assert_lacks(&m.usage_event, "tool_calls");
+    done(&m);
+}
+
 static void a_whole_message_is_taken_too(void **state)
 {
     struct made m;
@@ -1172,6 +1212,7 @@ int main(void)
         cmocka_unit_test(tool_calls_become_a_body_with_null_content),
         cmocka_unit_test(an_empty_answer_has_an_empty_text),
         cmocka_unit_test(logprobs_refusals_and_legacy_calls_are_collected),
+        cmocka_unit_test(a_caller_who_asked_in_the_older_form_is_told_a_call_in_it),
         cmocka_unit_test(a_whole_message_is_taken_too),
         cmocka_unit_test(a_call_that_comes_as_text_is_told_as_a_call),
         cmocka_unit_test(such_a_call_is_streamed_as_it_comes),

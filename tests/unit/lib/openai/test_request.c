@@ -331,6 +331,8 @@ static void tools_are_checked(void **state)
               "\"none\",\"tools\":[{}]}}"),
          &ERR_INVALID_VALUE, "tool_choice.allowed_tools.mode", NULL},
         {CHAT(",\"functions\":[]"), &ERR_EMPTY_ARRAY, "functions", NULL},
+        {CHAT(",\"functions\":[{\"name\":\"f\"}]," TOOLS), &ERR_PARAMETER_COMBINATION, "functions",
+         "'functions' and 'tools'"},
         {CHAT(",\"functions\":[{}]"), &ERR_MISSING_PARAMETER, "functions[0].name", NULL},
         {CHAT(",\"function_call\":\"auto\""), &ERR_INVALID_VALUE, "function_call", NULL},
     };
@@ -818,6 +820,12 @@ static void asks(enum endpoint e, const char *body, struct engine_ask ask, const
     assert_int_equal(request_engine(&rq, &ask, &out), 0);
     assert_string_equal(buf_cstr(&out), expected);
     assert_int_equal(json_read(buf_span(&out), &doc), 0);
+    for (enum engine_kind kind = ENGINE_GENERIC; kind <= ENGINE_SGLANG; kind++) {
+        buf_clear(&out); /* prepared for it or for another */
+        request_prepare(&rq, kind);
+        assert_int_equal(request_engine(&rq, &ask, &out), 0);
+        assert_string_equal(buf_cstr(&out), expected);
+    }
 }
 
 #define STREAMED "\"stream\":true,\"stream_options\":{\"include_usage\":true}"
@@ -981,6 +989,71 @@ static void its_schema_says_what_the_tools_say_or_is_none(void **state)
          LEFT("{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}"));
 }
 
+#define F(name)           "{\"name\":\"" name "\",\"parameters\":{}}"
+#define FUNCTIONS         ",\"functions\":[" F("a") ", " F("b") "]"
+#define ALL_FUNCTIONS     "\"tools\":[" TOOL("a") "," TOOL("b") "],"
+#define ONE_CALL          "\"parallel_tool_calls\":false,"
+#define ASKED_AS(members) TOLD(members ONE_CALL)
+
+/* Engines read no other form than tools, and pass over the older one without a word. */
+static void functions_are_told_to_an_engine_as_tools(void **state)
+{
+    static const enum engine_kind kinds[] = {ENGINE_GENERIC, ENGINE_VLLM, ENGINE_SGLANG,
+                                             ENGINE_LLAMACPP};
+    struct engine_ask ask = {.model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        ask.kind = kinds[i];
+        asks(EP_CHAT, CHAT(FUNCTIONS ",\"parallel_tool_calls\":true"), ask,
+             ASKED_AS(ALL_FUNCTIONS));
+        asks(EP_CHAT, CHAT(FUNCTIONS ",\"function_call\":null"), ask, ASKED_AS(ALL_FUNCTIONS));
+        asks(EP_CHAT, CHAT(FUNCTIONS ",\"function_call\":\"auto\""), ask,
+             ASKED_AS(ALL_FUNCTIONS "\"tool_choice\":\"auto\","));
+        asks(EP_CHAT, CHAT(",\"function_call\":\"none\"" FUNCTIONS), ask,
+             ASKED_AS(ALL_FUNCTIONS "\"tool_choice\":\"none\","));
+        if (ask.kind != ENGINE_LLAMACPP)
+            asks(EP_CHAT, CHAT(FUNCTIONS ",\"function_call\":{\"name\":\"b\"}"), ask,
+                 ASKED_AS(ALL_FUNCTIONS "\"tool_choice\":" NAMED("b") ","));
+    }
+    asks(EP_CHAT, CHAT(FUNCTIONS ",\"function_call\":{\"name\":\"b\"}"), ask,
+         ASKED_AS(
+             "\"tools\":[" TOOL("b") "],\"tool_choice\":\"none\",\"response_format\":"
+                                     "{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"call\","
+                                     "\"schema\":" CALLS("b", NOTHING) "}}},"));
+}
+
+#define LEGACY(name, arguments)                                                                    \
+    "\"function_call\":{\"name\":\"" name "\",\"arguments\":\"" arguments "\"}"
+#define CALL_AS(id, name, arguments)                                                               \
+    "\"tool_calls\":[{\"id\":\"call_" id "\",\"type\":\"function\",\"function\":"                  \
+    "{\"name\":\"" name "\",\"arguments\":\"" arguments "\"}}]"
+#define RESULT_AS(id, content)                                                                     \
+    "{\"role\":\"tool\",\"name\":\"f\",\"content\":" content ",\"tool_call_id\":\"call_" id "\"}"
+#define PARTS           "[{\"type\":\"text\",\"text\":\"2\"}]"
+#define RESULT(content) "{\"role\":\"function\",\"name\":\"f\",\"content\":" content "}"
+#define HEARD(messages)                                                                            \
+    "{\"model\":\"e\",\"messages\":[" messages "],\"max_tokens\":9," STREAMED "}"
+#define ASSISTANT(members) "{\"role\":\"assistant\"," members "}"
+
+static void calls_in_the_older_form_are_told_to_an_engine_in_the_newer(void **state)
+{
+    const struct engine_ask ask = {.model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    asks(EP_CHAT,
+         CHATTED(ASSISTANT(LEGACY("f", "{}")) "," RESULT("\"1\"") ", " ASSISTANT(
+                     "\"content\":\"x\"," LEGACY("f", "{ }")) "," RESULT(PARTS), ),
+         ask,
+         HEARD(ASSISTANT(CALL_AS("1", "f", "{}")) "," RESULT_AS("1", "\"1\"") "," ASSISTANT(
+             "\"content\":\"x\"," CALL_AS("2", "f", "{ }")) "," RESULT_AS("2", PARTS)));
+    asks(EP_CHAT, CHATTED(RESULT("null"), ), ask, HEARD(RESULT_AS("0", "\"\"")));
+    asks(EP_CHAT, CHATTED(ASSISTANT("\"content\":null,\"tool_calls\":null," LEGACY("f", "")), ),
+         ask, HEARD(ASSISTANT("\"content\":null," CALL_AS("1", "f", "{}"))));
+    asks(EP_CHAT, CHATTED(ASSISTANT(CALL_AS("9", "f", "{}") "," LEGACY("f", "{}")), ), ask,
+         HEARD(ASSISTANT(CALL_AS("9", "f", "{}"))));
+}
+
 static void so_many_tools_that_reading_them_again_takes_long_are_left_to_the_engine(void **state)
 {
     static char filler[256 * 1024];
@@ -997,7 +1070,10 @@ static void so_many_tools_that_reading_them_again_takes_long_are_left_to_the_eng
                    "\"f\",\"description\":\"%s\"}}],\"tool_choice\":\"required\"}",
                    filler + (i == 0 ? sizeof(filler) / 2 : 0));
         accept(EP_CHAT, buf_cstr(&body), &rq);
-        assert_int_equal(request_calls_in_text(&rq, ENGINE_LLAMACPP), i == 0);
+        request_prepare(&rq, ENGINE_VLLM);
+        assert_false(request_calls_in_text(&rq));
+        request_prepare(&rq, ENGINE_LLAMACPP);
+        assert_int_equal(request_calls_in_text(&rq), i == 0);
         request_fini(&rq);
     }
 }
@@ -1075,6 +1151,8 @@ int main(void)
         cmocka_unit_test(a_tool_is_chosen_in_words_for_an_engine_that_reads_no_others),
         cmocka_unit_test(a_call_that_must_be_made_is_a_schema_for_an_engine_that_lets_it_be),
         cmocka_unit_test(its_schema_says_what_the_tools_say_or_is_none),
+        cmocka_unit_test(functions_are_told_to_an_engine_as_tools),
+        cmocka_unit_test(calls_in_the_older_form_are_told_to_an_engine_in_the_newer),
         cmocka_unit_test(so_many_tools_that_reading_them_again_takes_long_are_left_to_the_engine),
         cmocka_unit_test(a_choice_can_be_asked_for_alone),
         cmocka_unit_test(embeddings_are_asked_for_as_they_came),
