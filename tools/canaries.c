@@ -2,9 +2,8 @@
  * what comes of them in the workers' standing (pool.md §5). */
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/process.h"
 #include "tools/canary_record.h"
 #include "tools/canary_round.h"
@@ -19,6 +18,7 @@ struct canaries {
     struct config_snapshot *snapshot;
     const struct canaries_config *file; /* of the snapshot */
     struct canary_client *client;
+    bool stopped; /* in a round, by a signal */
 };
 
 static void canaries_fini(struct canaries *c)
@@ -177,6 +177,7 @@ static int one_round(const struct command *c, struct canaries *at, const struct 
     r.client = at->client;
     r.spread_s = o->once ? 0 : o->every_s;
     canary_round_run(&r);
+    at->stopped = r.stopped;
     if (o->json)
         print_json(&r, !o->once);
     else
@@ -185,24 +186,26 @@ static int one_round(const struct command *c, struct canaries *at, const struct 
     return exit_of(&r);
 }
 
-/* For as long as it is not interrupted. A file that is wrong at first ends it; what is wrong later
- * is said, and may be right the next time. */
+/* Until a signal ends it. A file that is wrong at first does so too; what is wrong later is said,
+ * and may be right the next time. */
 static int rounds(const struct command *c, struct canaries *at, const struct running *o)
 {
-    const int code = load(c, at, o->file);
+    const uint64_t every = o->every_s * 1000;
+    uint64_t begun, took;
 
+    canary_wait_prepare();
+    const int code = load(c, at, o->file);
     if (code >= 0)
         return code;
-    for (;;) {
+    do {
         canaries_fini(at);
-        const time_t begun = time(NULL);
+        begun = clock_mono_ms();
         (void)one_round(c, at, o);
         if (fflush(stdout) != 0)
-            return EXIT_DONE; /* nobody reads any more */
-        const time_t took = time(NULL) - begun;
-        if (took >= 0 && (uint64_t)took < o->every_s)
-            sleep((unsigned)(o->every_s - (uint64_t)took));
-    }
+            break; /* nobody reads any more */
+        took = clock_mono_ms() - begun;
+    } while (!at->stopped && !canary_wait(took < every ? every - took : 0));
+    return EXIT_DONE;
 }
 
 static int canaries_run(const struct command *c, int argc, char **argv)

@@ -1,10 +1,12 @@
 /* Whom to ask, what, and when; the marks at the end. */
 #include "tools/canary_round.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/random.h"
 
 /* ---- Whose fault ---- */
@@ -142,15 +144,45 @@ static void note_unknown(struct canary_round *r)
 
 /* ---- Asking ---- */
 
-/* Twice the mean at the most: nobody can tell the next by the last. */
-static void pause_before(const struct canary_round *r)
+static sigset_t ending_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
+
+void canary_wait_prepare(void)
+{
+    const sigset_t set = ending_signals();
+
+    CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+}
+
+bool canary_wait(uint64_t ms)
+{
+    const uint64_t end = clock_mono_ms() + ms;
+    const sigset_t set = ending_signals();
+    int got;
+
+    do {
+        const uint64_t now = clock_mono_ms(), left = now < end ? end - now : 0;
+        const struct timespec t = {.tv_sec = (time_t)(left / 1000),
+                                   .tv_nsec = (long)(left % 1000) * 1000000};
+        got = sigtimedwait(&set, NULL, &t);
+    } while (got < 0 && errno == EINTR);
+    return got > 0;
+}
+
+/* Twice the mean at the most: nobody can tell the next by the last. True: there is to be no next.
+ */
+static bool pause_before(const struct canary_round *r)
 {
     const uint64_t mean_ms = r->spread_s * 1000 / r->count;
-    const uint64_t ms = mean_ms > 0 ? random_below(2 * mean_ms) : 0;
-    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
 
-    while (nanosleep(&left, &left) < 0)
-        continue;
+    return mean_ms > 0 && canary_wait(random_below(2 * mean_ms));
 }
 
 static void take_reply(const struct canary_round *r, struct canary_row *row,
@@ -212,12 +244,9 @@ static void ask_rows(struct canary_round *r)
 {
     size_t i = 0;
 
-    while (i < r->count) {
-        pause_before(r);
-        if (!ask_row(r, &r->rows[i++]))
-            break;
-    }
-    if (i < r->count)
+    while (i < r->count && !(r->stopped = pause_before(r)) && ask_row(r, &r->rows[i++]))
+        continue;
+    if (i < r->count && !r->stopped)
         buf_printf(&r->problems, "the last %zu workers were not asked after that\n", r->count - i);
     r->count = i;
 }

@@ -9,12 +9,19 @@ struct canary_round {
     const struct canaries_config *file; /* borrowed, like the two below */
     const struct redis_access *redis;
     struct canary_client *client;
-    uint64_t spread_s; /* the round is spread over so long, with jitter; 0: at once */
+    uint64_t spread_s; /* the round is spread over so long, with jitter; 0: at once. canary_wait
+                        * ends it early, with what was answered until then */
 
     struct canary_row *rows;
     size_t count;
+    bool stopped;
     struct buf problems; /* a line each: what kept canaries from being sent or counted */
 };
+
+/* From now on SIGTERM and SIGINT end canary_wait and nothing else. Before threads are started. */
+void canary_wait_prepare(void);
+/* So long, or until such a signal comes or has come: true then. */
+bool canary_wait(uint64_t ms);
 
 /* Asks, then marks. Blocks. What goes wrong stands in rows and problems. */
 void canary_round_run(struct canary_round *r);

@@ -344,12 +344,30 @@ def test_what_is_drawn_anew_each_time_is_no_canary(coop):
     assert [c["answers"] for c in yaml.safe_load(done.stdout)["canaries"]] == [[], []]
 
 
+def begin_rounds(coop, log, every):
+    with open(log, "w") as out:
+        return subprocess.Popen([os.path.join(BIN, "cocoonctl"), "canaries", "run", "--file", coop.file, "--every", every, "--json"],
+                                env={**os.environ, "REDIS_URL": coop.stack.redis.url}, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+
+
+def test_a_round_that_is_ended_early_counts_what_was_answered(coop):
+    coop.record()
+    before = sum(len(e.requests) for e in coop.stack.engines)
+    log = os.path.join(coop.stack.folder, "rounds")
+    running = begin_rounds(coop, log, "9s")
+    asked = lambda: sum(len(e.requests) for e in coop.stack.engines) - before  # noqa: E731
+    wait_for(lambda: asked() > 0, "one was asked", 20)
+    running.terminate()
+    assert running.wait(10) == 0, open(log).read()
+    rows = json.loads(open(log).read())
+    assert len(rows) == asked() and {r["mark"] for r in rows} == {"good"}
+    assert sum(coop.marks(w)[0] for w in coop.stack.workers) == asked()
+
+
 def test_rounds_go_on_and_read_the_file_again(coop):
     good = coop.record()
     log = os.path.join(coop.stack.folder, "rounds")
-    with open(log, "w") as out:
-        running = subprocess.Popen([os.path.join(BIN, "cocoonctl"), "canaries", "run", "--file", coop.file, "--every", "2s", "--json"],
-                                   env={**os.environ, "REDIS_URL": coop.stack.redis.url}, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    running = begin_rounds(coop, log, "2s")
     try:
         lines = lambda: open(log).read().splitlines()  # noqa: E731
         wait_for(lambda: len(lines()) >= 1, "a round", 10)
@@ -360,4 +378,4 @@ def test_rounds_go_on_and_read_the_file_again(coop):
         wait_for(lambda: lines()[-1].startswith("[{"), "and is right again", 15)
     finally:
         running.terminate()
-        running.wait(10)
+        assert running.wait(10) == 0
