@@ -15,10 +15,10 @@ struct once {
     bool ended;
     uint64_t ended_ms; /* the loop's clock */
     uint8_t key[SHA256_LEN], body[SHA256_LEN];
-    enum endpoint endpoint;
-    struct list kept; /* in `kept` while its answer is here */
-    bool whole;       /* the answer is, or was, all there */
-    bool dropped;     /* there was no room for it */
+    uint8_t asked[SHA256_LEN]; /* where, and what of the worker */
+    struct list kept;          /* in `kept` while its answer is here */
+    bool whole;                /* the answer is, or was, all there */
+    bool dropped;              /* there was no room for it */
     struct once_answer answer;
 };
 
@@ -62,8 +62,9 @@ static int refuse(struct call *c, const struct api_error *e, const char *arg)
 
 static bool is_here(const struct once *known, const struct once *now)
 {
-    return known->ended && known->whole && !known->dropped && known->endpoint == now->endpoint &&
-           crypto_equal(SPAN_OF(known->body), SPAN_OF(now->body));
+    return known->ended && known->whole && !known->dropped &&
+           crypto_equal(SPAN_OF(known->body), SPAN_OF(now->body)) &&
+           crypto_equal(SPAN_OF(known->asked), SPAN_OF(now->asked));
 }
 
 static int refuse_again(struct call *c, const struct once *known, const struct once *now)
@@ -77,10 +78,12 @@ static int refuse_again(struct call *c, const struct once *known, const struct o
 static void hash_call(struct call *c, struct span header, struct once *o)
 {
     const struct span whose[] = {span_str(call_authorization(c)), SPAN("\n"), header};
+    const struct span asked[] = {span_str(endpoint_path(c->endpoint)), SPAN("\n"),
+                                 http_header(c->ex, "cocoon-require")};
 
     sha256_parts(o->key, whose, 3);
     sha256(o->body, buf_span(&c->body));
-    o->endpoint = c->endpoint;
+    sha256_parts(o->asked, asked, 3);
 }
 
 int idempotency_begin(struct call *c, const struct once_answer **again)

@@ -26,7 +26,7 @@ void kept_key(uint8_t out[static KEPT_KEY_LEN], struct span secret, const struct
 
 static void place_write(const struct kept_place *p, struct buf *out)
 {
-    const char *const texts[] = {p->account, p->name, p->body, p->path, p->call};
+    const char *const texts[] = {p->account, p->name, p->body, p->path, p->require, p->call};
 
     buf_append(out, SPAN(LABEL));
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {

@@ -11,7 +11,8 @@ enum { KEPT_KEY_LEN = 32 };
 struct kept_place {
     const char *account, *name; /* whose, and the name of the Idempotency-Key's value */
     const char *body;           /* the hash of the request's body */
-    const char *path, *call;    /* which request it answered, and the call that ran */
+    const char *path, *require; /* where it was asked, and its Cocoon-Require; "": none */
+    const char *call;           /* the one that ran */
 };
 
 struct kept_answer {

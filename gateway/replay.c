@@ -32,6 +32,8 @@ struct replay {
     char account[LAYOUT_NAME_MAX + 1], name[IDEMPOTENCY_NAME_LEN + 1], body[2 * SHA256_LEN + 1];
     char of[CALL_ID_LEN + 1]; /* the call whose answer it is */
     const char *path;
+    struct buf
+        require; /* its Cocoon-Require: who demands more is not given what was made for less */
     uint8_t key[KEPT_KEY_LEN];
     struct buf bytes;
     size_t counted; /* of money.keeping */
@@ -43,9 +45,14 @@ static const struct gateway_config *settings(const struct call *c)
     return c->config->values;
 }
 
-static struct kept_place place_of(const struct replay *r)
+static struct kept_place place_of(struct replay *r)
 {
-    return (struct kept_place){r->account, r->name, r->body, r->path, r->of};
+    return (struct kept_place){.account = r->account,
+                               .name = r->name,
+                               .body = r->body,
+                               .path = r->path,
+                               .require = buf_cstr(&r->require),
+                               .call = r->of};
 }
 
 static void forget_bytes(struct replay *r)
@@ -61,6 +68,7 @@ void replay_free(struct replay *r)
         return;
     forget_bytes(r);
     crypto_wipe(r->key, sizeof(r->key));
+    buf_fini(&r->require);
     free(r);
 }
 
@@ -93,6 +101,7 @@ static void replay_new(struct call *c, const struct replay_of *of, enum replay_s
     r->call = c;
     r->state = state;
     r->path = c->route->path;
+    buf_append(&r->require, http_header(c->ex, "cocoon-require"));
     if (span_cstr(span_str(of->account), r->account, sizeof(r->account)) < 0 ||
         span_cstr(span_str(of->name), r->name, sizeof(r->name)) < 0 ||
         span_cstr(span_str(of->body), r->body, sizeof(r->body)) < 0 ||

@@ -179,9 +179,9 @@ def keeper(world):
         cocoon.stop()
 
 
-def told_again(keeper, key, name, body, path="/v1/chat/completions"):
+def told_again(keeper, key, name, body, **headers):
     with keeper.raw(key=key) as raw:
-        return raw.ask("POST", path, body, {"Idempotency-Key": name})
+        return raw.ask("POST", "/v1/chat/completions", body, {"Idempotency-Key": name, **headers})
 
 
 @pytest.mark.parametrize("stream", (False, True))
@@ -196,6 +196,9 @@ def test_an_answer_is_given_again_from_the_clients_memory_alone(world, engine, k
     assert sum(f"Kept {stream} ".encode() in r.body for r in engine.requests) == 1
     other = told_again(keeper, key, "kept", {**body, "stream": not stream})
     assert (other.status, other.error["code"]) == (400, "idempotency_key_reused")
+    more = told_again(keeper, key, "kept", body, **{"Cocoon-Require": "tee=tdx"})
+    assert (more.status, more.error["code"]) == (409, "idempotency_no_replay")
+    assert told_again(keeper, key, "kept", body).body == first.body
     assert told_again(keeper, world.key("--name", f"not-{stream}"), "kept", body).header("cocoon-replayed") is None  # another caller's
     assert "цапля" not in keeper.text
 

@@ -142,6 +142,14 @@ def test_another_body_is_another_body_and_another_path_has_no_answer(till):
     till.settled(1)
 
 
+def test_who_demands_more_of_the_worker_is_not_given_what_was_made_for_less(till):
+    assert ask(till, "z").status == 200
+    till.settled(1)
+    wait_kept(till)
+    assert no_replay(ask(till, "z", **{"Cocoon-Require": "tee=tdx"}))
+    assert ask(till, "z").header("cocoon-replayed") == "true"
+
+
 def test_a_replay_is_a_request_of_its_minute(till):
     key = till.purse.key(till.account, replay_answers=True, limits={"requests_per_minute": 3, "tokens_per_minute": 20_000})
     first = ask(till, "m", {**chat(PROMPT), "max_tokens": 5}, key)
@@ -434,3 +442,46 @@ def test_an_answer_whose_value_is_another_s_by_then_is_not_kept(till):
     till.settled(1)
     till.gateway.wait_log(f"answer_not_kept call={call} why=other")
     assert not kept(till) and till.bytes.get(at) == b"another's"
+
+
+def test_all_that_run_together_take_no_more_memory_than_there_is_for_answers(stack):
+    """Streams that are open at the same time: what has no room is not kept, and is given all the same."""
+    till = Till(stack, worker=False, **{"billing.replay_bytes": 1024})
+    crowd, parked, peers = 320, [], []
+    for i in range(4):  # a tunnel carries a hundred at a time
+        w = WorkerPeer(stack.folder, till.gateway.tunnel, bytes.fromhex(stack.operator.pin), name=f"peer-{i}")
+        w.max, w.answer = 100, parked.append
+        peers.append(w.dial())
+    wait_for(lambda: till.gateway.accepting == 4, "the peers are ready")
+    try:
+        till.key = till.purse.key(till.account, replay_answers=True)
+        raws = [till.raw() for _ in range(crowd)]
+        for i, raw in enumerate(raws):
+            raw.request("POST", CHAT, chat(stream=True), {"Idempotency-Key": f"crowd-{i}"})
+        wait_for(lambda: len(parked) == crowd, "all run", 20)
+        for call in list(parked):
+            call.head()
+            call.event(call.chunk({"role": "assistant", "content": "x" * 700}))
+        for raw in raws:
+            raw.head()
+            raw.until(b"xxx")
+        for call in list(parked):
+            call.event("[DONE]")
+            call.finish()
+        answers = [raw.rest() for raw in raws]
+        assert all(a.status == 200 and a.ending == "complete" and a.events[-1] == b"[DONE]" for a in answers)
+        most = 256 * 1024 // (len(answers[0].body) - len(b"data: [DONE]\n\n"))
+        assert most < crowd
+        till.settled(crowd)
+        kept = wait_for(lambda: till.gateway.metric("cocoon_answers_kept_total") >= most - 20 and till.gateway.metric("cocoon_answers_kept_total"), "kept")
+        assert kept <= most
+        again = till.raw().ask("POST", CHAT, chat(stream=True), {"Idempotency-Key": "crowd-0"})
+        assert again.status == 200 and again.body == answers[0].body
+        # There is room again.
+        for w in peers:
+            w.answer = plain_answer
+        assert till.raw().ask("POST", CHAT, chat(), {"Idempotency-Key": "later"}).status == 200
+        wait_for(lambda: till.gateway.metric("cocoon_answers_kept_total") == kept + 1, "the next is kept")
+    finally:
+        for w in peers:
+            w.close()

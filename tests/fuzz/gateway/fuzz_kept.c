@@ -10,7 +10,7 @@ static void check(const struct kept_answer *a, struct span plain)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    static const struct kept_place place = {"acme", "n", "b", "/v1/chat/completions", "c"};
+    static const struct kept_place place = {"acme", "n", "b", "/v1/chat/completions", "", "c"};
     static const uint8_t key[KEPT_KEY_LEN] = {1};
     AUTO(buf_wipe) struct buf plain = {0}, sealed = {0}, opened = {0};
     struct span in = span_of(data, len);

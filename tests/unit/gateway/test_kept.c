@@ -14,6 +14,7 @@ static const struct kept_place PLACE = {.account = "acme",
                                         .name = "00112233445566778899aabbccddeeff",
                                         .body = "b0",
                                         .path = "/v1/chat/completions",
+                                        .require = "tee=tdx",
                                         .call = "c0"};
 static const uint8_t SECRET[32] = {7, 1, 2};
 static const struct kept_answer STREAM = {.stream = true,
@@ -78,11 +79,12 @@ static void the_same_answer_never_looks_the_same_and_never_shows(void **state)
 static void it_opens_for_its_key_and_place_alone(void **state)
 {
     static const uint8_t other[32] = {7, 1, 3};
-    struct kept_place at[] = {PLACE, PLACE, PLACE, PLACE, PLACE};
+    struct kept_place at[] = {PLACE, PLACE, PLACE, PLACE, PLACE, PLACE};
     AUTO(buf_fini) struct buf sealed = {0};
 
     (void)state;
-    at[0].account = at[1].name = at[2].body = at[3].path = at[4].call = "else";
+    at[0].account = at[1].name = at[2].body = at[3].path = at[4].require = "else";
+    at[5].call = "else";
     seal(&STREAM, &sealed);
     assert_int_equal(open_at(SPAN_OF(SECRET), &PLACE, buf_span(&sealed)), 0);
     assert_int_equal(open_at(SPAN_OF(other), &PLACE, buf_span(&sealed)), E_AUTH);
@@ -93,7 +95,8 @@ static void it_opens_for_its_key_and_place_alone(void **state)
 /* Account "ab" with name "c" is not account "a" with name "bc". */
 static void neighbours_do_not_run_together(void **state)
 {
-    const struct kept_place one = {"ab", "c", "b", "p", "x"}, two = {"a", "bc", "b", "p", "x"};
+    const struct kept_place one = {"ab", "c", "b", "p", "", "x"},
+                            two = {"a", "bc", "b", "p", "", "x"};
     uint8_t first[KEPT_KEY_LEN], second[KEPT_KEY_LEN];
 
     (void)state;
