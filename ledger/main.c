@@ -71,9 +71,8 @@ static int start_books(struct ledger *l)
     AUTO(buf_fini) struct buf why = {0};
     const int error = books_open(&l->books, ledger_settings(l)->books, true, &why);
 
-    if (error < 0) {
+    if (error < 0)
         fprintf(stderr, "cocoon-ledger: %s\n", buf_cstr(&why));
-    }
     return error;
 }
 

@@ -445,10 +445,9 @@ static void name_conversation(struct exchange *x)
 {
     const struct request *rq = x->ask.rq;
     const struct next_keys *next;
-    char tag[TAG_LEN + 1];
 
-    inner_tag(tag, SPAN_OF(x->client->key), "route", buf_span(&rq->conversation));
-    snprintf(x->conversation, sizeof(x->conversation), "%s/%.*s", tag,
+    inner_tag(x->affinity, SPAN_OF(x->client->key), "route", buf_span(&rq->conversation));
+    snprintf(x->conversation, sizeof(x->conversation), "%s/%.*s", x->affinity,
              SPAN_FMT(buf_span(&rq->model)));
     next = directory_next(x->client->directory, span_str(x->conversation));
     if (next)

@@ -29,6 +29,7 @@ struct exchange {
     char *authorization; /* a whole header line; NULL: none */
     char *require_line;
     char rid[RID_MAX + 1];
+    char affinity[TAG_LEN + 1];
     char conversation[TAG_LEN + 1 + MODEL_LEN + 1]; /* its tag and the model */
 
     struct search *search;

@@ -22,6 +22,7 @@ int exchange_seal(struct exchange *x, struct buf *sealed, struct outer_lines *l,
         .padding = x->client->padding,
         .ping_ms = x->client->ping_ms,
         .client_key = SPAN_OF(x->client->key),
+        .affinity = x->affinity,
         .date = (time_t)(clock_wall_ms() / 1000),
     };
     inner_write(&ask, &plain);

@@ -34,6 +34,7 @@ struct inner_ask {
     const char *padding; /* "none", "pow2", "64" */
     uint64_t ping_ms;
     struct span client_key;
+    const char *affinity; /* inner_tag of "route", which stands outside */
     time_t date;
 };
 /* Appends the Binary HTTP request with zero bytes behind it, to a multiple of INNER_PADDED_TO. */

@@ -22,10 +22,9 @@ void outer_write(struct outer_lines *l, const struct inner_ask *inner,
                  const uint8_t kfp[static KFP_LEN], const char *authorization, const char *require)
 {
     const struct request *rq = inner->rq;
-    char tag[TAG_LEN + 1], hex[2 * KFP_LEN + 1];
+    char hex[2 * KFP_LEN + 1];
 
     hex_encode(hex, span_of(kfp, KFP_LEN));
-    inner_tag(tag, inner->client_key, "route", buf_span(&rq->conversation));
     line(l, authorization);
     line(l, "Content-Type: message/ohttp-chunked-req");
     line(l, "Accept: message/ohttp-chunked-res");
@@ -35,7 +34,7 @@ void outer_write(struct outer_lines *l, const struct inner_ask *inner,
     number(l, "Cocoon-Max-Tokens", inner->bounds.max_tokens);
     number(l, "Cocoon-Max-Input", inner->bounds.max_input);
     line(l, rq->stream ? "Cocoon-Stream: ?1" : "Cocoon-Stream: ?0");
-    line(l, arena_printf(&l->arena, "Cocoon-Affinity: %s", tag));
+    line(l, arena_printf(&l->arena, "Cocoon-Affinity: %s", inner->affinity));
     if (rq->max_coefficient >= 0)
         number(l, "Cocoon-Max-Coefficient", rq->max_coefficient);
     if (rq->timeout_ms > 0)
