@@ -37,7 +37,7 @@ enum {
     OPAQUE_PROTECTED_PCIE = 21,
     OPAQUE_FEATURE = 36
 };
-enum { PROTECTED_PCIE_OFF = 0x55, FEATURE_NVLINK_SEALED = 1 }; /* and 0: one GPU alone */
+enum { PROTECTED_PCIE_OFF = 0x55, FEATURE_ALONE = 0, FEATURE_LINKED = 1 };
 
 /* ---- The report's bytes ---- */
 
@@ -90,18 +90,20 @@ static struct span text_of(struct span s)
     return s;
 }
 
-static bool is_off(struct span protected_pcie)
+static unsigned pcie_mode(struct span status)
 {
-    return protected_pcie.len == 1 && protected_pcie.data[0] == PROTECTED_PCIE_OFF;
+    return status.len == 1 && status.data[0] == PROTECTED_PCIE_OFF ? 0 : GPU_SWITCHED;
 }
 
-/* A little-endian number of any length; none is one that is not known. */
-static bool is_known_feature(struct span feature)
+/* A little-endian number of any length. */
+static unsigned feature_mode(struct span feature)
 {
     for (size_t i = 1; i < feature.len; i++)
         if (feature.data[i] != 0)
-            return false;
-    return feature.len > 0 && feature.data[0] <= FEATURE_NVLINK_SEALED;
+            return GPU_SWITCHED;
+    if (feature.len == 0 || feature.data[0] > FEATURE_LINKED)
+        return GPU_SWITCHED;
+    return feature.data[0] == FEATURE_ALONE ? GPU_ALONE : GPU_LINKED;
 }
 
 static int opaque_read(struct gpu_report *r, struct span opaque)
@@ -122,10 +124,10 @@ static int opaque_read(struct gpu_report *r, struct span opaque)
             r->fwid = value;
             break;
         case OPAQUE_PROTECTED_PCIE:
-            r->behind_switches |= !is_off(value);
+            r->modes |= pcie_mode(value);
             break;
         case OPAQUE_FEATURE:
-            r->behind_switches |= !is_known_feature(value);
+            r->modes |= feature_mode(value);
             break;
         default:
             break;
@@ -253,10 +255,11 @@ static int refuse(struct attest_verdict *v, enum attest_reason reason, size_t gp
     return attest_refuse(v, ATTEST_STEP_GPU, reason, "GPU %zu", gpu);
 }
 
-/* Device certificates seen so far: no GPU counts twice. */
+/* Device certificates seen so far: no GPU counts twice. And what the reports tell of modes. */
 struct seen {
     struct x509_chain chains[GPU_MAX];
     size_t count;
+    unsigned modes; /* of all */
 };
 
 static void seen_fini(struct seen *s)
@@ -311,6 +314,14 @@ static int revoked_check(const struct gpu_input *in, const struct x509_chain *ch
     return 0;
 }
 
+/* A GPU that is linked has a peer, which must be one of them: NVIDIA's verifier refuses mixtures.
+ */
+static bool modes_fit(unsigned modes)
+{
+    return !(modes & GPU_SWITCHED) &&
+           (modes & (GPU_ALONE | GPU_LINKED)) != (GPU_ALONE | GPU_LINKED);
+}
+
 static bool any_pin_matches(const struct gpu_input *in, const struct gpu_report *r)
 {
     for (size_t i = 0; i < in->pin_count; i++)
@@ -348,7 +359,8 @@ static int item_verify(const struct gpu_input *in, const json_t *item, struct se
     if (reason != ATTEST_OK)
         return refuse(v, reason, gpu);
     TRY(revoked_check(in, chain, gpu, v));
-    if (report.behind_switches)
+    seen->modes |= report.modes;
+    if (!modes_fit(seen->modes))
         return refuse(v, ATTEST_GPU_MODE, gpu);
     if (seen_before(seen))
         return refuse(v, ATTEST_GPU_COUNT_MISMATCH, gpu);

@@ -9,14 +9,21 @@
 enum { GPU_NONCE_LEN = 32, GPU_MAX_REPORT = 64 * 1024, GPU_MAX = ATTEST_MAX_GPUS };
 enum { GPU_MAX_BLOCKS = 128 };
 
+/* What a report tells of the GPU's place; older ones tell nothing. */
+enum gpu_mode {
+    GPU_ALONE = 1,
+    GPU_LINKED = 2,  /* with others, over links that they seal */
+    GPU_SWITCHED = 4 /* Protected PCIe, or a mode not known: NVSwitches would have to be attested
+                        too, which is not supported */
+};
+
 struct gpu_report { /* spans into the report's bytes */
     const uint8_t *nonce;
     struct span signed_bytes, signature;
     struct span blocks[GPU_MAX_BLOCKS]; /* by index - 1: digest of the measurement; may be empty */
     size_t block_count;
     struct span driver, vbios, fwid; /* from the opaque data; text without its NUL */
-    bool behind_switches; /* Protected PCIe, or a mode not known: NVSwitches would have to be
-                             attested too, which is not supported */
+    unsigned modes;                  /* bits of enum gpu_mode */
 };
 /* E_INVALID, also for the report of a switch. */
 MUST_CHECK int gpu_report_parse(struct gpu_report *out, struct span bytes);

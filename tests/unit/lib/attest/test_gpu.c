@@ -147,12 +147,14 @@ static void the_keyset_says_how_many_there_are(void **state)
 
 /* ---- GPUs of our own ---- */
 
-/* What two GPUs, the second sharing so many certificates with the first, are told. */
-static enum attest_reason verify_two(int kept, const struct gpu_pin *pins, uint8_t second_fill,
-                                     struct attest_verdict *v)
+/* What two GPUs, the second sharing so many certificates with the first, are told; both begin with
+ * what else their reports hold. */
+static enum attest_reason verify_both(struct dev_gpu first_gpu, struct dev_gpu second_gpu, int kept,
+                                      const struct gpu_pin *pins, uint8_t second_fill,
+                                      struct attest_verdict *v)
 {
     static const uint8_t nonce[GPU_NONCE_LEN] = {5};
-    AUTO(dev_gpu_fini) struct dev_gpu a = {.keys = {NULL}}, b = {.keys = {NULL}};
+    AUTO(dev_gpu_fini) struct dev_gpu a = first_gpu, b = second_gpu;
     AUTO(buf_fini) struct buf first = {0}, second = {0}, pem = {0}, pem_2 = {0};
     AUTO(buf_fini) struct buf evidence = {0};
     AUTO(x509_chain_fini) struct x509_chain chain = {.count = 0};
@@ -177,6 +179,14 @@ static enum attest_reason verify_two(int kept, const struct gpu_pin *pins, uint8
     const int error = gpu_verify(&in, v);
     assert_int_equal(error, v->reason == ATTEST_OK ? 0 : E_DENIED);
     return v->reason;
+}
+
+static enum attest_reason verify_two(int kept, const struct gpu_pin *pins, uint8_t second_fill,
+                                     struct attest_verdict *v)
+{
+    const struct dev_gpu plain = {.keys = {NULL}};
+
+    return verify_both(plain, plain, kept, pins, second_fill, v);
 }
 
 static void two_gpus_of_one_root_are_two(void **state)
@@ -282,6 +292,22 @@ static void a_gpu_behind_switches_is_not_vouched_for_by_its_report(void **state)
     assert_int_equal(judge_with(SPAN("\x24\0\x01\0\x01")), ATTEST_OK); /* several, NVLink sealed */
     assert_int_equal(judge_with(SPAN("\x24\0\x04\0\x02\0\0\0")), ATTEST_GPU_MODE);
     assert_int_equal(judge_with(SPAN("\x24\0\x04\0\x01\0\0\x01")), ATTEST_GPU_MODE);
+}
+
+/* NVIDIA's rule: who seals links has somebody on the other side, who must be among them. */
+static void gpus_are_linked_all_or_none(void **state)
+{
+    const struct span told[] = {SPAN(""), SPAN("\x24\0\x01\0\0"), SPAN("\x24\0\x01\0\x01")};
+    struct attest_verdict v;
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < 3; k++) {
+            const struct dev_gpu a = {.opaque = told[i]}, b = {.opaque = told[k]};
+
+            assert_int_equal(verify_both(a, b, 3, NULL, 7, &v),
+                             i + k == 3 ? ATTEST_GPU_MODE : ATTEST_OK);
+        }
 }
 
 /* The same chains and reports as a GPU's, but no driver runs it. */
@@ -423,6 +449,7 @@ int main(void)
         cmocka_unit_test(a_chain_is_five_certificates),
         cmocka_unit_test(a_blackwells_certificate_names_its_firmware_elsewhere),
         cmocka_unit_test(a_gpu_behind_switches_is_not_vouched_for_by_its_report),
+        cmocka_unit_test(gpus_are_linked_all_or_none),
         cmocka_unit_test(a_switch_is_no_gpu),
         cmocka_unit_test(a_policy_withdraws_any_certificate_by_its_serial_number),
         cmocka_unit_test(one_gpu_is_not_two),
