@@ -58,6 +58,7 @@ struct devtee_faults {
     bool no_qe_auth;                 /* authentication data of no bytes; not a fault */
 
     /* The PCK chain. */
+    bool processor_ca;  /* a machine of one package; not a fault */
     unsigned pck_level; /* 0: newest TCB level … 2: the oldest, 3: below all */
     enum devtee_sgx sgx;
     bool short_pck_chain, bad_pck_certificate, pck_expired, pck_future, pck_is_ca, wrong_pck_name;

@@ -128,10 +128,15 @@ void devtee_root(const struct devtee_issuer *issuer, struct buf *pem)
     put_root(issuer->root, pem);
 }
 
+static const char *pck_ca(const struct devtee_faults *f)
+{
+    return f->processor_ca ? PROCESSOR_CA : PLATFORM_CA;
+}
+
 void issuer_pck_crl_chain(const struct devtee_issuer *issuer, const struct devtee_faults *f,
                           struct buf *pem)
 {
-    put_cert(pem, &(struct cert_form){.subject = PLATFORM_CA,
+    put_cert(pem, &(struct cert_form){.subject = pck_ca(f),
                                       .issuer = ROOT_CA,
                                       .key = issuer->platform_ca,
                                       .issuer_key = root_key(issuer, f),
@@ -149,7 +154,7 @@ static void put_pck(const struct devtee_issuer *issuer, const struct devtee_faul
     sgx_extension_write(f, &sgx);
     put_cert(pem, &(struct cert_form){
                       .subject = f->wrong_pck_name ? "Intel SGX PCK" : PCK,
-                      .issuer = PLATFORM_CA,
+                      .issuer = pck_ca(f),
                       .key = issuer->pck,
                       .issuer_key = issuer->platform_ca,
                       .not_before = f->pck_future ? LATE_START : DEVTEE_NOT_BEFORE,
@@ -225,7 +230,7 @@ void issuer_pck_crl(const struct devtee_issuer *issuer, const struct devtee_faul
     uint8_t serial[CERT_SERIAL_LEN];
 
     cert_serial(PCK, issuer->pck, serial);
-    crl_write(&(struct crl_form){.issuer = f->other_pck_crl_issuer ? PROCESSOR_CA : PLATFORM_CA,
+    crl_write(&(struct crl_form){.issuer = f->other_pck_crl_issuer ? PROCESSOR_CA : pck_ca(f),
                                  .issuer_key = issuer->platform_ca,
                                  .this_update = f->pck_crl_future ? LATE_START : DEVTEE_NOT_BEFORE,
                                  .next_update = f->pck_crl_expired ? EARLY_END : DEVTEE_NOT_AFTER,
@@ -242,7 +247,7 @@ void issuer_root_crl(const struct devtee_issuer *issuer, const struct devtee_fau
     if (f->tcb_signer_revoked)
         cert_serial(SIGNER, issuer->signer, serial);
     else
-        cert_serial(PLATFORM_CA, issuer->platform_ca, serial);
+        cert_serial(pck_ca(f), issuer->platform_ca, serial);
     crl_write(&(struct crl_form){.issuer = ROOT_CA,
                                  .issuer_key = root_key(issuer, f),
                                  .this_update = f->root_crl_future ? LATE_START : DEVTEE_NOT_BEFORE,

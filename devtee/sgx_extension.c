@@ -102,8 +102,10 @@ void sgx_extension_write(const struct devtee_faults *f, struct buf *der)
     if (f->sgx == DEVTEE_SGX_FMSPC_TWICE)
         put_value(der, "4", ASN1_OCTET_STRING, SPAN_OF(fmspc));
     put_value(der, "5", ASN1_ENUMERATED, SPAN("\x01"));
-    put_value(der, "6", ASN1_OCTET_STRING, span_of(zeroes, 16));
-    put_configuration(der);
+    if (!f->processor_ca) {
+        put_value(der, "6", ASN1_OCTET_STRING, span_of(zeroes, 16));
+        put_configuration(der);
+    }
     asn1_close(der, ASN1_SEQUENCE, mark);
     if (f->sgx == DEVTEE_SGX_TRAILING)
         buf_append(der, SPAN("\x05\x00"));
