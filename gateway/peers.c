@@ -167,8 +167,26 @@ size_t peers_rank(const struct peers *p, const char *iid)
 
 struct hint {
     struct peers *peers;
-    char iid[IID_LEN + 1];
+    char instance[NAME_MAX_LEN], iid[IID_LEN + 1];
 };
+
+/* In numbers that mean the same here: a newer version's may be of other units. */
+static bool is_understood(const json_t *load)
+{
+    struct span format;
+
+    return json_obj_string(load, "format", &format) == 0 && span_is(format, "cgw/load/v1");
+}
+
+static void take_hint(const struct hint *h, const json_t *load)
+{
+    if (!is_understood(load)) {
+        log_event(LOG_INFO, "format_unknown", "key=load:%s", h->instance);
+        return;
+    }
+    pool_hint(h->peers->pool, h->iid, json_number_value(json_object_get(load, "first_token_ms")),
+              json_number_value(json_object_get(load, "tokens_per_s")));
+}
 
 static void hinted(void *arg, int error, const struct redisReply *reply)
 {
@@ -177,8 +195,7 @@ static void hinted(void *arg, int error, const struct redisReply *reply)
 
     if (h->peers->pool && error == 0 && redis_reply_type(reply) == REDIS_BULK &&
         json_read(redis_reply_text(reply), &doc) == 0)
-        pool_hint(h->peers->pool, h->iid, json_number_value(json_object_get(doc, "first_token_ms")),
-                  json_number_value(json_object_get(doc, "tokens_per_s")));
+        take_hint(h, doc);
     free(h);
 }
 
@@ -188,6 +205,7 @@ static void ask_one(struct peers *p, const char *instance, const char *iid)
     struct hint *h = mem_zero(sizeof(*h));
 
     h->peers = p;
+    snprintf(h->instance, sizeof(h->instance), "%s", instance);
     snprintf(h->iid, sizeof(h->iid), "%s", iid);
     snprintf(key, sizeof(key), "load:%s", instance);
     const struct span argv[] = {SPAN("HGET"), span_str(key), span_str(iid)};

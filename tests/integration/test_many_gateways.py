@@ -236,6 +236,41 @@ def test_a_newcomer_takes_over_what_others_have_measured(stack):
     wait_for(lambda: two.status["workers"][0]["first_token_ms"] == known()["first_token_ms"], "it knows its speed", 2)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_only_what_is_understood_of_another_versions_measurements_is_taken(stack, version):
+    """Numbers of a format that is not known may be of other units."""
+    stack.engine()
+    worker = stack.worker(gateways=[stack.gateway("one")])
+    stack.wait_ready()
+    redis = stack.redis.client
+    redis.zadd("gateways", {"another 127.0.0.1:1": time.time() + 60})
+    redis.hset("load:another", worker.status["iid"], json.dumps(
+        {"format": f"cgw/load/v{version}", "state": "eligible", "first_token_ms": 77, "tokens_per_s": 1234, "of_later": [None]}))
+    two = stack.gateway("two")
+    wait_for(lambda: two.accepting == 1, "it has the worker", 5)
+    taken = lambda: two.status["workers"][0]["first_token_ms"] == 77
+    skipped = lambda: "event=format_unknown key=load:another" in two.log_text
+    wait_for(taken if version == 1 else skipped, "it has looked", 3)
+    assert taken() == (version == 1) and skipped() == (version == 2)
+
+
+def test_a_record_of_a_newer_version_lets_nobody_in_and_says_so(stack):
+    stack.engine()
+    gateway = stack.gateway()
+    stack.worker()
+    stack.wait_ready()
+    redis, key = stack.redis.client, stack.key()
+    (name,) = [k for k in redis.keys("key:*") if redis.get(k) and json.loads(redis.get(k))["id"] == json.loads(
+        stack.ctl("keys", "list", "--json").stdout)[-1]["id"]]
+    redis.set(name, redis.get(name).replace("cgw/key/v1", "cgw/key/v2"))
+    with stack.raw(key=key) as raw:
+        answer = raw.ask("POST", CHAT, chat())
+    assert answer.status == 503 and answer.error["code"] == "service_unavailable", answer.body
+    assert "event=key_record_invalid" in gateway.log_text
+    with stack.raw() as raw:
+        assert raw.ask("POST", CHAT, chat()).status == 200
+
+
 def test_a_gateway_that_listens_on_any_address_names_none(stack):
     stack.engine()
     port = stack.gateway(start=False).tunnel.rsplit(":", 1)[1]
