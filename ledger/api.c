@@ -24,7 +24,7 @@ void api_secret(struct request *r, const char *name, struct buf *secret)
     buf_wipe(secret);
 }
 
-int api_list(struct request *r, api_list_fn *list)
+int api_list(struct request *r, record_list_fn *list)
 {
     char account[REQUEST_WORD], after[REQUEST_WORD];
     size_t limit;

@@ -14,8 +14,6 @@ MUST_CHECK int api_body(const struct request *r);
 void api_secret(struct request *r, const char *name, struct buf *secret);
 
 /* A resource's list behind `after`: `list` of an account ("" : of all). */
-typedef int api_list_fn(struct books *b, const char *account, const char *after, size_t limit,
-                        json_t **out);
-MUST_CHECK int api_list(struct request *r, api_list_fn *list);
+MUST_CHECK int api_list(struct request *r, record_list_fn *list);
 
 #endif

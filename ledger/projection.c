@@ -220,23 +220,18 @@ static void ask_usage(void *arg, const char *account, int64_t day)
     projection_usage(arg, account, day);
 }
 
+static void ask_account(void *arg, const json_t *account)
+{
+    struct job *j = arg;
+
+    ask(j->projection, j->name[0] ? JOB_RESTORE : JOB_ACCOUNT, record_text(account, "id", ""), 0);
+}
+
 static int run_all(struct job *j, struct books *b)
 {
-    const enum kind kind = j->name[0] ? JOB_RESTORE : JOB_ACCOUNT;
     struct projection *p = j->projection;
-    char after[JOB_NAME_LEN] = "";
-    bool more = true;
 
-    while (more) {
-        AUTO_JSON json_t *page = NULL;
-        TRY(accounts_list(b, after, JOB_PAGE, &page));
-        const json_t *data = json_object_get(page, "data");
-        for (size_t i = 0; i < json_array_size(data); i++) {
-            snprintf(after, sizeof(after), "%s", record_text(json_array_get(data, i), "id", ""));
-            ask(p, kind, after, 0);
-        }
-        more = json_is_true(json_object_get(page, "has_more"));
-    }
+    TRY(accounts_each(b, ask_account, j));
     projection_prices(p);
     struct job every = {.projection = p, .kind = JOB_KEYS_OF};
     TRY(job_keys_of(&every, b));

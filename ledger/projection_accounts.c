@@ -59,33 +59,15 @@ static void send_models(struct job *j, const json_t *account)
     }
 }
 
-static void send_project(struct job *j, const json_t *project)
+static void send_project(void *arg, const json_t *project)
 {
     AUTO(buf_fini) struct buf cfg = {0};
     char name[JOB_NAME_LEN + 2];
+    struct job *j = arg;
 
     put_cfg(&cfg, project);
     snprintf(name, sizeof(name), "p:%s", record_text(project, "id", ""));
     job_field(j, j->name, name, record_int(project, "version", 0), buf_cstr(&cfg));
-}
-
-static int send_projects(struct job *j, struct books *b)
-{
-    char after[2 * JOB_NAME_LEN] = "";
-    bool more = true;
-
-    while (more) {
-        AUTO_JSON json_t *page = NULL;
-        TRY(projects_list(b, j->name, after, JOB_PAGE, &page));
-        const json_t *data = json_object_get(page, "data");
-        for (size_t i = 0; i < json_array_size(data); i++) {
-            const json_t *project = json_array_get(data, i);
-            send_project(j, project);
-            snprintf(after, sizeof(after), "%s/%s", j->name, record_text(project, "id", ""));
-        }
-        more = json_is_true(json_object_get(page, "has_more"));
-    }
-    return 0;
 }
 
 int job_account(struct job *j, struct books *b)
@@ -96,7 +78,7 @@ int job_account(struct job *j, struct books *b)
     if (j->kind == JOB_ACCOUNT)
         send_account(j, account);
     send_models(j, account);
-    return send_projects(j, b);
+    return projects_each(b, j->name, send_project, j);
 }
 
 /* ---- Restoring an account: the open holds are read first ---- */

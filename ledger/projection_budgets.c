@@ -85,43 +85,18 @@ static void owner_add(struct tally *t, const char *name, const json_t *settings)
     CHECK(map_put(&t->owners, span_str(name), added) == NULL);
 }
 
-static int projects_add(struct tally *t, struct books *b, const char *account)
+static void project_add(void *arg, const json_t *project)
 {
-    char after[2 * JOB_NAME_LEN] = "", name[OWNER_LEN];
-    bool more = true;
+    char name[OWNER_LEN];
 
-    while (more) {
-        AUTO_JSON json_t *page = NULL;
-        TRY(projects_list(b, account, after, JOB_PAGE, &page));
-        const json_t *data = json_object_get(page, "data");
-        for (size_t i = 0; i < json_array_size(data); i++) {
-            const json_t *project = json_array_get(data, i);
-            const char *id = record_text(project, "id", "");
-            owner_add(t, owner_name(name, 'p', id), project);
-            snprintf(after, sizeof(after), "%s/%s", account, id);
-        }
-        more = json_is_true(json_object_get(page, "has_more"));
-    }
-    return 0;
+    owner_add(arg, owner_name(name, 'p', record_text(project, "id", "")), project);
 }
 
-static int keys_add(struct tally *t, struct books *b, const char *account)
+static void key_add(void *arg, const json_t *key)
 {
-    char after[JOB_NAME_LEN] = "", name[OWNER_LEN];
-    bool more = true;
+    char name[OWNER_LEN];
 
-    while (more) {
-        AUTO_JSON json_t *page = NULL;
-        TRY(keys_list(b, account, after, JOB_PAGE, &page));
-        const json_t *data = json_object_get(page, "data");
-        for (size_t i = 0; i < json_array_size(data); i++) {
-            const json_t *key = json_array_get(data, i);
-            snprintf(after, sizeof(after), "%s", record_text(key, "id", ""));
-            owner_add(t, owner_name(name, 'k', after), key);
-        }
-        more = json_is_true(json_object_get(page, "has_more"));
-    }
-    return 0;
+    owner_add(arg, owner_name(name, 'k', record_text(key, "id", "")), key);
 }
 
 // ---- What they were charged ---------------------------------------------------------------------
@@ -167,8 +142,8 @@ int budgets_write(struct books *b, const json_t *account, struct buf *out)
 
     tally_init(&t, b->now_s);
     owner_add(&t, "a", account);
-    TRY(projects_add(&t, b, id));
-    TRY(keys_add(&t, b, id));
+    TRY(projects_each(b, id, project_add, &t));
+    TRY(keys_each(b, id, key_add, &t));
     if (t.owners.len > 0)
         TRY(usage_charged(b, id, t.from_hour, on_charged, &t));
     tally_write(&t, out);

@@ -9,7 +9,7 @@
 #include "ledger/ledger.h"
 #include "ledger/projection.h"
 
-enum { JOB_NAME_LEN = 96, JOB_NUMBER_LEN = 24, JOB_PAGE = 500 };
+enum { JOB_NAME_LEN = 96, JOB_NUMBER_LEN = 24 };
 
 enum kind {
     JOB_ALL,

@@ -66,22 +66,14 @@ int job_key(struct job *j, struct books *b)
     }
 }
 
+static void ask_key(void *arg, const json_t *key)
+{
+    projection_key(arg, record_text(key, "id", ""));
+}
+
 int job_keys_of(struct job *j, struct books *b)
 {
-    char after[JOB_NAME_LEN] = "";
-    bool more = true;
-
-    while (more) {
-        AUTO_JSON json_t *page = NULL;
-        TRY(keys_list(b, j->name, after, JOB_PAGE, &page));
-        const json_t *data = json_object_get(page, "data");
-        for (size_t i = 0; i < json_array_size(data); i++) {
-            snprintf(after, sizeof(after), "%s", record_text(json_array_get(data, i), "id", ""));
-            projection_key(j->projection, after);
-        }
-        more = json_is_true(json_object_get(page, "has_more"));
-    }
-    return 0;
+    return keys_each(b, j->name, ask_key, j->projection);
 }
 
 /* Gateways take Redis for emptied without it: written when every record stands there. */

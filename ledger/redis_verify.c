@@ -16,7 +16,7 @@
 #include "ledger/books/record.h"
 #include "ledger/recovery.h"
 
-enum { TRIES = 25, HOLD_TRIES = 3, PAUSE_MS = 200, PAGE = 200, BILLS = 200 };
+enum { TRIES = 25, HOLD_TRIES = 3, PAUSE_MS = 200, BILLS = 200 };
 
 struct look {
     struct ledger *ledger;
@@ -355,25 +355,18 @@ static void begin_account(void *arg)
         judge(k);
 }
 
+static void keep_account(void *arg, const json_t *account)
+{
+    json_array_append_new(arg, json_string(record_text(account, "id", "")));
+}
+
 static int read_accounts(struct look *k)
 {
     struct books *b = k->ledger->books;
-    char after[LAYOUT_NAME_MAX + 1] = "";
-    bool more = true;
 
     k->accounts = json_array();
-    while (more) {
-        AUTO_JSON json_t *page = NULL;
-        TRY(books_begin(b));
-        TRY(books_end(b, accounts_list(b, after, PAGE, &page)));
-        const json_t *data = json_object_get(page, "data");
-        for (size_t i = 0; i < json_array_size(data); i++) {
-            snprintf(after, sizeof(after), "%s", record_text(json_array_get(data, i), "id", ""));
-            json_array_append_new(k->accounts, json_string(after));
-        }
-        more = json_is_true(json_object_get(page, "has_more"));
-    }
-    return 0;
+    TRY(books_begin(b));
+    return books_end(b, accounts_each(b, keep_account, k->accounts));
 }
 
 void redis_verify(struct ledger *l, struct request *r)

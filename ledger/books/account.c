@@ -137,6 +137,18 @@ int accounts_list(struct books *b, const char *after, size_t limit, json_t **out
     return record_page(rows, limit, account_json, out);
 }
 
+static int accounts_page(struct books *b, const char *account, const char *after, size_t limit,
+                         json_t **out)
+{
+    (void)account;
+    return accounts_list(b, after, limit, out);
+}
+
+int accounts_each(struct books *b, record_item_fn *fn, void *arg)
+{
+    return record_each(b, accounts_page, "", "", fn, arg);
+}
+
 int project_find(struct books *b, const char *account, const char *id, json_t **out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
@@ -159,6 +171,14 @@ int projects_list(struct books *b, const char *account, const char *after, size_
                                   "LIMIT $3",
                   value_str(account), value_str(after), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, project_json, out);
+}
+
+int projects_each(struct books *b, const char *account, record_item_fn *fn, void *arg)
+{
+    char prefix[OBJECT_LEN];
+
+    snprintf(prefix, sizeof(prefix), "%s/", account);
+    return record_each(b, projects_list, account, prefix, fn, arg);
 }
 
 // ---- Changing -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #define LEDGER_BOOKS_ACCOUNT_H
 
 #include "ledger/books/audit.h"
+#include "ledger/books/record.h"
 
 /* Both are shown as {id, version, state, created, …settings}, an account also with granted, charged
  * and balance (nano as text, as the books have them), chain_seq and chain_head; a project with its
@@ -25,6 +26,7 @@ MUST_CHECK int account_find(struct books *b, const char *id, json_t **out);
 MUST_CHECK int account_settings_check(const json_t *settings);
 /* In the order of their ids, behind `after`: {data, has_more}. */
 MUST_CHECK int accounts_list(struct books *b, const char *after, size_t limit, json_t **out);
+MUST_CHECK int accounts_each(struct books *b, record_item_fn *fn, void *arg);
 
 /* body has `account` and `id`. */
 MUST_CHECK int project_create(struct books *b, const struct actor *a, const json_t *body,
@@ -35,6 +37,7 @@ MUST_CHECK int project_find(struct books *b, const char *account, const char *id
 /* Of one account, or of all when account is ""; behind "account/project" `after`. */
 MUST_CHECK int projects_list(struct books *b, const char *account, const char *after, size_t limit,
                              json_t **out);
+MUST_CHECK int projects_each(struct books *b, const char *account, record_item_fn *fn, void *arg);
 
 /* Money that the operator gives: world -> client. `id` names the event: the same again changes
  * nothing (*fresh false), with other content it is E_EXISTS. amount in nano, 1 … 2^53-1; what the

@@ -111,6 +111,11 @@ int keys_list(struct books *b, const char *account, const char *after, size_t li
     return 0;
 }
 
+int keys_each(struct books *b, const char *account, record_item_fn *fn, void *arg)
+{
+    return record_each(b, keys_list, account, "", fn, arg);
+}
+
 // ---- The record that gateways read --------------------------------------------------------------
 
 // What both lists allow; NULL allows all.

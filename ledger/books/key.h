@@ -5,6 +5,7 @@
 
 #include "auth/keys.h"
 #include "ledger/books/audit.h"
+#include "ledger/books/record.h"
 
 enum { KEY_ID_TEXT = 2 * KEY_ID_LEN + 1, KEY_LIVE_SECRETS = 2, KEY_NOTED_SECRETS = 16 };
 
@@ -30,6 +31,7 @@ MUST_CHECK int key_rotate(struct books *b, const struct actor *a, const char *id
 MUST_CHECK int key_find(struct books *b, const char *which, json_t **out);
 MUST_CHECK int keys_list(struct books *b, const char *account, const char *after, size_t limit,
                          json_t **out);
+MUST_CHECK int keys_each(struct books *b, const char *account, record_item_fn *fn, void *arg);
 
 /* Calls fn for each secret with the record that gateways read (cgw/key/v1) under key:{lookup}. */
 typedef void key_projected_fn(void *arg, const char *lookup, struct span record);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ID_MAX = 64 };
+enum { ID_MAX = 64, AFTER_LEN = 2 * (ID_MAX + 1), EACH_PAGE = 500 };
 
 json_t *record_object(void)
 {
@@ -113,6 +113,26 @@ int record_page(struct rows *rows, size_t limit, record_row_fn *fn, json_t **out
     record_set(*out, "data", data);
     record_set(*out, "has_more", json_boolean(more > 0));
     return more < 0 ? more : 0;
+}
+
+int record_each(struct books *b, record_list_fn *list, const char *account, const char *prefix,
+                record_item_fn *fn, void *arg)
+{
+    char after[AFTER_LEN] = "";
+    bool more = true;
+
+    while (more) {
+        AUTO_JSON json_t *page = NULL;
+        TRY(list(b, account, after, EACH_PAGE, &page));
+        const json_t *data = json_object_get(page, "data");
+        for (size_t i = 0; i < json_array_size(data); i++) {
+            const json_t *item = json_array_get(data, i);
+            fn(arg, item);
+            snprintf(after, sizeof(after), "%s%s", prefix, record_text(item, "id", ""));
+        }
+        more = json_is_true(json_object_get(page, "has_more"));
+    }
+    return 0;
 }
 
 bool record_id_valid(struct span id)

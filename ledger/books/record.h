@@ -31,6 +31,16 @@ MUST_CHECK int record_read(struct span text, json_t **out);
 typedef json_t *record_row_fn(const struct rows *rows);
 MUST_CHECK int record_page(struct rows *rows, size_t limit, record_row_fn *fn, json_t **out);
 
+/* A page of a list behind `after`; of an account, where the list has such, or ("") of all. */
+struct books;
+typedef int record_list_fn(struct books *b, const char *account, const char *after, size_t limit,
+                           json_t **out);
+/* Calls fn for each item of the list, which is read a page at a time: the next begins behind the
+ * last one's id with this prefix. The list's errors; fn was called for the pages before then. */
+typedef void record_item_fn(void *arg, const json_t *item);
+MUST_CHECK int record_each(struct books *b, record_list_fn *list, const char *account,
+                           const char *prefix, record_item_fn *fn, void *arg);
+
 /* An id of [A-Za-z0-9._-], 1 to 64 of them: it may stand in keys of Redis and in purses' names. */
 bool record_id_valid(struct span id);
 

@@ -601,6 +601,49 @@ static void numbers_that_only_grow_do(void **state)
     assert_int_equal(n, 43);
 }
 
+struct walked {
+    size_t count;
+    char last[65];
+};
+
+static void walk_project(void *arg, const json_t *project)
+{
+    struct walked *w = arg;
+    const char *id = record_text(project, "id", "");
+
+    assert_string_equal(record_text(project, "account", ""), "acme");
+    assert_true(w->count == 0 || strcmp(w->last, id) < 0);
+    snprintf(w->last, sizeof(w->last), "%s", id);
+    w->count++;
+}
+
+static int make_projects(struct books *b, const char *account, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "p%04zu", i);
+        AUTO_JSON json_t *body = json_pack("{s:s,s:s}", "account", account, "id", id);
+        TRY(project_create(b, &root, body, NULL));
+    }
+    return 0;
+}
+
+static void each_of_a_long_list_comes_once_and_no_others(void **state)
+{
+    struct fixture *f = *state;
+    struct walked w = {0};
+
+    make_account(f, "acme", 0);
+    make_account(f, "acme.2", 0);
+    IN_BOOKS(f, make_projects(f->books, "acme", 1001));
+    IN_BOOKS(f, make_projects(f->books, "acme.2", 3));
+    IN_BOOKS(f, projects_each(f->books, "acme", walk_project, &w));
+    assert_int_equal(w.count, 1001);
+    w.count = 0;
+    IN_BOOKS(f, projects_each(f->books, "none", walk_project, &w));
+    assert_int_equal(w.count, 0);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -622,6 +665,7 @@ int main(void)
         CASE(usage_sums_up_to_the_charge_however_it_is_cut),
         CASE(older_books_are_brought_up_to_date_and_newer_ones_refused),
         CASE(numbers_that_only_grow_do),
+        CASE(each_of_a_long_list_comes_once_and_no_others),
     };
     static const struct CMUnitTest pure[] = {
         cmocka_unit_test(a_base_price_with_multipliers_is_exact),
