@@ -163,11 +163,7 @@ static void placed(void *arg, const struct hold_answer *a)
 
 static bool name_good(const char *s)
 {
-    for (const char *at = s; *at; at++)
-        if (!((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
-              (*at >= '0' && *at <= '9') || strchr("._-", *at)))
-            return false;
-    return strlen(s) <= LAYOUT_NAME_MAX;
+    return *s == '\0' || span_plain(span_str(s), "._-", LAYOUT_NAME_MAX);
 }
 
 /* The price of the request, its ceiling, and what the charge needs to know later. */

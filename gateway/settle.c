@@ -77,26 +77,14 @@ void charge_leave(struct charge *ch)
     charge_unref(ch);
 }
 
-/* Of a compact JWS's letters alone, since it is put into JSON as it is: nobody has verified it. */
-static bool is_compact(struct span jws)
-{
-    for (size_t i = 0; i < jws.len; i++) {
-        const uint8_t c = jws.data[i];
-
-        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-              c == '-' || c == '_' || c == '.'))
-            return false;
-    }
-    return jws.len <= RECEIPT_MAX;
-}
-
 static void keep(struct charge *ch, const struct dispatch_report *r)
 {
     struct receipt kept = {r->jws, SPAN("")};
 
     if (!r->usage || !(ch->end_to_end || (ch->keeps_receipt && !r->abandoned)))
         return;
-    if (ch->keeps_receipt && is_compact(r->receipt))
+    /* of a compact JWS's letters alone: it is put into JSON as it is, and nobody has verified it */
+    if (ch->keeps_receipt && span_plain(r->receipt, "-_.", RECEIPT_MAX))
         kept.content = r->receipt;
     receipts_put(ch->gateway->receipts, ch->call, ch->key, &kept);
 }

@@ -83,19 +83,6 @@ void usage_line_write(struct buf *out, const struct usage_record_line *line)
     buf_append_str(out, "\"}\n");
 }
 
-static bool is_jws(struct span text)
-{
-    if (text.len == 0 || text.len > JWS_MAX)
-        return false;
-    for (size_t i = 0; i < text.len; i++) {
-        const uint8_t c = text.data[i];
-        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
-            c != '-' && c != '_' && c != '.')
-            return false;
-    }
-    return true;
-}
-
 int usage_line_read(struct span text, usage_line_fn *fn, void *arg)
 {
     AUTO_JSON json_t *doc = NULL;
@@ -115,7 +102,7 @@ int usage_line_read(struct span text, usage_line_fn *fn, void *arg)
     TRY(hex_decode(line.key.op, SHA256_LEN, op));
     TRY(call_get(doc, line.key.call, &line.key.attempt));
     TRY(json_obj_string(doc, "jws", &line.jws));
-    if (!is_jws(line.jws))
+    if (!span_plain(line.jws, "-_.", JWS_MAX))
         return E_INVALID;
     line.seq = (uint64_t)seq;
     line.t_ms = (uint64_t)t_ms;

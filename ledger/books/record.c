@@ -137,13 +137,5 @@ int record_each(struct books *b, record_list_fn *list, const char *account, cons
 
 bool record_id_valid(struct span id)
 {
-    if (id.len == 0 || id.len > ID_MAX)
-        return false;
-    for (size_t i = 0; i < id.len; i++) {
-        const uint8_t c = id.data[i];
-        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!letter && !(c >= '0' && c <= '9') && !strchr("._-", c))
-            return false;
-    }
-    return true;
+    return span_plain(id, "._-", ID_MAX);
 }

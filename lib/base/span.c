@@ -98,6 +98,21 @@ bool span_visible(struct span s, size_t max_len)
     return true;
 }
 
+static bool is_alnum(uint8_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool span_plain(struct span s, const char *others, size_t max_len)
+{
+    if (s.len == 0 || s.len > max_len)
+        return false;
+    for (size_t i = 0; i < s.len; i++)
+        if (!is_alnum(s.data[i]) && (s.data[i] == '\0' || !strchr(others, s.data[i])))
+            return false;
+    return true;
+}
+
 static size_t ascii_run(struct span s)
 {
     size_t i = 0;

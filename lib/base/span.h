@@ -76,6 +76,9 @@ MUST_CHECK int span_cstr(struct span s, char *out, size_t size);
 int span_u64(struct span s, uint64_t max, uint64_t *out);
 /* True when every byte is visible ASCII (0x21–0x7E) and 1 ≤ len ≤ max_len. */
 bool span_visible(struct span s, size_t max_len);
+/* True when every byte is a letter or digit of ASCII, or one of `others` (never NUL), and
+ * 1 ≤ len ≤ max_len: text that needs no quoting. */
+bool span_plain(struct span s, const char *others, size_t max_len);
 /* True when s is well-formed UTF-8 (RFC 3629: no surrogates, no overlong forms, no more than
  * U+10FFFF). */
 bool span_utf8(struct span s);

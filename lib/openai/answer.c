@@ -148,17 +148,6 @@ int take_finish(struct answer *a, struct choice *c, struct span reason)
 
 // ---- What every event begins and ends with ----
 
-static bool is_id_text(struct span id)
-{
-    for (size_t i = 0; i < id.len; i++) {
-        const uint8_t b = id.data[i];
-        if (!((b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z') || (b >= '0' && b <= '9') ||
-              b == '-' || b == '_'))
-            return false;
-    }
-    return id.len > 0 && id.len <= 64;
-}
-
 /* The engine's id where it has the endpoint's form, else one of our own. */
 static void append_id(struct answer *a, struct span engine, struct buf *out)
 {
@@ -166,7 +155,7 @@ static void append_id(struct answer *a, struct span engine, struct buf *out)
     const struct span id = is_string(engine) ? string_inside(engine) : (struct span){0};
     uint8_t random[16];
 
-    if (span_starts(id, span_str(prefix)) && is_id_text(id)) {
+    if (span_starts(id, span_str(prefix)) && span_plain(id, "-_", 64)) {
         buf_append(out, id);
         return;
     }

@@ -932,6 +932,12 @@ def test_books_on_postgresql_are_kept_over_a_killed_ledger(stack, postgres):
     assert stack.redis.client.hget("m1:acct:{acme}", "b:a:d") == str(stack.spent)
 
 
+def test_a_name_with_a_nul_in_redis_does_not_end_the_ledger(shop):
+    shop.redis.client.sadd("bills:instances", b"gate\0way")
+    time.sleep(2.5)
+    assert shop.ledger.alive and [g["instance"] for g in shop.ledger.status["gateways"]] == ["gateway"]
+
+
 # ---- A Redis that lies ----
 
 def bulk(data):

@@ -100,6 +100,19 @@ static void numbers_are_read_strictly(void **state)
     assert_int_equal(span_u64(SPAN("101"), 100, &v), E_INVALID);
 }
 
+static void plain_text_has_letters_digits_and_what_is_named(void **state)
+{
+    (void)state;
+    assert_true(span_plain(SPAN("azAZ09"), "", 6));
+    assert_true(span_plain(SPAN("a-b.c"), ".-", 5));
+    assert_false(span_plain(SPAN("a-b.c"), ".-", 4));
+    assert_false(span_plain(SPAN("a-b.c"), ".", 5));
+    assert_false(span_plain(SPAN(""), ".", 5));
+    assert_false(span_plain(SPAN("a\0b"), ".", 5));
+    assert_false(span_plain(SPAN("/:@[`{"), "", 6));
+    assert_false(span_plain(SPAN("\xC3\xA4"), ".", 5));
+}
+
 static void visible_text_has_no_blanks_or_controls(void **state)
 {
     (void)state;
@@ -172,6 +185,7 @@ int main(void)
         cmocka_unit_test(split_walks_the_parts),
         cmocka_unit_test(find_gives_the_first_offset),
         cmocka_unit_test(numbers_are_read_strictly),
+        cmocka_unit_test(plain_text_has_letters_digits_and_what_is_named),
         cmocka_unit_test(visible_text_has_no_blanks_or_controls),
         cmocka_unit_test(a_c_string_is_copied_only_whole),
         cmocka_unit_test(well_formed_utf8_is_accepted),
