@@ -25,6 +25,9 @@ sim: ## Scenarios of the pool with what their figures must be (SCENARIO=a,b REPE
 	@exec .cache/test/bin/python tests/sim/sim.py --bin $(BIN) --programs $(SIM) --scenario "$(SCENARIO)" --repeat $(REPEAT) \
 	  $(if $(PLOT),--plot $(PLOT))
 
+soak: ## Ten minutes of faults that chance picks, on a real pool: one scenario of sim
+	@$(MAKE) --no-print-directory sim SCENARIO=soak
+
 sim-programs: $(SIM_PROGRAMS)
 
-.PHONY: sim sim-programs
+.PHONY: sim soak sim-programs
