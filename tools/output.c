@@ -60,16 +60,34 @@ void table_free(struct table *t)
     *t = (struct table){0};
 }
 
-// A member as a cell: texts as they are, lists joined by commas.
-static void append_cell(struct buf *out, const json_t *value)
+// The ledger's seconds since 1970, by the last part of their name.
+static bool is_time(const char *name, const json_t *value)
 {
+    static const char *const names[] = {"applied", "closed", "created", "expires", "not_after",
+                                        "revoked", "since",  "taken",   "time"};
+    const char *dot = strrchr(name, '.');
+    bool found = false;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        found = found || strcmp(dot ? dot + 1 : name, names[i]) == 0;
+    return found && json_is_integer(value) && json_integer_value(value) >= 0;
+}
+
+// A member as a cell: texts as they are, lists joined by commas.
+static void append_cell(struct buf *out, const char *name, const json_t *value)
+{
+    char time[TIME_TEXT_LEN];
+
     if (json_is_string(value)) {
         buf_append_str(out, json_string_value(value));
     } else if (json_is_array(value)) {
         for (size_t i = 0; i < json_array_size(value); i++) {
             buf_append_str(out, i ? "," : "");
-            append_cell(out, json_array_get(value, i));
+            append_cell(out, name, json_array_get(value, i));
         }
+    } else if (is_time(name, value)) {
+        time_text(time, (uint64_t)json_integer_value(value));
+        buf_append_str(out, time);
     } else if (value && !json_is_object(value)) {
         char *text = json_dumps(value, JSON_ENCODE_ANY);
         buf_append_str(out, text ? text : "");
@@ -96,7 +114,7 @@ static void add_object(struct table *t, const json_t *row, const char *const *co
     const char *texts[TABLE_COLUMNS] = {0};
 
     for (size_t i = 0; i < count; i++) {
-        append_cell(&cells[i], member_at(row, columns[i]));
+        append_cell(&cells[i], columns[i], member_at(row, columns[i]));
         texts[i] = buf_cstr(&cells[i]);
     }
     table_row(t, count, texts);
@@ -154,9 +172,9 @@ static void add_flat(struct table *t, const char *name, json_t *value)
     } else if (json_is_array(value)) {
         add_elements(t, name, value);
     } else {
-        char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
-        table_row(t, 2, (const char *const[]){name, text ? text : json_string_value(value)});
-        free(text);
+        AUTO(buf_fini) struct buf cell = {0};
+        append_cell(&cell, name, value);
+        table_row(t, 2, (const char *const[]){name, buf_cstr(&cell)});
     }
 }
 

@@ -19,12 +19,13 @@ struct table {
 void table_row(struct table *t, size_t columns, const char *const *cells);
 void table_print(struct table *t);
 void table_free(struct table *t);
-/* A table of objects: one column a (dotted) name, which is its head; lists joined by commas. */
+/* A table of objects: one column a (dotted) name, which is its head; lists joined by commas, times
+ * as time_text writes them. */
 void table_of(const json_t *rows, const char *const *columns, size_t count);
 
 /* Indented JSON and a line's end. */
 void json_print(const json_t *value);
-/* "name  value" a line for each member; nested ones by dotted names. */
+/* "name  value" a line for each member; nested ones by dotted names, times as by time_text. */
 void json_print_flat(json_t *value);
 /* "2027-01-31T12:00:00Z", or "never" for 0. */
 enum { TIME_TEXT_LEN = 32 };

@@ -334,6 +334,8 @@ def test_cocoonctl_lists_all_pages_and_shows_and_changes_the_one_thing_that_is_n
     assert [p["id"] for p in rows("projects", "list", "--account", acme)] == [f"p{i:03}" for i in range(501)]
     assert {p["account"] for p in rows("projects", "list")} >= {acme}
     assert "p500" in ledger.ctl("projects", "show", acme, "p500").stdout
+    for words in (("prices", "list"), ("prices", "show"), ("audit",)):  # people read dates
+        assert re.search(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", ledger.ctl(*words).stdout), words
     assert rows("projects", "set", acme, "p500", "--state", "suspended")["state"] == "suspended"
     ledger.key(acme, name="one")
     key = rows("keys", "list", "--account", acme)[0]["id"]
