@@ -249,6 +249,8 @@ static int read_record(const json_t *doc, struct key_record *r)
     TRY(optional(read_name(doc, "require", r->require, sizeof(r->require))));
     r->max_coefficient = 1000;
     TRY(optional(json_obj_int(doc, "max_coefficient", 0, 1000000, &r->max_coefficient)));
+    r->weight = KEY_WEIGHT;
+    TRY(optional(json_obj_int(doc, "weight", 1, KEY_WEIGHT_MAX, &r->weight)));
     TRY(read_scopes(doc, r));
     TRY(read_limits(doc, r));
     return read_budgets(doc, r);

@@ -30,6 +30,8 @@ struct span credential_of(struct span field, struct span scheme);
 struct span api_key_credential(struct span authorization, struct span x_api_key,
                                struct buf *scratch);
 
+enum { KEY_WEIGHT = 100, KEY_WEIGHT_MAX = 1000 };
+
 /* What a key may do; immutable, shared: key_record_ref/unref. */
 struct key_record {
     unsigned refs;
@@ -46,6 +48,7 @@ struct key_record {
     int64_t requests_per_minute, tokens_per_minute, streams; /* of this key; 0: no limit */
     int64_t budget_day, budget_month, budget_total;          /* nano, UTC windows; 0: none */
     int64_t max_coefficient;           /* default bid in 1/1000 of the price book */
+    int64_t weight;                    /* of the account where calls wait: KEY_WEIGHT is usual */
     bool metered;                      /* every request is admitted against the account's money */
     char require[257];                 /* Cocoon-Require of every request; empty: none */
     char class[16];                    /* interactive, batch, internal */
@@ -60,9 +63,9 @@ AUTO_FREE(struct key_record, key_record_unref)
  *   format, id (12 hex), account, version, state ("active", "revoked"), secret_sha256 (64 hex):
  * required; project, name, expires (Unix seconds; 0: never), scopes {models, endpoints, ranges}
  * (lists; null or absent: all; []: none), privacy ("any", "end-to-end"), require (text), strict,
- * receipts, replay_answers, limits {max_output}, class ("interactive", "batch", "internal"). Others
- * are ignored, but a known one with a value that is not understood is refused: a scope is never
- * widened by a mistake. */
+ * receipts, replay_answers, limits {max_output}, class ("interactive", "batch", "internal"), weight
+ * (1 … 1000; absent: KEY_WEIGHT). Others are ignored, but a known one with a value that is not
+ * understood is refused: a scope is never widened by a mistake. */
 MUST_CHECK int key_record_parse(struct key_record **out, struct span json);
 
 enum auth_result {

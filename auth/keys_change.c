@@ -107,15 +107,17 @@ static json_t *entry_of(const struct key_spec *s, const struct api_key *key, con
     json_t *scopes = made(json_pack("{s:o, s:o, s:o}", "models", list_of(s->models), "endpoints",
                                     list_of(s->endpoints), "ranges", list_of(s->ranges)));
     /* a text that is not UTF-8 makes no entry */
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:o, s:s, s:s, s:b, s:b, s:{s:I}, s:I, s:s, s:o}",
-        "id", id, "account", s->account, "project", s->project, "name", s->name, "version", 1,
-        "state", "active", "created", (json_int_t)now_s(), "expires", (json_int_t)s->expires_s,
-        "scopes", scopes, "privacy", s->end_to_end_only ? "end-to-end" : "any", "require",
-        s->require ? s->require : "", "strict", s->strict, "receipts", s->receipts, "limits",
-        "max_output", (json_int_t)s->max_output, "max_coefficient",
-        (json_int_t)(s->max_coefficient > 0 ? s->max_coefficient : 1000), "class", s->class,
-        "secrets", secrets);
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:o, s:s, s:s, s:b, s:b, s:{s:I}, "
+                     "s:I, s:I, s:s, s:o}",
+                     "id", id, "account", s->account, "project", s->project, "name", s->name,
+                     "version", 1, "state", "active", "created", (json_int_t)now_s(), "expires",
+                     (json_int_t)s->expires_s, "scopes", scopes, "privacy",
+                     s->end_to_end_only ? "end-to-end" : "any", "require",
+                     s->require ? s->require : "", "strict", s->strict, "receipts", s->receipts,
+                     "limits", "max_output", (json_int_t)s->max_output, "max_coefficient",
+                     (json_int_t)(s->max_coefficient > 0 ? s->max_coefficient : 1000), "weight",
+                     (json_int_t)(s->weight > 0 ? s->weight : KEY_WEIGHT), "class", s->class,
+                     "secrets", secrets);
 }
 
 static void parse_one(void *arg, const char *lookup, struct span record)

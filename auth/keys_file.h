@@ -26,6 +26,7 @@ struct key_spec {
     const char *const *models, *const *endpoints, *const *ranges;
     uint64_t expires_s;      /* 0: never */
     int64_t max_output;      /* 0: the gateway's */
+    int64_t weight;          /* of its account where calls wait; 0: KEY_WEIGHT */
     int64_t max_coefficient; /* the bid of its requests that name none, 1/1000; 0: 1000 */
     const char *require;     /* as Cocoon-Require; NULL or "": nothing */
     bool strict, end_to_end_only, receipts;

@@ -203,7 +203,8 @@ bool route_waits(const struct call *c);
 void route_unqueue(struct call *c);
 /* End to end: its worker had no room after all. True: the same has happened a moment ago. */
 bool route_turned_away(struct call *c);
-/* The call is over: its place is free. */
+/* The worker's answer has ended, or the call is over: its place is free, before those who wait are
+ * asked whose turn it is. Twice is once. */
 void route_done(struct call *c);
 /* Those who wait are tried. room: somebody may have some (again); else a round that is under way
  * goes on. */

@@ -134,6 +134,7 @@ static void pass_end(void *arg)
     }
     c->dispatch = NULL;
     c->ended = true;
+    route_done(c);
     loop_timer_cancel(c->gateway->loop, &c->silence);
     call_resume(c);
 }

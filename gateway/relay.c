@@ -299,6 +299,7 @@ static void relay_end(void *arg)
     }
     c->dispatch = NULL;
     c->ended = true;
+    route_done(c);
     loop_timer_cancel(c->gateway->loop, &c->silence);
     call_resume(c);
 }

@@ -88,6 +88,7 @@ static struct queue_claim claim(const struct call *c)
 {
     return (struct queue_claim){.class = c->query.class,
                                 .account = span_str(c->key->account),
+                                .weight = (unsigned)c->key->weight,
                                 .deadline_ms = c->deadline.due_ms};
 }
 

@@ -43,13 +43,14 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
 {
     struct ledger_flags f = ledger_flags_default();
     struct settings s = SETTINGS_NONE;
-    int64_t low = -1;
+    int64_t low = -1, weight = -1;
     bool internal = false, end_to_end = false;
     const char *replay = "";
     const struct option options[] = {
         SETTINGS_OPTIONS(s),
         {"low-balance", OPTION_COINS, &low, "tell webhooks when the balance falls below"},
         {"internal", OPTION_FLAG, &internal, "its keys may be of class internal"},
+        {"weight", OPTION_NUMBER, &weight, "its share where calls wait, 1 to 1000 (100)"},
         {"end-to-end-only", OPTION_FLAG, &end_to_end, "refuse what the gateway could read"},
         {"replay-answers", OPTION_TEXT, &replay,
          "on: answers to requests with an Idempotency-Key are kept, sealed, for a day (off)"},
@@ -67,6 +68,7 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
     settings_money(body, "low_balance", low);
     if (*replay)
         json_object_set_new(body, "replay_answers", json_boolean(strcmp(replay, "on") == 0));
+    settings_number(body, "weight", weight);
     if (internal)
         json_object_set_new(body, "internal", json_true());
     if (end_to_end)

@@ -262,8 +262,8 @@ static int create(const struct command *c, const struct common *o, const struct 
         return EXIT_FAILED;
     if (keys_file_create(f, spec, &text, id) < 0)
         return usage_error(c, "--account, --project (words of at most 64 characters), --name (64 "
-                              "bytes), --model (256 characters) or --max-coefficient (1000000) is "
-                              "not usable");
+                              "bytes), --model (256 characters), --max-coefficient (1000000) or "
+                              "--weight (1 to 1000) is not usable");
     if (keys_file_save(f) < 0 || keys_file_find(f, id, &key) < 0)
         return failure(c, "%s cannot be written: %m", o->file);
     print_secret(key, &text, o->json, quiet);
@@ -288,6 +288,8 @@ static int file_create(const struct command *c, int argc, char **argv)
         {"max-output", OPTION_NUMBER, &s.max_output, "most tokens of an answer (the gateway's)"},
         {"max-coefficient", OPTION_NUMBER, &s.max_coefficient,
          "most to pay, in 1/1000 of the list price, where a request does not say (1000)"},
+        {"weight", OPTION_NUMBER, &s.weight,
+         "share of its account where calls wait, 1 to 1000 (100)"},
         {"strict", OPTION_FLAG, &s.strict, "refuse parameters that are not known"},
         {"end-to-end-only", OPTION_FLAG, &s.end_to_end_only, "refuse what the gateway could read"},
         {"receipts", OPTION_FLAG, &s.receipts, "keep workers' content receipts for a day"},

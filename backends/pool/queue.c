@@ -82,6 +82,11 @@ static struct span flow_key(char out[static KEY_LEN], const struct queue_claim *
     return span_str(out);
 }
 
+static unsigned weight_of(const struct queue_claim *claim)
+{
+    return claim->weight > 0 ? claim->weight : 1;
+}
+
 static struct queue_flow *flow_of(struct queue *q, const struct queue_claim *claim)
 {
     char key[KEY_LEN];
@@ -98,7 +103,7 @@ static struct queue_flow *flow_of(struct queue *q, const struct queue_claim *cla
         list_init(&f->items);
         map_put(&q->flows, span_str(f->key), f);
     }
-    f->weight = claim->weight > 0 ? claim->weight : 1;
+    f->weight = weight_of(claim);
     return f;
 }
 
@@ -326,7 +331,7 @@ static size_t ahead_of(struct queue *q, const struct queue_claim *claim)
     turns += own ? own->waiting : 0;
     LIST_FOREACH(at, &q->busy[claim->class]) {
         const struct queue_flow *f = CONTAINER(at, struct queue_flow, link);
-        const size_t most = f == own ? f->waiting : turns * f->weight / (own ? own->weight : 1);
+        const size_t most = f == own ? f->waiting : turns * f->weight / weight_of(claim);
         ahead += f->waiting < most ? f->waiting : most;
     }
     return ahead;

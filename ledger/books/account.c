@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "auth/keys.h"
 #include "base/encode.h"
 #include "crypto/hash.h"
 #include "ledger/books/chain.h"
@@ -28,6 +29,7 @@ static const struct field account_fields[] = {
     {.name = "low_balance", .type = FIELD_MONEY, .max = FIELD_MONEY_MAX},
     {.name = "internal", .type = FIELD_BOOL},
     {.name = "replay_answers", .type = FIELD_BOOL},
+    {.name = "weight", .type = FIELD_INT, .min = 1, .max = KEY_WEIGHT_MAX},
     {.name = "per_model", .type = FIELD_PER_MODEL},
 };
 static const struct field project_fields[] = {FIELDS_COMMON};

@@ -12,7 +12,8 @@
  * Settings of both, all optional: name, limits {requests_per_minute, tokens_per_minute, streams},
  * budgets {day, month, total}, models [..], max_coefficient, max_output, end_to_end_only. An
  * account's also: low_balance, internal (its keys may have that class), replay_answers (to requests
- * with an Idempotency-Key: kept, sealed, for a day), per_model {model: limits}.
+ * with an Idempotency-Key: kept, sealed, for a day), weight (its share where calls wait), per_model
+ * {model: limits}.
  *
  * Errors of all: E_INVALID (books_why says what), E_NOT_FOUND, E_EXISTS, E_IO. *out may be NULL
  * where a caller does not look. */

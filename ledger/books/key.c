@@ -180,6 +180,8 @@ static int narrow_all(struct books *b, const json_t *key, json_t *record)
         narrow(record, project);
     }
     narrow(record, account);
+    if (json_object_get(account, "weight"))
+        record_set(record, "weight", json_copy(json_object_get(account, "weight")));
     if (strcmp(record_text(record, "class", ""), "internal") == 0 &&
         !json_is_true(json_object_get(account, "internal")))
         record_set(record, "class", json_string("batch")); /* the grant was taken back */

@@ -19,7 +19,7 @@ import pytest
 
 from conftest import live_stack
 from ledger_stack import PRICES, Ledger, start_ledger
-from stack import BIN, SLOW, chat, wait_for
+from stack import BIN, SLOW, chat, script, wait_for
 
 CHAT = "/v1/chat/completions"
 
@@ -51,6 +51,47 @@ def ask(stack, key, body=None, gateway=0):
 def get(stack, key, path):
     with stack.raw(key=key) as raw:
         return raw.ask("GET", path)
+
+
+# ---- Shares ----
+
+@pytest.mark.parametrize("slots, least, most", [(1, 17, 19), (4, 16, 20)])
+def test_accounts_share_slots_by_their_weights(stack, slots, least, most):
+    """Two accounts want more than a worker has: of 24 turns the one of weight 300 has three quarters."""
+    ledger = stack.ledger = start_ledger(stack)
+    ledger.prices()
+    engine = stack.engine()
+    gateway = stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal")})
+    stack.worker(max_requests=slots)
+    stack.wait_ready()
+    for name in ("heavy", "light"):
+        ledger.account(name, 10**9)
+    keys = {name: ledger.key(name, name=name) for name in ("heavy", "light")}
+    ledger.ctl("accounts", "set", "heavy", "--weight", "300")
+    assert ledger.good("GET", "/v1/accounts/heavy")["weight"] == 300
+    records = lambda: {r["account"]: r for r in map(json.loads, map(stack.redis.client.get, stack.redis.client.keys("key:*")))}  # noqa: E731
+    wait_for(lambda: records()["heavy"].get("weight") == 300, "the key's record has it")
+    assert "weight" not in records()["light"]
+    stack.key("--account", "nobody", "--weight", "50")
+    wait_for(lambda: records()["nobody"]["weight"] == 50, "without a ledger the key has it")
+
+    def begin(account, seconds):
+        raw = stack.raw(key=keys[account])
+        raw.request("POST", CHAT, chat(script("late_head", seconds=seconds, marker=f"{account}.")))
+        return raw
+    raws = [begin("light", 1.5) for _ in range(slots)]
+    wait_for(lambda: len(engine.requests) == slots, "all slots are taken")
+    for _ in range(25):
+        raws += [begin("light", 0.1), begin("heavy", 0.1)]
+    wait_for(lambda: gateway.status["queue"] == 50, "all others wait")
+    for raw in raws:
+        assert raw.head().status == 200
+        raw.rest()
+        raw.close()
+    turns = [b"heavy" in r.body for r in engine.requests[slots:slots + 24]]
+    assert least <= sum(turns) <= most, "".join("h" if t else "l" for t in turns)
+    for bad in ("0", "1001"):
+        assert ledger.ctl("accounts", "set", "heavy", "--weight", bad, check=False).returncode != 0
 
 
 # ---- A request's way into the books ----

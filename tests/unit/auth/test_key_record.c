@@ -73,7 +73,8 @@ static void limits_and_budgets_are_read_and_their_absence_is_none(void **state)
     struct key_record *r =
         parse("{" ACTIVE ",\"limits\":{\"requests_per_minute\":60,\"tokens_per_minute\":90000,"
               "\"streams\":4},\"budgets\":{\"day\":\"9007199254740993\",\"month\":\"2\","
-              "\"total\":\"9223372036854775807\"},\"metering\":\"on\",\"max_coefficient\":1500}");
+              "\"total\":\"9223372036854775807\"},\"metering\":\"on\",\"max_coefficient\":1500,"
+              "\"weight\":300}");
     AUTO(key_record_unref) struct key_record *bare = parse("{" ACTIVE "}");
 
     (void)state;
@@ -82,9 +83,9 @@ static void limits_and_budgets_are_read_and_their_absence_is_none(void **state)
     assert_int_equal(r->streams, 4);
     assert_true(r->budget_day == INT64_C(9007199254740993) && r->budget_month == 2);
     assert_true(r->budget_total == INT64_MAX);
-    assert_true(r->metered && r->max_coefficient == 1500);
+    assert_true(r->metered && r->max_coefficient == 1500 && r->weight == 300);
     assert_true(bare->requests_per_minute == 0 && bare->budget_total == 0);
-    assert_true(!bare->metered && bare->max_coefficient == 1000);
+    assert_true(!bare->metered && bare->max_coefficient == 1000 && bare->weight == KEY_WEIGHT);
 }
 
 static void an_empty_list_allows_nothing(void **state)
@@ -170,6 +171,9 @@ static void wrong_values_are_refused(void **state)
     refuse("{" ACTIVE ",\"budgets\":{\"total\":\"9223372036854775808\"}}");
     refuse("{" ACTIVE ",\"metering\":true}");
     refuse("{" ACTIVE ",\"max_coefficient\":-1}");
+    refuse("{" ACTIVE ",\"weight\":0}");
+    refuse("{" ACTIVE ",\"weight\":1001}");
+    refuse("{" ACTIVE ",\"weight\":\"3\"}");
     refuse("{" ACTIVE ",\"limits\":{\"max_output\":1.5}}");
     refuse("{" ACTIVE ",\"scopes\":[]}");
     refuse("{" ACTIVE ",\"scopes\":{\"models\":\"a\"}}");

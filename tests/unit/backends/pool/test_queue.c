@@ -432,6 +432,29 @@ static void others_long_queues_are_not_waited_for(void **state)
     line_free(l);
 }
 
+static void who_has_more_weight_waits_less_from_its_first_call_on(void **state)
+{
+    struct line *l = line_new();
+    struct queue_claim mine = {.class = CLASS_INTERACTIVE, .account = SPAN("b")};
+
+    (void)state;
+    serve_for_a_while(l);
+    for (int i = 0; i < 40; i++) {
+        claim(l, CLASS_INTERACTIVE, "a");
+        l->claims[i].weight = 10;
+    }
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                         QUEUE_TAKEN);
+    mine.weight = 1;
+    const uint64_t light = queue_wait_ms(l->queue, &mine, l->now_ms);
+    mine.weight = 10;
+    const uint64_t equal = queue_wait_ms(l->queue, &mine, l->now_ms);
+    assert_in_range(equal, 200, 600);
+    assert_in_range(light, 1500, 3000);
+    line_free(l);
+}
+
 static void who_cannot_be_served_in_time_is_told_at_once(void **state)
 {
     struct line *l = line_new();
@@ -492,6 +515,7 @@ int main(void)
         cmocka_unit_test(the_wait_is_estimated_from_how_fast_slots_become_free),
         cmocka_unit_test(a_queue_whose_workers_run_other_gateways_requests_is_not_given_up),
         cmocka_unit_test(others_long_queues_are_not_waited_for),
+        cmocka_unit_test(who_has_more_weight_waits_less_from_its_first_call_on),
         cmocka_unit_test(who_cannot_be_served_in_time_is_told_at_once),
         cmocka_unit_test(accounts_that_have_gone_are_forgotten),
     };

@@ -50,6 +50,8 @@ static void what_an_account_cannot_be_is_refused_by_name(void **state)
         {"{\"id\":\"a\",\"budgets\":{\"day\":5}}", "budgets.day"},
         {"{\"id\":\"a\",\"budgets\":{\"day\":\"9007199254740992\"}}", "budgets.day"},
         {"{\"id\":\"a\",\"models\":[1]}", "models"},
+        {"{\"id\":\"a\",\"weight\":0}", "weight"},
+        {"{\"id\":\"a\",\"weight\":1001}", "weight"},
         {"{\"id\":\"a\",\"state\":\"closed\"}", "state"},
         {"{\"id\":\"a\",\"name\":\"a\\u0007\"}", "name"},
         {"{\"id\":\"a\",\"per_model\":{\"m\":{\"x\":1}}}", "per_model"},
@@ -125,7 +127,8 @@ static void a_key_is_bounded_by_its_project_and_account(void **state)
 {
     struct fixture *f = *state;
     AUTO_JSON json_t *account = json_of(
-        "{\"id\":\"acme\",\"models\":[\"a\",\"b\"],\"max_coefficient\":1500,\"max_output\":100}");
+        "{\"id\":\"acme\",\"models\":[\"a\",\"b\"],\"max_coefficient\":1500,\"max_output\":100,"
+        "\"weight\":300}");
     AUTO_JSON json_t *part =
         json_of("{\"account\":\"acme\",\"id\":\"web\",\"end_to_end_only\":true,\"max_output\":50}");
     AUTO(buf_wipe) struct buf text = {0};
@@ -145,6 +148,7 @@ static void a_key_is_bounded_by_its_project_and_account(void **state)
     assert_int_equal(p.last->max_output, 50);
     assert_int_equal(p.last->streams, 3);
     assert_int_equal(p.last->max_coefficient, 1500);
+    assert_int_equal(p.last->weight, 300);
     assert_true(p.last->budget_total == 7);
     key_record_unref(p.last);
 }
