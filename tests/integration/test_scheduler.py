@@ -257,8 +257,8 @@ def turns(stack, name, count, **more):
 
 def test_a_conversation_stays_at_one_worker_and_moves_when_that_is_loaded(stack):
     gateway = stack.gateway()
-    for _ in range(3):
-        stack.worker(steady(stack.engine()), max_requests=4)
+    for slots in (4, 4, 40):  # the last has room when the others are full
+        stack.worker(steady(stack.engine()), max_requests=slots)
     stack.wait_ready()
     together(24, lambda i: ask(stack, f"warm-up {i}"))  # how fast they are is known
     homes = [turns(stack, f"number {i}.", 4) for i in range(8)]
@@ -267,12 +267,12 @@ def test_a_conversation_stays_at_one_worker_and_moves_when_that_is_loaded(stack)
     assert len(set.union(*homes)) > 1  # and they are spread
     assert gateway.metric("cocoon_choices_total", how="warm") >= 24
     # Its own worker is full of others' work.
-    name, home = f"number {stayed[0]}.", homes[stayed[0]].pop()
+    name, home = next((f"number {i}.", *homes[i]) for i in stayed if 2 not in homes[i])
     held = []
     while sum(1 for r in stack.engines[home].requests if b"late_head" in r.body) < 4:
         held.append(begin(stack, script("late_head", seconds=1.5, marker=f"load-{len(held)}.")))
         time.sleep(0.02)
-        assert len(held) <= 12
+        assert len(held) < 40  # another has room
     messages = [{"role": "user", "content": f"conversation {name}"}]
     before = len(stack.engines[home].requests)
     with stack.raw() as raw:
