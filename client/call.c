@@ -318,6 +318,8 @@ static void route(struct call *c)
     const struct path_refusal *refusal = path_refusal(path);
     const bool models =
         span_is(path, "/models") || (span_starts(path, SPAN("/models/")) && path.len > 8);
+    if (status_answer(c))
+        return;
     if (endpoint_of(buf_span(&full), &c->endpoint) == 0)
         begin_inference(c);
     else if (models && !span_is(method, "GET") && !span_is(method, "HEAD")) /* RFC 9110 §9.3.2 */

@@ -56,6 +56,7 @@ int proxy_start(struct proxy *p, char why[static 300])
 {
     int error;
 
+    p->began_ms = loop_now(p->loop);
     if ((error = offload_new(&p->offload, p->loop, (unsigned)p->config->offload_threads)) < 0)
         return bad(why, "threads", error);
     return start_client(p, why);

@@ -17,6 +17,7 @@ struct proxy {
     struct http_server *server;
     struct list calls;
     struct idempotency idempotency;
+    uint64_t began_ms; /* the loop's clock */
     bool draining;
     struct loop_timer drain;
     uint64_t drain_until_ms;
@@ -34,7 +35,7 @@ void proxy_drain(struct proxy *p);
 /* After the loop has stopped. */
 void proxy_stop(struct proxy *p);
 
-/* ---- One request (call.c, models.c, reply.c) ---- */
+/* ---- One request (call.c, models.c, status.c, reply.c) ---- */
 
 struct parse_job;
 
@@ -74,6 +75,8 @@ void call_fault(struct call *c);
 void call_fail(struct call *c, const struct api_error *e, const char *param, const char *arg);
 
 void models_begin(struct call *c);
+/* status.c: answers what is asked about the client itself; false: it is something else. */
+bool status_answer(struct call *c);
 
 void reply_preflight(struct call *c);
 void reply_whole(struct call *c, unsigned status, const char *content_type, struct buf *body);

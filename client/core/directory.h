@@ -34,6 +34,8 @@ void verified_unref(struct verified *v);
 struct directory *directory_new(struct client *c);
 /* Searches must be over. */
 void directory_free(struct directory *d);
+/* How many keys of workers are verified, and stay so beyond now_s. */
+size_t directory_verified(const struct directory *d, uint64_t now_s);
 
 enum { TRIED_MAX = 8 };
 

@@ -402,6 +402,19 @@ void keys_rejudge(struct directory *d)
     }
 }
 
+size_t directory_verified(const struct directory *d, uint64_t now_s)
+{
+    size_t at = 0, n = 0;
+    struct span kfp;
+    void *value;
+
+    while (map_next(&d->keys, &at, &kfp, &value)) {
+        const struct key_entry *k = value;
+        n += k->verified && k->verified->until_s > now_s;
+    }
+    return n;
+}
+
 void keys_free(struct directory *d)
 {
     size_t at = 0;

@@ -100,6 +100,19 @@ def test_headers_say_what_this_was(client, world):
     assert kfp in answer.headers["cocoon-next"]
 
 
+def test_its_own_state_is_beside_the_api_for_this_machine_alone(client, world):
+    client.chat.completions.create(model="fake-model", messages=[{"role": "user", "content": "state-4d1f"}])
+    base = world.cocoon.base_url.removesuffix("/v1")
+    status = httpx.get(base + "/status.json").json()
+    assert status["environment"] == "dev" and status["verified_keys"] >= 1 and status["requests"] == 0
+    page = httpx.get(base + "/status")
+    assert page.headers["content-type"].startswith("text/plain") and re.search(r"^verified_keys +[1-9]", page.text, re.M)
+    assert "state-4d1f" not in page.text and "sk-" not in page.text
+    assert httpx.get(base + "/healthz").text == "ok\n"
+    assert httpx.head(base + "/status").status_code == 200 and httpx.post(base + "/status").status_code == 404
+    assert httpx.get(base + "/status", headers={"host": "evil.example"}).status_code == 403
+
+
 def test_the_record_can_be_fetched_with_the_same_key_alone(client, world):
     answer = client.chat.completions.with_raw_response.create(model="fake-model", messages=user("Hi"))
     url = f"{world.gateways[0].base_url}/billing/receipts/{answer.headers['cocoon-call']}"
