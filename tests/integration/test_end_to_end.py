@@ -540,6 +540,31 @@ def test_room_that_is_found_after_a_while_goes_to_the_class_that_goes_before(the
         raw.close()
 
 
+def test_a_full_queue_keeps_nobody_from_a_worker_that_has_room(stack):
+    """Who has encrypted to it is served, who has not is sent there."""
+    there = World(stack, **{"scheduler.queue": 1})
+    there.peer()
+    there.client = Client(stack)
+    (first, second), listed = two(there)
+    hold, held = holding()
+    first.answer, first.max, second.about["ask"] = held, 1, 1500
+    wait_for(lambda: there.client.post(there.client.seal(chat(), listed[second])).status == 503, "its ask is known")
+    running = there.client.start(there.client.seal(chat(stream=True), listed[first]))
+    running.head()
+    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="all") == second.max + 1, "its one slot is known", 10)
+    narrow = there.client.start(there.client.seal(chat(stream=True), listed[first]))
+    wait_for(lambda: there.gateway.metric("cocoon_queue") == 1, "one in the queue")
+    other = Client(stack, stack.key("--account", "other"))
+    bid = {"Cocoon-Max-Coefficient": "2000"}
+    assert other.post(other.seal(chat(stream=True), listed[second]), bid).status == 200
+    answer = other.post(other.seal(chat(stream=True), listed[first]), bid)
+    problem(answer, 503, "retry_other_worker")
+    assert answer.header("cocoon-next").split(",")[0] == listed[second]["kfp"]
+    first.answer = plain_answer
+    hold.set()
+    assert running.rest().ending == "complete" and narrow.head().status == 200 and narrow.rest().ending == "complete"
+
+
 @pytest.mark.parametrize("why", ["its price", "its worker left"])
 def test_a_slot_is_kept_only_for_who_found_none(there, why):
     """Whoever is sent away for another reason, which he may have chosen, keeps nobody from the next one."""
