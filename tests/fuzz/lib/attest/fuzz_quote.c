@@ -10,7 +10,7 @@ static struct {
     struct x509_cert *root;
     struct collateral collateral;
     struct collateral_cache *cache;
-    struct buf quotes[3];
+    struct buf quotes[DEVTEE_V5_TD15_EX + 1];
 } dev;
 
 static void dev_make(void)
@@ -23,7 +23,7 @@ static void dev_make(void)
     CHECK(x509_cert_read(&dev.root, buf_span(&pem)) == 0);
     devtee_collateral(dev.issuer, NULL, &dev.collateral);
     dev.cache = collateral_cache_new(1);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i <= DEVTEE_V5_TD15_EX; i++) {
         const struct devtee_faults form = {.form = (enum devtee_form)i};
 
         devtee_quote(dev.issuer, &form, report_data, &dev.quotes[i]);
@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)judge(span_of(data, size));
     if (size < 4)
         return 0;
-    base = &dev.quotes[data[0] % 3];
+    base = &dev.quotes[data[0] % (DEVTEE_V5_TD15_EX + 1)];
     buf_append(&bytes, buf_span(base));
     at = (data[1] | (size_t)data[2] << 8) % bytes.len;
     for (size_t i = 3; i < size && at + i - 3 < bytes.len; i++)
