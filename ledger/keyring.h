@@ -1,5 +1,6 @@
 /* Whose bills count: keys that the books know already, that the settings name, or that the operator
- * has vouched for (billing/bill_claim.h). A bill of another waits: it may count later. */
+ * has vouched for (billing/bill_claim.h), and has not revoked since. A bill of another waits: it
+ * may count later. */
 #ifndef LEDGER_KEYRING_H
 #define LEDGER_KEYRING_H
 
