@@ -222,7 +222,10 @@ static struct queue_item *flow_newest(const struct queue_flow *f)
 /* Of equals the one that came last. */
 static bool has_more(const struct queue_flow *a, const struct queue_flow *b)
 {
-    return a->waiting != b->waiting ? a->waiting > b->waiting : a->entered_ms >= b->entered_ms;
+    const uint64_t waits_a = (uint64_t)a->waiting * b->weight,
+                   waits_b = (uint64_t)b->waiting * a->weight;
+
+    return waits_a != waits_b ? waits_a > waits_b : a->entered_ms >= b->entered_ms;
 }
 
 static const struct queue_flow *flow_most(const struct queue *q, size_t class)

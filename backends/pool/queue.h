@@ -51,7 +51,7 @@ enum queue_verdict queue_enter(struct queue *q, struct queue_item *it,
                                uint64_t now_ms);
 /* Where more than most wait, who has to leave: of the worst class that waits, or of an account that
  * has more than three quarters of the places whatever its class, the newest of the account with the
- * most; so that nobody's requests keep all others out. NULL: nobody. */
+ * most for its weight; so that nobody's requests keep all others out. NULL: nobody. */
 struct queue_item *queue_excess(struct queue *q, size_t most);
 /* When a waiting one is to give up. */
 uint64_t queue_leaves_ms(const struct queue_item *it, const struct queue_options *o);

@@ -321,6 +321,22 @@ static void one_accounts_requests_keep_nobody_from_waiting(void **state)
     line_free(l);
 }
 
+static void who_has_more_weight_has_more_places(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        const size_t at = claim(l, CLASS_INTERACTIVE, i < 30 ? "heavy" : "light");
+        l->claims[at].weight = i < 30 ? 4 : 1;
+        assert_int_equal(
+            queue_enter(l->queue, &l->items[at], &l->claims[at], &l->options, l->now_ms),
+            QUEUE_TAKEN);
+    }
+    assert_int_equal(excess(l, 39), 39); /* 30 of 40 places are less than its share */
+    line_free(l);
+}
+
 static void the_worst_class_leaves_first(void **state)
 {
     struct line *l = line_new();
@@ -509,6 +525,7 @@ int main(void)
         cmocka_unit_test(who_leaves_is_out_at_once),
         cmocka_unit_test(of_a_full_queue_who_came_last_leaves),
         cmocka_unit_test(one_accounts_requests_keep_nobody_from_waiting),
+        cmocka_unit_test(who_has_more_weight_has_more_places),
         cmocka_unit_test(the_worst_class_leaves_first),
         cmocka_unit_test(no_account_has_all_places_whatever_its_class),
         cmocka_unit_test(waiting_ends_with_the_deadline_or_after_the_longest_time),
