@@ -45,7 +45,6 @@ static bool is_for_owner(const struct call *c)
 static enum step_result check_scopes(struct call *c)
 {
     c->auth_us = clock_mono_us();
-    histogram_add(&c->gateway->metrics.step_auth, c->auth_us - c->begun_us);
     if (!key_allows_address(c->key, span_str(c->client)))
         return refuse(c, &ERR_FORBIDDEN);
     if (!services_confirm(c))

@@ -60,7 +60,7 @@ struct call {
     char client[64];  /* address without port, from a trusted proxy's header where there is one */
     struct loop_timer deadline;
     uint64_t begun_us, received_us, admitted_us, routed_us, head_us;
-    uint64_t auth_us, queue_us, sent_us, first_us, events;
+    uint64_t auth_us, queue_us, sent_us, first_us, event_us, events;
 
     /* auth */
     struct auth_wait *auth_wait;

@@ -24,6 +24,26 @@ static enum refused_for refused_for(const struct call *c)
     return c->lowest_ask > 0 ? REFUSED_FOR_BID : REFUSED_FOR_CAPACITY;
 }
 
+/* Of each step that was passed. */
+static void count_steps(const struct call *c, struct histogram steps[static METRIC_STEPS])
+{
+    const struct {
+        enum metric_step step;
+        uint64_t from_us, to_us;
+    } passed[] = {
+        {METRIC_AUTH, c->begun_us, c->auth_us},
+        {METRIC_RECV, c->auth_us, c->received_us},
+        {METRIC_ADMIT, c->received_us, c->admitted_us},
+        {METRIC_QUEUE, c->routed_us ? 1 : 0, 1 + c->queue_us},
+        {METRIC_ROUTE, c->admitted_us ? c->admitted_us + c->queue_us : 0, c->routed_us},
+        {METRIC_WORKER, c->sent_us, c->head_us},
+    };
+
+    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
+        if (passed[i].from_us && passed[i].to_us >= passed[i].from_us)
+            histogram_add(&steps[passed[i].step], passed[i].to_us - passed[i].from_us);
+}
+
 enum step_result call_finish(struct call *c)
 {
     struct gateway *g = c->gateway;
@@ -34,6 +54,7 @@ enum step_result call_finish(struct call *c)
     if (c->status < METRIC_STATUSES)
         g->metrics.answers[c->status]++;
     histogram_add(&g->metrics.total, now - c->begun_us);
+    count_steps(c, g->metrics.steps);
     if (c->charge)
         counters_request(g->counters, c->key->id, c->model.model.name, refused_for(c));
     log_event(LOG_INFO, "request",

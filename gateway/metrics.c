@@ -16,6 +16,26 @@ void histogram_add(struct histogram *h, uint64_t us)
     h->sum_us += us;
 }
 
+/* label: "" or `name="value"`. */
+static void values_write(const struct histogram *h, const char *name, const char *label,
+                         struct buf *out)
+{
+    const char *comma = label[0] ? "," : "", *open = label[0] ? "{" : "",
+               *close = label[0] ? "}" : "";
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < METRIC_BUCKETS; i++) {
+        sum += h->buckets[i];
+        buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", name, label, comma,
+                   (double)bounds_us[i] / 1e6, (unsigned long long)sum);
+    }
+    buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", name, label, comma,
+               (unsigned long long)h->count);
+    buf_printf(out, "%s_sum%s%s%s %.6f\n", name, open, label, close, (double)h->sum_us / 1e6);
+    buf_printf(out, "%s_count%s%s%s %llu\n", name, open, label, close,
+               (unsigned long long)h->count);
+}
+
 void metric_head_write(const char *name, const char *help, const char *type, struct buf *out)
 {
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -23,17 +43,8 @@ void metric_head_write(const char *name, const char *help, const char *type, str
 
 void histogram_write(const struct histogram *h, const char *name, const char *help, struct buf *out)
 {
-    uint64_t sum = 0;
-
     metric_head_write(name, help, "histogram", out);
-    for (size_t i = 0; i < METRIC_BUCKETS; i++) {
-        sum += h->buckets[i];
-        buf_printf(out, "%s_bucket{le=\"%g\"} %llu\n", name, (double)bounds_us[i] / 1e6,
-                   (unsigned long long)sum);
-    }
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.6f\n%s_count %llu\n", name,
-               (unsigned long long)h->count, name, (double)h->sum_us / 1e6, name,
-               (unsigned long long)h->count);
+    values_write(h, name, "", out);
 }
 
 void counter_write(const char *name, const char *help, uint64_t value, struct buf *out)
@@ -46,6 +57,19 @@ void gauge_write(const char *name, const char *help, double value, struct buf *o
 {
     metric_head_write(name, help, "gauge", out);
     buf_printf(out, "%s %.15g\n", name, value);
+}
+
+static void steps_write(const struct metrics *m, struct buf *out)
+{
+    static const char *const labels[METRIC_STEPS] = {
+        [METRIC_AUTH] = "step=\"auth\"",   [METRIC_RECV] = "step=\"recv\"",
+        [METRIC_ADMIT] = "step=\"admit\"", [METRIC_QUEUE] = "step=\"queue\"",
+        [METRIC_ROUTE] = "step=\"route\"", [METRIC_WORKER] = "step=\"worker\"",
+    };
+
+    metric_head_write("cocoon_step_seconds", "What the time of calls went to.", "histogram", out);
+    for (size_t i = 0; i < METRIC_STEPS; i++)
+        values_write(&m->steps[i], "cocoon_step_seconds", labels[i], out);
 }
 
 void metrics_write(const struct metrics *m, struct buf *out)
@@ -81,8 +105,9 @@ void metrics_write(const struct metrics *m, struct buf *out)
     counter_write("cocoon_events_total", "Events relayed to clients.", m->events, out);
     histogram_write(&m->first_event, "cocoon_first_event_seconds",
                     "From the request's last byte to the first event.", out);
+    histogram_write(&m->event_gap, "cocoon_event_gap_seconds",
+                    "Between two events of a stream that are no pings.", out);
     histogram_write(&m->total, "cocoon_request_seconds", "From the head to the end of the answer.",
                     out);
-    histogram_write(&m->step_auth, "cocoon_auth_seconds",
-                    "From the head to the verdict on the key.", out);
+    steps_write(m, out);
 }

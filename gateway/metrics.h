@@ -12,13 +12,24 @@ struct histogram {
     uint64_t sum_us;
 };
 
+/* What a call's time went to; recv begins when the key is known, admit with the last byte. */
+enum metric_step {
+    METRIC_AUTH,
+    METRIC_RECV,
+    METRIC_ADMIT,
+    METRIC_QUEUE,
+    METRIC_ROUTE,
+    METRIC_WORKER, /* up to the answer's head */
+    METRIC_STEPS
+};
+
 struct metrics {
     uint64_t answers[METRIC_STATUSES];     /* by HTTP status; 499: the client left first */
     uint64_t tokens[METRIC_TOKEN_CLASSES]; /* prompt, cached, completion, reasoning */
     uint64_t attempts, retries, retries_refused, queue_refused, queue_late, broken_streams,
         usage_missing, sdk_retries, internal_refused;
     uint64_t events, end_to_end;
-    struct histogram first_event, total, step_auth;
+    struct histogram first_event, event_gap, total, steps[METRIC_STEPS];
 };
 
 void histogram_add(struct histogram *h, uint64_t us);

@@ -206,10 +206,23 @@ static void write_stream(struct call *c, struct span bytes)
 static void first_event(struct call *c)
 {
     c->event_sent = true;
-    c->first_us = clock_mono_us();
+    c->first_us = c->event_us;
     histogram_add(&c->gateway->metrics.first_event, c->first_us - c->received_us);
     dispatch_first_event(c->dispatch);
     recv_forget(c);
+}
+
+/* No ping. */
+static void true_event(struct call *c)
+{
+    const uint64_t before_us = c->event_us;
+
+    c->event_us = clock_mono_us();
+    c->last_event_ms = c->last_byte_ms;
+    if (c->event_sent)
+        histogram_add(&c->gateway->metrics.event_gap, c->event_us - before_us);
+    else
+        first_event(c);
 }
 
 static void relay_event(struct call *c, struct span bytes)
@@ -219,10 +232,8 @@ static void relay_event(struct call *c, struct span bytes)
         buf_append(&c->held, bytes);
         return;
     }
-    if (!c->event_sent && !only_comments(bytes))
-        first_event(c);
     if (!only_comments(bytes))
-        c->last_event_ms = c->last_byte_ms;
+        true_event(c);
     c->events++;
     c->gateway->metrics.events++;
     write_stream(c, bytes);

@@ -25,6 +25,23 @@ def test_a_chat_is_answered_in_openais_shape(raw):
     assert "timings" not in body
 
 
+def test_metrics_tell_what_the_time_of_calls_went_to(chain):
+    gateway = chain.gateways[0]
+    steps = ("auth", "recv", "admit", "queue", "route", "worker")
+
+    def count(name, **labels):
+        return gateway.metric(f"cocoon_{name}_seconds_count", **labels)
+
+    before = {s: count("step", step=s) for s in steps}, count("event_gap"), gateway.metric("cocoon_event_gap_seconds_sum")
+    with chain.raw() as raw:  # t0 to t3, and the end
+        assert raw.ask("POST", CHAT, chat(script("slow", seconds=0.1, count=4), stream=True)).ending == "complete"
+    wait_for(lambda: all(count("step", step=s) == before[0][s] + 1 for s in steps), "each step is counted once", 3)
+    assert count("event_gap") - before[1] >= 3 and gateway.metric("cocoon_event_gap_seconds_sum") - before[2] >= 0.25
+    with chain.raw() as raw:
+        assert raw.ask("POST", "/v1/nowhere", b"{}").status == 404
+    assert count("step", step="route") == before[0]["route"] + 1  # what was not passed is not counted
+
+
 def test_every_answer_names_its_call(raw):
     a = raw.ask("POST", CHAT, chat())
     call = a.header("cocoon-call")
