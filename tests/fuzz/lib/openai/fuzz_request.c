@@ -43,6 +43,9 @@ static void check_forward(const struct request *rq, const struct request_rules *
     CHECK(span_eq(buf_span(&body), buf_span(&twice)));
 }
 
+static const char *const own_allowed[] = {"grammar", "own_*", NULL};
+static const char *const own_denied[] = {"top_k", "mirostat*", NULL};
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     AUTO(request_fini) struct request rq = {0};
@@ -50,7 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     if (len < 1)
         return 0;
-    const struct request_rules rules = {.strict = data[0] & 4};
+    const struct request_rules rules = {.strict = data[0] & 4,
+                                        .allowed = data[0] & 8 ? own_allowed : NULL,
+                                        .denied = data[0] & 8 ? own_denied : NULL};
     const enum endpoint e = (enum endpoint)(data[0] % 3);
     if (request_parse(&rq, e, span_of(data + 1, len - 1), &rules, &fault) < 0) {
         AUTO(buf_fini) struct buf out = {0};
