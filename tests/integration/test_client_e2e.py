@@ -15,6 +15,7 @@ pytest.importorskip("cryptography")
 
 import test_sdk_python  # noqa: E402
 from client_peer import Client  # noqa: E402
+from fake_engine import finish_stream  # noqa: E402
 from stack import SLOW, Stack, chat, script, wait_for  # noqa: E402
 from test_devtee import DevTee  # noqa: E402
 
@@ -369,22 +370,39 @@ def test_planted_texts_are_nowhere_in_the_gateways_memory_end_to_end_and_are_in_
             assert PROMPT not in (content := f.read()) and ANSWER not in content, file
 
 
+def held(gate):
+    """A script that ends when the gate opens."""
+    async def answer(x, **_):
+        await x.head()
+        for _ in range(10):
+            await x.event(x.chunk(text=ANSWER.decode()))
+        await gate.wait()
+        await x.event(x.chunk(finish="stop"))
+        await finish_stream(x, x.dialect.usage(3, 10))
+    return answer
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may read another process's memory")
 def test_planted_texts_are_wiped_from_worker_and_client_when_their_calls_have_ended(world):
     """The libraries' buffers too, whatever their size. While a call runs the worker has its texts: so the same look finds them."""
     processes = {"client": world.cocoon.process.pid, "worker": world.workers[0].process.pid}
-    while_it_ran = set()
+    engine, while_it_ran = world.engines[0], set()
     for base_url in (world.cocoon.base_url, world.gateways[0].base_url):
         client = openai.OpenAI(base_url=base_url, api_key=world.key_for_all(), max_retries=0, timeout=20 * SLOW)
         for long in ("", "x" * 300_000):
-            ask = user(script("answer", pieces=[ANSWER.decode()] * 10, delay=0.02, marker=long + PROMPT.decode()))
-            with client.chat.completions.create(model="fake-model", messages=ask, stream=True) as stream:
-                for _ in stream:
-                    while_it_ran |= memory_holds(processes["worker"], PROMPT, ANSWER)
-            assert client.chat.completions.create(model="fake-model", messages=ask).choices[0].message.content == ANSWER.decode() * 10
-            refused = [*ask, {"role": "nobody", "content": PROMPT.decode()}]
+            looked = engine.gate()
+            engine.script("held", held(looked))
+            ask = {"model": "fake-model", "messages": user(script("held", marker=long + PROMPT.decode()))}
+            with client.chat.completions.create(**ask, stream=True) as stream:
+                next(chunk for chunk in stream if chunk.choices[0].delta.content)
+                while_it_ran |= memory_holds(processes["worker"], PROMPT, ANSWER)
+                looked.open()
+                assert list(stream)
+            ask["messages"] = user(script("answer", text=ANSWER.decode(), marker=long + PROMPT.decode()))
+            assert client.chat.completions.create(**ask).choices[0].message.content == ANSWER.decode()
+            ask["messages"].append({"role": "nobody", "content": PROMPT.decode()})
             with pytest.raises(openai.BadRequestError):
-                client.chat.completions.create(model="fake-model", messages=refused)
+                client.chat.completions.create(**ask)
     assert while_it_ran == {PROMPT, ANSWER}
     left = {}
 
