@@ -156,22 +156,25 @@ static void claim_read(const struct published *p, struct span text, struct vouch
     claim_verify(p, text, &v->key);
 }
 
+/* [cursor, entries]: as many as are looked at, so that a hash of millions is no answer of
+ * gigabytes. */
 static void on_vouched(void *arg, int error, const struct redisReply *reply)
 {
     struct published *p = arg;
-    const size_t count = error == 0 ? entry_count(reply) : 0;
     size_t found = 0;
 
     p->reading = false;
-    if (error < 0)
+    if (error < 0 || redis_reply_count(reply) != 2)
         return;
+    const struct redisReply *entries = redis_reply_at(reply, 1);
+    const size_t count = entry_count(entries);
     p->read_count = 0;
     for (size_t i = 0; i < count; i++) {
-        if (entry_value(reply, i).len > BILL_CLAIM_MAX)
+        if (entry_value(entries, i).len > BILL_CLAIM_MAX)
             continue;
         struct vouched *v = &p->found[found++];
-        claim_read(p, entry_value(reply, i), v);
-        if (v->key.kid[0] && span_is(entry_name(reply, i), v->key.kid))
+        claim_read(p, entry_value(entries, i), v);
+        if (v->key.kid[0] && span_is(entry_name(entries, i), v->key.kid))
             p->read[p->read_count++] = v->key;
     }
     memcpy(p->vouched, p->found, found * sizeof(*p->found));
@@ -243,14 +246,16 @@ static void books_read(struct published *p, int64_t version)
 static void read_all(struct published *p)
 {
     static const struct span all[] = {SPAN("HGETALL"), SPAN(LAYOUT_KEYS)};
-    static const struct span vouched[] = {SPAN("HGETALL"), SPAN(LAYOUT_VOUCHED)};
+    static const struct span vouched[] = {SPAN("HSCAN"), SPAN(LAYOUT_VOUCHED), SPAN("0"),
+                                          SPAN("COUNT"), SPAN("256")};
+    _Static_assert(KEYS_MAX == 256, "as many as are looked at");
     struct redis *r = p->money->gateway->redis;
 
     if (!redis_up(r))
         return;
     if (!p->reading)
         p->reading = p->money->operator_key
-                         ? redis_command(r, vouched[1], vouched, 2, on_vouched, p) == 0
+                         ? redis_command(r, vouched[1], vouched, 5, on_vouched, p) == 0
                          : redis_command(r, all[1], all, 2, on_keys, p) == 0;
     books_read(p, 1);
 }
