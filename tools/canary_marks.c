@@ -2,6 +2,12 @@
  * right: a mistake of the operator's must mark nobody. */
 #include "tools/canary_marks.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "base/encode.h"
+#include "base/random.h"
+
 const char *canary_mark_name(enum canary_mark m)
 {
     static const char *const names[] = {
@@ -13,23 +19,88 @@ const char *canary_mark_name(enum canary_mark m)
     return names[m];
 }
 
-/* Two machines or more were asked for the model, and none gave a known answer: more likely the
- * model or its engine is another now than that all of them are false. */
-static bool is_doubted(const struct canary_row *rows, size_t count, const struct canary_row *of)
+void canary_machine(char out[static CANARY_MACHINE_LEN + 1],
+                    const uint8_t ppid[static CANARY_PPID_LEN], const char *wid)
 {
-    bool others = false;
+    static const uint8_t none[CANARY_PPID_LEN];
+    uint8_t digest[SHA256_LEN];
+
+    sha256(digest, span_of(ppid, CANARY_PPID_LEN));
+    if (memcmp(ppid, none, sizeof(none)) == 0)
+        snprintf(out, CANARY_MACHINE_LEN + 1, "%s", wid);
+    else
+        hex_encode(out, SPAN_OF(digest));
+}
+
+/* ---- Who is sent which ---- */
+
+/* One of the model's that have a known answer, each as likely; NULL: none has. */
+static const struct canary *draw(const struct canaries_config *f, const char *model)
+{
+    const struct canary *drawn = NULL;
+    uint64_t seen = 0;
+
+    for (size_t i = 0; i < f->canaries.count; i++) {
+        const struct canary *c = canary_at(f, i);
+        if (strcmp(c->model, model) == 0 && c->answers.count > 0 && random_below(++seen) == 0)
+            drawn = c;
+    }
+    return drawn;
+}
+
+/* The next row of that model at or behind `at`; count: there is none. */
+static size_t next_of(const struct canary_row *rows, size_t count, size_t at, const char *model)
+{
+    while (at < count && strcmp(rows[at].model, model) != 0)
+        at++;
+    return at;
+}
+
+/* `first` is its model's first row. */
+static void deal_model(struct canary_row *rows, size_t count, size_t first,
+                       const struct canaries_config *f)
+{
+    const struct canary *drawn = NULL;
+    const char *model = rows[first].model;
+    size_t given = 0;
+
+    for (size_t at = first, next; at < count; at = next) {
+        next = next_of(rows, count, at + 1, model);
+        if (given == 0 || (given % 2 == 0 && next < count)) /* the last one is no one's second */
+            drawn = draw(f, model);
+        rows[at].canary = drawn;
+        given++;
+    }
+}
+
+void canary_deal(struct canary_row *rows, size_t count, const struct canaries_config *f)
+{
+    for (size_t i = 0; i < count; i++)
+        if (next_of(rows, i, 0, rows[i].model) == i)
+            deal_model(rows, count, i, f);
+}
+
+/* ---- Marks ---- */
+
+/* Others were asked for the model, or were to be, and none gave this canary's known answer, with
+ * the same weights: more likely the model or its engine is another now than that all are false.
+ * Another canary's right answer does not show that this one is right still. */
+static bool is_doubted(const struct canary_row *rows, size_t count, bool whole,
+                       const struct canary_row *of)
+{
+    bool others = !whole;
 
     for (size_t i = 0; i < count; i++) {
         if (!rows[i].judged || strcmp(rows[i].model, of->model) != 0)
             continue;
-        if (rows[i].finding == CANARY_RIGHT)
+        if (rows[i].finding == CANARY_RIGHT && strcmp(rows[i].tag, of->tag) == 0)
             return false;
-        others = others || strcmp(rows[i].wid, of->wid) != 0;
+        others = others || strcmp(rows[i].machine, of->machine) != 0;
     }
     return others;
 }
 
-static enum canary_mark mark_of(const struct canary_row *rows, size_t count,
+static enum canary_mark mark_of(const struct canary_row *rows, size_t count, bool whole,
                                 const struct canary_row *r)
 {
     if (!r->judged)
@@ -38,11 +109,11 @@ static enum canary_mark mark_of(const struct canary_row *rows, size_t count,
         return MARK_GOOD;
     if (!r->proven)
         return MARK_UNPROVEN;
-    return is_doubted(rows, count, r) ? MARK_DOUBTED : MARK_BAD;
+    return is_doubted(rows, count, whole, r) ? MARK_DOUBTED : MARK_BAD;
 }
 
-void canary_marks_set(struct canary_row *rows, size_t count)
+void canary_marks_set(struct canary_row *rows, size_t count, bool whole)
 {
     for (size_t i = 0; i < count; i++)
-        rows[i].mark = mark_of(rows, count, &rows[i]);
+        rows[i].mark = mark_of(rows, count, whole, &rows[i]);
 }

@@ -1,17 +1,17 @@
-/* What the answers of one round say of the workers that gave them. Pure. */
+/* Which canary each worker of one round is sent, and what the answers say of who gave them. */
 #ifndef TOOLS_CANARY_MARKS_H
 #define TOOLS_CANARY_MARKS_H
 
 #include "tools/canary_judge.h"
 
-enum { CANARY_WID_LEN = 32 };
+enum { CANARY_WID_LEN = 32, CANARY_PPID_LEN = 16, CANARY_MACHINE_LEN = 2 * SHA256_LEN };
 
 enum canary_mark {
     MARK_NONE, /* it gave no answer that could be judged */
     MARK_GOOD,
     MARK_BAD,
     MARK_UNPROVEN, /* wrong, but nobody has ever given the known answer with these weights */
-    MARK_DOUBTED   /* wrong, as every machine that was asked for this model */
+    MARK_DOUBTED   /* wrong, but no machine gave this canary's known answer in this round */
 };
 const char *canary_mark_name(enum canary_mark m); /* "-", "good", "bad", "unproven", "in doubt" */
 
@@ -26,13 +26,21 @@ struct canary_row {
     enum canary_finding finding;
     struct usage used;
     char wid[CANARY_WID_LEN + 1];
+    char machine[CANARY_MACHINE_LEN + 1]; /* of canary_machine */
     char tag[CANARY_TAG_LEN + 1];
     bool proven;   /* somebody gave the known answer */
     char why[400]; /* where it was not judged */
     enum canary_mark mark;
 };
 
-/* Sets every row's mark, once `proven` is known of all. */
-void canary_marks_set(struct canary_row *rows, size_t count);
+/* Names the machine of a verified answer, whatever the payouts of its workers: by its PPID (of
+ * evidence), or by wid where that is all zero, as of a dev issuer. Hex, or wid, with NUL. */
+void canary_machine(char out[static CANARY_MACHINE_LEN + 1],
+                    const uint8_t ppid[static CANARY_PPID_LEN], const char *wid);
+/* Sets every row's canary: one of its model's that have a known answer, drawn at random for two
+ * rows at a time, and never for one alone where the model has more. NULL: none has an answer. */
+void canary_deal(struct canary_row *rows, size_t count, const struct canaries_config *f);
+/* Sets every row's mark, once `proven` is known of all. whole: all who were to be asked were. */
+void canary_marks_set(struct canary_row *rows, size_t count, bool whole);
 
 #endif

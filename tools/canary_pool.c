@@ -114,13 +114,14 @@ static void send_mark(struct pool_store *s, const struct canary_row *r)
                     NULL);
 }
 
-int canary_pool_mark(const struct redis_access *at, struct canary_row *rows, size_t count)
+int canary_pool_mark(const struct redis_access *at, struct canary_row *rows, size_t count,
+                     bool whole)
 {
     AUTO(pool_store_close) struct pool_store *s = NULL;
 
     TRY(pool_store_open(&s, at));
     TRY(ask_proofs(s, rows, count));
-    canary_marks_set(rows, count);
+    canary_marks_set(rows, count, whole);
     for (size_t i = 0; i < count; i++)
         send_mark(s, &rows[i]);
     return pool_store_settle(s, 0);

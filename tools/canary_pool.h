@@ -13,10 +13,10 @@ MUST_CHECK int canary_pool_read(const struct redis_access *at, json_t **registry
  * lost its keyset; else as above. */
 MUST_CHECK int canary_pool_key(const struct redis_access *at, const char *iid,
                                uint8_t kfp[static KFP_LEN]);
-/* Sets every row's mark, and writes the good and the bad ones to standing:{wid}. All or nothing
- * cannot be had: an error tells that some may be missing. */
+/* Sets every row's mark (whole: canary_marks_set), and writes the good and the bad ones to
+ * standing:{wid}. All or nothing cannot be had: an error tells that some may be missing. */
 MUST_CHECK int canary_pool_mark(const struct redis_access *at, struct canary_row *rows,
-                                size_t count);
+                                size_t count, bool whole);
 /* The known answer was given: canary:{tag}, for a week. */
 MUST_CHECK int canary_pool_prove(const struct redis_access *at, const char *tag);
 

@@ -113,23 +113,8 @@ static int find_rows(struct canary_round *r)
         if (is_first_of_model(r->file, i))
             add_model(r, workers, canary_at(r->file, i)->model);
     shuffle(r);
+    canary_deal(r->rows, r->count, r->file);
     return 0;
-}
-
-/* ---- What to ask ---- */
-
-/* One of the model's that have a known answer, each as likely; NULL: none has. */
-static const struct canary *draw(const struct canaries_config *f, const char *model)
-{
-    const struct canary *drawn = NULL;
-    uint64_t seen = 0;
-
-    for (size_t i = 0; i < f->canaries.count; i++) {
-        const struct canary *c = canary_at(f, i);
-        if (strcmp(c->model, model) == 0 && c->answers.count > 0 && random_below(++seen) == 0)
-            drawn = c;
-    }
-    return drawn;
 }
 
 static void note_unknown(struct canary_round *r)
@@ -192,6 +177,7 @@ static void take_reply(const struct canary_round *r, struct canary_row *row,
     row->used = a->used;
     row->finding = canary_judge(row->canary, buf_span(&a->text), &a->used);
     memcpy(row->wid, a->wid, sizeof(row->wid));
+    memcpy(row->machine, a->machine, sizeof(row->machine));
     canary_tag(row->tag, canary_client_key(r->client), row->canary, span_str(a->digest));
 }
 
@@ -223,7 +209,6 @@ static bool ask_row(struct canary_round *r, struct canary_row *row)
     AUTO(canary_reply_fini) struct canary_reply reply = {0};
     uint8_t kfp[KFP_LEN];
 
-    row->canary = draw(r->file, row->model);
     if (!row->canary) {
         snprintf(row->why, sizeof(row->why), "no canary of this model has a known answer");
         row->mistaken = true;
@@ -244,8 +229,11 @@ static void ask_rows(struct canary_round *r)
 {
     size_t i = 0;
 
-    while (i < r->count && !(r->stopped = pause_before(r)) && ask_row(r, &r->rows[i++]))
-        continue;
+    r->whole = true;
+    while (i < r->count && r->whole) {
+        r->stopped = pause_before(r);
+        r->whole = !r->stopped && ask_row(r, &r->rows[i++]);
+    }
     if (i < r->count && !r->stopped)
         buf_printf(&r->problems, "the last %zu workers were not asked after that\n", r->count - i);
     r->count = i;
@@ -253,7 +241,7 @@ static void ask_rows(struct canary_round *r)
 
 static void mark_rows(struct canary_round *r)
 {
-    const int error = canary_pool_mark(r->redis, r->rows, r->count);
+    const int error = canary_pool_mark(r->redis, r->rows, r->count, r->whole);
 
     if (error == 0)
         return;

@@ -14,7 +14,7 @@ struct canary_round {
 
     struct canary_row *rows;
     size_t count;
-    bool stopped;
+    bool stopped, whole; /* by a signal; all of them were asked */
     struct buf problems; /* a line each: what kept canaries from being sent or counted */
 };
 

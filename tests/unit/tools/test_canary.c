@@ -161,11 +161,20 @@ static void a_tag_is_another_when_anything_of_it_is(void **state)
 
 /* ---- Marks ---- */
 
-static struct canary_row row(const char *wid, const char *model, enum canary_finding f, bool proven)
+static struct canary_row row(const char *machine, const char *model, enum canary_finding f,
+                             bool proven)
 {
     struct canary_row r = {.model = model, .judged = true, .finding = f, .proven = proven};
 
-    snprintf(r.wid, sizeof(r.wid), "%s", wid);
+    snprintf(r.machine, sizeof(r.machine), "%s", machine);
+    return r;
+}
+
+static struct canary_row asked(const char *machine, const char *tag, enum canary_finding f)
+{
+    struct canary_row r = row(machine, "m", f, true);
+
+    snprintf(r.tag, sizeof(r.tag), "%s", tag);
     return r;
 }
 
@@ -176,7 +185,7 @@ static void a_wrong_answer_is_marked_where_others_know_it(void **state)
         row("c", "m", CANARY_OTHER_COUNT, true), row("d", "m", CANARY_OTHER_PROMPT, true)};
 
     (void)state;
-    canary_marks_set(rows, 4);
+    canary_marks_set(rows, 4, true);
     assert_int_equal(rows[0].mark, MARK_BAD);
     assert_int_equal(rows[1].mark, MARK_GOOD);
     assert_int_equal(rows[2].mark, MARK_BAD);
@@ -189,7 +198,7 @@ static void an_answer_that_nobody_ever_gave_marks_nobody(void **state)
                                 row("b", "m", CANARY_RIGHT, true)};
 
     (void)state;
-    canary_marks_set(rows, 2);
+    canary_marks_set(rows, 2, true);
     assert_int_equal(rows[0].mark, MARK_UNPROVEN);
     assert_int_equal(rows[1].mark, MARK_GOOD);
 }
@@ -201,7 +210,7 @@ static void when_every_machine_is_wrong_the_canary_is_in_doubt(void **state)
                                 row("c", "n", CANARY_RIGHT, true)};
 
     (void)state;
-    canary_marks_set(rows, 3);
+    canary_marks_set(rows, 3, true);
     assert_int_equal(rows[0].mark, MARK_DOUBTED);
     assert_int_equal(rows[1].mark, MARK_DOUBTED);
 }
@@ -214,10 +223,103 @@ static void one_machine_alone_is_believed_to_be_wrong(void **state)
 
     (void)state;
     rows[2].judged = false;
-    canary_marks_set(rows, 3);
+    canary_marks_set(rows, 3, true);
     assert_int_equal(rows[0].mark, MARK_BAD);
     assert_int_equal(rows[1].mark, MARK_BAD);
     assert_int_equal(rows[2].mark, MARK_NONE);
+}
+
+static void another_canary_s_right_answer_says_nothing_of_this_one(void **state)
+{
+    struct canary_row rows[] = {asked("a", "A", CANARY_OTHER_TEXT),
+                                asked("b", "A", CANARY_OTHER_TEXT), asked("c", "B", CANARY_RIGHT)};
+
+    (void)state;
+    canary_marks_set(rows, 3, true);
+    assert_int_equal(rows[0].mark, MARK_DOUBTED);
+    assert_int_equal(rows[1].mark, MARK_DOUBTED);
+    assert_int_equal(rows[2].mark, MARK_GOOD);
+}
+
+/* As where the other machine that was sent it did not answer. */
+static void who_was_sent_a_canary_alone_is_in_doubt_where_others_are(void **state)
+{
+    struct canary_row rows[] = {asked("a", "A", CANARY_OTHER_TEXT), asked("b", "B", CANARY_RIGHT)};
+
+    (void)state;
+    canary_marks_set(rows, 2, true);
+    assert_int_equal(rows[0].mark, MARK_DOUBTED);
+    assert_int_equal(rows[1].mark, MARK_GOOD);
+}
+
+static void a_round_that_was_ended_early_marks_only_what_it_has_shown(void **state)
+{
+    struct canary_row rows[] = {asked("a", "A", CANARY_OTHER_TEXT),
+                                asked("b", "B", CANARY_OTHER_TEXT), asked("c", "B", CANARY_RIGHT)};
+
+    (void)state;
+    canary_marks_set(rows, 1, false);
+    assert_int_equal(rows[0].mark, MARK_DOUBTED);
+    canary_marks_set(rows, 3, false);
+    assert_int_equal(rows[0].mark, MARK_DOUBTED);
+    assert_int_equal(rows[1].mark, MARK_BAD);
+    assert_int_equal(rows[2].mark, MARK_GOOD);
+}
+
+static void one_machine_is_one_under_all_its_payouts(void **state)
+{
+    const uint8_t ppid[CANARY_PPID_LEN] = {1}, other[CANARY_PPID_LEN] = {2};
+    const uint8_t none[CANARY_PPID_LEN] = {0};
+    char a[CANARY_MACHINE_LEN + 1], b[CANARY_MACHINE_LEN + 1];
+
+    (void)state;
+    canary_machine(a, ppid, "wid-1");
+    canary_machine(b, ppid, "wid-2");
+    assert_string_equal(a, b);
+    canary_machine(b, other, "wid-1");
+    assert_string_not_equal(a, b);
+    canary_machine(a, none, "wid-1");
+    canary_machine(b, none, "wid-2");
+    assert_string_not_equal(a, b);
+}
+
+/* ---- Who is sent which ---- */
+
+/* How many of the rows were dealt it. */
+static size_t dealt(const struct canary_row *rows, size_t count, const struct canary *c)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++)
+        n += rows[i].canary == c;
+    return n;
+}
+
+static void each_canary_of_a_round_goes_to_two_machines_where_there_are_two(void **state)
+{
+    static struct canary_answer known[] = {{"known", 1}};
+    static struct canary all[9];
+    struct canary_row rows[8];
+    struct canaries_config f = {.canaries = {all, sizeof(all) / sizeof(*all)}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        all[i] = (struct canary){.model = i < 8 ? "m" : "n", .answers = {known, 1}};
+    all[7].answers.count = 0;
+    for (size_t count = 1; count <= sizeof(rows) / sizeof(*rows); count++) {
+        for (size_t i = 0; i < count; i++)
+            rows[i] = row("a", i == 1 ? "n" : "m", CANARY_RIGHT, true);
+        canary_deal(rows, count, &f);
+        for (size_t i = 0; i < count; i++) {
+            assert_non_null(rows[i].canary);
+            assert_string_equal(rows[i].canary->model, rows[i].model);
+            assert_true(i == 1 || count < 3 || dealt(rows, count, rows[i].canary) >= 2);
+        }
+        assert_int_equal(dealt(rows, count, &all[7]), 0);
+    }
+    all[8].answers.count = 0;
+    canary_deal(rows, sizeof(rows) / sizeof(*rows), &f);
+    assert_null(rows[1].canary);
 }
 
 /* ---- Files ---- */
@@ -287,6 +389,11 @@ int main(void)
         cmocka_unit_test(a_tag_is_another_when_anything_of_it_is),
         cmocka_unit_test(a_wrong_answer_is_marked_where_others_know_it),
         cmocka_unit_test(an_answer_that_nobody_ever_gave_marks_nobody),
+        cmocka_unit_test(another_canary_s_right_answer_says_nothing_of_this_one),
+        cmocka_unit_test(who_was_sent_a_canary_alone_is_in_doubt_where_others_are),
+        cmocka_unit_test(a_round_that_was_ended_early_marks_only_what_it_has_shown),
+        cmocka_unit_test(one_machine_is_one_under_all_its_payouts),
+        cmocka_unit_test(each_canary_of_a_round_goes_to_two_machines_where_there_are_two),
         cmocka_unit_test(when_every_machine_is_wrong_the_canary_is_in_doubt),
         cmocka_unit_test(one_machine_alone_is_believed_to_be_wrong),
         cmocka_unit_test(what_is_written_is_read_again),
