@@ -1,6 +1,8 @@
 /* Reading the table is reading the API; openapi-admin.yaml says the same to others. */
 #include "ledger/routes.h"
 
+#include "base/encode.h"
+
 static const struct route table[] = {
     {"GET", "/v1/accounts", MAY_VIEW, ROUTE_READ, api_accounts_list},
     {"POST", "/v1/accounts", MAY_SUPPORT, ROUTE_WRITE, api_account_create},
@@ -52,14 +54,24 @@ const struct route *route_at(size_t i)
     return i < ROUTES ? &table[i] : NULL;
 }
 
+// The names of keys have spaces and slashes; no name is empty.
+static bool take_param(char out[static REQUEST_WORD], struct span segment)
+{
+    size_t len = 0;
+
+    if (segment_decode((uint8_t *)out, REQUEST_WORD - 1, &len, segment) < 0)
+        return false;
+    out[len] = '\0';
+    return len > 0;
+}
+
 // A segment of the request's path against one of the pattern; what "{}" stood for goes into params.
 static bool segment_matches(struct span pattern, struct span segment, struct request *r,
                             size_t *params)
 {
     if (!span_is(pattern, "{}"))
         return span_eq(pattern, segment);
-    return *params < REQUEST_PARAMS && segment.len > 0 && span_visible(segment, REQUEST_WORD - 1) &&
-           span_cstr(segment, r->params[(*params)++], REQUEST_WORD) == 0;
+    return *params < REQUEST_PARAMS && take_param(r->params[(*params)++], segment);
 }
 
 static bool path_matches(const char *path, struct span wanted, struct request *r)

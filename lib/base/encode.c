@@ -182,14 +182,14 @@ int base62_decode(uint8_t *out, size_t out_len, struct span in)
     return 0;
 }
 
-// ---- Forms ----
+// ---- Forms and paths ----
 
-int form_decode(uint8_t *out, size_t size, size_t *len, struct span in)
+static int unescape(uint8_t *out, size_t size, size_t *len, struct span in, uint8_t plus)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < in.len; i++) {
-        uint8_t c = in.data[i] == '+' ? ' ' : in.data[i];
+        uint8_t c = in.data[i] == '+' ? plus : in.data[i];
         if (c == '%') {
             TRY(hex_decode(&c, 1, span_cut(in, i + 1, 2)));
             i += 2;
@@ -202,6 +202,16 @@ int form_decode(uint8_t *out, size_t size, size_t *len, struct span in)
     }
     *len = n;
     return span_utf8(span_of(out, n)) ? 0 : E_INVALID;
+}
+
+int form_decode(uint8_t *out, size_t size, size_t *len, struct span in)
+{
+    return unescape(out, size, len, in, ' ');
+}
+
+int segment_decode(uint8_t *out, size_t size, size_t *len, struct span in)
+{
+    return unescape(out, size, len, in, '+');
 }
 
 // ---- CRC-32 ----

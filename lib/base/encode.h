@@ -30,6 +30,8 @@ MUST_CHECK int base62_decode(uint8_t *out, size_t out_len, struct span in);
  * every '%' escapes, and what comes out is UTF-8 without control characters. out is not terminated
  * and may not overlap `in`. E_INVALID; E_TOO_LARGE above size. */
 MUST_CHECK int form_decode(uint8_t *out, size_t size, size_t *len, struct span in);
+/* The same of a segment of a path (RFC 3986 §3.3), where '+' is a letter as others. */
+MUST_CHECK int segment_decode(uint8_t *out, size_t size, size_t *len, struct span in);
 
 /* CRC-32 as in zlib (reflected 0xEDB88320). */
 uint32_t crc32_of(struct span s);

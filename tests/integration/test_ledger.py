@@ -391,6 +391,21 @@ def test_cocoonctl_lists_all_pages_and_shows_and_changes_the_one_thing_that_is_n
     assert rows("audit", "--object", acme) and rows("ledger", "purses") and rows("ledger", "status")["ready"]
 
 
+@pytest.mark.parametrize("name", ["my laptop", "clé 鍵/ü", "a+b", "100%", "what?", "a#b&c=d", '"quoted"', "a/rotate"])
+def test_a_key_is_found_by_whatever_name_it_has(office, acme, name):
+    ledger = office.ledger
+    ledger.key(acme, name=name)
+    shown = json.loads(ledger.ctl("keys", "show", name, "--json").stdout)
+    assert shown["name"] == name and shown["account"] == acme
+    assert ledger.ctl("keys", "rotate", name, "--quiet").stdout.startswith("sk-")
+    assert json.loads(ledger.ctl("keys", "revoke", name, "--json").stdout)["id"] == shown["id"]
+
+
+@pytest.mark.parametrize("path", ["%", "%4", "%zz", "a%00b", "%ff", "%0a", "a%7f"])
+def test_a_name_that_no_key_can_have_is_not_found(office, path):
+    assert office.ledger.api("GET", f"/v1/keys/{path}")[0] == 404
+
+
 def test_a_filter_that_a_list_does_not_have_is_refused_in_place_of_showing_all(office, acme):
     for group in ("accounts", "invites"):
         wrong = office.ledger.ctl(group, "list", "--account", acme, check=False)

@@ -16,6 +16,10 @@ static void try_request(struct span in)
 
     if (route_find(method, path, &r) == 0)
         CHECK(r.route && span_is(method, r.route->method));
+    for (size_t i = 0; i < REQUEST_PARAMS; i++)
+        CHECK(memchr(r.params[i], '\0', REQUEST_WORD));
+    if (r.route)
+        CHECK(span_utf8(span_str(r.params[0])) && span_utf8(span_str(r.params[1])));
     if (query_word(rest, "account", word, sizeof(word)) == 0)
         CHECK(strlen(word) < sizeof(word) && span_utf8(span_str(word)));
 }

@@ -154,6 +154,18 @@ static void forms_are_decoded_whole(void **state)
     assert_int_equal(form_decode(out, 2, &len, SPAN("abc")), E_TOO_LARGE);
 }
 
+static void segments_of_paths_are_decoded_whole(void **state)
+{
+    (void)state;
+    uint8_t out[8];
+    size_t len = 99;
+
+    assert_int_equal(segment_decode(out, 8, &len, SPAN("a+b%20%2F%c3%A4")), 0);
+    assert_int_equal(len, 7);
+    assert_memory_equal(out, "a+b /\xC3\xA4", 7);
+    assert_int_equal(segment_decode(out, 2, &len, SPAN("abc")), E_TOO_LARGE);
+}
+
 static void forms_that_can_be_misread_are_refused(void **state)
 {
     (void)state;
@@ -163,8 +175,10 @@ static void forms_that_can_be_misread_are_refused(void **state)
     uint8_t out[16];
     size_t len;
 
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(form_decode(out, sizeof(out), &len, span_str(bad[i])), E_INVALID);
+        assert_int_equal(segment_decode(out, sizeof(out), &len, span_str(bad[i])), E_INVALID);
+    }
 }
 
 static void crc32_matches_the_check_value(void **state)
@@ -187,6 +201,7 @@ int main(void)
         cmocka_unit_test(base62_comes_back_at_every_length),
         cmocka_unit_test(base62_above_the_length_is_refused),
         cmocka_unit_test(forms_are_decoded_whole),
+        cmocka_unit_test(segments_of_paths_are_decoded_whole),
         cmocka_unit_test(forms_that_can_be_misread_are_refused),
         cmocka_unit_test(crc32_matches_the_check_value),
     };
