@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/span.h"
@@ -136,20 +135,10 @@ static bool read_duration(const char *text, uint64_t *out)
 
 static bool read_time(const char *text, uint64_t *out)
 {
-    struct tm tm = {0};
-
-    if (read_duration(text, out)) {
-        *out += clock_wall_ms() / 1000;
-        return true;
-    }
-    const char *end = strptime(text, "%Y-%m-%d", &tm);
-    if (end && *end == 'T')
-        end = strptime(end, "T%H:%M:%SZ", &tm);
-    if (!end || *end)
-        return false;
-    const time_t at = timegm(&tm);
-    *out = (uint64_t)at;
-    return at > 0;
+    if (!read_duration(text, out))
+        return clock_date_parse(span_str(text), out) == 0;
+    *out += clock_wall_ms() / 1000;
+    return true;
 }
 
 // Sets the option from its value; what the value should have been, or NULL.

@@ -2,8 +2,8 @@
 #include "ledger/books/price_file.h"
 
 #include <jansson.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "config/config_tree.h"
 #include "ledger/books/fields.h"
 #include "ledger/books/record.h"
@@ -164,17 +164,13 @@ static int read_models(struct reading *r, const struct config_node *root, json_t
 static int read_valid_from(struct reading *r, const struct config_node *root, json_t *book)
 {
     const struct config_node *n = child(root, "valid_from");
-    struct tm tm = {0};
+    uint64_t at;
 
     if (!n)
         return 0;
-    const char *end = n->kind == CONFIG_SCALAR ? strptime(n->text, "%Y-%m-%d", &tm) : NULL;
-    if (end && *end == 'T')
-        end = strptime(end, "T%H:%M:%SZ", &tm);
-    const time_t at = end && !*end ? timegm(&tm) : 0;
-    if (at <= 0)
+    if (n->kind != CONFIG_SCALAR || clock_date_parse(span_str(n->text), &at) < 0)
         return refuse(r, n->at, "must be a date: 2027-01-31 or 2027-01-31T12:00:00Z");
-    record_set_int(book, "valid_from", at);
+    record_set_int(book, "valid_from", (int64_t)at);
     return 0;
 }
 

@@ -1,7 +1,10 @@
 /* Clocks, and HTTP's date format, which must not depend on the locale. */
 #include "base/clock.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+
+enum { DAY_LEN = 10, DATE_LEN = 20 }; /* "2027-01-31", "2027-01-31T12:00:00Z" */
 
 static struct timespec now(clockid_t id)
 {
@@ -81,5 +84,29 @@ int clock_http_parse(struct span s, time_t *out)
     if (!span_is(s, again))
         return E_INVALID;
     *out = t;
+    return 0;
+}
+
+int clock_date_parse(struct span s, uint64_t *seconds)
+{
+    const bool whole = s.len == DATE_LEN;
+    char again[DATE_LEN + 1];
+
+    if (!whole && s.len != DAY_LEN)
+        return E_INVALID;
+    struct tm tm = {.tm_year = number(s, 0, 4) - 1900,
+                    .tm_mon = number(s, 5, 2) - 1,
+                    .tm_mday = number(s, 8, 2),
+                    .tm_hour = whole ? number(s, 11, 2) : 0,
+                    .tm_min = whole ? number(s, 14, 2) : 0,
+                    .tm_sec = whole ? number(s, 17, 2) : 0};
+    const time_t t = timegm(&tm);
+    if (t <= 0 || t > year_9999)
+        return E_INVALID;
+    // As above: 31 February would be another day.
+    if (strftime(again, sizeof(again), "%Y-%m-%dT%H:%M:%SZ", &tm) != DATE_LEN ||
+        !span_eq(s, span_of(again, s.len)))
+        return E_INVALID;
+    *seconds = (uint64_t)t;
     return 0;
 }

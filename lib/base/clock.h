@@ -17,5 +17,8 @@ enum { CLOCK_HTTP_LEN = 30 }; /* with its NUL */
 void clock_http_format(char out[static CLOCK_HTTP_LEN], time_t t);
 /* Reads an IMF-fixdate only (not the obsolete forms). E_INVALID otherwise. */
 MUST_CHECK int clock_http_parse(struct span s, time_t *out);
+/* Reads a date as people give it, "2027-01-31" or "2027-01-31T12:00:00Z" (RFC 3339 in UTC), as
+ * seconds since 1970. E_INVALID: another spelling, a day that no month has, nothing after 1970. */
+MUST_CHECK int clock_date_parse(struct span s, uint64_t *seconds);
 
 #endif

@@ -331,6 +331,8 @@ static void a_price_file_that_is_wrong_says_where(void **state)
         {"version: 1\ncommission_bps: 10001\nmodels: {m: {prompt: 1, completion: 1}}\n", "2:17"},
         {"version: 1\nvalid_from: soon\nmodels: {m: {prompt: 1, completion: 1}}\n",
          "must be a date"},
+        {"version: 1\nvalid_from: 2027-02-31\nmodels: {m: {prompt: 1, completion: 1}}\n",
+         "must be a date"},
         {"version: 1\nmodels: {m: {base: 1000000000000000}}\n", "too large"},
     };
     AUTO(buf_fini) struct buf json = {0};

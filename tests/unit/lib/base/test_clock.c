@@ -46,6 +46,44 @@ static void what_is_written_is_read(void **state)
     }
 }
 
+static void dates_of_people_are_read(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "2027-02-29",
+                                      "2027-02-31",
+                                      "2027-04-31T00:00:00Z",
+                                      "2027-13-01",
+                                      "2027-00-10",
+                                      "2027-01-00",
+                                      "2027-1-31",
+                                      " 2027-1-31",
+                                      "2027/01/31",
+                                      "2027-01-31 12:00:00Z",
+                                      "2027-01-31T12:00:00",
+                                      "2027-01-31T24:00:00Z",
+                                      "2027-01-31T12:60:00Z",
+                                      "2027-01-31T12:00:60Z",
+                                      "2027-01-31T12:00:00z",
+                                      "2027-01-31T12:00:0:Z",
+                                      "1970-01-01",
+                                      "1969-12-31",
+                                      "99999-01-01",
+                                      "+027-01-31",
+                                      "2027-01-3\xFF"};
+    uint64_t s = 77;
+
+    assert_int_equal(clock_date_parse(SPAN("2027-01-31"), &s), 0);
+    assert_int_equal(s, 1801353600);
+    assert_int_equal(clock_date_parse(SPAN("2028-02-29T23:59:59Z"), &s), 0);
+    assert_int_equal(s, 1835481599);
+    assert_int_equal(clock_date_parse(SPAN("9999-12-31T23:59:59Z"), &s), 0);
+    assert_int_equal(s, 253402300799);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(clock_date_parse(span_str(bad[i]), &s), E_INVALID);
+    assert_int_equal(s, 253402300799);
+}
+
 static void other_spellings_are_refused(void **state)
 {
     (void)state;
@@ -82,6 +120,7 @@ int main(void)
         cmocka_unit_test(clocks_move_forward_and_agree),
         cmocka_unit_test(the_date_of_rfc_9110_is_written),
         cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(dates_of_people_are_read),
         cmocka_unit_test(other_spellings_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
