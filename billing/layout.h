@@ -10,8 +10,8 @@
  * - m1:holds:{A}, sorted set: open calls by the ms (Redis' clock) in which they expire.
  * - m1:call:<call>, string: the account, so that any instance can settle a record.
  * - m1:idem:{A}:<hash>, string: <hash of the body>|<run or done>|<call>; m1:answer:{A}:<hash>: the
- *   answer, sealed (gateway/kept.h), where the account has them kept; m1:answers:{A}, sorted set:
- *   their hashes by bytes (keep.lua).
+ *   answer, sealed (gateway/kept.h), where the account has them kept, or `wait` while it is not
+ *   charged yet (mark.lua); m1:answers:{A}, sorted set: their hashes by bytes (keep.lua).
  * - m1:accounts, set: accounts that ever had a hold.
  * - m1:sweeper, string: which instance sweeps.
  * - m1:epoch, hash: n, run_id, run:<run_id> of further primaries, state (open, recovering); the

@@ -34,7 +34,7 @@ void billing_scripts_init(struct billing_scripts *s)
     redis_script_init(&s->attempt, "attempt", lua_attempt, 1);
     redis_script_init(&s->assert, "assert", lua_assert, 2);
     redis_script_init(&s->account, "account", lua_account, 1);
-    redis_script_init(&s->mark, "mark", lua_mark, 1);
+    redis_script_init(&s->mark, "mark", lua_mark, 2);
     redis_script_init(&s->keep, "keep", lua_keep, 3);
     redis_script_init(&s->field, "field", lua_field, 1);
 }

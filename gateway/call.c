@@ -112,8 +112,7 @@ static void call_end(struct call *c)
     route_done(c);
     check_forget(c);
     billing_forget(c);
-    idempotency_end(c);
-    replay_end(c);
+    idempotency_end(c, replay_end(c));
     spending_forget(c);
     services_forget(c);
     if (c->auth_wait)

@@ -25,7 +25,7 @@ struct idempotency {
     struct gateway *gateway;
     enum idempotency_state state;
     const struct api_error *refusal;
-    char key[LAYOUT_KEY_LEN], name[IDEMPOTENCY_NAME_LEN + 1];
+    char account[LAYOUT_NAME_MAX + 1], name[IDEMPOTENCY_NAME_LEN + 1];
     char body[2 * SHA256_LEN + 1], id[CALL_ID_LEN + 1];
 };
 
@@ -41,34 +41,55 @@ void idempotency_value(const char *body, const char *state, const char *call, st
     buf_printf(out, "%s|%s|%s", body, state, call);
 }
 
-/* What ran is remembered for a day; anything else is forgotten. */
-static void let_go(struct idempotency *i, bool ran)
+static struct idempotency_place place_of(const struct idempotency *i)
+{
+    return (struct idempotency_place){i->account, i->name, i->body};
+}
+
+/* The value of a call that is still in state `from`; to: NULL, it is forgotten. wait_ms: so long
+ * its answer is waited for. */
+static void move(struct gateway *g, const struct idempotency_place *at, const char *call,
+                 const char *from, const char *to, int wait_ms)
 {
     AUTO(buf_fini) struct buf ours = {0}, next = {0};
-    const struct span key = span_str(i->key);
-    char life[NUMBER_LEN];
+    char value[LAYOUT_KEY_LEN], answer[LAYOUT_KEY_LEN], life[NUMBER_LEN], wait[NUMBER_LEN];
 
-    idempotency_value(i->body, "run", i->id, &ours);
-    if (ran)
-        idempotency_value(i->body, "done", i->id, &next);
+    if (g->money->stopped)
+        return; /* it ends by itself */
+    (void)snprintf(value, sizeof(value), LAYOUT_IDEMPOTENCY, at->account, at->name);
+    (void)snprintf(answer, sizeof(answer), LAYOUT_ANSWER, at->account, at->name);
     (void)snprintf(life, sizeof(life), "%d", IDEMPOTENCY_LIFE_MS);
-    const struct span args[] = {buf_span(&ours), span_str(buf_cstr(&next)), span_str(life)};
-    if (redis_script_run(i->gateway->redis, &i->gateway->money->scripts.mark, &key, args, 3,
-                         nothing, NULL) < 0)
-        log_event(LOG_WARN, "idempotency_unmarked", "call=%s", i->id);
+    (void)snprintf(wait, sizeof(wait), "%d", wait_ms);
+    idempotency_value(at->body, from, call, &ours);
+    if (to)
+        idempotency_value(at->body, to, call, &next);
+    const struct span keys[] = {span_str(value), span_str(answer)};
+    const struct span args[] = {buf_span(&ours), span_str(buf_cstr(&next)), span_str(life),
+                                span_str(wait)};
+    if (redis_script_run(g->redis, &g->money->scripts.mark, keys, args, 4, nothing, NULL) < 0)
+        log_event(LOG_WARN, "idempotency_unmarked", "call=%s", call);
+}
+
+/* What ran is remembered for a day; anything else is forgotten. */
+static void let_go(struct idempotency *i, bool ran, bool waits)
+{
+    const struct idempotency_place at = place_of(i);
+
+    move(i->gateway, &at, i->id, "run", ran ? "done" : NULL,
+         ran && waits ? IDEMPOTENCY_WAIT_MS : 0);
     free(i);
 }
 
-static struct replay_of replay_of(const struct idempotency *i)
+void idempotency_unkept(struct gateway *g, const struct idempotency_place *at, const char *call)
 {
-    return (struct replay_of){i->call->key->account, i->name, i->body};
+    move(g, at, call, "done", "done", 0);
 }
 
 static void be_first(struct idempotency *i)
 {
     i->state = FIRST;
     if (i->call && replay_is_on(i->call)) {
-        const struct replay_of of = replay_of(i);
+        const struct idempotency_place of = place_of(i);
         replay_keep(i->call, &of);
     }
 }
@@ -94,7 +115,7 @@ static void be_again(struct idempotency *i, struct span value)
     }
     refuse_again(i, &ERR_IDEMPOTENCY_NO_REPLAY);
     if (i->call && replay_is_on(i->call)) {
-        const struct replay_of of = replay_of(i);
+        const struct idempotency_place of = place_of(i);
         replay_again(i->call, &of, value);
         i->state = replay_is_again(i->call) ? ENDED : REFUSED;
     }
@@ -114,7 +135,7 @@ static void told(void *arg, int error, const struct redisReply *reply)
     if (i->call)
         call_resume(i->call);
     else
-        let_go(i, false);
+        let_go(i, false, false);
 }
 
 static void hash_body(struct span header, struct span body, char out[static 2 * SHA256_LEN + 1])
@@ -139,10 +160,10 @@ static struct idempotency *idempotency_new(struct call *c, struct span header)
 
     i->call = c;
     i->gateway = c->gateway;
+    (void)snprintf(i->account, sizeof(i->account), "%s", c->key->account);
     memcpy(i->id, c->id, sizeof(i->id));
     sha256_parts(hash, whose, 3);
     hex_encode(i->name, span_of(hash, IDEMPOTENCY_NAME_LEN / 2));
-    (void)snprintf(i->key, sizeof(i->key), LAYOUT_IDEMPOTENCY, c->key->account, i->name);
     hash_body(header, buf_span(&c->body), i->body);
     return i;
 }
@@ -150,12 +171,13 @@ static struct idempotency *idempotency_new(struct call *c, struct span header)
 static int ask(struct idempotency *i, const struct gateway_config *s)
 {
     AUTO(buf_fini) struct buf value = {0};
-    char life[NUMBER_LEN];
+    char key[LAYOUT_KEY_LEN], life[NUMBER_LEN];
 
+    (void)snprintf(key, sizeof(key), LAYOUT_IDEMPOTENCY, i->account, i->name);
     idempotency_value(i->body, "run", i->id, &value);
     (void)snprintf(life, sizeof(life), "%" PRId64, s->total_ms + s->hold_grace_ms);
-    const struct span argv[] = {SPAN("SET"), span_str(i->key), buf_span(&value), SPAN("NX"),
-                                SPAN("GET"), SPAN("PX"),       span_str(life)};
+    const struct span argv[] = {SPAN("SET"), span_str(key), buf_span(&value), SPAN("NX"),
+                                SPAN("GET"), SPAN("PX"),    span_str(life)};
     return redis_command(i->gateway->redis, argv[1], argv, 7, told, i);
 }
 
@@ -202,7 +224,7 @@ static bool has_run(const struct call *c)
            c->timed_out;
 }
 
-void idempotency_end(struct call *c)
+void idempotency_end(struct call *c, bool waits)
 {
     struct idempotency *i = c->idempotency;
 
@@ -213,5 +235,5 @@ void idempotency_end(struct call *c)
     if (i->state == ENDED || (i->state == REFUSED && i->refusal != &ERR_SERVICE_UNAVAILABLE))
         free(i); /* another call's */
     else if (i->state != ASKED)
-        let_go(i, i->state == FIRST && has_run(c));
+        let_go(i, i->state == FIRST && has_run(c), waits);
 }

@@ -237,6 +237,7 @@ void money_stop(struct money *m)
 {
     if (!m)
         return;
+    m->stopped = true;
     loop_timer_cancel(m->gateway->loop, &m->say);
     holds_stop(m->holds);
     sweep_stop(m->sweep);

@@ -35,6 +35,7 @@ struct money {
     uint64_t budget_told_ms;        /* when the ledger was last told of a budget that refused */
     int64_t said;                   /* the epoch for whose recovery everything was put back */
     struct loop_timer say;
+    bool stopped; /* Redis is told nothing more */
 };
 
 /* g's loop, offload pool and Redis are there. E_IO, E_INVALID: the journal or its key is unusable

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "gateway/cost.h"
-#include "gateway/idempotency.h"
 #include "gateway/kept.h"
 #include "gateway/money.h"
 #include "gateway/reply.h"
@@ -22,6 +21,7 @@ enum replay_state {
     ASKED,
     FOUND,
     ABSENT, /* nothing that opens */
+    EARLY,  /* the first's is not charged yet */
     AWAY
 };
 
@@ -62,10 +62,8 @@ static void forget_bytes(struct replay *r)
     r->counted = 0;
 }
 
-void replay_free(struct replay *r)
+static void replay_free(struct replay *r)
 {
-    if (!r)
-        return;
     forget_bytes(r);
     crypto_wipe(r->key, sizeof(r->key));
     buf_fini(&r->require);
@@ -92,7 +90,7 @@ static int make_key(struct replay *r)
     return 0;
 }
 
-static void replay_new(struct call *c, const struct replay_of *of, enum replay_state state,
+static void replay_new(struct call *c, const struct idempotency_place *of, enum replay_state state,
                        struct span call)
 {
     struct replay *r = mem_zero(sizeof(*r));
@@ -113,7 +111,7 @@ static void replay_new(struct call *c, const struct replay_of *of, enum replay_s
 
 // ---- The answer of the first, as it goes out ----------------------------------------------------
 
-void replay_keep(struct call *c, const struct replay_of *of)
+void replay_keep(struct call *c, const struct idempotency_place *of)
 {
     replay_new(c, of, COLLECTING, span_str(c->id));
 }
@@ -158,28 +156,6 @@ static void take_rest(struct call *c)
     replay_take(c, buf_span(is_stream(c) ? &c->held : &c->inner));
 }
 
-void replay_end(struct call *c)
-{
-    struct replay *r = c->replay;
-
-    if (!r)
-        return;
-    if (r->state == COLLECTING && is_complete(c))
-        take_rest(c);
-    c->replay = NULL;
-    r->call = NULL;
-    if (r->state == ASKED)
-        return; /* freed when Redis has answered */
-    if (r->state != COLLECTING || !is_complete(c)) {
-        replay_free(r);
-        return;
-    }
-    r->answer.stream = is_stream(c);
-    r->answer.attestation = c->attestation;
-    c->charge->kept = r;
-    replay_charged(c->charge);
-}
-
 // ---- Into Redis ---------------------------------------------------------------------------------
 
 /* The answers that have no room any more; whatever stays of them ends by itself. */
@@ -204,9 +180,19 @@ static void remove_old(const struct replay *r, const struct redisReply *names)
     free(keys);
 }
 
-static void not_kept(const struct replay *r, const char *why)
+void replay_drop(struct replay *r)
+{
+    if (!r)
+        return;
+    const struct idempotency_place at = {r->account, r->name, r->body};
+    idempotency_unkept(r->gateway, &at, r->of);
+    replay_free(r);
+}
+
+static void not_kept(struct replay *r, const char *why)
 {
     log_event(LOG_WARN, "answer_not_kept", "call=%s why=%s", r->of, why);
+    replay_drop(r);
 }
 
 static void kept(void *arg, int error, const struct redisReply *reply)
@@ -220,8 +206,8 @@ static void kept(void *arg, int error, const struct redisReply *reply)
     else {
         r->gateway->money->answers_kept++;
         remove_old(r, reply);
+        replay_free(r);
     }
-    replay_free(r);
 }
 
 static int send_sealed(struct replay *r, struct span sealed)
@@ -246,7 +232,8 @@ static int send_sealed(struct replay *r, struct span sealed)
                             kept, r);
 }
 
-static void store(struct replay *r)
+/* False: it is not kept, and freed. */
+static bool store(struct replay *r)
 {
     AUTO(buf_fini) struct buf sealed = {0};
     const struct kept_place place = place_of(r);
@@ -257,26 +244,51 @@ static void store(struct replay *r)
     crypto_wipe(r->key, sizeof(r->key));
     if (error == 0)
         error = send_sealed(r, buf_span(&sealed));
-    if (error == 0)
-        return;
-    not_kept(r, error_name(error));
-    replay_free(r);
+    if (error < 0)
+        not_kept(r, error_name(error));
+    return error == 0;
+}
+
+static bool store_charged(struct charge *ch)
+{
+    struct replay *r = ch->kept;
+
+    ch->kept = NULL;
+    r->answer.cost_nano = ch->charged;
+    return store(r);
 }
 
 void replay_charged(struct charge *ch)
 {
-    struct replay *r = ch->kept;
+    if (ch->kept && ch->cost == COST_SETTLED)
+        (void)store_charged(ch);
+}
 
-    if (!r || ch->cost != COST_SETTLED)
-        return;
-    ch->kept = NULL;
-    r->answer.cost_nano = ch->charged;
-    store(r);
+bool replay_end(struct call *c)
+{
+    struct replay *r = c->replay;
+
+    if (!r)
+        return false;
+    if (r->state == COLLECTING && is_complete(c))
+        take_rest(c);
+    c->replay = NULL;
+    r->call = NULL;
+    if (r->state == ASKED)
+        return false; /* freed when Redis has answered */
+    if (r->state != COLLECTING || !is_complete(c)) {
+        replay_free(r);
+        return false;
+    }
+    r->answer.stream = is_stream(c);
+    r->answer.attestation = c->attestation;
+    c->charge->kept = r;
+    return c->charge->cost != COST_SETTLED || store_charged(c->charge);
 }
 
 // ---- The same request again ---------------------------------------------------------------------
 
-void replay_again(struct call *c, const struct replay_of *of, struct span first)
+void replay_again(struct call *c, const struct idempotency_place *of, struct span first)
 {
     replay_new(c, of, AGAIN, first);
 }
@@ -302,11 +314,19 @@ const char *replay_cost(struct call *c)
                        : NULL;
 }
 
+/* As mark.lua writes it. No sealed answer is as short. */
+static bool is_early(struct span value)
+{
+    return span_is(value, "wait");
+}
+
 /* What does not open was sealed with another key of the account, or is not what was put there. */
 static enum replay_state open_it(struct replay *r, struct span sealed)
 {
     const struct kept_place place = place_of(r);
 
+    if (is_early(sealed))
+        return EARLY;
     if (kept_open(r->key, &place, sealed, &r->answer, &r->bytes) == 0)
         return FOUND;
     log_event(LOG_INFO, "answer_not_opened", "call=%s of=%s", r->call->id, r->of);
@@ -379,6 +399,8 @@ enum step_result replay_give(struct call *c)
         return give(c, r);
     case ABSENT:
         return refuse(c, &ERR_IDEMPOTENCY_NO_REPLAY);
+    case EARLY:
+        return refuse(c, &ERR_IDEMPOTENCY_IN_PROGRESS);
     case AWAY:
         return refuse(c, &ERR_SERVICE_UNAVAILABLE);
     default:

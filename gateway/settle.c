@@ -56,7 +56,7 @@ void charge_unref(struct charge *ch)
     settle(ch, NULL);
     if (ch->hold)
         hold_release(ch->hold);
-    replay_free(ch->kept);
+    replay_drop(ch->kept);
     price_book_unref(ch->book);
     free(ch);
 }

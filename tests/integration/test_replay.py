@@ -51,9 +51,18 @@ def ask(till, name, body=None, key=None, gateway=None, path=CHAT, **headers):
         return raw.ask("POST", path, body or chat(PROMPT), {"Idempotency-Key": name, **headers})
 
 
+WAITS = b"wait"
+LATE = 3 * SLOW  # after the 2.5 s that an answer waits for its cost
+
+
+def answers(till):
+    """What stands in Redis in their places."""
+    return {k: till.bytes.get(k) for k in till.bytes.keys(f"m1:answer:{{{till.account}}}:*")}
+
+
 def kept(till):
     """What Redis keeps of the account's answers."""
-    return {k: till.bytes.get(k) for k in till.bytes.keys(f"m1:answer:{{{till.account}}}:*")}
+    return {k: v for k, v in answers(till).items() if v != WAITS}
 
 
 def wait_kept(till, count=1):
@@ -207,6 +216,98 @@ def test_an_answer_whose_caller_left_before_its_last_bytes_is_there_for_him(till
         assert ran(till) == 1
     finally:
         till.worker.serve, till.worker.records = serve, []
+
+
+def streams_now_and_is_recorded_later(till, record, after):
+    """An answer whose record (False: none) comes so many seconds after its stream has ended; undo() puts the worker right again."""
+    serve = till.worker.serve
+
+    def answer(call):
+        call.head()
+        call.event(call.chunk({"role": "assistant", "content": "Hello"}))
+        call.event(call.chunk({}, "stop"))
+        call.event("[DONE]")
+        call.raw(call.seal(b"\0\0", True))
+        till.worker.records = [call.worker.sign(call.record())] if record else []
+        call.trailers(None)
+
+    def slow(tunnel, stream, headers, body):
+        if headers[":path"].startswith("/v1/usage?"):
+            time.sleep(after)
+        serve(tunnel, stream, headers, body)
+
+    def undo():
+        till.worker.serve, till.worker.records = serve, []
+    till.worker.answer, till.worker.serve = answer, slow
+    return undo
+
+
+def in_progress(a):
+    assert (a.status, a.error["code"]) == (409, "idempotency_in_progress"), a.body
+    assert a.header("x-should-retry") != "false" and a.header("retry-after-ms") == "1000"
+    return True
+
+
+def test_between_its_end_and_its_charge_an_answer_is_worth_waiting_for(till):
+    undo = streams_now_and_is_recorded_later(till, record=True, after=2.5 + LATE)
+    try:
+        body = chat(PROMPT, stream=True)
+        first = ask(till, "between", body)
+        assert first.status == 200 and first.events[-1] == b"[DONE]"
+        (place, value), = wait_for(lambda: answers(till).items(), "its place")
+        assert value == WAITS and 0 < till.bytes.pttl(place) <= 60_000
+        at, = till.purse.redis.keys(f"m1:idem:{{{till.account}}}:*")
+        assert till.purse.redis.get(at).split("|")[1] == "done" and till.purse.redis.pttl(at) > 23 * 3600 * 1000
+        for gateway in (till.gateway, till.second):
+            assert in_progress(ask(till, "between", body, gateway=gateway))
+        till.settled(1)
+        wait_kept(till)
+        for gateway in (till.gateway, till.second):
+            assert ask(till, "between", body, gateway=gateway).body == first.body
+        assert ran(till) == 1
+    finally:
+        undo()
+
+
+def test_an_answer_that_will_never_be_charged_is_not_waited_for(till):
+    undo = streams_now_and_is_recorded_later(till, record=False, after=2.5 + LATE)
+    try:
+        body = chat(PROMPT, stream=True)
+        assert ask(till, "never", body).status == 200
+        assert in_progress(ask(till, "never", body))
+        till.nothing_charged()
+        assert no_replay(ask(till, "never", body)) and not answers(till) and ran(till) == 1
+    finally:
+        undo()
+
+
+@pytest.mark.parametrize("how", ("killed", "stopped"))
+def test_a_gateway_that_ends_before_the_charge_leaves_no_one_waiting_for_long(till, how):
+    """It says so, or its place in Redis ends by itself; the key itself stays known as run."""
+    third = till.stack.gateway(how, **{"billing.journal": os.path.join(till.stack.folder, f"{how}.journal"),
+                                       "redis.command_ms": 1000 * SLOW, **SETTINGS})
+    peer = WorkerPeer(till.stack.folder, third.tunnel, bytes.fromhex(till.stack.operator.pin), name=how)
+    peer.dial()
+    wait_for(lambda: any(v["state"] == "ready" for v in third.status["workers"]), "the peer is ready", 5)
+    mine, till.worker = till.worker, peer
+    undo = streams_now_and_is_recorded_later(till, record=True, after=30)
+    try:
+        body = chat(PROMPT, stream=True)
+        assert ask(till, "brief", body, gateway=third).status == 200
+        wait_for(lambda: answers(till), "its place")
+        if how == "killed":
+            third.kill()
+            assert in_progress(ask(till, "brief", body, gateway=till.second))
+            (place, value), = answers(till).items()
+            assert value == WAITS and 0 < till.bytes.pttl(place) <= 60_000
+            till.bytes.pexpire(place, 1)
+        else:
+            assert third.stop(20) == 0
+        assert wait_for(lambda: not answers(till), "its place has ended", 2) and no_replay(ask(till, "brief", body))
+    finally:
+        undo()
+        till.worker = mine
+        peer.close()
 
 
 # ---- What is not ----
