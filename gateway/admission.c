@@ -191,6 +191,7 @@ static enum step_result pin_price(struct call *c, int64_t *ceiling)
     return STEP_NEXT;
 }
 
+/* An answer that is given again costs nothing: it has no price. */
 static void place(struct call *c, int64_t ceiling)
 {
     struct charge *ch = c->charge;
@@ -210,7 +211,7 @@ static void place(struct call *c, int64_t ceiling)
                    .month = k->budget_month,
                    .total = k->budget_total},
         .ceiling = ceiling,
-        .price_version = ch->book->version,
+        .price_version = ch->book ? ch->book->version : 0,
         .bid = ch->bid,
         .max_input = ch->max_input,
         .max_tokens = ch->max_tokens,
@@ -230,7 +231,7 @@ static bool is_closed(const struct money *m)
 enum step_result money_admit(struct call *c)
 {
     struct charge *ch = c->charge;
-    int64_t ceiling;
+    int64_t ceiling = 0;
 
     if (c->admission)
         return answered(c);
@@ -243,9 +244,9 @@ enum step_result money_admit(struct call *c)
     snprintf(ch->account, sizeof(ch->account), "%s", c->key->account);
     snprintf(ch->project, sizeof(ch->project), "%s", c->key->project);
     ch->endpoint = c->route->scope ? c->route->scope : "end-to-end";
-    if (pin_price(c, &ceiling) == STEP_FAIL)
+    if (!replay_is_again(c) && pin_price(c, &ceiling) == STEP_FAIL)
         return STEP_FAIL;
-    place(c, replay_is_again(c) ? 0 : ceiling); /* a replay is a request, and costs nothing */
+    place(c, ceiling);
     return STEP_WAIT;
 }
 

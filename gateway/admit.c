@@ -1,6 +1,5 @@
 /* Step admit: how much this call may use at most, and the charge that settle ends; of metered keys
  * the rates and the hold (admission.c). */
-#include "gateway/idempotency.h"
 #include "gateway/money.h"
 #include "gateway/replay.h"
 #include "base/clock.h"
@@ -63,9 +62,17 @@ static void begin(struct call *c)
     shorten_deadline(c);
 }
 
+/* The first with its Idempotency-Key, of which the step before could not know that. */
+static bool is_unchecked(const struct call *c)
+{
+    return !c->admission && !c->charge->waiting && replay_may_come(c) && !replay_is_again(c);
+}
+
 /* The account lets it in; the answer that was given to the same request needs no worker. */
 static enum step_result admit_metered(struct call *c)
 {
+    if (is_unchecked(c) && call_check_served(c) == STEP_FAIL)
+        return STEP_FAIL;
     enum step_result r = money_admit(c);
     bool admitted = r == STEP_NEXT && c->admission; /* not to have its key read again */
 

@@ -173,8 +173,10 @@ void recv_part(struct call *c, struct span part);
 void recv_forget(struct call *c);
 /* check.c: nobody waits for a running job any more. */
 void check_forget(struct call *c);
-/* The key may use c->rq.model, and it is there. */
+/* The key may use c->rq.model, and it is there; where an answer that was kept may come, admit looks
+ * whether it is, with the second. */
 enum step_result call_check_model(struct call *c);
+enum step_result call_check_served(struct call *c);
 /* Reads what key and request demand of the evidence; STEP_NEXT. */
 enum step_result check_require(struct call *c);
 /* Cocoon-Price of this call. */

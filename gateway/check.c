@@ -1,7 +1,7 @@
 /* Step check: JSON, fields, and the model. Long bodies are read in the offload pool. */
 #include <stdlib.h>
 
-#include "gateway/call.h"
+#include "gateway/replay.h"
 #include "gateway/services.h"
 #include "base/clock.h"
 #include "openai/request_reading.h"
@@ -64,30 +64,41 @@ static enum step_result check_later(struct call *c, const struct request_rules *
     return STEP_WAIT;
 }
 
-enum step_result call_check_model(struct call *c)
+static enum step_result refuse_model(struct call *c, const struct api_error *e)
 {
     struct span name = buf_span(&c->rq.model);
     char shown[80];
 
     snprintf(shown, sizeof(shown), "%.*s", (int)(name.len > 64 ? 64 : name.len),
              (const char *)name.data);
-    if (!call_allows_model(c, name)) {
-        api_fault_set(&c->fault, &ERR_MODEL_NOT_ALLOWED, "model", shown);
-        return STEP_FAIL;
-    }
+    api_fault_set(&c->fault, e, "model", shown);
+    return STEP_FAIL;
+}
+
+enum step_result call_check_served(struct call *c)
+{
+    struct span name = buf_span(&c->rq.model);
     bool served = pool_model(c->gateway->pool, name, &c->model);
     if (!served && !pool_any_ready(c->gateway->pool)) { /* just started, or all gone: not a 404 */
         api_fault_set(&c->fault, &ERR_NO_CAPACITY, NULL, NULL);
         return STEP_FAIL;
     }
-    if (!served && !pool_model_known(c->gateway->pool, name)) {
-        api_fault_set(&c->fault, &ERR_MODEL_NOT_FOUND, "model", shown);
-        return STEP_FAIL;
-    }
-    if (served && !call_is_end_to_end(c) && !(c->model.model.endpoints & (1u << c->rq.endpoint))) {
-        api_fault_set(&c->fault, &ERR_MODEL_UNSUPPORTED_ENDPOINT, "model", shown);
-        return STEP_FAIL;
-    }
+    if (!served && !pool_model_known(c->gateway->pool, name))
+        return refuse_model(c, &ERR_MODEL_NOT_FOUND);
+    if (served && !call_is_end_to_end(c) && !(c->model.model.endpoints & (1u << c->rq.endpoint)))
+        return refuse_model(c, &ERR_MODEL_UNSUPPORTED_ENDPOINT);
+    return STEP_NEXT;
+}
+
+enum step_result call_check_model(struct call *c)
+{
+    struct span name = buf_span(&c->rq.model);
+
+    if (!call_allows_model(c, name))
+        return refuse_model(c, &ERR_MODEL_NOT_ALLOWED);
+    if (!replay_may_come(c))
+        return call_check_served(c);
+    (void)pool_model(c->gateway->pool, name, &c->model); /* it may need none (admit.c) */
     return STEP_NEXT;
 }
 

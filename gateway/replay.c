@@ -78,6 +78,12 @@ bool replay_is_on(const struct call *c)
            c->body_len <= IDEMPOTENCY_HASHED_MAX && settings(c)->replay_bytes > 0;
 }
 
+bool replay_may_come(const struct call *c)
+{
+    return c->key->metered && !call_is_end_to_end(c) &&
+           http_header_count(c->ex, "idempotency-key") > 0 && replay_is_on(c);
+}
+
 static int make_key(struct replay *r)
 {
     AUTO(buf_wipe) struct buf scratch = {0};

@@ -10,6 +10,8 @@ struct replay;
 
 /* The account has answers kept, and who calls holds the API key himself. */
 bool replay_is_on(const struct call *c);
+/* And it is one whose answer may be kept: it needs no worker then. */
+bool replay_may_come(const struct call *c);
 /* The call is the first with its key: its answer shall be kept. */
 void replay_keep(struct call *c, const struct idempotency_place *of);
 /* The first one has ended: what `first` answered shall be given. Admission then holds nothing. */

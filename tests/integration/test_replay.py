@@ -310,6 +310,36 @@ def test_a_gateway_that_ends_before_the_charge_leaves_no_one_waiting_for_long(ti
         peer.close()
 
 
+def test_where_nobody_serves_the_model_any_more_its_answer_is_given_all_the_same(till):
+    first = ask(till, "alone")
+    till.settled(1)
+    wait_kept(till)
+    third = till.stack.gateway("third", **{"billing.journal": os.path.join(till.stack.folder, "third.journal"),
+                                           "redis.command_ms": 1000 * SLOW, **SETTINGS})
+    a = wait_for(lambda: (a := ask(till, "alone", gateway=third)) and a.status != 503 and a, "it is open")
+    assert (a.status, a.body, a.header("cocoon-replayed")) == (200, first.body, "true")
+    for _ in range(2):  # what was refused may come again
+        a = ask(till, "nobody", gateway=third)
+        assert (a.status, a.error["code"]) == (503, "no_capacity")
+    assert ask(till, "nobody").status == 200
+    till.settled(2)
+
+
+def test_an_answer_costs_nothing_where_its_model_has_no_price_any_more(till):
+    first = ask(till, "priced")
+    till.settled(1)
+    wait_kept(till)
+    prices = till.purse.prices
+    try:
+        till.purse.set_prices({"other": next(iter(prices.values()))}, version=2)
+        wait_for(lambda: ask(till, f"unpriced-{time.monotonic()}").status != 200, "the price is gone")
+        a = ask(till, "priced")
+        assert (a.status, a.body, a.header("cocoon-cost-nano")) == (200, first.body, first.header("cocoon-cost-nano"))
+    finally:
+        till.purse.set_prices(prices, version=3)
+        wait_for(lambda: ask(till, f"priced-{time.monotonic()}").status == 200, "the price is back")
+
+
 # ---- What is not ----
 
 def test_nothing_is_kept_where_the_account_did_not_ask_for_it(till):
