@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "gateway/archive.h"
 #include "gateway/bots.h"
 #include "gateway/call.h"
 #include "base/clock.h"
@@ -56,8 +57,10 @@ static void redis_state(void *arg, bool up, const char *run_id)
               up && run_id ? run_id : "-");
     if (g->money)
         money_connected(g->money, up);
-    if (up && g->projection)
+    if (up && g->projection) {
         projection_write(g->projection);
+        pool_tell_evidence(g->pool);
+    }
     if (up && g->decisions) {
         if (!g->draining)
             peers_renew(g->peers);
@@ -140,11 +143,12 @@ static void wake(void *arg)
     route_wake(g, room);
 }
 
-static void keep_evidence(void *arg, const uint8_t sha256[static SHA256_LEN], struct span bytes)
+static void keep_evidence(void *arg, const struct pool_evidence *e)
 {
     struct gateway *g = arg;
 
-    projection_evidence(g->projection, sha256, bytes);
+    projection_evidence(g->projection, e);
+    archive_keep(g, e);
 }
 
 static int find_evidence(void *look_arg, const uint8_t sha256[static SHA256_LEN], pool_kept_fn *fn,

@@ -18,7 +18,7 @@ enum {
     LIFE_S = 15,
     WORKER_LIFE_S = 7 * 86400,
     REST_DOUBLINGS = 10,        /* 85 min, far below an entry's life */
-    EVIDENCE_LIFE_S = 7 * 86400 /* a record lives for 26 h */
+    EVIDENCE_LIFE_S = 2 * 86400 /* a record lives for 26 h, its keyset is an hour older at most */
 };
 
 struct projection {
@@ -71,12 +71,15 @@ static const char *evidence_key(char out[static EVIDENCE_KEY_LEN],
     return out;
 }
 
-void projection_evidence(struct projection *p, const uint8_t sha256[static SHA256_LEN],
-                         struct span bytes)
+/* Each gateway has a document of its own nonce, and one of a keyset is enough: of many gateways one
+ * writes its own, else what Redis holds would grow with their number. */
+void projection_evidence(struct projection *p, const struct pool_evidence *e)
 {
     char key[EVIDENCE_KEY_LEN];
 
-    set_with_life(p, evidence_key(key, sha256), bytes, EVIDENCE_LIFE_S);
+    set_with_life(p, evidence_key(key, e->keyset_sha256), e->keyset, EVIDENCE_LIFE_S);
+    if (peers_rank(p->peers, e->iid) == 0)
+        set_with_life(p, evidence_key(key, e->document_sha256), e->document, EVIDENCE_LIFE_S);
 }
 
 /* Outlives the projection: Redis answers until its own end. */

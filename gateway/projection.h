@@ -21,9 +21,9 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
 /* Something changed: written within 250 ms, together with what else changes until then. */
 void projection_changed(struct projection *p);
 void projection_write(struct projection *p);
-/* Keeps a keyset or attestation document, `evidence:{sha256}`, for the records that name it. */
-void projection_evidence(struct projection *p, const uint8_t sha256[static SHA256_LEN],
-                         struct span bytes);
+/* Keeps the keyset and, as the worker's first gateway (peers_rank), the document,
+ * `evidence:{sha256}`, for the records that name them: two days. For longer: archive.h. */
+void projection_evidence(struct projection *p, const struct pool_evidence *e);
 /* The same the other way: fn is called once, later; E_UNAVAILABLE, E_BUSY: it is not. The caller
  * checks the digest. */
 MUST_CHECK int projection_find(struct projection *p, const uint8_t sha256[static SHA256_LEN],

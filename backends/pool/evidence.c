@@ -60,6 +60,20 @@ static bool is_taken(const struct pool *p, const struct pool_worker *w)
     return e && memcmp(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN) != 0;
 }
 
+static void tell(const struct pool *p, const struct pool_worker *w)
+{
+    const struct pool_evidence e = {
+        .iid = w->iid,
+        .keyset_sha256 = w->keyset.digest,
+        .document_sha256 = w->document_sha256,
+        .keyset = buf_span(&w->keyset.bytes),
+        .document = buf_span(&w->document),
+    };
+
+    if (p->evidence_fn)
+        p->evidence_fn(p->evidence_arg, &e);
+}
+
 void evidence_keep(struct pool *p, struct pool_worker *w)
 {
     if (is_taken(p, w))
@@ -77,10 +91,17 @@ void evidence_keep(struct pool *p, struct pool_worker *w)
     while (p->evidence.len > 1 &&
            (p->evidence.len > EVIDENCE_MAX || p->evidence_bytes > EVIDENCE_BYTES_MAX))
         evidence_drop(p, CONTAINER(p->evidence_order.next, struct evidence, link));
-    if (!is_new || !p->evidence_fn)
-        return;
-    p->evidence_fn(p->evidence_arg, w->keyset.digest, buf_span(&w->keyset.bytes));
-    p->evidence_fn(p->evidence_arg, w->document_sha256, buf_span(&w->document));
+    if (is_new)
+        tell(p, w);
+}
+
+void pool_tell_evidence(struct pool *p)
+{
+    LIST_FOREACH(it, &p->workers) {
+        const struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
+        if (w->held_count > 0 && !is_taken(p, w))
+            tell(p, w);
+    }
 }
 
 void evidence_let_go(const struct pool_worker *w)

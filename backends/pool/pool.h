@@ -223,11 +223,17 @@ void pool_worker_key(const struct pool_worker *w, struct pool_key *out);
 /* The newest document that was accepted for a key, byte for byte as its worker gave it;
  * E_NOT_FOUND. Borrowed, as with views. */
 MUST_CHECK int pool_document(struct pool *p, const uint8_t kfp[static KFP_LEN], struct span *out);
-/* Called for each keyset, and for the first document that was accepted with it: to be kept
- * elsewhere, content-addressed. */
-typedef void pool_evidence_fn(void *arg, const uint8_t sha256[static SHA256_LEN],
-                              struct span bytes);
+/* A keyset, and a document that was accepted with it; borrowed. */
+struct pool_evidence {
+    const char *iid;
+    const uint8_t *keyset_sha256, *document_sha256;
+    struct span keyset, document;
+};
+/* Called once for each keyset: to be kept elsewhere, content-addressed. */
+typedef void pool_evidence_fn(void *arg, const struct pool_evidence *e);
 void pool_on_evidence(struct pool *p, pool_evidence_fn *fn, void *arg);
+/* Calls it again for what is in force with each worker: what was kept may be lost. */
+void pool_tell_evidence(struct pool *p);
 /* Where to look for what another instance gave away so, or this one before it was started again:
  * fn gets the bytes, empty when they are not there, once and later; an error: it is not called. */
 typedef void pool_kept_fn(void *arg, struct span bytes);

@@ -341,3 +341,17 @@ def test_demand_tells_what_was_asked_for_and_what_was_refused(stack):
     assert dear["requests"] == 1 and (dear["refused_capacity"], dear["refused_bid"]) == (0, 1)
     assert len(read("--by-hour", "--model", "dear")["dear"]["hour"]) == 10
     assert re.search(r"^dear +all +1 ", stack.ctl("demand", "--hours", "2").stdout, re.M)
+
+
+def test_many_gateways_keep_one_document_of_a_keyset_in_redis(stack):
+    """Each has one of its own; Redis would hold as many as there are gateways, anew with each hour's keyset."""
+    stack.engine()
+    for name in ("one", "two", "three", "four", "five"):
+        stack.gateway(name)
+    wait_for(lambda: all(g.status["gateways"] == 5 for g in stack.gateways), "they know of each other", 10)
+    worker = stack.worker()
+    wait_for(lambda: all(any(w["state"] == "ready" for w in g.status["workers"]) for g in stack.gateways), "the worker is everywhere", 20)
+    redis = stack.redis.client
+    keys = wait_for(lambda: len(k := redis.keys("evidence:*")) > 1 and k, "the evidence", 3)
+    time.sleep(0.5)
+    assert "evidence:" + worker.status["keyset"]["sha256"] in keys and len(redis.keys("evidence:*")) == 2

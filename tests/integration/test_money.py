@@ -431,6 +431,29 @@ def test_the_workers_content_receipt_stands_beside_the_bill_for_a_key_that_has_i
                    {"call": calls[1], "bill": bills[1]["bill"], "usage": bills[1]["usage"]}]
 
 
+def test_the_evidence_behind_a_bill_stays_on_disk_beside_the_journal(till):
+    till.ask()
+    usage = json.loads(unb64(till.settled(1)[0]["usage"].split(".")[1]))
+    ks = unb64(usage["ks"]).hex()
+    path = os.path.join(till.journal + ".evidence", ks[:2], ks + ".json")
+    with open(path, "rb") as f:
+        document = f.read()
+    assert document in till.worker.documents and hashlib.sha256(base64.b64decode(json.loads(document)["keyset"])).hexdigest() == ks
+    assert os.stat(path).st_mode & 0o777 == 0o600 and os.stat(till.journal + ".evidence").st_mode & 0o777 == 0o700
+    till.purse.redis.delete(*till.purse.redis.keys("evidence:*"))
+    till.worker.close()
+    till.peer()  # another keyset
+    wait_for(lambda: len(files := [f for _, _, fs in os.walk(till.journal + ".evidence") for f in fs]) == 2 and f"{ks}.json" in files, "both", 3)
+
+
+def test_evidence_that_the_disk_does_not_take_is_told_and_ends_nothing(stack):
+    with open(os.path.join(stack.folder, "gateway.journal.evidence"), "w"):
+        pass  # a file where the folder should be
+    till = Till(stack)
+    assert till.ask().status == 200
+    till.gateway.wait_log("evidence_lost")
+
+
 def test_a_bill_is_signed_by_the_published_key_over_the_published_prices(till):
     till.ask()
     bill = till.settled(1)[0]

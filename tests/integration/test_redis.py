@@ -157,6 +157,26 @@ def test_an_emptied_redis_is_filled_again(trio):
     served(trio, new)
 
 
+def test_evidence_comes_to_a_redis_that_was_away_or_lost_it(stack):
+    """Records that other gateways find later are verified with it."""
+    stack.engine()
+    gateway = stack.gateway()
+    first = stack.worker()
+    stack.wait_ready()
+    redis = stack.redis.client
+    known = lambda w: redis.exists("evidence:" + w.status["keyset"]["sha256"])
+    wait_for(lambda: known(first), "the evidence", 3)
+    stack.redis.kill()
+    second = stack.worker()
+    wait_for(lambda: sum(w["state"] == "ready" for w in gateway.status["workers"]) == 2, "the second worker", 10)
+    stack.redis.start()
+    wait_for(lambda: gateway.status["redis"], "Redis is there", 10)
+    wait_for(lambda: known(first) and known(second), "the evidence of both", 3)
+    documents = [json.loads(text) for text in redis.mget(redis.keys("evidence:*")) if '"nonce"' in text]
+    assert len(documents) == 2
+    assert all(100000 < redis.ttl(key) <= 2 * 86400 for key in redis.keys("evidence:*"))
+
+
 def test_a_key_whose_time_in_the_cache_is_over_is_not_free(stack):
     stack.engine()
     stack.gateway(**{"auth.stale_ms": 1000, "auth.fresh_ms": 100})
