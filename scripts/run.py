@@ -7,6 +7,7 @@ stops every process it started. A guard process does the same should this one be
 """
 
 import argparse
+import ctypes
 import fcntl
 import json
 import os
@@ -122,8 +123,29 @@ class Part:
             # A session of its own: Ctrl-C reaches this script only, which then stops the parts in order.
             self.process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                                             start_new_session=True, env={**os.environ, **(env or {})})
-        guard.add(self.process.pid)
-        self.pidfd = os.pidfd_open(self.process.pid)
+        self.argv = [word.encode() for word in argv]
+        self.hold(self.process.pid, guard)
+
+    def hold(self, pid, guard):
+        guard.add(pid)
+        self.pid, self.pidfd, self.code = pid, os.pidfd_open(pid), None
+
+    def wait(self):
+        """Its exit code; negative: the signal that ended it."""
+        if self.pid == self.process.pid:
+            return self.process.wait()
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+    def follow(self, guard):
+        """After it has ended: goes on with its successor, if an upgrade (SIGUSR2) has started one. False: there is none."""
+        for pid in children():
+            if arguments(pid) == self.argv:
+                os.close(self.pidfd)
+                self.hold(pid, guard)
+                return True
+        return False
 
     @property
     def seconds(self):
@@ -136,7 +158,21 @@ class Part:
 
     def end(self):
         end_all([self.pidfd])
-        self.process.wait()
+        self.wait()
+
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def children():
+    """This process's, with those whose parents have ended (PR_SET_CHILD_SUBREAPER)."""
+    with open("/proc/thread-self/children") as f:
+        return [int(pid) for pid in f.read().split()]
+
+
+def arguments(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as f:
+        return f.read().split(b"\0")[:-1]
 
 
 def say(name, state, detail="", seconds=None):
@@ -244,7 +280,13 @@ class Stack:
             raise Stopped()
         for part in self.parts:
             if part.pidfd in ready:
-                raise Failure(died(part))
+                self.follow(part)
+
+    def follow(self, part):
+        code = part.wait()
+        if code != 0 or not part.follow(self.guard):
+            raise Failure(died(part, code))
+        say(part.name, "upgraded", f"process {part.pid}")
 
     def until(self, part, what, check, deadline):
         """Waits until check() returns None; it returns what is missing."""
@@ -604,6 +646,7 @@ Ctrl-C stops everything.""", flush=True)
         self.lock()
         self.remove_run_files()
         self.listen_signals()
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # an upgraded gateway's successor is ours when that has ended
         self.guard = Guard(self.remove_run_files)
         code = 0
         try:
@@ -624,25 +667,29 @@ Ctrl-C stops everything.""", flush=True)
             self.stop()
         return code
 
+    def end(self, part):
+        send(part.pidfd, signal.SIGTERM)
+        until = time.monotonic() + GRACE_S
+        while self.signal is None and time.monotonic() < until and not ended(part.pidfd, 0.05):
+            pass
+        send(part.pidfd, signal.SIGKILL)
+        part.wait()
+
     def stop(self):
         """In the order of a request's way, so that each can finish what it has; a second Ctrl-C does not wait."""
         order = sorted(self.parts, key=lambda p: ("client", "gateway", "worker", "tee", "engine", "ledger", "redis").index(p.name.split("-")[0]))
         self.signal = None
         for part in order:
-            send(part.pidfd, signal.SIGTERM)
-            until = time.monotonic() + GRACE_S
-            while self.signal is None and time.monotonic() < until and not ended(part.pidfd, 0.05):
-                pass
-            send(part.pidfd, signal.SIGKILL)
-            part.process.wait()
+            self.end(part)
+            while part.follow(self.guard):
+                self.end(part)
         self.remove_run_files()
         self.guard.dismiss()
         if order:
             say("stopped", "", "all parts")
 
 
-def died(part):
-    code = part.process.wait()
+def died(part, code):
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     return f"{part.name} {how}; the end of {os.path.relpath(part.log)}:\n{part.tail()}"
 

@@ -205,6 +205,25 @@ def test_the_death_of_a_part_ends_all_with_its_last_words(run):
     run.check_gone()
 
 
+def test_an_upgraded_gateway_is_still_a_part(run):
+    run.start().ready()
+    url, old = run.env["OPENAI_BASE_URL"], run.pid_of("cocoon-gateway")
+    os.kill(old, signal.SIGUSR2)
+    wait_for(lambda: not arguments(old), "the old one has ended", 20)
+    wait_for(lambda: re.search(r"gateway +upgraded +process \d+", run.text) or run.process.poll() is not None, "the new one", 5)
+    assert run.process.poll() is None, run.text
+    run.ready()
+    assert openai.OpenAI(base_url=url, api_key=run.env["OPENAI_API_KEY"]).models.list().data[0].id == "smollm2-135m-instruct"
+    os.kill(run.pid_of("cocoon-gateway"), signal.SIGUSR2)  # and ended in the middle of the next one
+    run.process.send_signal(signal.SIGTERM)
+    run.below.update(below(run.process.pid))
+    assert run.process.wait(30) == 0
+    time.sleep(0.5)
+    run.check_gone()
+    with pytest.raises(openai.APIConnectionError):
+        openai.OpenAI(base_url=url, api_key="none", max_retries=0).models.list()
+
+
 def test_nothing_stays_behind_when_it_is_killed(run):
     run.start().ready()
     run.process.kill()
