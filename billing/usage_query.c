@@ -146,12 +146,14 @@ int usage_query_read(struct usage_query *q, struct arena *a, struct span query, 
 {
     struct reading r = {.q = q, .page = -1};
 
-    *q = (struct usage_query){.costs = costs, .start = -1, .end = now, .width = USAGE_DAY_S};
+    *q = (struct usage_query){.costs = costs, .start = -1, .end = -1, .width = USAGE_DAY_S};
     if (read_all(&r, a, query, param) < 0)
         return E_INVALID;
     *param = "start_time";
-    if (q->start < 0)
+    if (q->start < 0 || (q->end < 0 && q->start > now))
         return E_INVALID;
+    if (q->end < 0)
+        q->end = now + 1; /* this second is among them */
     *param = "end_time";
     if (q->end <= q->start)
         return E_INVALID;
@@ -166,6 +168,21 @@ int usage_query_read(struct usage_query *q, struct arena *a, struct span query, 
     q->start = r.page >= 0 ? r.page : q->start - q->start % q->width;
     q->end += (q->width - q->end % q->width) % q->width;
     return 0;
+}
+
+static bool wanted(const struct usage_ids *ids, struct span id)
+{
+    for (size_t i = 0; i < ids->count; i++)
+        if (span_eq(ids->items[i], id))
+            return true;
+    return ids->count == 0;
+}
+
+void usage_query_confine(struct usage_query *q, struct span project)
+{
+    q->nothing = !wanted(&q->projects, project);
+    q->projects.items[0] = project;
+    q->projects.count = 1;
 }
 
 /* ---- Summing ---- */
@@ -211,14 +228,6 @@ static int64_t page_end(const struct usage_query *q)
     return q->end < most ? q->end : most;
 }
 
-static bool wanted(const struct usage_ids *ids, struct span id)
-{
-    for (size_t i = 0; i < ids->count; i++)
-        if (span_eq(ids->items[i], id))
-            return true;
-    return ids->count == 0;
-}
-
 static struct cell *find_cell(struct usage_sums *s, int64_t bucket, struct span project,
                               struct span key, struct span model)
 {
@@ -257,7 +266,7 @@ void usage_sums_add(struct usage_sums *s, int64_t day, struct span field, struct
         return;
     const int64_t at = day * USAGE_DAY_S + (int64_t)hour * USAGE_HOUR_S;
     const struct span project = span_split(&field, '|'), key = span_split(&field, '|');
-    if (at < q->start || at >= page_end(q) || !wanted(&q->projects, project) ||
+    if (q->nothing || at < q->start || at >= page_end(q) || !wanted(&q->projects, project) ||
         !wanted(&q->keys, key) || !wanted(&q->models, field))
         return;
     struct cell *c =

@@ -21,6 +21,7 @@ struct usage_query {
     int64_t limit;      /* buckets of a page */
     unsigned groups;
     struct usage_ids projects, keys, models;
+    bool nothing; /* is asked for that may be seen */
 };
 
 /* Reads the bytes behind '?': start_time (required), end_time, bucket_width (1h, 1d), limit, page,
@@ -28,6 +29,9 @@ struct usage_query {
  * Texts live in the arena. now in seconds. E_INVALID: *param names the parameter. */
 MUST_CHECK int usage_query_read(struct usage_query *q, struct arena *a, struct span query,
                                 bool costs, int64_t now, const char **param);
+
+/* For who may see one project alone: of what was asked for, that. */
+void usage_query_confine(struct usage_query *q, struct span project);
 
 struct usage_sums;
 struct usage_sums *usage_sums_new(const struct usage_query *q);

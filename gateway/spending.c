@@ -120,10 +120,8 @@ static void serve(struct call *c, bool costs)
         reply_fault(c);
         return;
     }
-    if (c->key->project[0]) {
-        q.projects.items[0] = span_str(c->key->project);
-        q.projects.count = 1;
-    }
+    if (c->key->project[0])
+        usage_query_confine(&q, span_str(c->key->project));
     ask(c, &q);
 }
 

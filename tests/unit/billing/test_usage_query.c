@@ -34,6 +34,9 @@ static void a_query_is_cut_to_whole_buckets(void **state)
     assert_int_equal(q.start, 1749945600);
     assert_int_equal(q.end, 1749952800);
     assert_int_equal(q.limit, 24);
+    q = read_query(&a, "start_time=1750003200", false); /* this second */
+    assert_int_equal(q.start, 1749945600);
+    assert_int_equal(q.end, 1749945600 + 86400);
     arena_fini(&a);
 }
 
@@ -64,6 +67,7 @@ static void what_is_wrong_is_named(void **state)
         {"", "start_time", false},
         {"start_time=x", "start_time", false},
         {"start_time=5&end_time=5", "end_time", false},
+        {"start_time=1750003201", "start_time", false}, /* a second ahead */
         {"start_time=1&bucket_width=1m", "bucket_width", false},
         {"start_time=1&bucket_width=1h", "bucket_width", true},
         {"start_time=1&limit=32", "limit", false},
@@ -159,6 +163,29 @@ static void hours_page_on_until_the_end(void **state)
     arena_fini(&a);
 }
 
+static void who_sees_one_project_sees_no_other(void **state)
+{
+    static const struct {
+        const char *text;
+        json_int_t requests;
+    } cases[] = {{"start_time=1749945600", 2},
+                 {"start_time=1749945600&project_ids=web", 2},
+                 {"start_time=1749945600&project_ids=app,web", 2},
+                 {"start_time=1749945600&project_ids=app", 0},
+                 {"start_time=1749945600&project_ids=app&api_key_ids=k2", 0}};
+    struct arena a = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct usage_query q = read_query(&a, cases[i].text, false);
+        usage_query_confine(&q, SPAN("web"));
+        AUTO_JSON json_t *page = page_of(&q);
+        assert_int_equal(json_array_size(json_object_get(page, "data")), 1);
+        assert_int_equal(number(result(page, 0, 0), "num_model_requests"), cases[i].requests);
+    }
+    arena_fini(&a);
+}
+
 static void costs_are_exact_to_the_nano(void **state)
 {
     struct arena a = {0};
@@ -185,6 +212,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(a_day_sums_up_and_groups_are_told_apart),
         cmocka_unit_test(hours_page_on_until_the_end),
+        cmocka_unit_test(who_sees_one_project_sees_no_other),
         cmocka_unit_test(costs_are_exact_to_the_nano),
     };
 
