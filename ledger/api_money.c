@@ -3,9 +3,9 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "billing/nano.h"
 #include "ledger/api.h"
 #include "ledger/books/account.h"
+#include "ledger/books/fields.h"
 #include "ledger/books/prices.h"
 #include "ledger/books/transfer.h"
 #include "ledger/books/usage.h"
@@ -14,20 +14,21 @@ enum { HOUR_S = 3600, CALL_LEN = 32 };
 
 int api_credit(struct request *r)
 {
-    const char *account, *id, *reference;
-    int64_t amount;
+    static const struct field fields[] = {
+        {.name = "account", .type = FIELD_ID},
+        {.name = "id", .type = FIELD_ID},
+        {.name = "amount", .type = FIELD_MONEY, .max = FIELD_MONEY_MAX},
+        {.name = "reference", .type = FIELD_TEXT, .max = 256},
+    };
+    AUTO_JSON json_t *credit = record_object();
     bool fresh;
 
     TRY(api_body(r));
-    account = record_text(r->json, "account", "");
-    id = record_text(r->json, "id", "");
-    reference = record_text(r->json, "reference", "");
-    if (nano_parse(span_str(record_text(r->json, "amount", "")), &amount) < 0) {
-        books_why("amount must be nano as decimal text, such as \"1000000000\"");
-        return E_INVALID;
-    }
-    TRY(account_credit(r->ledger->books, &r->actor, account, amount, id, span_str(reference),
-                       &fresh, &r->out));
+    TRY(fields_take(fields, sizeof(fields) / sizeof(fields[0]), r->json, credit));
+    const char *account = record_text(credit, "account", "");
+    TRY(account_credit(r->ledger->books, &r->actor, account, record_money(credit, "amount"),
+                       record_text(credit, "id", ""),
+                       span_str(record_text(credit, "reference", "")), &fresh, &r->out));
     record_set(r->out, "fresh", json_boolean(fresh));
     projection_account(r->ledger->projection, account);
     return 0;

@@ -74,7 +74,9 @@ const char *record_text(const json_t *object, const char *name, const char *abse
 {
     const json_t *value = record_at(object, name);
 
-    return json_is_string(value) ? json_string_value(value) : absent;
+    const char *text = json_string_value(value);
+
+    return text && strlen(text) == json_string_length(value) ? text : absent;
 }
 
 int64_t record_money(const json_t *object, const char *name)
