@@ -12,7 +12,7 @@
 #include "tools/output.h"
 #include "tools/settings.h"
 
-enum { PRICES_MAX = 1 << 20, CREDIT_ID_BYTES = 8 };
+enum { PRICES_MAX = 1 << 20, CREDIT_ID_BYTES = 8, BY_MAX = 5 };
 
 // ---- Credit -------------------------------------------------------------------------------------
 
@@ -151,10 +151,10 @@ static int print_usage(const struct ledger_flags *f, const json_t *rows, const c
                                        "reasoning", "amount", "fee"};
     const char *columns[TABLE_COLUMNS];
     struct span rest = span_str(by);
-    char words[4][16];
+    char words[BY_MAX][16];
     size_t count = 0;
 
-    while (rest.len > 0 && count < 4) {
+    while (rest.len > 0 && count < BY_MAX) {
         const struct span word = span_split(&rest, ',');
         const bool time = span_is(word, "hour") || span_is(word, "day");
         if (time || span_cstr(word, words[count], sizeof(words[0])) == 0)

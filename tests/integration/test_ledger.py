@@ -210,6 +210,7 @@ def test_usage_costs_and_balance_are_told_in_openais_shape(office, acme):
     by = usage(more="&group_by=project_id&group_by=model&bucket_width=1h&limit=48")
     assert {r["project_id"] for r in by} == {None, "web"} and {r["model"] for r in by} == {"fake-model"}
     assert sum(r["num_model_requests"] for r in usage(part)) == 1  # a project's key sees its project
+    assert usage(part, "&project_ids=other") == [] and len(usage(part, "&project_ids=other,web")) == 1
     a = get(office, all_of_it, f"/v1/organization/costs?start_time={start}")
     assert sum(int(r["amount"]["nano"]) for b in a.json["data"] for r in b["results"]) == cost
     a = get(office, all_of_it, "/v1/billing/balance")
@@ -223,6 +224,8 @@ def test_statements_add_up_and_are_csv(office, acme):
     wait_for(lambda: len(ledger.bills(acme)) == 1, "the bill")
     rows = json.loads(ledger.ctl("usage", "--account", acme, "--by", "hour,key,model", "--json").stdout)
     assert [(r["requests"], r["amount"], r["model"]) for r in rows] == [(1, str(cost), "fake-model")]
+    head, row = ledger.ctl("usage", "--account", acme, "--by", "account,project,key,model,hour").stdout.splitlines()
+    assert head.split()[:5] == ["account", "project", "key", "model", "time"] and acme in row and re.search(r"20\d\d-.*:00:00Z", row)
     lines = ledger.ctl("statements", acme, "--csv").stdout.splitlines()
     assert lines[0] == "project,key,model,time,requests,in,cached,out,reasoning,amount,fee" and f",{cost}," in lines[1]
 
@@ -463,6 +466,18 @@ def test_each_role_may_do_its_own(stack):
 def test_what_is_wrong_with_a_request_is_said(office, method, path, body, status):
     got, answer = office.ledger.api(method, path, content=body, headers={"content-type": "application/json"})
     assert got == status and answer["error"]["code"] and answer["error"]["message"]
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"amount": "9007199254740992"}, "2^53-1"), ({"amount": 5}, "decimal text"), ({"amount": "0"}, "2^53-1"), ({"amount": "-1"}, "decimal text"),
+    ({"id": "a b"}, "id must be"), ({"id": "a\0b"}, "id must be"), ({"id": None}, "id 1 to 64"), ({"account": "nobody\0"}, "account must be"),
+    ({"reference": "é" * 129}, "so long"), ({"reference": "a\nb"}, "control"), ({"reference": 7}, "a text"), ({"refernce": "x"}, "not known"),
+])
+def test_what_is_wrong_with_a_credit_is_said(office, acme, change, said):
+    body = {"account": acme, "amount": "1", "id": "x", "reference": "", **change}
+    status, answer = office.ledger.api("POST", "/v1/credit", body)
+    assert status == 400 and said in answer["error"]["message"], answer
+    assert office.ledger.balance(acme) == 10**9
 
 
 # ---- Webhooks ----
