@@ -20,7 +20,7 @@ static bool is_thought(const struct said *s)
 static bool is_text(const struct said *s)
 {
     return is_named(s, "content") || is_named(s, "text") || is_named(s, "refusal") ||
-           is_named(s, "arguments") || is_named(s, "name") || is_thought(s);
+           is_named(s, "arguments") || is_named(s, "input") || is_named(s, "name") || is_thought(s);
 }
 
 static void string_begin(struct said *s)

@@ -78,6 +78,18 @@ static void reasoning_and_calls_of_tools_are_text_and_told_apart(void **state)
     assert_int_equal(s.pieces, 3);
 }
 
+static void what_a_tool_of_free_text_is_told_is_text(void **state)
+{
+    (void)state;
+    const struct said s = read_any(
+        EVENT("{\"tool_calls\":[{\"index\":0,\"id\":\"call_1\",\"type\":\"custom\",\"custom\":{"
+              "\"name\":\"run\",\"input\":\"ls -l\"}}]}"));
+
+    assert_int_equal(s.tools, 1);
+    assert_int_equal(s.bytes, 3 + 5);
+    assert_int_equal(s.pieces, 2);
+}
+
 static void what_is_not_said_does_not_count(void **state)
 {
     (void)state;
@@ -120,6 +132,7 @@ int main(void)
         cmocka_unit_test(a_stream_has_a_piece_in_each_event_with_text),
         cmocka_unit_test(escapes_are_what_they_stand_for),
         cmocka_unit_test(reasoning_and_calls_of_tools_are_text_and_told_apart),
+        cmocka_unit_test(what_a_tool_of_free_text_is_told_is_text),
         cmocka_unit_test(what_is_not_said_does_not_count),
         cmocka_unit_test(kinds_of_text_are_told_apart),
     };
