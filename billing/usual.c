@@ -13,8 +13,15 @@ enum {
     RISE = 16,
     FALL = 1600, /* steps up and down, as 1 to 100: they meet at 99 of a hundred */
     FORGET = 256,
-    UNSAID_LONG = ONE / 16, /* what is left of ONE after some 700 calls */
-    SPLIT = 2 /* times what the bytes allow: in more pieces than tokens no text comes */
+    UNSAID_LONG = ONE / 16,  /* what is left of ONE after some 700 calls */
+    UNSAID_OFTEN = ONE / 64, /* of a machine's calls with text */
+    SPLIT = 2, /* times what the bytes allow: in more pieces than tokens no text comes, and one
+                  caller's texts may have half the bytes a token that the others' have */
+    FAR = 4,   /* times it: a single text's, as far as any of the same kind is from the others */
+    SIZES = 8, /* of sealed answers in few pieces, each twice the one before: the smaller, the
+                  more of it is frame */
+    SIZE_LEAST = 1024,
+    CELLS = SAID_KINDS + SIZES - 1
 };
 
 /* Of one kind of text. */
@@ -24,11 +31,12 @@ struct cell {
 };
 
 struct machine {
-    char wid[USUAL_WID_LEN + 1];
+    char name[USUAL_MACHINE_LEN + 1];
     uint64_t heard; /* usual.turn */
-    struct cell cells[SAID_KINDS];
-    uint32_t unsaid; /* ONE at a call with reasoning of which nothing was shown, then less */
-    uint16_t read;   /* calls whose text was seen, up to USUAL_CALLS */
+    struct cell cells[CELLS];
+    uint32_t unsaid;  /* ONE at a call with reasoning of which nothing was shown, then less */
+    uint32_t unshown; /* the share of such calls, of ONE */
+    uint16_t read;    /* calls whose text was seen, up to USUAL_CALLS */
 };
 
 struct model {
@@ -123,17 +131,23 @@ static struct machine *place_for(struct model *m)
     return oldest;
 }
 
-static struct machine *machine_of(struct usual *u, struct model *m, const char *wid)
+/* NULL: it is not remembered. */
+static struct machine *machine_find(const struct model *m, const char *name)
 {
-    struct machine *w = NULL;
+    for (size_t i = 0; i < m->count; i++)
+        if (strcmp(m->machines[i].name, name) == 0)
+            return &m->machines[i];
+    return NULL;
+}
 
-    for (size_t i = 0; i < m->count && !w; i++)
-        if (strcmp(m->machines[i].wid, wid) == 0)
-            w = &m->machines[i];
+static struct machine *machine_of(struct usual *u, struct model *m, const char *name)
+{
+    struct machine *w = machine_find(m, name);
+
     if (!w) {
         w = place_for(m);
         *w = (struct machine){0};
-        (void)snprintf(w->wid, sizeof(w->wid), "%s", wid);
+        (void)snprintf(w->name, sizeof(w->name), "%s", name);
     }
     w->heard = u->turn;
     return w;
@@ -144,6 +158,17 @@ static struct machine *machine_of(struct usual *u, struct model *m, const char *
 static bool is_sealed(const struct usual_seen *seen)
 {
     return seen->kind >= SAID_SEALED;
+}
+
+/* Which cell it is held against. */
+static size_t cell_of(const struct usual_seen *seen)
+{
+    size_t size = 0;
+
+    if (seen->kind == SAID_SEALED_WHOLE)
+        for (uint64_t b = seen->bytes / SIZE_LEAST; b > 0 && size < SIZES - 1; b /= 2)
+            size++;
+    return seen->kind + size;
 }
 
 /* Whether all that is claimed was there to be seen, if the claim is true. */
@@ -184,19 +209,20 @@ static void figure_note(uint32_t *figure, uint16_t *calls, uint32_t now)
 static void unsaid_note(struct machine *w, bool unsaid)
 {
     w->unsaid = unsaid ? ONE : w->unsaid - w->unsaid / FORGET;
+    w->unshown = w->unshown - w->unshown / FORGET + (unsaid ? ONE / FORGET : 0);
     call_note(&w->read);
 }
 
-void usual_learn(struct usual *u, struct span model, const char *wid, const struct usual_seen *seen,
-                 const struct price_tokens *claim)
+void usual_learn(struct usual *u, struct span model, const char *machine,
+                 const struct usual_seen *seen, const struct price_tokens *claim)
 {
     const bool all = shows_all(seen, claim);
     const int64_t shown = all ? claim->out : claim->out - claim->reasoning;
 
-    if (!wid[0] || claim->out == 0)
+    if (!machine[0] || claim->out == 0)
         return;
-    struct machine *w = machine_of(u, model_of(u, model), wid);
-    struct cell *c = &w->cells[seen->kind];
+    struct machine *w = machine_of(u, model_of(u, model), machine);
+    struct cell *c = &w->cells[cell_of(seen)];
     if (!is_sealed(seen))
         unsaid_note(w, !all);
     if (shown < USUAL_LEAST || seen->bytes == 0 || (is_sealed(seen) && !all))
@@ -211,9 +237,9 @@ void usual_learn(struct usual *u, struct span model, const char *wid, const stru
 enum figure { PER_PIECE, PER_BYTE, UNSAID };
 
 /* False: this machine has too little to say of it. */
-static bool voice(const struct machine *w, enum figure which, enum said_kind kind, uint32_t *out)
+static bool voice(const struct machine *w, enum figure which, size_t cell, uint32_t *out)
 {
-    const struct cell *c = &w->cells[kind];
+    const struct cell *c = &w->cells[cell];
 
     *out = which == PER_PIECE ? c->per_piece : which == PER_BYTE ? c->per_byte : w->unsaid;
     return (which == PER_PIECE  ? c->streams
@@ -222,14 +248,13 @@ static bool voice(const struct machine *w, enum figure which, enum said_kind kin
 }
 
 /* The lower median of those who know; false: they are too few. */
-static bool usual_figure(const struct model *m, enum figure which, enum said_kind kind,
-                         uint32_t *out)
+static bool usual_figure(const struct model *m, enum figure which, size_t cell, uint32_t *out)
 {
     uint32_t sorted[USUAL_MACHINES], one;
     size_t count = 0;
 
     for (size_t i = 0; i < m->count; i++) {
-        if (!voice(&m->machines[i], which, kind, &one))
+        if (!voice(&m->machines[i], which, cell, &one))
             continue;
         size_t at = count++;
         for (; at > 0 && sorted[at - 1] > one; at--)
@@ -254,33 +279,83 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* By its pieces or by its bytes, whichever allows more: several tokens may come in one piece, and a
- * language may have few bytes a token. An engine's own step is a token a piece at least. */
-static int64_t usual_shown(const struct usual_seen *seen, uint32_t per_piece, uint32_t per_byte)
+static int64_t with_margin(int64_t of, int64_t margin)
 {
-    const int64_t by_bytes = tokens_at(per_byte, seen->bytes);
-    int64_t by_pieces = tokens_at(per_piece > ONE ? per_piece : ONE, seen->pieces);
+    const unsigned __int128 all = (unsigned __int128)(uint64_t)of * (100 + (uint64_t)margin) / 100;
+
+    return all < (uint64_t)PRICE_TOKENS_MAX ? (int64_t)all : PRICE_TOKENS_MAX;
+}
+
+/* What is held against each other: the model's figures, this machine, and the margin. */
+struct comparison {
+    const struct model *model;
+    const struct machine *own; /* NULL: it has not run the model yet */
+    size_t cell;
+    int64_t margin;
+    uint32_t per_piece, per_byte; /* usual; of pieces, ONE at least: an engine's own step */
+    bool knows_pieces;
+};
+
+/* Its own figure is above the usual one, and not by chance: it is that of 99 of its answers. */
+static bool counts_more(const struct comparison *c, enum figure which, uint32_t usual)
+{
+    uint32_t own;
+
+    return c->own && voice(c->own, which, c->cell, &own) && own > with_margin(usual, c->margin);
+}
+
+/* False: too little is known of the kind. */
+static bool compare(struct comparison *c, const struct usual_seen *seen)
+{
+    c->cell = cell_of(seen);
+    c->knows_pieces = usual_figure(c->model, PER_PIECE, c->cell, &c->per_piece);
+    if (c->per_piece < ONE)
+        c->per_piece = ONE;
+    return usual_figure(c->model, PER_BYTE, c->cell, &c->per_byte) &&
+           (c->knows_pieces || seen->pieces == 0);
+}
+
+/* By its pieces or by its bytes, whichever allows more: several tokens may come in one piece, and a
+ * language may have few bytes a token. */
+static int64_t usual_shown(const struct comparison *c, const struct usual_seen *seen, int64_t times)
+{
+    const int64_t by_bytes = tokens_at(c->per_byte, seen->bytes);
+    int64_t by_pieces = tokens_at(c->per_piece, seen->pieces);
 
     if (!is_sealed(seen))
         by_pieces = least(by_pieces, SPLIT * by_bytes);
-    return by_bytes > by_pieces ? by_bytes : by_pieces;
+    return times * by_bytes > by_pieces ? times * by_bytes : by_pieces;
 }
 
-/* 0: nothing is known. */
-static int64_t most_shown(const struct model *m, const struct usual_seen *seen, int64_t margin)
+static int64_t most_of(const struct comparison *c, const struct usual_seen *seen, int64_t times)
 {
-    uint32_t per_byte = 0, per_piece = 0;
+    return least(with_margin(usual_shown(c, seen, times), c->margin) + USUAL_SLACK * seen->choices +
+                     USUAL_TOOL * (int64_t)seen->tools,
+                 PRICE_TOKENS_MAX);
+}
 
-    if (!usual_figure(m, PER_BYTE, seen->kind, &per_byte) ||
-        (seen->pieces > 0 && !usual_figure(m, PER_PIECE, seen->kind, &per_piece)))
-        return 0;
-    const int64_t shown = usual_shown(seen, per_piece, per_byte);
-    const unsigned __int128 more = (unsigned __int128)(uint64_t)shown * (uint64_t)margin / 100;
-    if (more > (uint64_t)PRICE_TOKENS_MAX)
-        return PRICE_TOKENS_MAX;
-    const int64_t most =
-        shown + (int64_t)more + USUAL_SLACK * seen->choices + USUAL_TOOL * (int64_t)seen->tools;
-    return least(most, PRICE_TOKENS_MAX);
+/* An engine's step is a token or more whatever the text: who counts more a piece, too, has not just
+ * got other texts than the rest. */
+static bool pieces_tell(const struct comparison *c)
+{
+    return c->knows_pieces && counts_more(c, PER_BYTE, c->per_byte) &&
+           counts_more(c, PER_PIECE, c->per_piece);
+}
+
+/* Whether it claims often what nobody was shown. */
+static bool hides(const struct machine *own)
+{
+    return own && own->read >= USUAL_CALLS && own->unshown >= UNSAID_OFTEN;
+}
+
+/* How many times what its bytes usually have it may claim; 0: no bound. all: it was all shown. */
+static int64_t times_usual(const struct comparison *c, const struct usual_seen *seen, bool all)
+{
+    if (pieces_tell(c) || (!all && hides(c->own)))
+        return 1;
+    if (counts_more(c, PER_BYTE, c->per_byte))
+        return SPLIT;
+    return is_sealed(seen) ? 0 : FAR;
 }
 
 /* Most machines of the model show its reasoning, or make none: for long none was left unsaid. */
@@ -291,19 +366,25 @@ static bool shows_reasoning(const struct model *m)
     return usual_figure(m, UNSAID, 0, &unsaid) && unsaid < UNSAID_LONG;
 }
 
-struct usual_bounds usual_bound(const struct usual *u, struct span model,
+struct usual_bounds usual_bound(const struct usual *u, struct span model, const char *machine,
                                 const struct usual_seen *seen, const struct price_tokens *claim,
                                 int64_t margin)
 {
     const struct model *m = map_get(&u->models, model);
+    const bool all = shows_all(seen, claim);
+    struct comparison c = {.model = m, .margin = margin};
     struct usual_bounds b = {0};
-    const int64_t most = m && seen->bytes > 0 ? most_shown(m, seen, margin) : 0;
 
-    if (most == 0)
+    if (!m || seen->bytes == 0 || !compare(&c, seen))
         return b;
-    if (shows_all(seen, claim) || shows_reasoning(m))
-        b.out = most;
+    c.own = machine_find(m, machine);
+    const int64_t times = times_usual(&c, seen, all);
+    if (times == 0)
+        return b;
+    b.told = !is_sealed(seen) && pieces_tell(&c);
+    if (all || shows_reasoning(m))
+        b.out = most_of(&c, seen, times);
     else if (!is_sealed(seen))
-        b.said = most;
+        b.said = most_of(&c, seen, times);
     return b;
 }

@@ -26,7 +26,7 @@ struct charge {
     /* What this attempt has answered, where it was not sealed by the client (seen.c). */
     struct said said;
     bool streamed;
-    int64_t choices; /* that are answered; 0: not all that are made */
+    int64_t choices; /* that are answered; 0: not what is made is to be seen */
 
     /* Metered. */
     struct hold *hold;       /* NULL: none, or given away */

@@ -60,17 +60,17 @@ struct usual_bounds seen_bound(const struct charge *ch, const struct dispatch_re
     if (!look(ch, r, &seen))
         return (struct usual_bounds){0};
     const struct price_tokens claim = claim_of(r->usage);
-    return usual_bound(ch->gateway->usual, r->usage->model, &seen, &claim,
-                       gateway_settings(ch->gateway)->usual_margin);
+    return usual_bound(ch->gateway->usual, r->usage->model, pool_worker_machine(r->worker), &seen,
+                       &claim, gateway_settings(ch->gateway)->usual_margin);
 }
 
 void seen_learn(const struct charge *ch, const struct dispatch_report *r)
 {
     struct usual_seen seen;
 
-    if (!look(ch, r, &seen) ||
-        (r->usage->outcome != USAGE_STOP && r->usage->outcome != USAGE_LENGTH))
+    /* Nobody was told to stop: a record that says so is of a whole answer, and counts. */
+    if (!look(ch, r, &seen) || r->usage->outcome == USAGE_ERROR)
         return;
     const struct price_tokens claim = claim_of(r->usage);
-    usual_learn(ch->gateway->usual, r->usage->model, pool_worker_wid(r->worker), &seen, &claim);
+    usual_learn(ch->gateway->usual, r->usage->model, pool_worker_machine(r->worker), &seen, &claim);
 }

@@ -21,7 +21,8 @@ struct charge *charge_new(struct call *c)
     memcpy(ch->key, c->key->id, sizeof(ch->key));
     ch->end_to_end = call_is_end_to_end(c);
     ch->keeps_receipt = c->key->receipts && !ch->end_to_end;
-    ch->choices = c->rq.sequences == c->rq.prompts * c->rq.choices ? c->rq.sequences : 0;
+    if (!c->rq.shows_other && c->rq.sequences == c->rq.prompts * c->rq.choices)
+        ch->choices = c->rq.sequences;
     snprintf(ch->model, sizeof(ch->model), "%.*s", SPAN_FMT(buf_span(&c->rq.model)));
     return ch;
 }

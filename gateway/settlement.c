@@ -150,6 +150,18 @@ static bool is_free(const struct usage_record *u, bool generates)
            (generates && u->out == 0);
 }
 
+/* Whether an honest machine cannot have counted so: one may get texts that differ from the others'
+ * as far as those that it is believed, and its standing is not their callers' to spoil. */
+static bool is_mismatch(const struct price_tokens *claim, const struct plausible_bounds *bounds)
+{
+    struct plausible_bounds b = *bounds;
+    struct price_tokens most;
+
+    if (!b.usual.told)
+        b.usual = (struct usual_bounds){0};
+    return plausible_bound(claim, &b, &most);
+}
+
 /* The tokens that can be true. */
 static void tokens_bound(struct money *m, const struct money_terms *t, struct pool_worker *w,
                          const struct usage_record *u, struct price_tokens *tokens)
@@ -161,7 +173,8 @@ static void tokens_bound(struct money *m, const struct money_terms *t, struct po
     m->bounded++;
     log_event(LOG_WARN, "usage_bounded", "call=%s in=%lld/%lld out=%lld/%lld", u->call,
               (long long)tokens->in, (long long)u->in, (long long)tokens->out, (long long)u->out);
-    standing_note(w, STANDING_USAGE_MISMATCH);
+    if (is_mismatch(&claim, &t->bounds))
+        standing_note(w, STANDING_USAGE_MISMATCH);
 }
 
 /* At the pinned price. */

@@ -176,6 +176,7 @@ static int link_adopt(struct pool_worker *w, struct proof_job *j)
     memcpy(w->document_sha256, j->sha256, SHA256_LEN);
     keyset_iid(&w->keyset, w->iid);
     keyset_wid(&w->keyset, w->verdict.ppid, w->wid);
+    keyset_machine(&w->keyset, w->verdict.ppid, w->machine);
     link_hold(w);
     evidence_keep(w->pool, w);
     w->pool->changes++;

@@ -384,9 +384,9 @@ bool pool_model_known(const struct pool *p, struct span name)
 
 /* ---- One worker's life ---- */
 
-const char *pool_worker_wid(const struct pool_worker *w)
+const char *pool_worker_machine(const struct pool_worker *w)
 {
-    return w->wid;
+    return w->machine;
 }
 
 const char *pool_worker_payout(const struct pool_worker *w)

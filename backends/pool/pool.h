@@ -177,7 +177,8 @@ struct pool_worker *pool_worker_ref(struct pool_worker *w);
 void pool_worker_unref(struct pool_worker *w);
 const char *pool_worker_iid(const struct pool_worker *w);
 const char *pool_worker_payout(const struct pool_worker *w); /* 0: or -1: and 64 hex */
-const char *pool_worker_wid(const struct pool_worker *w);    /* "": not known yet */
+/* 32 hex, one for all payouts of a machine (keyset_machine); "": not known yet. */
+const char *pool_worker_machine(const struct pool_worker *w);
 enum attest_env pool_worker_env(const struct pool_worker *w);
 /* The model as this worker serves it; NULL when it no longer does. */
 const struct pool_model *pool_worker_model(const struct pool_worker *w, struct span name);

@@ -105,7 +105,7 @@ struct pool_worker {
     struct tunnel *tunnel; /* NULL once closed */
     enum pool_state state;
     uint64_t connected_ms;
-    char iid[IID_LEN + 1], wid[33];
+    char iid[IID_LEN + 1], wid[33], machine[33];
 
     /* Proof: the keyset in force and what it was proven with. */
     uint8_t nonce[ATTEST_NONCE_LEN];

@@ -309,6 +309,19 @@ void keyset_wid(const struct keyset *k, const uint8_t *ppid, char out[static 33]
     hex_encode(out, span_of(digest, 16));
 }
 
+void keyset_machine(const struct keyset *k, const uint8_t ppid[static 16], char out[static 33])
+{
+    static const uint8_t none[PPID_LEN];
+    uint8_t digest[SHA256_LEN];
+
+    if (memcmp(ppid, none, PPID_LEN) == 0) {
+        keyset_wid(k, ppid, out);
+        return;
+    }
+    sha256(digest, span_of(ppid, PPID_LEN));
+    hex_encode(out, span_of(digest, 16));
+}
+
 int keyset_valid_at(const struct keyset *k, uint64_t now_s)
 {
     if (now_s > KEYSET_TIME_MAX || now_s + SKEW_S < k->not_before ||

@@ -43,6 +43,9 @@ AUTO_FINI(struct keyset, keyset_fini)
 void keyset_iid(const struct keyset *k, char out[static IID_LEN + 1]);
 /* wid = SHA-256(PPID(16) ‖ payout)[0:16], hex with NUL; ppid NULL where there is no quote. */
 void keyset_wid(const struct keyset *k, const uint8_t *ppid, char out[static 33]);
+/* Which machine it is, whatever its payout: SHA-256(PPID(16))[0:16], hex with NUL; without a PPID
+ * (all zero), the wid. */
+void keyset_machine(const struct keyset *k, const uint8_t ppid[static 16], char out[static 33]);
 /* A model's digest as text: "sha256:" or "verity:" and 64 hex (attestation.md §9). */
 bool keyset_model_digest_good(struct span s);
 bool keyset_config_good(struct span s); /* config_sha256: 64 lower-case hex */

@@ -116,6 +116,9 @@ static void take_options(struct request *rq, json_t *doc)
     rq->include_usage = rq->stream && json_is_true(json_object_get(options, "include_usage"));
     rq->include_obfuscation =
         rq->stream && json_is_true(json_object_get(options, "include_obfuscation"));
+    rq->shows_other = json_is_false(json_object_get(doc, "include_reasoning")) ||
+                      json_is_true(json_object_get(doc, "ignore_eos")) ||
+                      json_is_true(json_object_get(doc, "echo"));
     rq->base64 = span_is(string_of(json_object_get(doc, "encoding_format")), "base64");
     rq->dimensions = json_integer_value(json_object_get(doc, "dimensions"));
     rq->timeout_ms = milliseconds(json_object_get(doc, "timeout"));

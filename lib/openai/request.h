@@ -49,6 +49,8 @@ struct request {
     int64_t dimensions; /* embeddings; 0: the model's own */
     bool logprobs;
     int64_t top_logprobs; /* the likeliest that are told of beside each token */
+    bool shows_other; /* what is answered is not all that is made, or not that alone: reasoning or
+                         ends are hidden, the prompt is repeated */
     bool has_tools;
     bool has_functions;      /* `functions`: the answer tells a call in that form, too */
     bool has_function_calls; /* … and so do messages */

@@ -446,9 +446,9 @@ def says(times):
     return answer
 
 
-def ask_and_settle(till, way):
-    """A request by one of WAYS."""
-    body = chat(max_tokens=1000, stream=way != "whole")
+def ask_and_settle(till, way, **more):
+    """A request by one of WAYS, with more members."""
+    body = {**chat(max_tokens=1000, stream=way != "whole"), **more}
     if way == "end to end":
         client = Client(till.stack, till.key)
         status = client.post(client.seal(body, till.sealed_for)).status
@@ -470,29 +470,52 @@ def learn_what_is_usual(till, way):
             ask_and_settle(till, way)
 
 
-def paid_for(till, times, way):
+def paid_for(till, times, way, **more):
     till.worker.answer = says(times)
     before = till.charged
-    ask_and_settle(till, way)
+    ask_and_settle(till, way, **more)
     return till.charged - before
 
 
-@pytest.mark.parametrize("way", ["streamed", "whole", "end to end"])
+def marks_of_most_used(till, completed):
+    """What the standing of the machine that has answered so often counts against it."""
+    rows = lambda: [till.purse.redis.hgetall(k) for k in till.purse.redis.keys("standing:*")]  # noqa: E731
+    most = lambda: max(rows(), key=lambda r: int(r.get("completed", 0)), default={})  # noqa: E731
+    wait_for(lambda: int(most().get("completed", 0)) >= completed, "its standing is written")
+    return int(most().get("usage_mismatches", 0))
+
+
+@pytest.mark.parametrize("way", ["streamed", "whole", "whole beside streams", "end to end"])
 def test_who_counts_more_than_others_is_cut_to_what_is_usual(till, capsys, way):
+    streams_too, way = way == "whole beside streams", way.removesuffix(" beside streams")
+    if streams_too:
+        learn_what_is_usual(till, "streamed")
     learn_what_is_usual(till, way)
+    calls = 3 * 32 * (2 if streams_too else 1)
     honest = paid_for(till, 1, way)
     assert honest == amount((9, 0, len(PIECES), 0))
-    # The margin, and what nobody sees. End to end the pieces are chunks: three more, and padding.
-    bound = {"streamed": 133, "whole": 133, "end to end": 138}[way]
+    # A single text may be odd: it is believed. Nine are its machine's own figure.
+    assert paid_for(till, 2, way) == amount((9, 0, 200, 0))
+    for _ in range(8):
+        paid_for(till, 2, "streamed" if streams_too else way)
+    # The margin, and what nobody sees. Where nothing streams it may be of other texts: twice that. End to end the pieces are chunks: three
+    # more, and padding.
+    bound = {"streamed": 133, "whole": 133 if streams_too else 258, "end to end": 138}[way]
     lines = []
     for times in (1.1, 2, 10):
         paid = paid_for(till, times, way)
-        lines.append(f"counts x {times}, {way}: paid {paid} nano, honest {honest}, gains {paid - honest} "
+        lines.append(f"counts x {times}, {way}{' beside streams' * streams_too}: paid {paid} nano, honest {honest}, gains {paid - honest} "
                      f"({100 * (paid - honest) // honest} %), bound {amount((9, 0, bound, 0)) - honest}")
         assert paid <= amount((9, 0, bound, 0))
         assert times > 1.2 or paid == amount((9, 0, round(len(PIECES) * times), 0))  # within the margin nobody can tell
-    last = [(b["b"]["out"], b["u"]["out"]) for b in till.settled(3 * 32 + 4)[-2:]]
+    last = [(b["b"]["out"], b["u"]["out"]) for b in till.settled(calls + 13)[-2:]]
     assert [claimed for _, claimed in last] == [200, 1000] and all(100 < out <= bound for out, _ in last)  # both numbers are kept
+    # Only events that say more than others' cannot come of what callers ask for; and no text has more tokens than bytes, as x 10 has whole.
+    marks = marks_of_most_used(till, calls // 3 + 13)
+    assert marks > 1 if streams_too or way == "streamed" else marks == {"whole": 1, "end to end": 0}[way]
+    # What was made for a caller who wanted not to see all of it cannot be told from what is shown.
+    if streams_too or way == "streamed":
+        assert paid_for(till, 2, way, include_reasoning=False) == amount((9, 0, 200, 0))
     with capsys.disabled():
         print("\n" + "\n".join(lines))
 

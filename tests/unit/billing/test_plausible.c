@@ -94,8 +94,13 @@ static void what_is_charged_is_never_above_the_claim(void **state)
             n[k] = (int64_t)((s >> 33) % 2000);
         }
         struct price_tokens claim = {n[0], n[1] % (n[0] + 1), n[2], n[3] % (n[2] + 1)}, t;
-        const struct plausible_bounds b = {
-            n[4], n[5], 1 + n[6] % 3, n[7], (uint64_t)n[8] * 3, (uint64_t)n[6], {n[9], n[10]}};
+        const struct plausible_bounds b = {n[4],
+                                           n[5],
+                                           1 + n[6] % 3,
+                                           n[7],
+                                           (uint64_t)n[8] * 3,
+                                           (uint64_t)n[6],
+                                           {.said = n[9], .out = n[10]}};
         bool cut = plausible_bound(&claim, &b, &t);
         assert_true(t.in <= claim.in && t.in <= b.max_input && t.cached <= t.in);
         assert_true(t.out <= claim.out && t.out <= b.max_tokens && t.reasoning <= t.out);

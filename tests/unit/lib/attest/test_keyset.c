@@ -204,6 +204,29 @@ static void validity_has_its_edges_where_they_should_be(void **state)
     assert_int_equal(keyset_valid_at(&k, 0), E_EXPIRED);
 }
 
+static void a_machine_is_the_same_whoever_is_paid_for_it(void **state)
+{
+    AUTO(keyset_fini) struct keyset k = {0};
+    uint8_t ppid[16] = {1};
+    char one[33], other[33], wid[33];
+
+    (void)state;
+    assert_int_equal(keyset_parse(&k, span_str(GOOD)), 0);
+    keyset_machine(&k, ppid, one);
+    keyset_wid(&k, ppid, wid);
+    assert_string_not_equal(one, wid);
+    k.payout[2] = k.payout[2] == '1' ? '2' : '1';
+    keyset_machine(&k, ppid, other);
+    assert_string_equal(one, other);
+    ppid[15] = 1;
+    keyset_machine(&k, ppid, other);
+    assert_string_not_equal(one, other);
+    memset(ppid, 0, sizeof(ppid)); /* no quote says: by its owner */
+    keyset_machine(&k, ppid, one);
+    keyset_wid(&k, ppid, wid);
+    assert_string_equal(one, wid);
+}
+
 static void a_running_worker_and_its_owner_have_names(void **state)
 {
     AUTO(keyset_fini) struct keyset k = {0};
@@ -236,6 +259,7 @@ int main(void)
         cmocka_unit_test(variants_of_form_are_accepted),
         cmocka_unit_test(duplicate_names_and_long_texts_are_refused),
         cmocka_unit_test(validity_has_its_edges_where_they_should_be),
+        cmocka_unit_test(a_machine_is_the_same_whoever_is_paid_for_it),
         cmocka_unit_test(a_running_worker_and_its_owner_have_names),
     };
 

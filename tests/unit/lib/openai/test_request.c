@@ -633,6 +633,35 @@ static void prompts_and_inputs_are_counted(void **state)
     }
 }
 
+static void bodies_that_hide_what_is_made_are_known(void **state)
+{
+    static const struct {
+        enum endpoint e;
+        const char *more;
+        bool other;
+    } list[] = {
+        {EP_CHAT, "", false},
+        {EP_CHAT, ",\"include_reasoning\":true,\"ignore_eos\":false", false},
+        {EP_CHAT, ",\"include_reasoning\":false", true},
+        {EP_CHAT, ",\"ignore_eos\":true", true},
+        {EP_COMPLETIONS, ",\"echo\":true", true},
+        {EP_COMPLETIONS, ",\"echo\":false", false},
+    };
+    AUTO(buf_fini) struct buf body = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+        AUTO(request_fini) struct request rq = {0};
+        buf_clear(&body);
+        buf_printf(&body, "{\"model\":\"m\",%s%s}",
+                   list[i].e == EP_CHAT ? "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"
+                                        : "\"prompt\":\"x\"",
+                   list[i].more);
+        accept(list[i].e, buf_cstr(&body), &rq);
+        assert_int_equal(rq.shows_other, list[i].other);
+    }
+}
+
 static void ignored_members_are_named(void **state)
 {
     AUTO(request_fini) struct request rq = {0};
@@ -1137,6 +1166,7 @@ int main(void)
         cmocka_unit_test(null_is_what_is_not_there),
         cmocka_unit_test(what_is_named_as_ignored_has_no_effect),
         cmocka_unit_test(prompts_and_inputs_are_counted),
+        cmocka_unit_test(bodies_that_hide_what_is_made_are_known),
         cmocka_unit_test(ignored_members_are_named),
         cmocka_unit_test(at_most_32_names_are_told),
         cmocka_unit_test(the_conversation_stays_the_same_in_every_turn),
