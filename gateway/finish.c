@@ -17,6 +17,11 @@ static const char *outcome(const struct call *c)
     return c->status == 499 ? "CLIENT_GONE" : "OK";
 }
 
+static const char *model_name(const struct call *c)
+{
+    return c->model.workers ? c->model.model.name : "-";
+}
+
 static enum refused_for refused_for(const struct call *c)
 {
     if (c->status != 503 || c->fault.error != &ERR_NO_CAPACITY)
@@ -53,6 +58,7 @@ enum step_result call_finish(struct call *c)
         c->status = 499;
     if (c->status < METRIC_STATUSES)
         g->metrics.answers[c->status]++;
+    metrics_request(&g->metrics, model_name(c), outcome(c));
     histogram_add(&g->metrics.total, now - c->begun_us);
     count_steps(c, g->metrics.steps);
     if (c->charge)
@@ -61,8 +67,7 @@ enum step_result call_finish(struct call *c)
               "call=%s key=%s path=%s model=%s worker=%s status=%u outcome=%s attempts=%u "
               "events=%llu body=%zu ms=%llu "
               "first_ms=%llu queue_ms=%llu",
-              c->id, c->key ? c->key->id : "-", c->route ? c->route->path : "-",
-              c->model.workers ? c->model.model.name : "-",
+              c->id, c->key ? c->key->id : "-", c->route ? c->route->path : "-", model_name(c),
               c->worker ? pool_worker_iid(c->worker) : "-", c->status, outcome(c),
               c->sent_us ? c->attempt + 1 : 0, (unsigned long long)c->events, c->body_len,
               ms_since(c->begun_us, now), ms_since(c->begun_us, c->first_us),

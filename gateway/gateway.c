@@ -528,6 +528,7 @@ void gateway_stop(struct gateway *g)
     services_free(g->services);
     internal_free(g->internal);
     failures_fini(&g->public_calls);
+    metrics_fini(&g->metrics);
     config_unref(g->config);
     config_unref(g->started);
     explicit_bzero(g->cluster_secret, sizeof(g->cluster_secret));

@@ -1,9 +1,54 @@
 /* Counters and histograms as Prometheus text (exposition format 0.0.4). */
 #include "gateway/metrics.h"
 
+#include <stdlib.h>
+
+enum { REQUEST_ROWS_MAX = 4096 };
+
 static const uint64_t bounds_us[METRIC_BUCKETS] = {500,     1000,     2500,     5000,     10000,
                                                    25000,   50000,    100000,   250000,   1000000,
                                                    5000000, 20000000, 60000000, 300000000};
+
+void metrics_fini(struct metrics *m)
+{
+    struct span labels;
+    void *count;
+    size_t at = 0;
+
+    while (map_next(&m->requests, &at, &labels, &count))
+        free(count);
+    map_fini(&m->requests);
+}
+
+void metrics_request(struct metrics *m, const char *model, const char *outcome)
+{
+    AUTO(buf_fini) struct buf labels = {0};
+    uint64_t *count;
+
+    buf_append_str(&labels, "model=\"");
+    buf_json_escape(&labels, span_str(model));
+    buf_printf(&labels, "\",outcome=\"%s\"", outcome);
+    count = map_get(&m->requests, buf_span(&labels));
+    if (!count && m->requests.len < REQUEST_ROWS_MAX) {
+        count = mem_zero(sizeof(*count));
+        (void)map_put(&m->requests, buf_span(&labels), count);
+    }
+    if (count)
+        ++*count;
+}
+
+static void requests_write(const struct metrics *m, struct buf *out)
+{
+    struct span labels;
+    void *count;
+    size_t at = 0;
+
+    metric_head_write("cocoon_requests_total", "Calls that are over, by model and outcome.",
+                      "counter", out);
+    while (map_next(&m->requests, &at, &labels, &count))
+        buf_printf(out, "cocoon_requests_total{%.*s} %llu\n", SPAN_FMT(labels),
+                   (unsigned long long)*(const uint64_t *)count);
+}
 
 void histogram_add(struct histogram *h, uint64_t us)
 {
@@ -77,6 +122,7 @@ void metrics_write(const struct metrics *m, struct buf *out)
     static const char *const classes[METRIC_TOKEN_CLASSES] = {"prompt", "cached", "completion",
                                                               "reasoning"};
 
+    requests_write(m, out);
     metric_head_write("cocoon_answers_total", "Answers by HTTP status; 499: the client left first.",
                       "counter", out);
     for (unsigned i = 0; i < METRIC_STATUSES; i++)

@@ -4,6 +4,7 @@
 #define GATEWAY_METRICS_H
 
 #include "base/buf.h"
+#include "base/map.h"
 
 enum { METRIC_BUCKETS = 14, METRIC_STATUSES = 600, METRIC_TOKEN_CLASSES = 4 };
 
@@ -24,6 +25,7 @@ enum metric_step {
 };
 
 struct metrics {
+    struct map requests;                   /* model and outcome, as labels → uint64_t */
     uint64_t answers[METRIC_STATUSES];     /* by HTTP status; 499: the client left first */
     uint64_t tokens[METRIC_TOKEN_CLASSES]; /* prompt, cached, completion, reasoning */
     uint64_t attempts, retries, retries_refused, queue_refused, queue_late, broken_streams,
@@ -32,6 +34,10 @@ struct metrics {
     struct histogram first_event, event_gap, total, steps[METRIC_STEPS];
 };
 
+void metrics_fini(struct metrics *m);
+/* One more call that is over. model: a name that a worker serves, or "-"; outcome: as in the access
+ * line. Of more than some thousands of pairs the last ones are not counted. */
+void metrics_request(struct metrics *m, const char *model, const char *outcome);
 void histogram_add(struct histogram *h, uint64_t us);
 /* Appends `name_bucket{le=…}`, `_sum`, `_count`. */
 void histogram_write(const struct histogram *h, const char *name, const char *help,

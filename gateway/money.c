@@ -280,6 +280,8 @@ void money_metrics_write(const struct money *m, struct buf *out)
                 (double)epoch_number(m->epoch), out);
     gauge_write("cocoon_holds", "Calls whose money is held, or on its way back.",
                 (double)holds_open(m->holds), out);
+    counter_write("cocoon_holds_settled_total", "Holds that were charged.", m->settled, out);
+    counter_write("cocoon_holds_late_total", "Holds charged after they had expired.", m->late, out);
     counter_write("cocoon_holds_expired_total", "Holds of dead gateways given back.",
                   sweep_expired(m->sweep), out);
     counter_write("cocoon_usage_bounded_total",

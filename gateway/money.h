@@ -30,6 +30,7 @@ struct money {
     struct list settlements;
     size_t settling;
     uint64_t bounded;               /* records that were cut */
+    uint64_t settled, late;         /* holds that were charged: in time, after they had expired */
     size_t keeping;                 /* bytes of answers that are being taken down (replay.c) */
     uint64_t answers_kept, replays; /* since the start */
     uint64_t budget_told_ms;        /* when the ledger was last told of a budget that refused */

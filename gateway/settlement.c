@@ -120,6 +120,7 @@ static void charged(void *arg, enum hold_end end, int64_t nano, int64_t in_epoch
         settlement_end(s);
         return;
     }
+    *(end == HOLD_LATE ? &s->money->late : &s->money->settled) += 1;
     s->result = e->kind = end == HOLD_LATE ? "late_settled" : "settled";
     e->epoch = in_epoch;
     e->bill.amount = nano;

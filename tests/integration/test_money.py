@@ -433,6 +433,7 @@ def test_the_workers_content_receipt_stands_beside_the_bill_for_a_key_that_has_i
 
 def test_the_evidence_behind_a_bill_stays_on_disk_beside_the_journal(till):
     till.ask()
+    wait_for(lambda: till.gateway.metric("cocoon_holds_settled_total") == 1, "one was settled", 3)
     usage = json.loads(unb64(till.settled(1)[0]["usage"].split(".")[1]))
     ks = unb64(usage["ks"]).hex()
     path = os.path.join(till.journal + ".evidence", ks[:2], ks + ".json")

@@ -42,6 +42,17 @@ def test_metrics_tell_what_the_time_of_calls_went_to(chain):
     assert count("step", step="route") == before[0]["route"] + 1  # what was not passed is not counted
 
 
+def test_metrics_tell_how_calls_of_each_model_ended(chain):
+    count = lambda model, outcome: chain.gateways[0].metric("cocoon_requests_total", model=model, outcome=outcome)  # noqa: E731
+    before = count("fake-model", "OK"), count("-", "MODEL_NOT_FOUND")
+    with chain.raw() as raw:
+        assert raw.ask("POST", CHAT, chat("Hi")).status == 200
+    with chain.raw() as raw:
+        assert raw.ask("POST", CHAT, {**chat("Hi"), "model": 'strange"} 1'}).status == 404
+    wait_for(lambda: (count("fake-model", "OK"), count("-", "MODEL_NOT_FOUND")) == (before[0] + 1, before[1] + 1), "both are counted", 3)
+    assert not any("strange" in name for name in chain.gateways[0].metrics)  # what a stranger writes is no label
+
+
 def test_every_answer_names_its_call(raw):
     a = raw.ask("POST", CHAT, chat())
     call = a.header("cocoon-call")
