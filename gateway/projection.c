@@ -159,7 +159,7 @@ static void machine_write(const struct pool_view *v, struct buf *j)
         buf_printf(j, "\"ppid\":\"%s\",\"measurement\":\"%s\",", ppid, v->measurement);
 }
 
-/* Without its last two members, which are no change. */
+/* Without what is no change: send_worker adds it. */
 static void worker_write(const struct pool_view *v, struct buf *j)
 {
     char keyset[2 * SHA256_LEN + 1];
@@ -183,9 +183,12 @@ static void worker_write(const struct pool_view *v, struct buf *j)
 static void send_worker(struct projection *p, const struct pool_view *v, struct buf *j)
 {
     const uint64_t now_s = clock_wall_ms() / 1000;
-    char key[64];
+    char key[64], document[2 * SHA256_LEN + 1];
 
     snprintf(key, sizeof(key), "worker:%s", v->iid);
+    hex_encode(document, SPAN_OF(v->document));
+    buf_printf(j, ",\"document\":\"%s\",\"valid_until\":%llu", document,
+               (unsigned long long)v->valid_until_s);
     buf_printf(j, ",\"last_seen\":%llu,\"first_seen\":", (unsigned long long)now_s);
     set_worker(p, key, buf_span(j), now_s);
 }

@@ -157,7 +157,8 @@ static int worker_set(const struct command *c, int argc, char **argv)
     free(body);
     return code >= 0 ? code
                      : print_answer(doc, json,
-                                    "Set until the worker starts anew; its file is unchanged.");
+                                    "Set until the worker reads its file again (start, SIGHUP); "
+                                    "the file is unchanged.");
 }
 
 const struct command worker_commands[] = {

@@ -272,12 +272,14 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
         .skewed = w->skewed,
         .held_back = w->held_back,
         .measurement = w->verdict.measurement,
+        .valid_until_s = w->verdict.valid_until,
         .rtt_ms = w->tunnel ? tunnel_rtt_ms(w->tunnel) : 0,
         .connected_ms = w->connected_ms,
         .failures = w->entry.failures,
         .served = w->entry.served,
     };
     memcpy(v->keyset, w->keyset.digest, SHA256_LEN);
+    memcpy(v->document, w->document_sha256, SHA256_LEN);
     view_speed(w, v);
     sha256(v->ppid_sha256, SPAN_OF(w->verdict.ppid));
 }

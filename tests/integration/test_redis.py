@@ -1,5 +1,7 @@
 """What the gateway keeps in Redis, and what becomes of requests when Redis is slow, absent, restarted or emptied."""
 
+import base64
+import hashlib
 import json
 import threading
 import time
@@ -204,6 +206,9 @@ def test_the_registry_tells_who_is_there(trio):
     assert w["ask"] == 1000 and w["max"] == 8 and w["attestation"] == "insecure-dev" and w["keyset"] == worker["keyset"]["sha256"]
     assert len(w["wid"]) == 32 and w["hours"] == dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "always")
     assert abs(w["first_seen"] - time.time()) < 60
+    document = json.loads(redis.get("evidence:" + w["document"]))
+    assert hashlib.sha256(base64.b64decode(document["keyset"])).hexdigest() == w["keyset"]
+    assert time.time() < w["valid_until"] <= worker["keyset"]["not_after"]
     redis.set("worker:" + worker["iid"], '{"first_seen":12345}')  # another gateway saw it before
     trio.workers[0].reload(max_requests=7)
     again = wait_for(lambda: (e := json.loads(redis.get("worker:" + worker["iid"]))).get("max") == 7 and e, "it is written anew", 8)
