@@ -15,6 +15,7 @@ LUA_ALONE(admit);
 LUA_ALONE(field);
 LUA_ALONE(mark);
 LUA_ALONE(keep);
+LUA_ALONE(budgets);
 LUA(settle);
 LUA(release);
 LUA(expire);
@@ -37,6 +38,7 @@ void billing_scripts_init(struct billing_scripts *s)
     redis_script_init(&s->mark, "mark", lua_mark, 2);
     redis_script_init(&s->keep, "keep", lua_keep, 3);
     redis_script_init(&s->field, "field", lua_field, 1);
+    redis_script_init(&s->budgets, "budgets", lua_budgets, 1);
 }
 
 void billing_restore_init(struct redis_script *s, unsigned numkeys)

@@ -7,7 +7,7 @@
 /* What each takes and answers stands at its beginning. */
 struct billing_scripts {
     struct redis_script admit, settle, release, expire, due, attempt, assert, account, field, mark,
-        keep;
+        keep, budgets;
 };
 
 void billing_scripts_init(struct billing_scripts *s);

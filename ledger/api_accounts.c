@@ -22,6 +22,8 @@ int api_account_show(struct request *r)
 // What an account or project allows is copied into the records of its keys.
 static void project(struct request *r, const char *account)
 {
+    if (json_object_get(r->json, "budgets"))
+        projection_budgets(r->ledger->projection, account);
     projection_account(r->ledger->projection, account);
     projection_keys_of(r->ledger->projection, account);
 }

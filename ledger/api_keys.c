@@ -39,6 +39,8 @@ int api_key_change(struct request *r)
 {
     TRY(api_body(r));
     TRY(key_change(r->ledger->books, &r->actor, r->params[0], r->json, &r->out));
+    if (json_object_get(r->json, "budgets"))
+        projection_budgets(r->ledger->projection, record_text(r->out, "account", ""));
     project(r);
     return 0;
 }

@@ -44,19 +44,19 @@ static size_t map_key(char out[static JOB_NAME_LEN + 32], enum kind kind, const 
     return (size_t)snprintf(out, JOB_NAME_LEN + 32, "%d %s %" PRId64, (int)kind, name, day);
 }
 
-/* seq: of when it was first asked for. */
-static void ask_since(struct projection *p, enum kind kind, const char *name, int64_t day,
-                      uint64_t seq)
+/* seq: of when it was first asked for. The job that waits; NULL: nothing is asked any more. */
+static struct job *ask_since(struct projection *p, enum kind kind, const char *name, int64_t day,
+                             uint64_t seq)
 {
     char key[JOB_NAME_LEN + 32];
     const size_t len = map_key(key, kind, name, day);
 
     if (p->stopped)
-        return;
+        return NULL;
     struct job *j = map_get(&p->by_name, span_of(key, len));
     if (j) { /* it is read when its turn comes */
         j->seq = seq < j->seq ? seq : j->seq;
-        return;
+        return j;
     }
     j = mem_zero(sizeof(*j));
     j->projection = p;
@@ -68,16 +68,25 @@ static void ask_since(struct projection *p, enum kind kind, const char *name, in
     p->waiting_count++;
     map_put(&p->by_name, span_of(key, len), j);
     pump_soon(p, 0);
+    return j;
 }
 
 static void ask(struct projection *p, enum kind kind, const char *name, int64_t day)
 {
-    ask_since(p, kind, name, day, ++p->seq);
+    (void)ask_since(p, kind, name, day, ++p->seq);
 }
 
 void projection_account(struct projection *p, const char *account)
 {
     ask(p, JOB_ACCOUNT, account, 0);
+}
+
+void projection_budgets(struct projection *p, const char *account)
+{
+    struct job *j = ask_since(p, JOB_ACCOUNT, account, 0, ++p->seq);
+
+    if (j)
+        j->budgets = true;
 }
 
 void projection_key(struct projection *p, const char *key)
@@ -204,7 +213,8 @@ static void job_end(struct job *j)
     p->ledger->counters.projection_failures += j->error < 0;
     if (j->error < 0 && j->error != E_NOT_FOUND && !p->stopped) {
         log_event(LOG_WARN, "projection", "kind=%d error=%s", (int)j->kind, error_name(j->error));
-        ask_since(p, j->kind, j->name, j->day, j->seq); /* whoever waits for it still does */
+        struct job *again = ask_since(p, j->kind, j->name, j->day, j->seq);
+        again->budgets = again->budgets || j->budgets; /* whoever waits for it still does */
         loop_timer_cancel(p->ledger->loop, &p->timer);
         pump_soon(p, RETRY_MS);
     }

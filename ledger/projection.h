@@ -18,6 +18,8 @@ void projection_free(struct projection *p);
  * it.
  */
 void projection_account(struct projection *p, const char *account);
+/* The same of one where a budget was set: what it has used before counts. */
+void projection_budgets(struct projection *p, const char *account);
 void projection_key(struct projection *p, const char *key);
 /* All keys of an account: what its settings, or its project's, narrow. */
 void projection_keys_of(struct projection *p, const char *account);

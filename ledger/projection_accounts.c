@@ -70,11 +70,27 @@ static void send_project(void *arg, const json_t *project)
     job_field(j, j->name, name, record_int(project, "version", 0), buf_cstr(&cfg));
 }
 
+/* Ahead of the limits: nothing is admitted by a budget that has not been told. */
+static int send_budgets(struct job *j, struct books *b, const json_t *account)
+{
+    AUTO(buf_fini) struct buf budgets = {0};
+    char key[LAYOUT_KEY_LEN];
+
+    TRY(budgets_write(b, account, &budgets));
+    snprintf(key, sizeof(key), LAYOUT_ACCOUNT, j->name);
+    const struct span args[] = {buf_span(&budgets)};
+    if (budgets.len > 0)
+        job_script(j, &j->projection->scripts.budgets, span_str(key), args, 1);
+    return 0;
+}
+
 int job_account(struct job *j, struct books *b)
 {
     AUTO_JSON json_t *account = NULL;
 
     TRY(account_find(b, j->name, &account));
+    if (j->budgets)
+        TRY(send_budgets(j, b, account));
     if (j->kind == JOB_ACCOUNT)
         send_account(j, account);
     send_models(j, account);

@@ -32,6 +32,7 @@ struct job {
     unsigned phase, pending;
     int error;
     bool running, again;         /* in its phase; the phase is to be done once more */
+    bool budgets;                /* JOB_ACCOUNT: with what they have used */
     struct redis_script restore; /* with as many keys as there are holds */
     json_t *calls;               /* JOB_RESTORE: of the open holds */
 };
@@ -75,8 +76,8 @@ void job_said(void *arg, int error, const struct redisReply *reply);
 /* projection_accounts.c: of the account's hash. */
 MUST_CHECK int job_account(struct job *j, struct books *b);
 MUST_CHECK int job_restore(struct job *j, struct books *b);
-/* projection_budgets.c: appends what restore.lua is told of the budgets of an account, its projects
- * and its keys. E_IO. */
+/* projection_budgets.c: appends what restore.lua and budgets.lua are told of the budgets of an
+ * account, its projects and its keys. E_IO. */
 MUST_CHECK int budgets_write(struct books *b, const json_t *account, struct buf *out);
 /* projection_keys.c: the records. The marker says that all of them are there. */
 MUST_CHECK int job_key(struct job *j, struct books *b);

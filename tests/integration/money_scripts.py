@@ -9,7 +9,7 @@ DAY_MS = 24 * 3600 * 1000
 
 def source(name):
     """As billing/scripts.c puts them together."""
-    parts = (name,) if name in ("admit", "field") else ("common", name)
+    parts = (name,) if name in ("admit", "field", "budgets") else ("common", name)
     return "\n".join(open(os.path.join(ROOT, "billing", "lua", part + ".lua"), encoding="utf-8").read() for part in parts)
 
 
@@ -19,7 +19,7 @@ class Scripts:
     def __init__(self, client):
         self.redis = client
         self.run = {name: client.register_script(source(name)) for name in
-                    ("admit", "settle", "release", "expire", "attempt", "assert", "account", "field", "restore")}
+                    ("admit", "settle", "release", "expire", "attempt", "assert", "account", "field", "restore", "budgets")}
 
     @staticmethod
     def keys(account, call):
@@ -30,6 +30,9 @@ class Scripts:
 
     def field(self, account, name, version, value):
         return self.run["field"](keys=[f"m1:acct:{{{account}}}"], args=[name, version, value])
+
+    def budgets(self, account, told):
+        return self.run["budgets"](keys=[f"m1:acct:{{{account}}}"], args=[told])
 
     def key(self, account, key, version=1):
         return self.field(account, "kv:" + key, version, version)

@@ -341,6 +341,26 @@ def test_limits_budgets_and_states_reach_the_gateway(office, acme):
     wait_for(lambda: ask(office, key).status == 200, "the model", 8)
 
 
+@pytest.mark.parametrize("whose", ["account", "project", "key"])
+@pytest.mark.parametrize("window", ["day", "month", "total"])
+def test_a_budget_that_is_set_later_counts_what_was_spent_before(office, acme, whose, window):
+    ledger = office.ledger
+    ledger.good("POST", "/v1/projects", {"account": acme, "id": "web"})
+    key = ledger.key(acme, project="web", name=acme)
+    costs = [ask(office, key).json["usage"]["cost_nano"] for _ in range(2)]
+    wait_for(lambda: len(ledger.bills(acme)) == 2, "the bills")
+    path = {"account": f"/v1/accounts/{acme}", "project": f"/v1/projects/{acme}/web", "key": f"/v1/keys/{acme}"}[whose]
+    ledger.good("PATCH", path, {"budgets": {window: str(10**8)}})
+    wait_for(lambda: used(office, acme) == {sum(costs)}, "what was spent before")
+    costs.append(ask(office, key).json["usage"]["cost_nano"])
+    assert used(office, acme) == {sum(costs)}
+
+
+def used(office, account):
+    fields = office.redis.client.hgetall("m1:acct:{%s}" % account)
+    return {int(v) for name, v in fields.items() if name.startswith("b:")}
+
+
 def test_an_empty_account_is_refused_until_it_is_given_money(office):
     ledger = office.ledger
     name = ledger.account("p" + os.urandom(4).hex(), 0)

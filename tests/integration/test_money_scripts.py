@@ -239,6 +239,22 @@ def test_budgets_are_windows_of_money(scripts):
     assert scripts.money("acme")[0] == 1000 - 20 - 50
 
 
+def test_a_budget_that_is_set_later_counts_what_was_spent_before(scripts):
+    opened(scripts)
+    scripts.admit("acme", "a", 100)
+    scripts.settle("acme", "a", 60)
+    day = scripts.redis.time()[0] // 86400
+    assert scripts.budgets("acme", f"a:d,d{day},60;a:t,t,60;") == "ok"
+    scripts.account("acme", version=2, granted=1000, cfg="active||||100||100")
+    assert scripts.admit("acme", "b", 41)[0] == "budget" and scripts.admit("acme", "b", 40)[0] == "ok"
+    of_budgets = lambda: scripts.redis.hmget("m1:acct:{acme}", "b:a:d", "b:a:t", "w:a:d")  # noqa: E731
+    assert of_budgets() == ["100", "100", f"d{day}"]
+    for behind in (f"a:d,d{day},60;a:t,t,60;", f"a:d,d{day - 1},900;", ""):  # the books, told again, or yesterday's
+        assert scripts.budgets("acme", behind) == "ok" and of_budgets() == ["100", "100", f"d{day}"]
+    assert scripts.budgets("acme", f"a:d,d{day + 1},7;a:t,t,130;") == "ok"
+    assert of_budgets() == ["7", "130", f"d{day + 1}"]
+
+
 def test_a_new_window_begins_empty_and_the_old_ones_money_does_not_come_back_into_it(scripts):
     opened(scripts, cfg="active||||100||")
     assert scripts.admit("acme", "a", 90)[0] == "ok"
