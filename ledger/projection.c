@@ -232,9 +232,13 @@ static void ask_usage(void *arg, const char *account, int64_t day)
 
 static void ask_account(void *arg, const json_t *account)
 {
+    const char *id = record_text(account, "id", "");
     struct job *j = arg;
 
-    ask(j->projection, j->name[0] ? JOB_RESTORE : JOB_ACCOUNT, record_text(account, "id", ""), 0);
+    if (j->name[0])
+        ask(j->projection, JOB_RESTORE, id, 0);
+    else
+        projection_budgets(j->projection, id); /* of one that was set last, Redis may not know */
 }
 
 static int run_all(struct job *j, struct books *b)

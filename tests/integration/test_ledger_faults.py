@@ -338,6 +338,23 @@ def test_a_ledger_killed_in_a_credit_gives_it_once(shop, point):
     shop.ledger.verify()
 
 
+def test_a_ledger_killed_before_redis_knows_of_a_budget_counts_what_was_spent_before(shop):
+    assert [ask(shop) for _ in range(2)] == [200] * 2
+    wait_for(lambda: len(shop.ledger.bills()) == 2, "the bills")
+    shop.ledger.stop()
+    shop.ledger.env = {"COCOON_FAIL_AT": "books.admin.after"}
+    shop.ledger.start()
+    with pytest.raises(httpx.HTTPError):  # it was killed
+        wait_for(lambda: shop.ledger.api("PATCH", "/v1/accounts/acme", {"budgets": {"total": str(10**8)}})[0] == 200, "the end")
+    wait_for(lambda: not shop.ledger.alive, "the end")
+    shop.ledger.env = None
+    shop.ledger.start()
+    shop.ledger.wait_ready()
+    used = lambda: shop.redis.client.hget("m1:acct:{acme}", "b:a:t")  # noqa: E731
+    wait_for(lambda: used() == str(shop.spent), "what was spent before")
+    assert ask(shop) == 200 and used() == str(shop.spent)
+
+
 # What becomes of the entries of a gateway's stream before the books read them; the gateway sends again what they do not confirm.
 ORDERS = {"missing": lambda e: [e[0], e[2], e[4]], "reversed": lambda e: e[::-1], "none": lambda e: [],
           "twice": lambda e: [e[0], e[0], e[1], e[2], e[1], e[3], e[4], e[4]],
