@@ -21,6 +21,8 @@ struct queue_flow {
     uint64_t entered_ms; /* the last one */
     uint64_t tag;        /* when, in virtual time, its next turn begins */
     uint64_t passed_round;
+    struct list *from; /* in round from_round all before it were passed over */
+    uint64_t from_round;
     char key[KEY_LEN];
 };
 
@@ -101,6 +103,7 @@ static struct queue_flow *flow_of(struct queue *q, const struct queue_claim *cla
         f->tag = q->virtual_time;
         memcpy(f->key, key, KEY_LEN);
         list_init(&f->items);
+        f->from = &f->items;
         map_put(&q->flows, span_str(f->key), f);
     }
     f->weight = weight_of(claim);
@@ -122,13 +125,28 @@ static bool goes_before(const struct queue_flow *a, const struct queue_flow *b)
 
 /* ---- Waiting ---- */
 
+static struct queue_item *item_at(struct list *at)
+{
+    return CONTAINER(at, struct queue_item, link);
+}
+
+/* A newcomer that goes before those who are still to be looked at is the first of them. */
+static void note_new(struct queue_flow *f, struct queue_item *it)
+{
+    if (f->from_round != f->queue->round)
+        return;
+    if (f->from == &f->items || item_at(f->from)->deadline_ms > it->deadline_ms)
+        f->from = &it->link;
+}
+
 static void flow_add(struct queue_flow *f, struct queue_item *it)
 {
     struct list *at = f->items.prev;
 
-    while (at != &f->items && CONTAINER(at, struct queue_item, link)->deadline_ms > it->deadline_ms)
+    while (at != &f->items && item_at(at)->deadline_ms > it->deadline_ms)
         at = at->prev;
     list_push(at->next, &it->link); /* before what follows `at` */
+    note_new(f, it);
     if (f->waiting++ == 0) {
         f->tag = f->tag > f->queue->virtual_time ? f->tag : f->queue->virtual_time;
         list_push(&f->queue->busy[f->class], &f->link);
@@ -137,15 +155,17 @@ static void flow_add(struct queue_flow *f, struct queue_item *it)
     f->queue->waiting[f->class]++;
 }
 
-/* The first that was not yet passed over in this round. */
-static struct queue_item *flow_best(const struct queue_flow *f)
+/* The first that was not yet passed over in this round. Each is walked past once a round, and once
+ * more for each newcomer that goes before it. */
+static struct queue_item *flow_best(struct queue_flow *f)
 {
-    LIST_FOREACH(at, &f->items) {
-        struct queue_item *it = CONTAINER(at, struct queue_item, link);
-        if (it->round != f->queue->round)
-            return it;
-    }
-    return NULL;
+    struct list *at = f->from_round == f->queue->round ? f->from : f->items.next;
+
+    while (at != &f->items && item_at(at)->round == f->queue->round)
+        at = at->next;
+    f->from = at;
+    f->from_round = f->queue->round;
+    return at == &f->items ? NULL : item_at(at);
 }
 
 /* Once all that wait in it were passed over, it has no turn before the next round. */
@@ -157,6 +177,8 @@ static void note_passed(struct queue_flow *f)
 
 static void flow_remove(struct queue_flow *f, struct queue_item *it)
 {
+    if (f->from == &it->link)
+        f->from = it->link.next;
     list_del(&it->link);
     f->queue->waiting[f->class]--;
     if (--f->waiting == 0)
@@ -212,7 +234,7 @@ static struct queue_item *flow_newest(const struct queue_flow *f)
     struct queue_item *newest = NULL;
 
     LIST_FOREACH(at, &f->items) {
-        struct queue_item *it = CONTAINER(at, struct queue_item, link);
+        struct queue_item *it = item_at(at);
         if (!newest || it->since_ms >= newest->since_ms)
             newest = it;
     }

@@ -1,6 +1,8 @@
 /* Who waits, whose turn it is, and what is said to those for whom there is no room. */
 #include "virtual.h"
 
+#include <time.h>
+
 #include "backends/pool/queue.h"
 
 enum { ITEMS = 2000 };
@@ -249,6 +251,118 @@ static void who_was_passed_over_holds_up_nobody_when_the_last_of_its_account_goe
         assert_ptr_equal(queue_best(l->queue), &l->items[a]);
         line_free(l);
     }
+}
+
+static size_t best(struct line *l)
+{
+    const struct queue_item *it = queue_best(l->queue);
+
+    assert_non_null(it);
+    return (size_t)(it - l->items);
+}
+
+static size_t enter_by(struct line *l, uint64_t after_ms)
+{
+    const size_t i = claim(l, CLASS_INTERACTIVE, "a");
+
+    l->claims[i].deadline_ms = l->now_ms + after_ms;
+    assert_int_equal(queue_enter(l->queue, &l->items[i], &l->claims[i], &l->options, l->now_ms),
+                     QUEUE_TAKEN);
+    return i;
+}
+
+static void who_enters_during_a_round_has_its_turn_in_it(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    const size_t a = enter_by(l, 3000), b = enter_by(l, 6000), c = enter_by(l, 9000);
+    queue_round(l->queue);
+    assert_int_equal(best(l), a);
+    queue_pass(&l->items[a]);
+    assert_int_equal(best(l), b);
+    queue_pass(&l->items[b]);
+    const size_t first = enter_by(l, 1000), middle = enter_by(l, 5000), last = enter_by(l, 10000);
+    const size_t order[] = {first, middle, c};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(best(l), order[i]);
+        queue_pass(&l->items[order[i]]);
+    }
+    assert_int_equal(best(l), last);
+    queue_leave(&l->items[last]);
+    assert_null(queue_best(l->queue));
+    queue_round(l->queue);
+    assert_int_equal(best(l), first);
+    line_free(l);
+}
+
+static void who_leaves_during_a_round_holds_up_nobody(void **state)
+{
+    struct line *l = line_new();
+
+    (void)state;
+    const size_t a = enter_by(l, 1000), b = enter_by(l, 2000), c = enter_by(l, 3000),
+                 d = enter_by(l, 4000), e = enter_by(l, 5000);
+    queue_round(l->queue);
+    assert_int_equal(best(l), a);
+    queue_pass(&l->items[a]);
+    assert_int_equal(best(l), b);
+    queue_leave(&l->items[b]); /* whose turn it is */
+    assert_int_equal(best(l), c);
+    queue_leave(&l->items[a]); /* passed over */
+    queue_leave(&l->items[d]); /* not yet */
+    assert_int_equal(best(l), c);
+    queue_pass(&l->items[c]);
+    assert_int_equal(best(l), e);
+    const size_t again = enter_by(l, 4500);
+    assert_int_equal(best(l), again);
+    queue_leave(&l->items[again]);
+    assert_int_equal(best(l), e);
+    queue_pass(&l->items[e]);
+    assert_null(queue_best(l->queue));
+    queue_round(l->queue);
+    assert_int_equal(best(l), c);
+    queue_leave(&l->items[c]);
+    queue_leave(&l->items[e]);
+    assert_null(queue_best(l->queue));
+    const size_t next = enter_by(l, 1000); /* when all before it have gone */
+    assert_int_equal(best(l), next);
+    line_free(l);
+}
+
+/* In a long line nobody is looked at again for each one behind, though others enter and leave. Of
+ * this thread's own time; the bound is wide, since under a sanitizer all takes longer. */
+static void a_round_costs_each_who_waits_the_same_however_many_they_are(void **state)
+{
+    enum { CROWD = 60000, EVERY = 100, NEW = CROWD / EVERY };
+    struct queue *q = queue_new();
+    struct queue_item *items = mem_zero((CROWD + NEW) * sizeof(*items)), *it;
+    const struct queue_options o = {.longest_ms = 20000};
+    struct queue_claim c = {.class = CLASS_BATCH, .account = SPAN("a")};
+    size_t passed = 0, entered = 0;
+
+    (void)state;
+    for (; entered < CROWD; entered++) {
+        c.deadline_ms = 100000 + entered;
+        assert_int_equal(queue_enter(q, &items[entered], &c, &o, 1000), QUEUE_TAKEN);
+    }
+    const clock_t begin = clock();
+    queue_round(q);
+    for (; (it = queue_best(q)) != NULL; passed++) {
+        queue_pass(it);
+        if (passed % EVERY == 0 && entered < CROWD + NEW) {
+            c.deadline_ms = 100000 + 2 * entered; /* behind all others */
+            assert_int_equal(queue_enter(q, &items[entered++], &c, &o, 1000), QUEUE_TAKEN);
+            queue_leave(&items[passed]);
+        }
+    }
+    const double took_s = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    assert_int_equal(passed, CROWD + NEW);
+    assert_true(took_s < 0.4);
+    for (size_t i = 0; i < entered; i++)
+        queue_leave(&items[i]);
+    queue_free(q);
+    free(items);
 }
 
 /* Also while it is looked at, as when its caller hangs up. */
@@ -522,6 +636,9 @@ int main(void)
         cmocka_unit_test(weights_are_shares),
         cmocka_unit_test(who_cannot_go_now_lets_others_pass),
         cmocka_unit_test(who_was_passed_over_holds_up_nobody_when_the_last_of_its_account_goes),
+        cmocka_unit_test(who_enters_during_a_round_has_its_turn_in_it),
+        cmocka_unit_test(who_leaves_during_a_round_holds_up_nobody),
+        cmocka_unit_test(a_round_costs_each_who_waits_the_same_however_many_they_are),
         cmocka_unit_test(who_leaves_is_out_at_once),
         cmocka_unit_test(of_a_full_queue_who_came_last_leaves),
         cmocka_unit_test(one_accounts_requests_keep_nobody_from_waiting),
