@@ -454,6 +454,7 @@ void chooser_heard(struct chooser_worker *w, uint64_t now_ms)
     w->opened = w->opened || (w->unheard[1] > 0 && w->chooser && w->chooser->other_gateways > 0);
     w->unheard[1] = w->unheard[0];
     w->unheard[0] = 0;
+    w->reports++;
     w->heard_ms = now_ms;
 }
 

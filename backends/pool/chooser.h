@@ -53,9 +53,10 @@ struct chooser_worker {
     uint64_t room_since_ms;            /* when it came to have room; none: the last look */
     int64_t in_flight, work_in_flight; /* own requests, and their work in tokens of output */
     double started_ms;                 /* of own requests, summed: how far they must be by now */
-    int64_t unheard[2];                /* own batch requests that began after the last report that
-                                          counts, and after the one before */
+    int64_t unheard[2];                /* own batch requests that run and began after the last
+                                          report that counts, and between it and the one before */
     uint64_t heard_ms;                 /* when it came */
+    uint64_t reports;                  /* that counted, so far */
     uint64_t served, failures;
     bool had_room; /* at the last look */
     bool opened;   /* there is room that nobody was told of yet */
@@ -167,6 +168,7 @@ struct chooser_job {
     uint64_t started_ms;
     bool holds; /* its slot */
     bool probe, marked;
+    uint64_t reports; /* of its worker, when it began */
 };
 void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct chooser_query *q,
                    uint64_t now_ms);

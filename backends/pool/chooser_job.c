@@ -24,6 +24,7 @@ void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct c
         .class = q->class,
         .tagged = q->affinity != 0,
         .started_ms = now_ms,
+        .reports = w->reports,
         .holds = true,
         .probe = breaker_start(&s->breaker, now_ms),
     };
@@ -36,6 +37,16 @@ void chooser_start(struct chooser_job *j, struct chooser_seat *s, const struct c
     worker_refresh(w, now_ms);
 }
 
+/* Other gateways' have ended as this one has: who heard of none of them need not guess any more. */
+static void note_ended(const struct chooser_job *j)
+{
+    struct chooser_worker *w = j->seat->worker;
+    const uint64_t since = w->reports - j->reports;
+
+    if (j->class == CLASS_BATCH && since < sizeof(w->unheard) / sizeof(*w->unheard))
+        w->unheard[since]--;
+}
+
 void chooser_freed(struct chooser_job *j, uint64_t now_ms)
 {
     struct chooser_seat *s = j->seat;
@@ -46,6 +57,7 @@ void chooser_freed(struct chooser_job *j, uint64_t now_ms)
     s->worker->in_flight--;
     s->worker->work_in_flight -= j->work;
     s->worker->started_ms -= (double)j->started_ms;
+    note_ended(j);
     seat_run(s, j->class, -1);
     worker_refresh(s->worker, now_ms);
 }

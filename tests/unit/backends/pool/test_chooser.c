@@ -758,6 +758,67 @@ static void alone_batch_takes_at_last_what_other_gateways_leave(void **state)
     virtual_free(p);
 }
 
+/* How many batch requests of 20 ms one gateway of so many serves in ten seconds, when the others
+ * serve none; the worker reports once a second. */
+static size_t short_batch_served(size_t gateways)
+{
+    enum { TOOK_MS = 20, SLOTS = 16 };
+    struct virtual_pool *p = virtual_crew(1, SLOTS);
+    struct chooser_query batch = virtual_query();
+    struct chooser_job jobs[SLOTS];
+    size_t served = 0, running;
+
+    batch.class = CLASS_BATCH;
+    chooser_set_gateways(p->chooser, gateways);
+    for (uint64_t ms = 0; ms < 10000; ms += TOOK_MS) {
+        if (ms % 1000 == 0)
+            (void)hear(p, 0);
+        for (running = 0; running < SLOTS && virtual_pick(p, &batch); running++)
+            chooser_start(&jobs[running], virtual_seat(&p->w[0]), &batch, p->now_ms);
+        p->now_ms += TOOK_MS;
+        for (size_t i = 0; i < running; i++)
+            (void)chooser_finish(&jobs[i], p->now_ms);
+        served += running;
+    }
+    virtual_free(p);
+    return served;
+}
+
+/* What has ended is of no concern, whether the workers have spoken of it or not. */
+static void short_batch_calls_keep_their_rate_among_several_gateways(void **state)
+{
+    const size_t alone = short_batch_served(1);
+
+    (void)state;
+    assert_int_equal(alone, 500 * 13); /* of 16 slots 3 are kept */
+    for (size_t gateways = 2; gateways <= 4; gateways++)
+        assert_true(short_batch_served(gateways) >= alone / gateways);
+}
+
+/* Also one that ends after the next report, or after two. */
+static void batch_that_has_ended_counts_no_more_as_unheard(void **state)
+{
+    struct virtual_pool *p = virtual_crew(1, 100);
+
+    (void)state;
+    chooser_set_gateways(p->chooser, 2);
+    for (size_t reports = 0; reports < 4; reports++) {
+        const size_t first = p->job_count;
+        assert_int_equal(batch_starts(p, 100), 39);
+        virtual_serve(p, &p->w[0], 100); /* of another class: it changes nothing */
+        assert_int_equal(p->w[0].unheard[0], 39);
+        for (size_t i = 0; i < reports; i++) {
+            p->now_ms += 1000;
+            (void)hear(p, 39);
+        }
+        for (size_t i = first; i < p->job_count; i++)
+            (void)chooser_finish(&p->jobs[i], p->now_ms);
+        assert_int_equal(p->w[0].unheard[0], 0);
+        assert_int_equal(p->w[0].unheard[1], 0);
+    }
+    virtual_free(p);
+}
+
 /* ---- Ranks, coming and going ---- */
 
 static void ranks_are_best_first_and_full_ones_last(void **state)
@@ -890,6 +951,8 @@ int main(void)
         cmocka_unit_test(a_class_that_uses_its_reserve_keeps_no_more_free),
         cmocka_unit_test(gateways_that_begin_together_leave_what_is_kept_free),
         cmocka_unit_test(alone_batch_takes_at_last_what_other_gateways_leave),
+        cmocka_unit_test(short_batch_calls_keep_their_rate_among_several_gateways),
+        cmocka_unit_test(batch_that_has_ended_counts_no_more_as_unheard),
         cmocka_unit_test(ranks_are_best_first_and_full_ones_last),
         cmocka_unit_test(a_conversations_own_worker_is_ranked_first),
         cmocka_unit_test(of_very_many_some_are_ranked_each_once),
