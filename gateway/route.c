@@ -422,13 +422,14 @@ enum step_result call_route(struct call *c)
 
 /* ---- Turns ---- */
 
-/* No worker of its model could take anything: the others need not be tried. */
+/* No worker of its model could take anything, or what they could is kept from its class and from
+ * those that go after it: the others need not be tried. */
 static bool is_packed(const struct call *c)
 {
     struct chooser_model_view load;
 
     (void)pool_model_load(c->gateway->pool, c->query.model, &load);
-    return load.open == 0;
+    return load.open == 0 || load.reserved[c->query.class];
 }
 
 static void have_turn(struct call *c)

@@ -480,6 +480,8 @@ bool chooser_model(struct chooser *c, struct span name, uint64_t now_ms,
     out->slots = m->slots;
     out->busy = m->busy;
     memcpy(out->running, m->running, sizeof(out->running));
+    for (size_t i = 0; i < CLASSES; i++)
+        out->reserved[i] = model_reserved(m, (enum service_class)i);
     out->tokens_per_s = model_median(m, now_ms);
     out->output = m->output > 0 ? m->output : output_unknown;
     return true;

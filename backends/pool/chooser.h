@@ -190,6 +190,7 @@ struct chooser_model_view {
     size_t seats, open; /* open: could take something now */
     int64_t slots, busy;
     int64_t running[CLASSES]; /* own requests */
+    bool reserved[CLASSES];   /* what is free is kept for other classes */
     double tokens_per_s;      /* median of the seats; 0: unknown */
     double output;            /* tokens that a request makes: moving average, or a guess */
 };

@@ -64,6 +64,9 @@ bool worker_opened(struct chooser_worker *w);
 double seat_speed(const struct chooser_seat *s, uint64_t now_ms);
 bool worker_has_room(const struct chooser_worker *w);
 int64_t model_context(struct chooser_model *m);
+/* chooser_pick.c */
+/* What is free is kept for other classes; then also from those that go after this one. */
+bool model_reserved(const struct chooser_model *m, enum service_class class);
 /* chooser_index.c */
 void index_add(struct chooser_model *m, struct chooser_seat *s);
 void index_remove(struct chooser_model *m, struct chooser_seat *s);

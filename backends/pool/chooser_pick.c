@@ -121,7 +121,7 @@ static int64_t reserved_for_others(const struct chooser_model *m, enum service_c
 /* Workers that do not say how much they take have nothing that could be kept free. Each other
  * gateway may have begun as many batch requests of late as this one, of which nothing is known yet.
  */
-static bool is_reserved(const struct chooser_model *m, enum service_class class)
+bool model_reserved(const struct chooser_model *m, enum service_class class)
 {
     const int64_t kept = reserved_for_others(m, class);
     const int64_t unseen = class == CLASS_BATCH ? m->unheard * m->chooser->other_gateways : 0;
@@ -391,7 +391,7 @@ struct chooser_seat *chooser_pick(struct chooser *c, const struct chooser_query 
     struct chooser_model *m = map_get(&c->models, q->model);
     struct best b = {0};
 
-    if (!m || is_reserved(m, q->class)) {
+    if (!m || model_reserved(m, q->class)) {
         c->counts.none++;
         return NULL;
     }
@@ -436,7 +436,7 @@ void chooser_explain(struct chooser *c, const struct chooser_query *q, uint64_t 
 {
     const struct chooser_model *m = map_get(&c->models, q->model);
 
-    *why = (struct chooser_excluded){.reserved = m && is_reserved(m, q->class)};
+    *why = (struct chooser_excluded){.reserved = m && model_reserved(m, q->class)};
     LIST_FOREACH(it, &c->workers)
         (void)explain(CONTAINER(it, struct chooser_worker, link), q, now_ms, why);
 }
@@ -446,7 +446,7 @@ bool chooser_eligible(const struct chooser_worker *w, const struct chooser_query
 {
     const struct chooser_seat *s = chooser_seat_of(w, q->model);
 
-    *why = (struct chooser_excluded){.reserved = s && is_reserved(s->model, q->class)};
+    *why = (struct chooser_excluded){.reserved = s && model_reserved(s->model, q->class)};
     const enum exclusion e = explain(w, q, now_ms, why);
     if (why->reserved)
         return false;
@@ -535,7 +535,7 @@ size_t chooser_rank(struct chooser *c, const struct chooser_query *q, bool full_
     const struct chooser_model *m = map_get(&c->models, q->model);
     struct ranking r = {.max = max < CHOOSER_RANK_MAX ? max : CHOOSER_RANK_MAX};
 
-    if (!m || is_reserved(m, q->class))
+    if (!m || model_reserved(m, q->class))
         return 0;
     const bool many = m->count > RANK_ALL && m->open > r.max;
     for (size_t i = 0; many && i < 2 * r.max; i++) {

@@ -299,6 +299,26 @@ def test_batch_leaves_room_for_the_other_classes(stack):
     assert len(engine.requests) == 5
 
 
+def test_batch_that_waits_for_what_is_kept_from_it_is_not_tried_at_every_event(stack):
+    """The worker has free slots all the while."""
+    engine, crowd, calls = stack.engine(), 50, 20
+    gateway = stack.gateway(**{"scheduler.reserve_interactive_percent": 50, "scheduler.reserve_internal_percent": 0})
+    batch = stack.key("--class", "batch")
+    stack.worker(max_requests=8)
+    stack.wait_ready()
+    held = [begin(stack, script("late_head", seconds=20.0, marker=f"batch-{i}."), batch) for i in range(4 + crowd)]
+    wait_for(lambda: gateway.metric("cocoon_queue_waiting", **{"class": "batch"}) == crowd, "the crowd waits", 10)
+    before = gateway.metric("cocoon_choices_total", how="none")
+    for _ in range(calls):
+        assert ask(stack, "now").status == 200
+    tried = gateway.metric("cocoon_choices_total", how="none") - before
+    assert tried < 10 * calls, tried  # not all of the crowd each time
+    assert len(engine.requests) == 4 + calls and waiting(gateway) == crowd
+    for raw in held:
+        raw.close()
+    wait_for(lambda: waiting(gateway) == 0, "nobody waits", 10)
+
+
 def test_several_gateways_batch_leaves_the_reserve_of_the_worker_that_they_share(stack):
     """Both begin at the same moment, when none has heard what the other's worker runs."""
     engine, slots = stack.engine(), 20

@@ -639,6 +639,21 @@ static void where_caches_never_help_nobody_waits_for_one(void **state)
 
 /* ---- Classes ---- */
 
+/* The best class that what is free is kept from; CLASSES: none. */
+static size_t kept_from(struct virtual_pool *p)
+{
+    struct chooser_model_view v;
+    size_t class = 0;
+
+    assert_true(chooser_model(p->chooser, VIRTUAL_MODEL, p->now_ms, &v));
+    assert_true(v.open > 0);
+    while (class < CLASSES && !v.reserved[class])
+        class ++;
+    for (size_t i = class; i < CLASSES; i++)
+        assert_true(v.reserved[i]); /* and from all that go after it */
+    return class;
+}
+
 static void batch_takes_what_the_reserves_leave(void **state)
 {
     struct virtual_pool *p = virtual_crew(2, 50);
@@ -648,13 +663,16 @@ static void batch_takes_what_the_reserves_leave(void **state)
     (void)state;
     batch.class = CLASS_BATCH;
     urgent.class = CLASS_INTERNAL;
+    assert_int_equal(kept_from(p), CLASSES);
     for (; virtual_pick(p, &batch); taken++)
         virtual_start(p, virtual_pick(p, &batch), &batch);
     assert_int_equal(taken, 78); /* of 100: 2 for internal, 20 for interactive */
+    assert_int_equal(kept_from(p), CLASS_BATCH);
     const struct chooser_query q = virtual_query();
     for (; virtual_pick(p, &q); taken++)
         virtual_start(p, virtual_pick(p, &q), &q);
     assert_int_equal(taken, 98);
+    assert_int_equal(kept_from(p), CLASS_INTERACTIVE);
     struct chooser_excluded why;
     chooser_explain(p->chooser, &q, p->now_ms, &why);
     assert_true(why.reserved && chooser_may_wait(p->chooser, &q, p->now_ms));
