@@ -44,14 +44,16 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
     struct ledger_flags f = ledger_flags_default();
     struct settings s = SETTINGS_NONE;
     int64_t low = -1, weight = -1;
-    bool internal = false, end_to_end = false;
+    bool internal = false, end_to_end = false, not_internal = false, not_end_to_end = false;
     const char *replay = "";
     const struct option options[] = {
         SETTINGS_OPTIONS(s),
         {"low-balance", OPTION_COINS, &low, "tell webhooks when the balance falls below"},
         {"internal", OPTION_FLAG, &internal, "its keys may be of class internal"},
+        {"no-internal", OPTION_FLAG, &not_internal, "take that back: such keys are of class batch"},
         {"weight", OPTION_NUMBER, &weight, "its share where calls wait, 1 to 1000 (100)"},
         {"end-to-end-only", OPTION_FLAG, &end_to_end, "refuse what the gateway could read"},
+        {"no-end-to-end-only", OPTION_FLAG, &not_end_to_end, "take that back"},
         {"replay-answers", OPTION_TEXT, &replay,
          "on: answers to requests with an Idempotency-Key are kept, sealed, for a day (off)"},
         LEDGER_FLAGS(f)};
@@ -64,15 +66,17 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
         return code;
     if (*replay && strcmp(replay, "on") != 0 && strcmp(replay, "off") != 0)
         return usage_error(c, "--replay-answers is on or off");
+    if ((internal && not_internal) || (end_to_end && not_end_to_end))
+        return usage_error(c, "an option and its --no- exclude each other");
     settings_put(&s, body, false);
     settings_money(body, "low_balance", low);
     if (*replay)
         json_object_set_new(body, "replay_answers", json_boolean(strcmp(replay, "on") == 0));
     settings_number(body, "weight", weight);
-    if (internal)
-        json_object_set_new(body, "internal", json_true());
-    if (end_to_end)
-        json_object_set_new(body, "end_to_end_only", json_true());
+    if (internal || not_internal)
+        json_object_set_new(body, "internal", json_boolean(internal));
+    if (end_to_end || not_end_to_end)
+        json_object_set_new(body, "end_to_end_only", json_boolean(end_to_end));
     if (create)
         json_object_set_new(body, "id", json_string(operands.items[0]));
     ledger_path(&path, create ? "/v1/accounts" : "/v1/accounts/%s", operands.items);
@@ -87,6 +91,49 @@ static int accounts_create(const struct command *c, int argc, char **argv)
 static int accounts_set(const struct command *c, int argc, char **argv)
 {
     return accounts_write(c, argc, argv, false);
+}
+
+// The limits of all models, in which one is changed: the ledger takes them as a whole.
+static json_t *models_with(const json_t *account, const char *model, const json_t *limits)
+{
+    json_t *models = json_deep_copy(json_object_get(account, "per_model"));
+
+    if (!models)
+        models = json_object();
+    if (json_is_object(json_object_get(models, model)))
+        json_object_update(json_object_get(models, model), (json_t *)(uintptr_t)limits);
+    else
+        json_object_set_new(models, model, json_deep_copy(limits));
+    return models;
+}
+
+static int accounts_limit(const struct command *c, int argc, char **argv)
+{
+    struct ledger_flags f = ledger_flags_default();
+    int64_t requests = -1, tokens = -1, streams = -1;
+    const struct option options[] = {
+        {"requests-per-minute", OPTION_NUMBER, &requests, "most requests a minute (0: any)"},
+        {"tokens-per-minute", OPTION_NUMBER, &tokens, "most tokens a minute (0: any)"},
+        {"streams", OPTION_NUMBER, &streams, "most requests at a time (0: any)"},
+        LEDGER_FLAGS(f)};
+    AUTO(buf_fini) struct buf path = {0};
+    AUTO_JSON json_t *limits = json_object();
+    AUTO_JSON json_t *body = json_object();
+    AUTO_JSON json_t *account = NULL;
+    struct operands operands;
+    int code = options_parse(c, options, COUNT(options), argc, argv, 2, 2, &operands);
+
+    if (code >= 0)
+        return code;
+    settings_number(limits, "requests_per_minute", requests);
+    settings_number(limits, "tokens_per_minute", tokens);
+    settings_number(limits, "streams", streams);
+    ledger_path(&path, "/v1/accounts/%s", operands.items);
+    code = ledger_ask(c, &f, "GET", buf_cstr(&path), NULL, &account);
+    if (code >= 0)
+        return code;
+    json_object_set_new(body, "per_model", models_with(account, operands.items[1], limits));
+    return ledger_show(c, &f, "PATCH", buf_cstr(&path), body);
 }
 
 static int accounts_suspend(const struct command *c, int argc, char **argv)
@@ -281,6 +328,8 @@ const struct command account_commands[] = {
     {"accounts", "create", "ACCOUNT", "Make an account.", accounts_create},
     {"accounts", "show", "ACCOUNT", "One account.", accounts_show},
     {"accounts", "set", "ACCOUNT", "Change limits, budgets, models.", accounts_set},
+    {"accounts", "limit", "ACCOUNT MODEL", "Change the limits of one model in an account.",
+     accounts_limit},
     {"accounts", "suspend", "ACCOUNT", "Admit nothing more of an account.", accounts_suspend},
     {"accounts", "resume", "ACCOUNT", "Admit its requests again.", accounts_resume},
     {"projects", "list", "", "Projects.", projects_list},

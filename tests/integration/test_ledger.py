@@ -341,6 +341,25 @@ def test_limits_budgets_and_states_reach_the_gateway(office, acme):
     wait_for(lambda: ask(office, key).status == 200, "the model", 8)
 
 
+def test_limits_of_one_model_and_grants_are_set_and_taken_back_by_cocoonctl(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme)
+
+    def ctl(*words):
+        return json.loads(ledger.ctl(*words, "--json").stdout)
+
+    assert ctl("accounts", "limit", acme, "other/model", "--streams", "3")["per_model"] == {"other/model": {"streams": 3}}
+    both = ctl("accounts", "limit", acme, "fake-model", "--requests-per-minute", "1")["per_model"]
+    assert both == {"other/model": {"streams": 3}, "fake-model": {"requests_per_minute": 1}}
+    assert [ask(office, key).status for _ in range(2)] == [200, 429]
+    assert ctl("accounts", "limit", acme, "fake-model", "--requests-per-minute", "0", "--streams", "9")["per_model"]["fake-model"] == {
+        "requests_per_minute": 0, "streams": 9}
+    assert ask(office, key).status == 200
+    for name, member in (("internal", "internal"), ("end-to-end-only", "end_to_end_only")):
+        assert ctl("accounts", "set", acme, f"--{name}")[member] is True
+        assert ctl("accounts", "set", acme, f"--no-{name}")[member] is False
+        assert ledger.ctl("accounts", "set", acme, f"--{name}", f"--no-{name}", check=False).returncode == 2
+
+
 @pytest.mark.parametrize("whose", ["account", "project", "key"])
 @pytest.mark.parametrize("window", ["day", "month", "total"])
 def test_a_budget_that_is_set_later_counts_what_was_spent_before(office, acme, whose, window):
