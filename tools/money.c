@@ -61,7 +61,8 @@ static void print_changes(const json_t *doc)
     json_print_flat(after);
     printf("\nVersion %d, SHA-256 %s%s\n", (int)json_integer_value(json_object_get(doc, "version")),
            json_string_value(json_object_get(doc, "sha256")),
-           json_is_true(json_object_get(doc, "fresh")) ? "" : ": it was there already, nothing changes");
+           json_is_true(json_object_get(doc, "fresh")) ? ""
+                                                       : ": it was there already, nothing changes");
 }
 
 static int prices_apply(const struct command *c, int argc, char **argv)

@@ -150,7 +150,7 @@ def test_usage_errors_say_what_to_do(tmp_path, line, says):
 @pytest.mark.parametrize("words", ["", "keys create", "keys list", "keys show", "keys revoke", "keys rotate", "keys restore",
                                    "operator init", "operator pin", "operator key", "policy key", "policy sign", "worker status", "worker drain", "worker resume", "worker set",
                                    "gateway status", "gateways", "workers", "drain", "ban", "enable", "decisions", "standing", "demand",
-                                   "keys set", "accounts list", "accounts create", "accounts set", "projects create", "credit",
+                                   "keys set", "accounts list", "accounts create", "accounts set", "accounts limit", "projects create", "credit",
                                    "prices apply", "prices show", "usage", "statements", "receipts list", "receipts show",
                                    "invites create", "invites redeem", "webhooks create", "audit", "ledger status", "ledger verify",
                                    "ledger recover", "ledger intake", "ledger purses", "ledger transfers", "ledger days", "projects show"])
