@@ -59,6 +59,17 @@
         PATH(prefix "collateral_bundle", collateral_bundle, "",                                    \
              "file with collateral, for places without a network")
 
+/* Of tunnels, on both ends. */
+#define TUNNEL_LIMITS                                                                              \
+    NUMBER("limits.tunnel_header_bytes", tunnel_header_bytes, "32768", 8192, 262144,               \
+           "a header block on a tunnel"),                                                          \
+        NUMBER("limits.tunnel_streams", tunnel_streams, "1000", 1, 100000,                         \
+               "calls on a tunnel at a time"),                                                     \
+        NUMBER("limits.tunnel_settings_per_minute", tunnel_settings_per_minute, "64", 4, 100000,   \
+               "SETTINGS of a peer; more close its tunnel"),                                       \
+        NUMBER("limits.tunnel_resets_per_second", tunnel_resets_per_second, "200", 1, 1000000,     \
+               "streams that a peer resets; more close its tunnel")
+
 /* Which members of requests that only engines know pass: two lists of these names. */
 #define EXTRAS_FIELDS                                                                              \
     TEXTS("extras.allowed", extras_allowed, "", 0, 256, setting_extra,                             \

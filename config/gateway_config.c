@@ -87,6 +87,7 @@ static const struct config_field fields[] = {
     NUMBER("limits.body_bytes", body_bytes, "33554432", 1024, 1024 * MIB, "a request's body"),
     NUMBER("limits.bodies_in_flight_bytes", bodies_in_flight_bytes, "536870912", 1024, 1LL << 40,
            "all bodies held at a time"),
+    TUNNEL_LIMITS,
     NUMBER("limits.public_per_minute", public_per_minute, "600", 1, 1000000,
            "calls of one address that need no key (/v1/confidential)"),
     NUMBER("limits.header_ms", header_ms, "10000", 100, 10 * MINUTE, "time for a header block"),

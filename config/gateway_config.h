@@ -49,6 +49,8 @@ struct gateway_config {
     int64_t first_token_ms, token_ms; /* no event, whatever pings there are: the first, the next */
     int64_t default_output; /* completion tokens per choice where neither request nor key says */
     struct config_strings extras_allowed, extras_denied;
+    int64_t tunnel_header_bytes, tunnel_streams, tunnel_settings_per_minute,
+        tunnel_resets_per_second;
     int64_t template_allowance;   /* prompt tokens added to bytes for Cocoon-Max-Input */
     const char *journal;          /* "": metered keys are refused */
     bool billing_required;        /* keys that are not metered are refused */

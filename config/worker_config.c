@@ -83,6 +83,7 @@ static const struct config_field fields[] = {
     TEXT("watts_command", watts_command, "", NULL, "prints the present watts"),
     PATH("usage_file", usage_file, "", "keeps usage records over restarts; empty: memory only"),
     NUMBER("limits.body_bytes", body_bytes, "33619968", 1024, 1 << 30, "a sealed request"),
+    TUNNEL_LIMITS,
     NUMBER("head_ms", head_ms, "10000", 0, 10 * MINUTE,
            "longest hold of an answer's head while the engine is silent"),
     NUMBER("drain_ms", drain_ms, "30000", 0, HOUR, "time to finish after SIGTERM"),

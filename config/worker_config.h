@@ -36,6 +36,8 @@ struct worker_config {
     const char *model_verity;     /* root hash of the image that it lies on, 64 hex; "": none */
     bool extend_rtmr3;            /* by both digests, once a boot, before a port opens */
     struct config_strings extras_allowed, extras_denied;
+    int64_t tunnel_header_bytes, tunnel_streams, tunnel_settings_per_minute,
+        tunnel_resets_per_second;
     int64_t max_requests; /* 1 … 10,000 at a time, all gateways together */
     int64_t ask;          /* 1/1000 */
     const char *hours_mon, *hours_tue, *hours_wed, *hours_thu, *hours_fri, *hours_sat,

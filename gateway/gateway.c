@@ -172,7 +172,9 @@ static int start_trust(struct gateway *g, const struct gateway_config *s)
 static int start_pool(struct gateway *g, const struct gateway_config *s)
 {
     struct net_addr at;
+    struct tunnel_limits limits = tunnel_gateway_limits;
     const struct pool_options o = {
+        .tunnel_limits = &limits,
         .tunnel_chain = s->tunnel_chain,
         .tunnel_key = s->tunnel_key,
         .tunnel_public = peers_own_address(s),
@@ -183,6 +185,10 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
                        .bundle = s->collateral_bundle},
     };
 
+    limits.header_max = (size_t)s->tunnel_header_bytes;
+    limits.streams = (unsigned)s->tunnel_streams + TUNNEL_SMALL_STREAMS;
+    limits.settings_per_minute = (unsigned)s->tunnel_settings_per_minute;
+    limits.resets_per_second = (unsigned)s->tunnel_resets_per_second;
     TRY(net_addr_parse(&at, s->tunnel_listen));
     TRY(pool_new(&g->pool, g->loop, g->offload, &o));
     scheduling_set(g, s);

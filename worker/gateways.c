@@ -174,9 +174,21 @@ static bool is_double(const struct link *link)
     return false;
 }
 
+static struct tunnel_limits tunnel_limits(const struct worker_config *s)
+{
+    struct tunnel_limits limits = tunnel_worker_limits;
+
+    limits.header_max = (size_t)s->tunnel_header_bytes;
+    limits.streams = (unsigned)s->tunnel_streams + TUNNEL_SMALL_STREAMS;
+    limits.settings_per_minute = (unsigned)s->tunnel_settings_per_minute;
+    limits.resets_per_second = (unsigned)s->tunnel_resets_per_second;
+    return limits;
+}
+
 static void dial(struct link *link, const struct net_addr *to)
 {
     struct worker *w = link->worker;
+    const struct tunnel_limits limits = tunnel_limits(worker_config(w));
 
     net_addr_text(to, link->resolved, sizeof(link->resolved));
     if (is_double(link)) {
@@ -184,9 +196,9 @@ static void dial(struct link *link, const struct net_addr *to)
         dial_later(link);
         return;
     }
-    const int error = tunnel_dial(
-        &link->tunnel, w->loop, w->tls, to, (const uint8_t(*)[TLS_SPKI_LEN])link->owner->pins,
-        link->owner->pin_count, &tunnel_worker_limits, &tunnel_events, link);
+    const int error = tunnel_dial(&link->tunnel, w->loop, w->tls, to,
+                                  (const uint8_t(*)[TLS_SPKI_LEN])link->owner->pins,
+                                  link->owner->pin_count, &limits, &tunnel_events, link);
     if (error < 0) {
         link->tunnel = NULL;
         log_event(LOG_WARN, "tunnel_dial", "operator=%s gateway=%s error=%s", link->owner->name,

@@ -103,7 +103,7 @@ static enum chooser_fit fit(void *arg, const struct chooser_worker *e)
         return CHOOSER_DRAINING;
     if (loop_now(w->pool->loop) - e->room_since_ms < a->of->roomy_ms)
         return CHOOSER_FULL;
-    const bool room = w->entry.in_flight < CALL_STREAMS_MAX && tunnel_room(w->tunnel) > 0;
+    const bool room = w->entry.in_flight < pool_calls_max(w->pool) && tunnel_room(w->tunnel) > 0;
     return room ? CHOOSER_FITS : CHOOSER_FULL;
 }
 

@@ -540,7 +540,7 @@ static int send_sealed(struct dispatch *d)
     };
     if (!d->worker->tunnel || d->worker->state != POOL_READY)
         return E_CLOSED;
-    if (d->worker->entry.in_flight >= CALL_STREAMS_MAX)
+    if (d->worker->entry.in_flight >= pool_calls_max(d->worker->pool))
         return E_BUSY;
     TRY(tunnel_request(d->worker->tunnel, "POST", "/ohttp", fields,
                        sizeof(fields) / sizeof(*fields), &d->sealed, &stream_events, d,

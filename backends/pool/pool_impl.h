@@ -12,6 +12,7 @@ struct pool {
     struct loop *loop;
     struct offload *offload;
     struct pool_options options;
+    struct tunnel_limits tunnel_limits;
     struct tls_ctx *tls;
     uint8_t op[SHA256_LEN];
     struct net_listener *listener;
@@ -51,8 +52,11 @@ struct pool {
     struct collaterals *collaterals;
 };
 
-/* Calls on one tunnel at a time; what the tunnel allows beyond is for small requests. */
-enum { CALL_STREAMS_MAX = 1000 };
+/* Calls on one tunnel at a time; what it allows beyond is for small requests. */
+static inline int64_t pool_calls_max(const struct pool *p)
+{
+    return (int64_t)p->tunnel_limits.streams - TUNNEL_SMALL_STREAMS;
+}
 
 struct known_model {
     uint64_t first_s, last_ms;

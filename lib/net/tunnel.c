@@ -15,7 +15,7 @@
 
 const struct tunnel_limits tunnel_gateway_limits = {
     .header_max = 32 << 10,
-    .streams = 1064,
+    .streams = 1000 + TUNNEL_SMALL_STREAMS,
     .settings_per_minute = 64,
     .resets_per_second = 200,
     .stream_window = 64 << 10,
@@ -27,7 +27,7 @@ const struct tunnel_limits tunnel_gateway_limits = {
 
 const struct tunnel_limits tunnel_worker_limits = {
     .header_max = 32 << 10,
-    .streams = 1064,
+    .streams = 1000 + TUNNEL_SMALL_STREAMS,
     .settings_per_minute = 64,
     .resets_per_second = 200,
     .stream_window = 1 << 20,

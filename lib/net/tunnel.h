@@ -17,9 +17,12 @@ struct tunnel_field {
     struct span value;
 };
 
+/* Beside the calls: heartbeats, evidence, records. */
+enum { TUNNEL_SMALL_STREAMS = 64 };
+
 struct tunnel_limits {
     size_t header_max;            /* 32 KiB a header block */
-    unsigned streams;             /* at a time: 1,000 calls and some small requests */
+    unsigned streams;             /* at a time: 1,000 calls, and TUNNEL_SMALL_STREAMS */
     unsigned settings_per_minute; /* 64 */
     unsigned resets_per_second;   /* 200: rapid-reset guard */
     uint32_t stream_window; /* bytes we let a peer send a stream before we consume: 64 KiB gateway,

@@ -114,6 +114,20 @@ def test_who_waits_too_long_is_told_so(stack):
     held.close()
 
 
+def test_a_tunnel_carries_as_many_calls_as_the_gateway_allows(stack):
+    stack.engine()
+    gateway = stack.gateway(**{"limits.tunnel_streams": 2, "timeouts.queue_ms": 700})
+    stack.worker(max_requests=8)
+    stack.wait_ready()
+    held = [begin(stack, script("stall"), stream=True) for _ in range(2)]
+    wait_for(lambda: sum(w["streams"] for w in gateway.status["workers"]) == 2, "two are under way", 3)
+    answer = ask(stack, "one more")
+    assert answer.status == 503 and "1 are full" in answer.error["message"]
+    for raw in held:
+        raw.close()
+    assert ask(stack, "and again").status == 200
+
+
 def test_an_account_with_a_long_queue_lets_others_pass(stack):
     engine = stack.engine()
     gateway = stack.gateway()

@@ -17,6 +17,8 @@ import pytest
 pytest.importorskip("h2")
 pytest.importorskip("cryptography")
 
+import h2.settings  # noqa: E402
+
 from fake_engine import FakeEngine  # noqa: E402
 from tunnel_peer import Peer, Sealed, b64u, jws  # noqa: E402
 
@@ -833,6 +835,19 @@ def test_a_reload_is_all_or_nothing(world):
     assert fresh["models"] == ["fake-model", "second"] and fresh["hpke"] == before["hpke"]
     s = t.chat({**chat(), "model": "second"}, inner={"cocoon-model": "second"}, outer={"cocoon-price": "0;2000"})
     assert s.inner.status == 200 and world.engines[0].requests[-1].json["model"] == "fake-model"
+
+
+def test_the_limits_of_its_tunnels_are_its_owners(world):
+    world.worker(limits={"tunnel_streams": 3, "tunnel_header_bytes": 16384, "tunnel_settings_per_minute": 4})
+    t = world.peers[0].tunnel()
+    t.get("/v1/worker")
+    with t.lock:
+        told = t.h2.remote_settings
+        assert told.max_concurrent_streams == 3 + 64 and told.max_header_list_size == 16384
+        for _ in range(6):
+            t.h2.update_settings({h2.settings.SettingCodes.MAX_FRAME_SIZE: 16384})
+        t.flush()
+    wait_for(lambda: t.closed)  # too many SETTINGS
 
 
 def test_stopping_finishes_what_runs(world):
