@@ -114,6 +114,14 @@ static void cell(struct buf *out, const char *text)
     html(out, text);
 }
 
+static void measured_cell(struct buf *out, double value, int decimals, const char *unit)
+{
+    if (value > 0)
+        buf_printf(out, "<td>%.*f%s", decimals, value, unit);
+    else
+        buf_append_str(out, "<td>-"); /* not known yet */
+}
+
 /* In a word, what a request would meet. */
 static const char *state_of(const struct pool_view *v)
 {
@@ -142,11 +150,11 @@ static void worker_line(void *arg, const struct pool_view *v)
         buf_append_str(out, i ? ", " : "");
         html(out, v->models[i].name);
     }
-    buf_printf(out,
-               "<td>%lld/%lld<td>%lld<td>%.2f<td>%.0f ms<td>%.1f<td>%llu<td>%llu<td>%lld<td>%llu "
-               "ms</tr>\n",
-               (long long)v->running, (long long)v->max, (long long)v->waiting, v->kv,
-               v->first_token_ms, v->tokens_per_s, (unsigned long long)v->served,
+    buf_printf(out, "<td>%lld/%lld<td>%lld<td>%.2f", (long long)v->running, (long long)v->max,
+               (long long)v->waiting, v->kv);
+    measured_cell(out, v->first_token_ms, 0, " ms");
+    measured_cell(out, v->tokens_per_s, 1, "");
+    buf_printf(out, "<td>%llu<td>%llu<td>%lld<td>%llu ms</tr>\n", (unsigned long long)v->served,
                (unsigned long long)v->failures, (long long)v->ask, (unsigned long long)v->rtt_ms);
 }
 

@@ -68,7 +68,7 @@ def test_every_metric_of_the_dashboard_exists(chain, raw):
     assert len(used) > 30 and used <= there, used - there
     labels = {label for m in list(chain.gateways[0].metrics) + list(chain.workers[0].metrics) for label in re.findall(r"(\w+)=\"", m)}
     grouped = {label.strip() for e in expressions for by in re.findall(r"by \(([^)]+)\)", e) for label in by.split(",")}
-    assert grouped <= labels | {"le"} and labels <= {"status", "class", "model", "state", "outcome", "how", "what", "why", "reason", "le"}, (grouped, labels)
+    assert grouped <= labels | {"le"} and labels <= {"status", "class", "model", "state", "outcome", "step", "how", "what", "why", "reason", "le"}, (grouped, labels)
 
 
 def test_the_page_for_people_shows_the_pool_and_escapes_what_workers_say(stack):
@@ -81,6 +81,7 @@ def test_the_page_for_people_shows_the_pool_and_escapes_what_workers_say(stack):
     assert "<b>" not in page and "&#60;b&#62;bold&#60;/b&#62;&#38;co" in page
     for words in ("Gateway gateway: ready", "<h2>Models</h2>", "<h2>Workers</h2>", "Redis<td>up", "Live gateways<td>1", "Bans<td>0", "insecure-dev"):
         assert words in page, words
+    assert "<td>0.00<td>-<td>-<td>0<td>0" in page  # its pace is not known yet
     stack.wait_listed()
     stack.ctl("drain", "worker")
     wait_for(lambda: "drained by the operator" in gateway.admin("/status").text, "the drain is shown", 3)
