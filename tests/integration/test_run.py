@@ -146,6 +146,27 @@ def test_it_serves_and_stops_and_starts_again_with_the_same_key(run):
     run.check_gone()
 
 
+def test_the_commands_of_the_page_on_bills_give_its_figures(run, tmp_path):
+    """docs/billing.md, word for word, in a folder that has .run and bin as a checkout has."""
+    run.start().ready()
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / ".run").symlink_to(run.state)
+    (checkout / "bin").symlink_to(BIN)
+    with open(os.path.join(ROOT, "docs/billing.md"), encoding="utf-8") as f:
+        page = f.read()
+    commands = re.findall(r"```sh\n(.*?)```", page[page.index("## One request by hand"):page.index("## The journey")], re.S)
+    assert len(commands) == 5
+    done = subprocess.run(["bash", "-euc", "\n".join(commands)], cwd=checkout, text=True, capture_output=True, timeout=60 * SLOW)
+    assert done.returncode == 0 and done.stdout.endswith("All files hold and belong together.\n"), done.stdout + done.stderr
+    bill = json.loads(next(line for line in done.stdout.splitlines() if '"price_sha256"' in line))
+    hashes = [line for line in done.stdout.splitlines() if re.fullmatch(r"[\w-]{43}", line)]
+    assert hashes == [bill["price_sha256"], bill["usage"]]
+    assert "\n895\n" in done.stdout and f"cocoon-cost-nano: {bill['amount']}\n" in done.stdout.lower()
+    priced = (bill["in"] - bill["cached"]) * 20 + bill["cached"] * 5 + bill["out"] * 80 + 100  # of the example's book
+    assert int(bill["amount"]) == max(200, priced) and int(bill["fee"]) == int(bill["amount"]) - int(bill["amount"]) * 9500 // 10000
+
+
 def test_several_gateways_stand_behind_one_port_and_two_stacks_beside_each_other(tmp_path):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     many = Run(str(tmp_path / "a"), more=("--gateways", "3", "--workers", "4")).start()
