@@ -3,6 +3,17 @@
 
 #include "openai/answer_state.h"
 
+/* Also of a number that was written as 5.0, as some engines do. */
+static int64_t count_of(struct span value)
+{
+    const ptrdiff_t point = span_find(value, SPAN("."));
+    struct span behind = point < 0 ? SPAN("") : span_from(value, (size_t)point + 1);
+
+    while (span_ends(behind, SPAN("0")))
+        behind.len--;
+    return integer_of(point < 0 || behind.len > 0 ? value : span_cut(value, 0, (size_t)point), 0);
+}
+
 int usage_take(struct stream *s, struct span usage)
 {
     struct span in = {0}, out = {0}, in_details = {0}, out_details = {0}, cached = {0},
@@ -23,10 +34,10 @@ int usage_take(struct stream *s, struct span usage)
     if (out_details.data)
         TRY(PICK(out_details, of_out));
     s->reported = true;
-    s->usage.in = integer_of(in, 0);
-    s->usage.out = integer_of(out, 0);
-    s->usage.cached = integer_of(cached, 0);
-    s->usage.reasoning = integer_of(reasoning, 0);
+    s->usage.in = count_of(in);
+    s->usage.out = count_of(out);
+    s->usage.cached = count_of(cached);
+    s->usage.reasoning = count_of(reasoning);
     return 0;
 }
 

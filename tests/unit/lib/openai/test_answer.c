@@ -434,6 +434,24 @@ static void usage_is_never_contradictory(void **state)
     done(&m);
 }
 
+static void usage_in_decimals_counts_when_it_is_whole(void **state)
+{
+    struct made m;
+
+    (void)state;
+    begin(&m, chat_stream());
+    feed(&m, DELTA("{\"content\":\"x\"}", "\"stop\""));
+    feed(&m, "{\"choices\":[],\"usage\":{\"prompt_tokens\":5.0,\"completion_tokens\":20.00,"
+             "\"prompt_tokens_details\":{\"cached_tokens\":3.5},\"completion_tokens_details\":{"
+             "\"reasoning_tokens\":7.0}}}");
+    finish(&m);
+    assert_int_equal(m.usage.in, 5);
+    assert_int_equal(m.usage.out, 20);
+    assert_int_equal(m.usage.cached, 0);
+    assert_int_equal(m.usage.reasoning, 7);
+    done(&m);
+}
+
 // ---- Padding ----
 
 static size_t event_len(const char *text)
@@ -1206,6 +1224,7 @@ int main(void)
         cmocka_unit_test(llamacpp_choices_are_counted_by_us),
         cmocka_unit_test(what_was_not_reported_is_counted_an_event_a_token),
         cmocka_unit_test(usage_is_never_contradictory),
+        cmocka_unit_test(usage_in_decimals_counts_when_it_is_whole),
         cmocka_unit_test(events_are_padded_to_64),
         cmocka_unit_test(events_are_padded_to_powers_of_two),
         cmocka_unit_test(deltas_become_a_body),
