@@ -1083,6 +1083,35 @@ static void calls_in_the_older_form_are_told_to_an_engine_in_the_newer(void **st
          HEARD(ASSISTANT(CALL_AS("9", "f", "{}"))));
 }
 
+#define WITH_IDS(id)                                                                               \
+    ASSISTANT("\"tool_calls\":[{\"id\":\"" id "\",\"type\":\"function\",\"function\":"             \
+              "{\"name\":\"f\",\"arguments\":\"{}\"}}]")                                           \
+    ",{\"role\":\"tool\",\"content\":\"1\",\"tool_call_id\":\"" id "\"},"
+
+#define ODD "{\"role\":\"user\",\"content\":\"1\",\"tool_calls\":[5,{\"id\":6}],\"tool_call_id\":7}"
+
+/* An engine that looks a result's call up by its id would find another call. */
+static void calls_in_the_older_form_take_no_id_of_another(void **state)
+{
+    const struct engine_ask ask = {.model = SPAN("e"), .cap = 9, .choice = -1, .prompt = -1};
+
+    (void)state;
+    asks(EP_CHAT, CHATTED(WITH_IDS("call_1") ASSISTANT(LEGACY("f", "{}")) "," RESULT("\"2\""), ),
+         ask,
+         HEARD(WITH_IDS("call_1") ASSISTANT(CALL_AS("3", "f", "{}")) "," RESULT_AS("3", "\"2\"")));
+    asks(EP_CHAT,
+         CHATTED(ASSISTANT(LEGACY("f", "{}")) "," WITH_IDS("c\\u0061ll_40") RESULT("\"2\""), ), ask,
+         HEARD(ASSISTANT(CALL_AS("42", "f", "{}")) "," WITH_IDS("c\\u0061ll_40")
+                   RESULT_AS("42", "\"2\"")));
+    asks(EP_CHAT, /* nobody looks at these members of a user's message */
+         CHATTED(ODD "," ASSISTANT(LEGACY("f", "{}")), ), ask,
+         HEARD(ODD "," ASSISTANT(CALL_AS("1", "f", "{}"))));
+    asks(EP_CHAT, CHATTED(WITH_IDS("call_0") RESULT("\"2\""), ), ask,
+         HEARD(WITH_IDS("call_0") RESULT_AS("1", "\"2\"")));
+    asks(EP_CHAT, CHATTED(WITH_IDS("call_1x") ASSISTANT(LEGACY("f", "{}")), ), ask,
+         HEARD(WITH_IDS("call_1x") ASSISTANT(CALL_AS("1", "f", "{}"))));
+}
+
 static void so_many_tools_that_reading_them_again_takes_long_are_left_to_the_engine(void **state)
 {
     static char filler[256 * 1024];
@@ -1183,6 +1212,7 @@ int main(void)
         cmocka_unit_test(its_schema_says_what_the_tools_say_or_is_none),
         cmocka_unit_test(functions_are_told_to_an_engine_as_tools),
         cmocka_unit_test(calls_in_the_older_form_are_told_to_an_engine_in_the_newer),
+        cmocka_unit_test(calls_in_the_older_form_take_no_id_of_another),
         cmocka_unit_test(so_many_tools_that_reading_them_again_takes_long_are_left_to_the_engine),
         cmocka_unit_test(a_choice_can_be_asked_for_alone),
         cmocka_unit_test(embeddings_are_asked_for_as_they_came),
