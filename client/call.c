@@ -138,6 +138,9 @@ static void begin_exchange(struct call *c)
         .rid = http_header(c->ex, "x-client-request-id"),
         .require = c->require,
         .require_text = require.data ? require : SPAN(""),
+        .traceparent = http_header_count(c->ex, "traceparent") == 1
+                           ? http_header(c->ex, "traceparent")
+                           : SPAN(""),
     };
 
     if (exchange_start(&c->exchange, c->proxy->client, &ask, &events, c) < 0) {

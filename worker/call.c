@@ -164,6 +164,7 @@ static void run(struct call *c)
         .cap = c->opened.cap,
         .cache_salt = span_str(c->opened.cache_salt),
         .width = widen(c, parts),
+        .traceparent = c->outer.traceparent,
     };
 
     if (engine_run_start(&c->run, w->engine, &options, &run_events, c) < 0) {

@@ -58,6 +58,7 @@ int outer_read(struct outer *out, outer_field_fn *field, const void *arg)
     TRY(copy_visible(out->model, sizeof(out->model), field(arg, "cocoon-model")));
     TRY(read_count(field(arg, "cocoon-max-tokens"), TOKENS_MAX, &out->max_tokens));
     TRY(read_count(field(arg, "cocoon-max-input"), TOKENS_MAX, &out->max_input));
+    trace_context_pass(out->traceparent, field(arg, "traceparent"));
     TRY(copy_visible(out->price, sizeof(out->price), price));
     return outer_price(price, &out->coefficient);
 }

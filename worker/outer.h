@@ -4,6 +4,7 @@
 #define WORKER_OUTER_H
 
 #include "base/buf.h"
+#include "base/trace_context.h"
 #include "ohttp/key_config.h"
 
 enum { OUTER_MODEL_MAX = 256, OUTER_PRICE_LEN = 40 };
@@ -14,8 +15,9 @@ struct outer {
     uint8_t kfp[KFP_LEN];
     char model[OUTER_MODEL_MAX + 1];
     int64_t max_tokens, max_input;
-    char price[OUTER_PRICE_LEN]; /* as received */
-    int64_t coefficient;         /* of it, in 1/1000 */
+    char price[OUTER_PRICE_LEN];           /* as received */
+    int64_t coefficient;                   /* of it, in 1/1000 */
+    char traceparent[TRACEPARENT_LEN + 1]; /* for the engine; "": none, or none that is valid */
 };
 
 /* The value of a field, data NULL when absent. */

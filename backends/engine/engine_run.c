@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "backends/engine/engine_impl.h"
+#include "base/trace_context.h"
 #include "net/sse.h"
 
 enum {
@@ -37,6 +38,7 @@ struct engine_run {
     bool fan; /* a part a choice */
     struct answer *answer;
     struct span model, cache_salt;
+    const char *traceparent;
     int64_t cap;
 
     struct part *parts;
@@ -339,8 +341,10 @@ static int part_body(const struct part *p, struct buf *body)
 
 static int part_begin(struct part *p)
 {
-    static const char *const headers[] = {"Content-Type: application/json"};
     struct engine_run *r = p->run;
+    const bool traced = r->traceparent && r->traceparent[0];
+    char trace[sizeof("traceparent: ") + TRACEPARENT_LEN] = "";
+    const char *const headers[] = {"Content-Type: application/json", trace};
     AUTO(buf_wipe) struct buf body = {0};
     char url[ENGINE_URL_MAX + 32];
     struct http_fetch fetch = {
@@ -348,12 +352,14 @@ static int part_begin(struct part *p)
         .unix_socket = r->engine->unix_socket,
         .method = "POST",
         .headers = headers,
-        .header_count = 1,
+        .header_count = traced ? 2 : 1,
         .take_body = &body,
         .silent_ms = r->engine->silent_ms,
     };
 
     TRY(part_body(p, &body));
+    if (traced)
+        snprintf(trace, sizeof(trace), "traceparent: %s", r->traceparent);
     snprintf(url, sizeof(url), "%s%s", r->engine->base, endpoint_path(r->request->endpoint));
     TRY(http_client_start(r->engine->http, &fetch, &part_events, p, &p->transfer));
     r->live++;
@@ -391,6 +397,7 @@ int engine_run_start(struct engine_run **out, struct engine *e, const struct eng
         .answer = o->take_answer,
         .model = o->model,
         .cache_salt = o->cache_salt,
+        .traceparent = o->traceparent,
         .cap = o->cap,
         .width = o->width,
         .count = engine_run_parts(e, o->request),

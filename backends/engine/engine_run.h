@@ -23,11 +23,12 @@ struct engine_run_events {
 struct engine_run_options {
     const struct request *request; /* outlives the run */
     struct answer
-        *take_answer;       /* made for engine_kind(e); the run's from now on, also on failure */
-    struct span model;      /* the engine's own name; borrowed while the run lives */
-    int64_t cap;            /* completion tokens per choice */
-    struct span cache_salt; /* borrowed while the run lives */
-    unsigned width;         /* transfers at a time, at least 1 */
+        *take_answer;        /* made for engine_kind(e); the run's from now on, also on failure */
+    struct span model;       /* the engine's own name; borrowed while the run lives */
+    int64_t cap;             /* completion tokens per choice */
+    struct span cache_salt;  /* borrowed while the run lives */
+    unsigned width;          /* transfers at a time, at least 1 */
+    const char *traceparent; /* NULL, "": none; borrowed while the run lives */
 };
 
 /* Callbacks run from the loop, never inside this call. */

@@ -9,6 +9,7 @@
 #include "base/encode.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/trace_context.h"
 #include "ohttp/pieces.h"
 
 enum {
@@ -36,7 +37,7 @@ struct dispatch {
     dispatch_over_fn *over;
     void *charge;
 
-    char call[33], price[40];
+    char call[33], price[40], traceparent[TRACEPARENT_LEN + 1];
     uint32_t attempt;
     struct buf model;
     int64_t max_tokens, max_input;
@@ -74,6 +75,12 @@ const char *dispatch_failure_name(enum dispatch_failure f)
 {
     static const char *const names[] = {"busy", "price", "key", "refused", "gone", "broken"};
     return names[f];
+}
+
+const char *dispatch_cancel_name(enum dispatch_cancel why)
+{
+    static const char *const names[] = {"client_gone", "given_up", "timeout", "failed"};
+    return names[why];
 }
 
 static uint64_t now_ms(const struct dispatch *d)
@@ -537,14 +544,16 @@ static int send_sealed(struct dispatch *d)
         {SPAN("cocoon-call"), span_str(d->call)},
         {SPAN("cocoon-attempt"), span_str(attempt)},
         {SPAN("cocoon-price"), span_str(d->price)},
+        {SPAN("traceparent"), span_str(d->traceparent)},
     };
+    const size_t count = sizeof(fields) / sizeof(*fields) - (d->traceparent[0] ? 0 : 1);
+
     if (!d->worker->tunnel || d->worker->state != POOL_READY)
         return E_CLOSED;
     if (d->worker->entry.in_flight >= pool_calls_max(d->worker->pool))
         return E_BUSY;
-    TRY(tunnel_request(d->worker->tunnel, "POST", "/ohttp", fields,
-                       sizeof(fields) / sizeof(*fields), &d->sealed, &stream_events, d,
-                       &d->stream));
+    TRY(tunnel_request(d->worker->tunnel, "POST", "/ohttp", fields, count, &d->sealed,
+                       &stream_events, d, &d->stream));
     d->state = DISPATCH_SENT;
     d->sent = true;
     d->sent_us = clock_mono_us();
@@ -584,6 +593,7 @@ static struct dispatch *dispatch_new(struct pool_worker *w, const struct dispatc
     d->max_input = m->max_input;
     memcpy(d->call, m->call.data, 32);
     snprintf(d->price, sizeof(d->price), "%.*s", SPAN_FMT(m->price));
+    trace_context_pass(d->traceparent, span_str(m->traceparent));
     buf_append(&d->model, m->model);
     d->relayed = m->take_sealed != NULL;
     memcpy(d->kfp, d->relayed ? m->kfp : w->key.kfp, KFP_LEN);

@@ -62,7 +62,8 @@ struct dispatch_message {
     struct span body;
     int64_t input, output; /* tokens that are expected: for the choice's bookkeeping */
     enum service_class class;
-    uint64_t affinity; /* tag of the conversation; 0: none */
+    uint64_t affinity;       /* tag of the conversation; 0: none */
+    const char *traceparent; /* goes outside of what is sealed; "": none */
     /* End to end: the encapsulated request as it came (taken), for this key of w; path, fields and
      * body are not looked at. `head` tells 200 and no type, `content` ciphertext. */
     struct buf *take_sealed;
@@ -80,6 +81,7 @@ enum dispatch_cancel {
     CANCEL_TIMEOUT,     /* the worker was silent: a mark against it, nothing is owed */
     CANCEL_FAILED       /* it answered that it or its engine failed: the same */
 };
+const char *dispatch_cancel_name(enum dispatch_cancel why);
 /* The caller is not interested any more: DELETE /ohttp/…, the rest is read and discarded; after 2 s
  * the stream is reset and the record fetched. A second time changes nothing. */
 void dispatch_cancel(struct dispatch *d, enum dispatch_cancel why);

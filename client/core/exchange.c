@@ -421,6 +421,7 @@ static int copy_lines(struct exchange *x, const struct exchange_ask *ask)
         x->authorization = mem_strdup(buf_cstr(&text));
         buf_wipe(&text);
     }
+    trace_context_pass(x->traceparent, ask->traceparent);
     if (ask->require_text.len > 0) {
         buf_printf(&text, "Cocoon-Require: %.*s", SPAN_FMT(ask->require_text));
         x->require_line = mem_strdup(buf_cstr(&text));

@@ -14,7 +14,8 @@ struct exchange_ask {
     struct span rid;           /* ≤ 64 visible ASCII; empty: one is drawn */
     struct span require_text;  /* Cocoon-Require as given; empty: none */
     struct attest_require require;
-    const uint8_t *worker; /* KFP_LEN: this worker or none; NULL: whichever. Copied */
+    struct span traceparent; /* as given, for the gateway; empty or invalid: none */
+    const uint8_t *worker;   /* KFP_LEN: this worker or none; NULL: whichever. Copied */
 };
 
 /* Called from the loop, never from inside exchange_start. Exactly one of end and failed, last. */

@@ -2,6 +2,7 @@
 #ifndef CLIENT_CORE_EXCHANGE_IMPL_H
 #define CLIENT_CORE_EXCHANGE_IMPL_H
 
+#include "base/trace_context.h"
 #include "client/core/exchange.h"
 #include "client/core/outer.h"
 #include "client/core/prices.h"
@@ -28,6 +29,7 @@ struct exchange {
     enum exchange_state state;
     char *authorization; /* a whole header line; NULL: none */
     char *require_line;
+    char traceparent[TRACEPARENT_LEN + 1]; /* "": none */
     char rid[RID_MAX + 1];
     char affinity[TAG_LEN + 1];
     char conversation[TAG_LEN + 1 + MODEL_LEN + 1]; /* its tag and the model */

@@ -28,7 +28,7 @@ int exchange_seal(struct exchange *x, struct buf *sealed, struct outer_lines *l,
     inner_write(&ask, &plain);
     TRY(ohttp_client_new(&ohttp, to, x->verified->public, aead));
     TRY(ohttp_client_seal(ohttp, buf_span(&plain), sealed));
-    outer_write(l, &ask, to->kfp, x->authorization, x->require_line);
+    outer_write(l, &ask, to->kfp, x->authorization, x->require_line, x->traceparent);
     sha256(x->body, buf_span(&body));
     if (x->client->save_receipts)
         saving_body(&x->saving, buf_span(&body));

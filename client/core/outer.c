@@ -19,7 +19,8 @@ static void number(struct outer_lines *l, const char *name, int64_t n)
 }
 
 void outer_write(struct outer_lines *l, const struct inner_ask *inner,
-                 const uint8_t kfp[static KFP_LEN], const char *authorization, const char *require)
+                 const uint8_t kfp[static KFP_LEN], const char *authorization, const char *require,
+                 const char *traceparent)
 {
     const struct request *rq = inner->rq;
     char hex[2 * KFP_LEN + 1];
@@ -40,6 +41,8 @@ void outer_write(struct outer_lines *l, const struct inner_ask *inner,
     if (rq->timeout_ms > 0)
         number(l, "Cocoon-Timeout", (int64_t)((rq->timeout_ms + 999) / 1000));
     line(l, require);
+    if (traceparent[0])
+        line(l, arena_printf(&l->arena, "traceparent: %s", traceparent));
 }
 
 void outer_fini(struct outer_lines *l)

@@ -17,9 +17,10 @@ struct outer_lines {
 };
 
 /* The lines of a request that is sealed to the key kfp as `inner` says. authorization and require:
- * whole lines, borrowed; NULL: none. */
+ * whole lines, borrowed; NULL: none. traceparent: its value; "": none. */
 void outer_write(struct outer_lines *out, const struct inner_ask *inner,
-                 const uint8_t kfp[static KFP_LEN], const char *authorization, const char *require);
+                 const uint8_t kfp[static KFP_LEN], const char *authorization, const char *require,
+                 const char *traceparent);
 void outer_fini(struct outer_lines *l);
 AUTO_FINI(struct outer_lines, outer_fini)
 

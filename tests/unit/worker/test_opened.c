@@ -377,6 +377,40 @@ static void outer_fields_are_all_needed_and_bounded(void **state)
     }
 }
 
+static void a_traceparent_is_passed_on_and_a_wrong_one_refuses_nothing(void **state)
+{
+    const char *fields[] = {"content-type",
+                            "message/ohttp-chunked-req",
+                            "cocoon-call",
+                            "00112233445566778899aabbccddeeff",
+                            "cocoon-attempt",
+                            "2",
+                            "cocoon-key",
+                            HEX64,
+                            "cocoon-model",
+                            "m",
+                            "cocoon-max-tokens",
+                            "300",
+                            "cocoon-max-input",
+                            "1000",
+                            "cocoon-price",
+                            "7;1500",
+                            "traceparent",
+                            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                            NULL};
+    struct outer o;
+
+    (void)state;
+    assert_int_equal(outer_read(&o, field_of, fields), 0);
+    assert_string_equal(o.traceparent, fields[17]);
+    fields[17] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\nX: y";
+    assert_int_equal(outer_read(&o, field_of, fields), 0);
+    assert_string_equal(o.traceparent, "");
+    fields[16] = NULL;
+    assert_int_equal(outer_read(&o, field_of, fields), 0);
+    assert_string_equal(o.traceparent, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +428,7 @@ int main(void)
         cmocka_unit_test(the_worker_validates_again),
         cmocka_unit_test(bytes_that_are_no_message_are_refused),
         cmocka_unit_test(outer_fields_are_all_needed_and_bounded),
+        cmocka_unit_test(a_traceparent_is_passed_on_and_a_wrong_one_refuses_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
