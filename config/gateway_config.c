@@ -169,6 +169,16 @@ static const struct config_field fields[] = {
     PATH("internal.tls.client_ca", internal_client_ca, "", "PEM: CAs that sign services' own"),
     NUMBER("internal.connections", internal_connections, "1000", 1, 1000000, "theirs"),
     LIST("internal.services", internal_services, "", 0, 256, &internal_table, "who they are"),
+    TEXT("tracing.otlp", tracing_otlp, "", setting_service_url,
+         "where spans are sent (OTLP/HTTP, JSON): http://127.0.0.1:4318/v1/traces; empty: nowhere"),
+    PATH("tracing.headers_file", tracing_headers_file, "",
+         "secret file of headers for it, Name: value a line; empty: none"),
+    PATH("tracing.ca_file", tracing_ca_file, "",
+         "PEM: CAs of its certificate; empty: the system's"),
+    NUMBER("tracing.one_in", tracing_one_in, "100", 0, 1000000000,
+           "of so many requests without a traceparent one begins a trace; 0: none"),
+    NUMBER("tracing.per_second", tracing_per_second, "100", 1, 100000,
+           "requests whose spans are recorded at most"),
 };
 
 const struct config_table gateway_config_table = TABLE("cocoon-gateway", fields);

@@ -70,6 +70,10 @@ struct gateway_config {
     int64_t internal_connections;
     struct config_list internal_services; /* struct gateway_internal_service */
     int64_t attest_every_ms;              /* re-verification */
+    const char *tracing_otlp;             /* a collector's URL; "": none, nothing is exported */
+    const char *tracing_headers_file, *tracing_ca_file; /* "": none; the system's */
+    int64_t tracing_one_in;     /* requests without a traceparent begin a trace; 0: none */
+    int64_t tracing_per_second; /* requests recorded at most */
 };
 
 /* A bot whose Mini App's users may call. */

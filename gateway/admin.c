@@ -10,6 +10,7 @@
 #include "gateway/redis_metrics.h"
 #include "gateway/scheduling.h"
 #include "gateway/status.h"
+#include "gateway/tracing.h"
 #include "gateway/trust.h"
 
 /* ---- Pages ---- */
@@ -62,6 +63,7 @@ static void page_metrics(struct gateway *g, struct buf *out)
     pool_metrics_write(g, out);
     redis_metrics_write(g->redis, out);
     money_metrics_write(g->money, out);
+    tracing_metrics_write(g->tracing, out);
 }
 
 static void page_readyz(struct gateway *g, struct buf *out)

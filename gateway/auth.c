@@ -45,6 +45,7 @@ static bool is_for_owner(const struct call *c)
 static enum step_result check_scopes(struct call *c)
 {
     c->auth_us = clock_mono_us();
+    trace_begin(c);
     if (!key_allows_address(c->key, span_str(c->client)))
         return refuse(c, &ERR_FORBIDDEN);
     if (!services_confirm(c))

@@ -57,6 +57,7 @@ void call_stop_attempt(struct call *c, enum dispatch_cancel why)
 {
     struct dispatch *d = c->dispatch;
 
+    trace_attempt_end(c, dispatch_cancel_name(why));
     c->dispatch = NULL;
     loop_timer_cancel(c->gateway->loop, &c->silence);
     if (d)

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "gateway/gateway.h"
 #include "gateway/routes.h"
+#include "gateway/trace.h"
 #include "openai/answer.h"
 #include "openai/request.h"
 
@@ -69,6 +70,7 @@ struct call {
     struct span end_user;    /* "bot:user" of Telegram; empty: the key's owner calls */
     struct service *service; /* which one calls; in the arena; NULL: none */
     struct span payer_key;   /* the key that answers for one of these; in the arena */
+    struct call_trace trace;
 
     /* recv, check */
     struct buf body;

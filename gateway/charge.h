@@ -38,6 +38,10 @@ struct charge {
     bool judged;    /* the record of the attempt that answered came, or none will */
     enum charge_cost cost;
     int64_t charged; /* nano */
+
+    struct buf span; /* of the call that is over, but for its tokens (trace.c); empty: none */
+    bool counted;    /* these are known, by a record */
+    int64_t in, out;
 };
 
 /* The cost has changed: the answer that waits for it looks again. */

@@ -53,6 +53,7 @@ enum step_result call_finish(struct call *c)
 {
     struct gateway *g = c->gateway;
     uint64_t now = clock_mono_us();
+    char trace[2 * TRACE_ID_LEN + 1];
 
     if (c->gone && !(c->answered && c->ended))
         c->status = 499;
@@ -63,14 +64,15 @@ enum step_result call_finish(struct call *c)
     count_steps(c, g->metrics.steps);
     if (c->charge)
         counters_request(g->counters, c->key->id, c->model.model.name, refused_for(c));
+    trace_end(c);
     log_event(LOG_INFO, "request",
               "call=%s key=%s path=%s model=%s worker=%s status=%u outcome=%s attempts=%u "
               "events=%llu body=%zu ms=%llu "
-              "first_ms=%llu queue_ms=%llu",
+              "first_ms=%llu queue_ms=%llu trace=%s",
               c->id, c->key ? c->key->id : "-", c->route ? c->route->path : "-", model_name(c),
               c->worker ? pool_worker_iid(c->worker) : "-", c->status, outcome(c),
               c->sent_us ? c->attempt + 1 : 0, (unsigned long long)c->events, c->body_len,
               ms_since(c->begun_us, now), ms_since(c->begun_us, c->first_us),
-              (unsigned long long)(c->queue_us / 1000));
+              (unsigned long long)(c->queue_us / 1000), trace_id(c, trace));
     return STEP_OVER;
 }

@@ -22,6 +22,7 @@
 #include "gateway/reply.h"
 #include "gateway/scheduling.h"
 #include "gateway/services.h"
+#include "gateway/tracing.h"
 #include "net/notify.h"
 #include "net/socket.h"
 
@@ -120,6 +121,19 @@ static int start_internal_list(struct gateway *g, const struct gateway_config *s
     if (error < 0)
         log_event(LOG_ERROR, "internal_refused", "why=\"%s\"", why);
     return error;
+}
+
+static int start_tracing(struct gateway *g, const struct gateway_config *s)
+{
+    struct tracing_headers *headers = NULL;
+    char why[TRACING_WHY_LEN];
+    int error = tracing_headers_read(&headers, s, why);
+
+    if (error < 0) {
+        log_event(LOG_ERROR, "tracing_refused", "why=\"%s\"", why);
+        return error;
+    }
+    return tracing_new(&g->tracing, g, headers);
 }
 
 static void capacity_changed(void *arg)
@@ -355,6 +369,8 @@ int gateway_start(struct gateway *g)
         return bad("event loop", error);
     if ((error = offload_new(&g->offload, g->loop, (unsigned)s->offload_threads)) < 0)
         return bad("offload pool", error);
+    if ((error = start_tracing(g, s)) < 0)
+        return bad("tracing", error);
     if ((error = start_redis(g, s)) < 0)
         return bad("redis", error);
     if ((error = start_pool(g, s)) < 0)
@@ -388,14 +404,18 @@ static int reload_with(struct gateway *g, struct config_snapshot *next)
     struct bots *bots = NULL;
     struct services *services = NULL;
     struct internal *internal = NULL;
-    char why[TRUST_WHY_LEN + BOTS_WHY_LEN + SERVICES_WHY_LEN + INTERNAL_WHY_LEN];
+    struct tracing_headers *headers = NULL;
+    char why[TRUST_WHY_LEN + BOTS_WHY_LEN + SERVICES_WHY_LEN + INTERNAL_WHY_LEN + TRACING_WHY_LEN];
 
     if (bots_new(&bots, next->values, why) < 0 || services_new(&services, next->values, why) < 0 ||
-        internal_new(&internal, next->values, why) < 0 || trust_load(g, next->values, why) < 0) {
+        internal_new(&internal, next->values, why) < 0 ||
+        tracing_headers_read(&headers, next->values, why) < 0 ||
+        trust_load(g, next->values, why) < 0) {
         log_event(LOG_ERROR, "reload_refused", "why=\"%s\"", why);
         bots_free(bots);
         services_free(services);
         internal_free(internal);
+        tracing_headers_free(headers);
         return E_INVALID;
     }
     bots_free(g->bots);
@@ -403,6 +423,7 @@ static int reload_with(struct gateway *g, struct config_snapshot *next)
     services_free(g->services);
     g->services = services;
     internal_replace(g, internal);
+    tracing_replace(g->tracing, headers);
     return 0;
 }
 
@@ -458,6 +479,20 @@ static void turn_until(struct gateway *g, bool (*done)(const struct gateway *g),
 
     while (!done(g) && clock_mono_ms() < until)
         loop_turn(g->loop, TURN_MS);
+}
+
+static bool traced(const struct gateway *g)
+{
+    return tracing_flushed(g->tracing);
+}
+
+/* After the pool: its last records end the last spans. */
+static void stop_tracing(struct gateway *g)
+{
+    tracing_flush(g->tracing);
+    turn_until(g, traced, FLUSH_MS);
+    tracing_free(g->tracing);
+    g->tracing = NULL; /* what is released later is not exported */
 }
 
 /* What reads of the pool, or tells it what Redis says. */
@@ -522,6 +557,8 @@ void gateway_stop(struct gateway *g)
     http_server_free(g->admin);
     if (g->pool)
         stop_pool(g);
+    if (g->tracing)
+        stop_tracing(g);
     stop_writers(g);
     offload_free(g->offload);
     if (g->loop)

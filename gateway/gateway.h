@@ -24,6 +24,7 @@ struct money;
 struct projection;
 struct receipts;
 struct services;
+struct tracing;
 struct trust;
 struct usual;
 
@@ -46,6 +47,7 @@ struct gateway {
     struct trust *trust;
     struct bots *bots;
     struct services *services;
+    struct tracing *tracing;
     struct internal *internal;    /* who may call on the internal listener */
     struct failures public_calls; /* without a key, by address */
     struct http_server *api, *admin;

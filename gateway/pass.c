@@ -128,6 +128,7 @@ static void pass_end(void *arg)
     struct call *c = arg;
     struct span record = dispatch_record(c->dispatch);
 
+    trace_attempt_end(c, NULL);
     if (span_visible(record, RECORD_MAX)) {
         c->record = arena_strdup(&c->arena, record);
         receipts_put(c->gateway->receipts, c->id, c->key->id, &(struct receipt){record, SPAN("")});
@@ -162,6 +163,7 @@ static void pass_failed(void *arg, enum dispatch_failure why)
     struct call *c = arg;
     const struct api_error *e = blamed(why, dispatch_status(c->dispatch));
 
+    trace_attempt_end(c, dispatch_failure_name(why));
     c->dispatch = NULL;
     loop_timer_cancel(c->gateway->loop, &c->silence);
     const bool crowded = why == DISPATCH_BUSY && route_turned_away(c);
@@ -198,6 +200,7 @@ enum step_result pass_send(struct call *c)
         .output = c->query.output,
         .class = c->query.class,
         .affinity = c->query.affinity,
+        .traceparent = trace_attempt(c),
         .take_sealed = &c->body,
         .kfp = c->kfp,
     };
@@ -209,6 +212,7 @@ enum step_result pass_send(struct call *c)
                        charge_ref(c->charge)) == 0)
         return STEP_NEXT;
     charge_unref(c->charge);
+    trace_attempt_end(c, dispatch_failure_name(DISPATCH_BUSY));
     relay_tried(c);
     return pass_elsewhere(c, false);
 }

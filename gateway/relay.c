@@ -29,6 +29,7 @@ void relay_tried(struct call *c)
 
 enum step_result relay_retry(struct call *c, const struct api_error *e)
 {
+    trace_attempt_end(c, e->name);
     api_fault_set(&c->fault, e, NULL, NULL);
     buf_wipe(&c->inner);
     buf_wipe(&c->held);
@@ -78,6 +79,7 @@ static void relay_failed(void *arg, enum dispatch_failure why)
 
     bool away = why == DISPATCH_BUSY || why == DISPATCH_PRICE;
 
+    trace_attempt_end(c, dispatch_failure_name(why));
     if (why == DISPATCH_PRICE)
         price_refused(c);
     if (away && !c->event_sent)
@@ -295,6 +297,7 @@ static void inner_error(struct call *c)
         retry_or_fail(c, f.error->status >= 500 ? f.error : &ERR_WORKER_ERROR);
         return;
     }
+    trace_attempt_end(c, f.error->name);
     c->fault = f;
     c->dispatch = NULL;
     call_fault(c);
@@ -308,6 +311,7 @@ static void relay_end(void *arg)
         inner_error(c);
         return;
     }
+    trace_attempt_end(c, c->broken ? ERR_STREAM_BROKEN.name : NULL);
     c->dispatch = NULL;
     c->ended = true;
     route_done(c);

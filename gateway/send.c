@@ -80,6 +80,7 @@ enum step_result call_send(struct call *c)
         .output = c->query.output,
         .class = c->query.class,
         .affinity = c->query.affinity,
+        .traceparent = trace_attempt(c),
     };
     c->sent_us = clock_mono_us();
     c->gateway->metrics.attempts++;

@@ -42,6 +42,9 @@ static void settle(struct charge *ch, const struct usage_record *u)
     ch->settled = true;
     if (!u)
         return;
+    ch->counted = true;
+    ch->in = u->in;
+    ch->out = u->out;
     m->tokens[0] += (uint64_t)u->in;
     m->tokens[1] += (uint64_t)u->cached;
     m->tokens[2] += (uint64_t)u->out;
@@ -55,6 +58,7 @@ void charge_unref(struct charge *ch)
     if (!ch || --ch->refs > 0)
         return;
     settle(ch, NULL);
+    trace_charged(ch);
     if (ch->hold)
         hold_release(ch->hold);
     replay_drop(ch->kept);
