@@ -50,6 +50,11 @@ static int read_cluster_secret(struct gateway *g, const struct gateway_config *s
     return hex_decode(g->cluster_secret, sizeof(g->cluster_secret), buf_span(&text));
 }
 
+static void put_evidence(void *arg, const struct pool_evidence *e)
+{
+    projection_evidence(arg, e);
+}
+
 static void redis_state(void *arg, bool up, const char *run_id)
 {
     struct gateway *g = arg;
@@ -60,7 +65,7 @@ static void redis_state(void *arg, bool up, const char *run_id)
         money_connected(g->money, up);
     if (up && g->projection) {
         projection_write(g->projection);
-        pool_tell_evidence(g->pool);
+        pool_each_evidence(g->pool, put_evidence, g->projection);
     }
     if (up && g->decisions) {
         if (!g->draining)

@@ -60,7 +60,7 @@ static bool is_taken(const struct pool *p, const struct pool_worker *w)
     return e && memcmp(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN) != 0;
 }
 
-static void tell(const struct pool *p, const struct pool_worker *w)
+static void tell(const struct pool_worker *w, pool_evidence_fn *fn, void *arg)
 {
     const struct pool_evidence e = {
         .iid = w->iid,
@@ -70,8 +70,7 @@ static void tell(const struct pool *p, const struct pool_worker *w)
         .document = buf_span(&w->document),
     };
 
-    if (p->evidence_fn)
-        p->evidence_fn(p->evidence_arg, &e);
+    fn(arg, &e);
 }
 
 void evidence_keep(struct pool *p, struct pool_worker *w)
@@ -91,16 +90,16 @@ void evidence_keep(struct pool *p, struct pool_worker *w)
     while (p->evidence.len > 1 &&
            (p->evidence.len > EVIDENCE_MAX || p->evidence_bytes > EVIDENCE_BYTES_MAX))
         evidence_drop(p, CONTAINER(p->evidence_order.next, struct evidence, link));
-    if (is_new)
-        tell(p, w);
+    if (is_new && p->evidence_fn)
+        tell(w, p->evidence_fn, p->evidence_arg);
 }
 
-void pool_tell_evidence(struct pool *p)
+void pool_each_evidence(struct pool *p, pool_evidence_fn *fn, void *arg)
 {
     LIST_FOREACH(it, &p->workers) {
         const struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
         if (w->held_count > 0 && !is_taken(p, w))
-            tell(p, w);
+            tell(w, fn, arg);
     }
 }
 

@@ -235,8 +235,8 @@ struct pool_evidence {
 /* Called once for each keyset: to be kept elsewhere, content-addressed. */
 typedef void pool_evidence_fn(void *arg, const struct pool_evidence *e);
 void pool_on_evidence(struct pool *p, pool_evidence_fn *fn, void *arg);
-/* Calls it again for what is in force with each worker: what was kept may be lost. */
-void pool_tell_evidence(struct pool *p);
+/* What is in force with each worker, for who may have lost it. */
+void pool_each_evidence(struct pool *p, pool_evidence_fn *fn, void *arg);
 /* Where to look for what another instance gave away so, or this one before it was started again:
  * fn gets the bytes, empty when they are not there, once and later; an error: it is not called. */
 typedef void pool_kept_fn(void *arg, struct span bytes);
