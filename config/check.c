@@ -349,6 +349,20 @@ const char *setting_extra(const char *text)
                : "must be 1 to 64 letters, digits, '.', '_' or '-', and may end in '*'";
 }
 
+const char *setting_denied(const char *text)
+{
+    static const char *const needed[] = {"model", "messages", "prompt", "input"};
+    const struct span s = span_str(text);
+    const bool many = span_ends(s, SPAN("*"));
+    const char *problem = setting_extra(text);
+
+    for (size_t i = 0; !problem && i < sizeof(needed) / sizeof(needed[0]); i++)
+        if (many ? span_starts(span_str(needed[i]), span_cut(s, 0, s.len - 1))
+                 : span_is(s, needed[i]))
+            problem = "must leave model, messages, prompt and input: no request does without";
+    return problem;
+}
+
 const char *setting_books(const char *text)
 {
     const struct span s = span_str(text);

@@ -47,6 +47,8 @@ const char *setting_label(const char *text);
 /* 1 … 64 letters, digits, '.', '_', '-': a member of requests; with '*' behind, all whose names
  * begin so. */
 const char *setting_extra(const char *text);
+/* The same, but none that stands for a member that requests cannot do without. */
+const char *setting_denied(const char *text);
 /* An absolute path, or postgresql://… */
 const char *setting_books(const char *text);
 /* viewer, support, treasurer, admin. */

@@ -70,11 +70,12 @@
         NUMBER("limits.tunnel_resets_per_second", tunnel_resets_per_second, "200", 1, 1000000,     \
                "streams that a peer resets; more close its tunnel")
 
-/* Which members of requests that only engines know pass: two lists of these names. */
+/* Which members of requests pass beside those of the API, and which do not: two lists of these
+ * names. */
 #define EXTRAS_FIELDS                                                                              \
     TEXTS("extras.allowed", extras_allowed, "", 0, 256, setting_extra,                             \
           "members of requests that engines get beside the usual ones; NAME* for a beginning"),    \
-        TEXTS("extras.denied", extras_denied, "", 0, 256, setting_extra,                           \
-              "members that are refused, whatever else allows them")
+        TEXTS("extras.denied", extras_denied, "", 0, 256, setting_denied,                          \
+              "members that are refused, the API's too, whatever else allows them")
 
 #endif

@@ -41,12 +41,16 @@ static int fault_name(struct check *c, const struct api_error *e, struct span na
     return fault_at(c, e, &at);
 }
 
+static bool is_denied(const struct check *c, struct span name)
+{
+    return c->rules->denied && list_has(c->rules->denied, name);
+}
+
 /* A member that is in no table: an engine extra, or something we do not know. */
 static int sort_extra(struct check *c, struct span name, bool null, bool *keep)
 {
     const bool allowed = c->rules->allowed && list_has(c->rules->allowed, name);
-    const bool denied = (c->rules->denied && list_has(c->rules->denied, name)) ||
-                        (!allowed && list_has(extras_denied, name));
+    const bool denied = is_denied(c, name) || (!allowed && list_has(extras_denied, name));
 
     *keep =
         allowed || (c->rq->endpoint != EP_EMBEDDINGS && !denied && list_has(extras_allowed, name));
@@ -63,11 +67,14 @@ static int sort_extra(struct check *c, struct span name, bool null, bool *keep)
 static int sort_member(struct check *c, const struct json_member *m, struct span name)
 {
     struct kept kept = {.member = *m, .rule = rule_find(rules_of(c->rq->endpoint), name)};
+    const bool null = span_is(m->value, "null");
     bool keep = kept.rule && (kept.rule->use == PASS || kept.rule->use == REWRITE);
 
     if (!kept.rule)
-        TRY(sort_extra(c, name, span_is(m->value, "null"), &keep));
-    else if (kept.rule->use == NAMED && !span_is(m->value, "null"))
+        TRY(sort_extra(c, name, null, &keep));
+    else if (!null && is_denied(c, name))
+        return fault_name(c, &ERR_UNSUPPORTED_PARAMETER, name);
+    else if (!null && kept.rule->use == NAMED)
         ignore_name(c->rq, name);
     if (keep)
         buf_append(&c->rq->kept, span_of(&kept, sizeof(kept)));

@@ -13,7 +13,7 @@ const char *endpoint_path(enum endpoint e);
 MUST_CHECK int endpoint_of(struct span path, enum endpoint *out);
 
 /* Which engine extras pass: the shipped lists (api.md §1.2), and the operator's or worker's own on
- * top of them, whose word counts; what both of its lists name is denied. */
+ * top of them, whose word counts; what both of its lists name is denied, members of the API too. */
 struct request_rules {
     bool strict; /* unknown members are 400 unknown_parameter, not dropped */
     const char *const *allowed, *const *denied; /* NULL-terminated names, NAME* for a beginning;

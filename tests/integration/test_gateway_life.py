@@ -171,6 +171,22 @@ def test_operator_and_worker_say_which_extras_an_engine_gets(trio):
         assert own.items() <= engine.requests[-1].json.items()
 
 
+def test_denied_members_of_the_api_are_refused_and_some_cannot_be_denied(trio):
+    gateway, worker = trio.gateways[0], trio.workers[0]
+    with trio.raw() as raw:
+        worker.reload(**{"extras.denied": ["logit_bias"]})
+        wait_for(lambda: raw.ask("POST", CHAT, chat(logit_bias={})).status == 400, "the worker's new word", 3)
+        gateway.reload(**{"extras.denied": ["stop"]})
+        gateway.wait_log("event=reloaded", 3)
+        for name, value in (("logit_bias", {}), ("stop", "x")):
+            answer = raw.ask("POST", CHAT, chat(**{name: value}))
+            assert (answer.error["code"], answer.error["param"]) == ("unsupported_parameter", name)
+        assert raw.ask("POST", CHAT, chat()).status == 200
+        gateway.reload(**{"extras.denied": ["mess*"]})
+        gateway.wait_log("must leave model, messages, prompt and input", 3)
+        assert raw.ask("POST", CHAT, chat()).status == 200
+
+
 def test_what_a_reload_cannot_change_stays(trio):
     gateway, keys = trio.gateways[0], trio.redis.client
     gateway.reload(**{"tunnel.public": "gateway.test:1"})  # told at the start: to the registry and to workers

@@ -168,6 +168,8 @@ static void labels_and_models(void **state)
     REFUSE(setting_label, "", "a b", "a/b", "\xc3\xa9");
     TAKE(setting_extra, "top_k", "dry_*", "a");
     REFUSE(setting_extra, "", "*", "a b", "a*b", "a**", "top_k\n");
+    TAKE(setting_denied, "logit_bias", "mirostat*", "models", "prompt_logprobs", "in");
+    REFUSE(setting_denied, "", "*", "model", "messages", "prompt", "input", "m*", "prompt*", "in*");
     TAKE(setting_model, "Qwen/Qwen3-0.6B", "m");
     REFUSE(setting_model, "", "a b");
 }

@@ -44,7 +44,7 @@ static void check_forward(const struct request *rq, const struct request_rules *
 }
 
 static const char *const own_allowed[] = {"grammar", "own_*", NULL};
-static const char *const own_denied[] = {"top_k", "mirostat*", NULL};
+static const char *const own_denied[] = {"top_k", "mirostat*", "stop", NULL};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {

@@ -819,6 +819,26 @@ static void extras_follow_the_configured_lists(void **state)
     assert_string_equal(buf_cstr(&rq.ignored), "x");
 }
 
+static void denied_members_of_the_api_are_refused(void **state)
+{
+    static const char *const denied[] = {"logit_bias", "st*", "user", "verbosity", NULL};
+    static const struct refusal list[] = {
+        {CHAT(",\"logit_bias\":{}"), &ERR_UNSUPPORTED_PARAMETER, "logit_bias", NULL},
+        {CHAT(",\"stop\":\"x\""), &ERR_UNSUPPORTED_PARAMETER, "stop", NULL},
+        {CHAT(",\"stream\":false"), &ERR_UNSUPPORTED_PARAMETER, "stream", NULL},
+        {CHAT(",\"user\":\"u\""), &ERR_UNSUPPORTED_PARAMETER, "user", NULL},
+        {CHAT(",\"verbosity\":\"low\""), &ERR_UNSUPPORTED_PARAMETER, "verbosity", NULL},
+    };
+    const struct request_rules own = {.denied = denied, .max_n = 2};
+    AUTO(request_fini) struct request rq = {0};
+    struct api_fault f;
+
+    (void)state;
+    REFUSE_ALL(EP_CHAT, list, &own);
+    assert_int_equal(
+        request_parse(&rq, EP_CHAT, SPAN(CHAT(",\"logit_bias\":null,\"seed\":1")), &own, &f), 0);
+}
+
 static void embeddings_take_the_extras_that_are_configured_alone(void **state)
 {
     static const char *const allowed[] = {"input_type", NULL};
@@ -1203,6 +1223,7 @@ int main(void)
         cmocka_unit_test(bytes_stay_as_they_came),
         cmocka_unit_test(integers_beyond_64_bits_pass_where_nobody_reads_them),
         cmocka_unit_test(extras_follow_the_configured_lists),
+        cmocka_unit_test(denied_members_of_the_api_are_refused),
         cmocka_unit_test(embeddings_take_the_extras_that_are_configured_alone),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
         cmocka_unit_test(what_says_nothing_is_kept_from_the_engine),
