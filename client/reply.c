@@ -138,6 +138,18 @@ static void add_again(struct call *c, struct headers *h)
     add_answer(c, h, c->again->env, c->again->cost);
 }
 
+/* What was dropped here, or by the worker, whose engine may get less. */
+static void add_ignored(struct call *c, struct headers *h)
+{
+    const struct span there = c->exchange ? exchange_ignored(c->exchange) : SPAN("");
+    AUTO(buf_fini) struct buf names = {0};
+
+    if (c->parsed)
+        request_ignored(&c->rq, there, &names);
+    if (names.len > 0)
+        add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&names)));
+}
+
 static void add_inference(struct call *c, struct headers *h)
 {
     const struct attest_verdict *v = c->exchange ? exchange_verdict(c->exchange) : NULL;
@@ -149,8 +161,7 @@ static void add_inference(struct call *c, struct headers *h)
     else
         add_answer(c, h, v ? (int)v->env : ATTEST_PRODUCTION,
                    whole ? exchange_cost(c->exchange) : -1);
-    if (c->parsed && c->rq.ignored.len > 0)
-        add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&c->rq.ignored)));
+    add_ignored(c, h);
 }
 
 static void headers_make(struct call *c, const char *content_type, bool fault, struct headers *h)

@@ -132,6 +132,7 @@ static void call_end(struct call *c)
         request_fini(&c->rq);
     buf_wipe(&c->inner);
     buf_wipe(&c->held);
+    buf_fini(&c->ignored);
     config_unref(c->config);
     arena_fini(&c->arena);
     free(c);

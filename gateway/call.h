@@ -123,11 +123,12 @@ struct call {
     uint64_t last_byte_ms, last_event_ms, last_drain_ms;
     unsigned inner_status;
     bool inner_json;
-    struct buf inner; /* collected: a non-streamed answer, or an inner error */
-    struct buf held;  /* usage event and what follows, until the authenticated end */
-    bool streaming;   /* the head of a stream is out */
-    bool ended;       /* the authenticated end of the answer came */
-    bool broken;      /* the worker's last event said that its engine failed */
+    struct buf ignored; /* which members the worker says it dropped */
+    struct buf inner;   /* collected: a non-streamed answer, or an inner error */
+    struct buf held;    /* usage event and what follows, until the authenticated end */
+    bool streaming;     /* the head of a stream is out */
+    bool ended;         /* the authenticated end of the answer came */
+    bool broken;        /* the worker's last event said that its engine failed */
     bool event_sent; /* something but a comment reached the caller: no other worker may take over */
     bool answered;   /* http_reply, or the end of the stream, was called */
     bool gone;       /* the client left */

@@ -87,11 +87,12 @@ static void pass_again(struct call *c)
 
 /* ---- The answer ---- */
 
-static void pass_head(void *arg, unsigned status, struct span content_type)
+static void pass_head(void *arg, unsigned status, struct span content_type, struct span ignored)
 {
     struct call *c = arg;
 
     (void)content_type;
+    (void)ignored;
     c->inner_status = status;
     c->last_byte_ms = loop_now(c->gateway->loop);
     c->attestation = (char)pool_worker_env(c->worker);

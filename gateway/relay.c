@@ -33,6 +33,7 @@ enum step_result relay_retry(struct call *c, const struct api_error *e)
     api_fault_set(&c->fault, e, NULL, NULL);
     buf_wipe(&c->inner);
     buf_wipe(&c->held);
+    buf_clear(&c->ignored);
     c->inner_status = 0;
     relay_tried(c);
     if (call_is_end_to_end(c))
@@ -174,10 +175,12 @@ void relay_watch_end(struct call *c)
 
 /* ---- Events ---- */
 
-static void relay_head(void *arg, unsigned status, struct span content_type)
+static void relay_head(void *arg, unsigned status, struct span content_type, struct span ignored)
 {
     struct call *c = arg;
 
+    buf_clear(&c->ignored);
+    buf_append(&c->ignored, ignored);
     c->inner_status = status;
     c->inner_json = !span_starts(content_type, SPAN("text/event-stream"));
     c->last_byte_ms = loop_now(c->gateway->loop);

@@ -181,6 +181,17 @@ static void add_cost(struct call *c, struct reply_headers *h, bool stream)
         reply_add(h, "cocoon-replayed", "true");
 }
 
+/* What was dropped here, or by the worker, whose engine may get less. */
+static void add_ignored(struct call *c, struct reply_headers *h)
+{
+    AUTO(buf_fini) struct buf names = {0};
+
+    if (c->parsed)
+        request_ignored(&c->rq, buf_span(&c->ignored), &names);
+    if (names.len > 0)
+        reply_add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&names)));
+}
+
 static void add_inference(struct call *c, struct reply_headers *h, bool stream)
 {
     c->head_us = clock_mono_us();
@@ -193,8 +204,7 @@ static void add_inference(struct call *c, struct reply_headers *h, bool stream)
     add_attestation(c, h);
     money_headers(c, h);
     add_cost(c, h, stream);
-    if (c->parsed && c->rq.ignored.len > 0)
-        reply_add(h, "cocoon-ignored", arena_strdup(&c->arena, buf_span(&c->rq.ignored)));
+    add_ignored(c, h);
 }
 
 void reply_headers_make(struct call *c, const char *content_type, struct reply_headers *h)

@@ -64,7 +64,9 @@ enum step_result call_send(struct call *c)
         {SPAN("cocoon-padding"), c->rq.include_obfuscation ? SPAN("64") : SPAN("none")},
         {SPAN("cocoon-ping-ms"), number(c, s->ping_ms)},
         {SPAN("cocoon-cache-salt"), span_str(cache_salt(c))},
+        {SPAN("cocoon-strict"), SPAN("?1")}, /* or none */
     };
+    const size_t count = sizeof(fields) / sizeof(*fields) - (c->rq.strict ? 0 : 1);
     const struct dispatch_message m = {
         .call = span_str(c->id),
         .attempt = c->attempt,
@@ -74,7 +76,7 @@ enum step_result call_send(struct call *c)
         .price = span_str(call_price(c)),
         .path = endpoint_path(c->rq.endpoint),
         .fields = fields,
-        .field_count = sizeof(fields) / sizeof(*fields),
+        .field_count = count,
         .body = buf_span(&c->sealed_body),
         .input = c->query.input,
         .output = c->query.output,

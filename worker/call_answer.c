@@ -6,7 +6,7 @@
 #include "base/fail_point.h"
 #include "worker/describe.h"
 
-enum { INNER_FIELDS = 3 };
+enum { INNER_FIELDS = 4 };
 
 /* ---- Writing ---- */
 
@@ -64,13 +64,17 @@ static void inner_head(struct call *c, unsigned status, const char *content_type
         return;
     c->inner_head_sent = true;
     clock_http_format(date, (time_t)(clock_wall_ms() / 1000));
-    const struct bhttp_field fields[INNER_FIELDS] = {
+    const struct span ignored = buf_span(&c->opened.request.ignored);
+    struct bhttp_field fields[INNER_FIELDS] = {
         {SPAN("content-type"), span_str(content_type)},
         {SPAN("date"), span_str(date)},
-        {SPAN("cocoon-request-id"), c->opened.rid},
     };
-    bhttp_response_head(plain, status, fields,
-                        c->opened.rid.len > 0 ? INNER_FIELDS : INNER_FIELDS - 1);
+    size_t count = 2;
+    if (c->opened.rid.len > 0)
+        fields[count++] = (struct bhttp_field){SPAN("cocoon-request-id"), c->opened.rid};
+    if (ignored.len > 0)
+        fields[count++] = (struct bhttp_field){SPAN("cocoon-ignored"), ignored};
+    bhttp_response_head(plain, status, fields, count);
 }
 
 static void seal_head(struct call *c, unsigned status, const char *content_type)

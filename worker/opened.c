@@ -178,6 +178,9 @@ static int read_wishes(struct reading *r)
     TRY(optional(r, "cocoon-include-usage", SPAN("?0"), &text));
     if (read_flag(text, &o->include_usage) < 0)
         return refuse(r, &ERR_INVALID_HEADER, NULL, "cocoon-include-usage");
+    TRY(optional(r, "cocoon-strict", SPAN("?0"), &text));
+    if (read_flag(text, &o->strict) < 0)
+        return refuse(r, &ERR_INVALID_HEADER, NULL, "cocoon-strict");
     TRY(optional(r, "cocoon-padding", SPAN("none"), &text));
     if (read_padding(text, &o->padding) < 0)
         return refuse(r, &ERR_INVALID_HEADER, NULL, "cocoon-padding");
@@ -232,6 +235,7 @@ static int check_request(struct reading *r)
 {
     const struct bhttp_head *head = bhttp_head_of(r->o->reader);
     const struct request_rules rules = {
+        .strict = r->o->strict,
         .allowed = (const char *const *)r->config->extras_allowed.items,
         .denied = (const char *const *)r->config->extras_denied.items,
         .max_n = 128};

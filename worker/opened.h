@@ -22,6 +22,7 @@ struct opened {
     struct span public_model;
     char cache_salt[SALT_MAX + 1];
     bool include_usage;
+    bool strict; /* a member that would be dropped is refused */
     enum answer_padding padding;
     uint64_t ping_ms; /* 0: never */
 

@@ -347,10 +347,10 @@ static void read_inner(struct dispatch *d)
             return;
         if (event == BHTTP_HEAD) {
             const struct bhttp_head *h = bhttp_head_of(d->reader);
-            struct span type = {0};
-            if (bhttp_field_get(h->fields, h->count, "content-type", &type) < 0)
-                type = SPAN("");
-            d->events->head(d->arg, h->status, type);
+            struct span type = SPAN(""), ignored = SPAN("");
+            (void)!bhttp_field_get(h->fields, h->count, "content-type", &type);
+            (void)!bhttp_field_get(h->fields, h->count, "cocoon-ignored", &ignored);
+            d->events->head(d->arg, h->status, type, ignored);
         } else if (event == BHTTP_CONTENT) {
             d->events->content(d->arg, content);
         }
@@ -389,7 +389,7 @@ static void stream_head(void *arg, struct tunnel_stream *s)
     if (d->state == DISPATCH_SENT)
         d->state = d->refused ? DISPATCH_PROBLEM : DISPATCH_OPEN;
     if (d->relayed && d->state == DISPATCH_OPEN && d->events)
-        d->events->head(d->arg, 200, SPAN(""));
+        d->events->head(d->arg, 200, SPAN(""), SPAN(""));
 }
 
 static void stream_data(void *arg, struct tunnel_stream *s, struct span bytes)

@@ -24,7 +24,9 @@ const char *dispatch_failure_name(enum dispatch_failure f);
  * the dispatch then, at the latest when that callback returns. Any of them may cancel this dispatch
  * and start others. */
 struct dispatch_events {
-    void (*head)(void *arg, unsigned status, struct span content_type); /* of the inner answer */
+    /* Of the inner answer: its status, its type, and which members of the request the worker says
+     * it dropped (foreign; empty: none). */
+    void (*head)(void *arg, unsigned status, struct span content_type, struct span ignored);
     void (*content)(void *arg, struct span bytes); /* one piece as the worker cut it: one event */
     void (*end)(
         void *arg); /* authenticated end; the usage record may follow. End to end: the end
@@ -65,7 +67,7 @@ struct dispatch_message {
     uint64_t affinity;       /* tag of the conversation; 0: none */
     const char *traceparent; /* goes outside of what is sealed; "": none */
     /* End to end: the encapsulated request as it came (taken), for this key of w; path, fields and
-     * body are not looked at. `head` tells 200 and no type, `content` ciphertext. */
+     * body are not looked at. `head` tells 200 and nothing else, `content` ciphertext. */
     struct buf *take_sealed;
     const uint8_t *kfp;
 };

@@ -25,6 +25,11 @@ unsigned exchange_status(const struct exchange *x)
     return x->status;
 }
 
+struct span exchange_ignored(const struct exchange *x)
+{
+    return buf_span(x->state == EXCHANGE_OVER ? &x->ignored : &x->answer.ignored);
+}
+
 int64_t exchange_cost(const struct exchange *x)
 {
     return x->cost_nano;
@@ -75,6 +80,8 @@ static void stop(struct exchange *x)
 {
     struct loop *l = x->client->loop;
 
+    if (x->state != EXCHANGE_OVER)
+        buf_take(&x->ignored, &x->answer.ignored);
     x->state = EXCHANGE_OVER;
     if (x->search)
         search_cancel(x->search);
@@ -93,6 +100,7 @@ static void free_now(void *obj)
     verified_unref(x->verified);
     shown_fini(&x->shown);
     saving_fini(&x->saving);
+    buf_fini(&x->ignored);
     if (x->authorization)
         explicit_bzero(x->authorization, strlen(x->authorization));
     free(x->authorization);

@@ -43,6 +43,9 @@ const struct shown *exchange_shown(const struct exchange *x);
 /* Its status; 0: none has come. 200: what went wrong after it, or was refused inside of it, is not
  * the gateway's word. */
 unsigned exchange_status(const struct exchange *x);
+/* Which members of the request its worker says it dropped (foreign); empty: none, or no answer has
+ * come. It lives until the exchange goes on. */
+struct span exchange_ignored(const struct exchange *x);
 /* Nano that the answer cost, once it has ended; -1: not known. */
 int64_t exchange_cost(const struct exchange *x);
 /* Of one that failed: it was out, and neither refused nor answered when its time was over or the

@@ -52,6 +52,7 @@ struct exchange {
 
     struct shown shown;
     struct buf refusal; /* an answer in clear */
+    struct buf ignored; /* of the last answer, once it is over */
     unsigned status;    /* of the outer answer */
 
     bool priced;                  /* the answer names a price book */

@@ -75,9 +75,10 @@ void inner_write(const struct inner_ask *ask, struct buf *out)
         {SPAN("cocoon-padding"), span_str(ask->padding)},
         {SPAN("cocoon-ping-ms"), number(ping, (int64_t)ask->ping_ms)},
         {SPAN("cocoon-cache-salt"), span_str(salt)},
+        {SPAN("cocoon-strict"), SPAN("?1")}, /* or none */
     };
+    const size_t count = sizeof(fields) / sizeof(fields[0]) - (ask->rq->strict ? 0 : 1);
     bhttp_request(out, SPAN("POST"), SPAN("https"), SPAN("worker"),
-                  span_str(endpoint_path(ask->rq->endpoint)), fields,
-                  sizeof(fields) / sizeof(fields[0]), ask->body);
+                  span_str(endpoint_path(ask->rq->endpoint)), fields, count, ask->body);
     pad(out, from);
 }

@@ -21,10 +21,12 @@ static void spoil(struct sealed_answer *a, const struct api_error *e, const char
 static void take_head(struct sealed_answer *a)
 {
     const struct bhttp_head *h = bhttp_head_of(a->reader);
-    struct span type = SPAN(""), rid;
+    struct span type = SPAN(""), ignored = SPAN(""), rid;
 
     a->status = h->status;
     (void)!bhttp_field_get(h->fields, h->count, "content-type", &type);
+    (void)!bhttp_field_get(h->fields, h->count, "cocoon-ignored", &ignored);
+    buf_append(&a->ignored, ignored);
     a->whole = h->status != 200 || !a->stream || !span_starts(type, SPAN("text/event-stream"));
     if (h->status != 200)
         return;
@@ -179,5 +181,6 @@ void sealed_answer_fini(struct sealed_answer *a)
     buf_wipe(&a->kept);
     buf_fini(&a->usage);
     buf_fini(&a->receipt);
+    buf_fini(&a->ignored);
     *a = (struct sealed_answer){0};
 }

@@ -30,6 +30,7 @@ struct sealed_answer {
     struct buf kept;   /* a whole answer, or the closing events of a stream */
     struct buf usage;  /* the usage event of a stream */
     struct buf receipt;
+    struct buf ignored; /* members of the request that its worker dropped, as it lists them */
     uint8_t sealed[SHA256_LEN], opened[SHA256_LEN]; /* of the answer as it came, of its content; at
                                                      * the end */
     struct api_fault fault;                         /* why it cannot be used */

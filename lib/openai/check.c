@@ -278,15 +278,42 @@ static bool name_plain(struct span name)
     return true;
 }
 
+enum { IGNORED_MAX = 32, IGNORED_LEN = IGNORED_MAX * (64 + 1) };
+
 void ignore_name(struct request *rq, struct span name)
 {
-    enum { MOST = 32 };
-
-    if (rq->ignored_count >= MOST)
+    if (rq->ignored_count >= IGNORED_MAX)
         return;
     if (rq->ignored_count++ > 0)
         buf_byte(&rq->ignored, ',');
     buf_append(&rq->ignored, name_plain(name) ? name : SPAN("?"));
+}
+
+static bool is_listed(struct span names, struct span name)
+{
+    while (names.len > 0)
+        if (span_eq(span_split(&names, ','), name))
+            return true;
+    return false;
+}
+
+void request_ignored(const struct request *rq, struct span more, struct buf *out)
+{
+    const size_t from = out->len;
+    unsigned count = rq->ignored_count;
+
+    buf_append(out, buf_span(&rq->ignored));
+    if (more.len > IGNORED_LEN)
+        return;
+    while (more.len > 0 && count < IGNORED_MAX) {
+        const struct span name = span_trim(span_split(&more, ','));
+        if ((!name_plain(name) && !span_is(name, "?")) ||
+            is_listed(span_from(buf_span(out), from), name))
+            continue;
+        if (count++ > 0)
+            buf_byte(out, ',');
+        buf_append(out, name);
+    }
 }
 
 bool list_has(const char *const *list, struct span name)

@@ -221,7 +221,7 @@ int request_parse(struct request *out, enum endpoint endpoint, struct span body,
     const int error = body_read(body, &doc);
     struct check c = {.rq = out, .rules = rules, .fault = fault, .doc = doc};
 
-    *out = (struct request){.endpoint = endpoint, .body = body};
+    *out = (struct request){.endpoint = endpoint, .body = body, .strict = rules->strict};
     if (error < 0)
         return api_fault_set(
             fault, error == E_TOO_COMPLEX ? &ERR_JSON_TOO_COMPLEX : &ERR_INVALID_JSON, NULL, NULL);

@@ -36,6 +36,7 @@ struct request {
     enum endpoint endpoint;
     struct span body; /* borrowed: the JSON as received; must outlive the request */
     struct buf model; /* decoded; NUL-terminated behind */
+    bool strict;      /* as of the rules: whoever reads it next shall drop nothing either */
     bool stream;
     bool include_usage;       /* stream_options.include_usage */
     bool include_obfuscation; /* stream_options.include_obfuscation: true */
@@ -74,6 +75,11 @@ MUST_CHECK int request_parse(struct request *out, enum endpoint endpoint, struct
 void request_forget_body(struct request *rq);
 void request_fini(struct request *rq); /* wipes */
 AUTO_FINI(struct request, request_fini)
+
+/* Appends the value of Cocoon-Ignored (api.md §3.2): the names in `ignored`, and what `more`, such
+ * a value from whoever read the body next (foreign; empty: none), has beside them; at most 32 in
+ * all. */
+void request_ignored(const struct request *rq, struct span more, struct buf *out);
 
 /* Appends the body for the worker: `model` replaced by the served name, what is ours, dropped or
  * never forwarded (metadata, user, safety_identifier, prompt_cache_key, store, timeout,

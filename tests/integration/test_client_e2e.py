@@ -193,6 +193,26 @@ def keeper(world):
         cocoon.stop()
 
 
+def test_what_a_workers_engine_does_not_get_is_named_or_refused_end_to_end(world, engine):
+    body, extras = {**chat("dropped-9e03"), "own_speed": 2, "tomorrow": 1}, "extras: {allowed: [own_*]}\n"
+    for strict in ("false", "true"):
+        cocoon = Client(world.folder, f"http://{world.gateways[0].listen}", world.tee, name=f"strict-{strict}",
+                        settings=f"strict: {strict}\n" + extras).start()
+        try:
+            with cocoon.raw(key=world.key_for_all()) as raw:
+                if strict == "true":
+                    del body["tomorrow"]
+                    a = raw.ask("POST", "/v1/chat/completions", body)
+                    assert (a.status, a.error["code"], a.error["param"]) == (400, "unknown_parameter", "own_speed"), a.body
+                    continue
+                for asked in (body, {**body, "stream": True}):
+                    a = raw.ask("POST", "/v1/chat/completions", asked)
+                    assert a.status == 200 and a.header("cocoon-ignored") == "tomorrow,own_speed", a.body
+                assert "own_speed" not in engine.requests[-1].json
+        finally:
+            cocoon.stop()
+
+
 def told_again(keeper, key, name, body, **headers):
     with keeper.raw(key=key) as raw:
         return raw.ask("POST", "/v1/chat/completions", body, {"Idempotency-Key": name, **headers})

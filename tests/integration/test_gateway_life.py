@@ -171,6 +171,27 @@ def test_operator_and_worker_say_which_extras_an_engine_gets(trio):
         assert own.items() <= engine.requests[-1].json.items()
 
 
+def test_what_a_workers_engine_does_not_get_is_named_or_refused(trio):
+    """The gateway lets it pass, the worker does not: it is dropped there, and nobody must think that it counted."""
+    gateway, worker, engine = trio.gateways[0], trio.workers[0], trio.engines[0]
+    body = {**chat("dropped-77d1"), "own_speed": 2, "tomorrow": 1}
+    gateway.reload(**{"extras.allowed": ["own_*"]})
+    gateway.wait_log("event=reloaded", 3)
+    with trio.raw() as raw:
+        for asked in (body, {**body, "stream": True}):
+            answer = raw.ask("POST", CHAT, asked)
+            assert answer.status == 200 and answer.header("cocoon-ignored") == "tomorrow,own_speed"
+        assert "own_speed" not in engine.requests[-1].json
+    del body["tomorrow"]
+    with trio.raw(key=trio.key("--name", "strict", "--strict")) as raw:
+        refused = raw.ask("POST", CHAT, body)
+        assert (refused.status, refused.error["code"], refused.error["param"]) == (400, "unknown_parameter", "own_speed")
+        worker.reload(**{"extras.allowed": ["own_*"]})
+        wait_for(lambda: raw.ask("POST", CHAT, body).status == 200, "the worker's new word", 3)
+        answer = raw.ask("POST", CHAT, body)
+        assert answer.header("cocoon-ignored") is None and engine.requests[-1].json["own_speed"] == 2
+
+
 def test_denied_members_of_the_api_are_refused_and_some_cannot_be_denied(trio):
     gateway, worker = trio.gateways[0], trio.workers[0]
     with trio.raw() as raw:

@@ -304,6 +304,29 @@ static void the_worker_validates_again(void **state)
     refused(&m, &ERR_INVALID_JSON, USAGE_REJECTED);
 }
 
+/* Whoever sent it may let members pass that this worker's engine does not get. */
+static void what_the_worker_drops_is_named_or_refused(void **state)
+{
+    struct message m;
+    struct opened o;
+
+    (void)state;
+    make(&m);
+    m.body = "{\"model\":\"small\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"own_"
+             "speed\":2}";
+    for (size_t i = 0; i < 2; i++) {
+        open_message(&o, &m);
+        assert_null(o.fault.error);
+        assert_string_equal(buf_cstr(&o.request.ignored), "own_speed");
+        opened_fini(&o);
+        set(&m, "cocoon-strict", "?0");
+    }
+    set(&m, "cocoon-strict", "?1");
+    refused(&m, &ERR_UNKNOWN_PARAMETER, USAGE_REJECTED);
+    set(&m, "cocoon-strict", "yes");
+    refused(&m, &ERR_INVALID_HEADER, USAGE_REJECTED);
+}
+
 static void bytes_that_are_no_message_are_refused(void **state)
 {
     struct message m;
@@ -426,6 +449,7 @@ int main(void)
         cmocka_unit_test(a_model_that_cannot_is_named_so),
         cmocka_unit_test(other_paths_methods_and_types_are_refused),
         cmocka_unit_test(the_worker_validates_again),
+        cmocka_unit_test(what_the_worker_drops_is_named_or_refused),
         cmocka_unit_test(bytes_that_are_no_message_are_refused),
         cmocka_unit_test(outer_fields_are_all_needed_and_bounded),
         cmocka_unit_test(a_traceparent_is_passed_on_and_a_wrong_one_refuses_nothing),

@@ -43,6 +43,17 @@ static void check_forward(const struct request *rq, const struct request_rules *
     CHECK(span_eq(buf_span(&body), buf_span(&twice)));
 }
 
+/* Any list of dropped names that a worker may send becomes a header's value. */
+static void check_ignored(const struct request *rq, struct span list)
+{
+    AUTO(buf_fini) struct buf names = {0}, again = {0};
+
+    request_ignored(rq, list, &names);
+    CHECK(names.len == 0 || span_visible(buf_span(&names), 32 * (64 + 1)));
+    request_ignored(rq, buf_span(&names), &again);
+    CHECK(span_eq(buf_span(&names), buf_span(&again)));
+}
+
 static const char *const own_allowed[] = {"grammar", "own_*", NULL};
 static const char *const own_denied[] = {"top_k", "mirostat*", "stop", NULL};
 
@@ -53,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     if (len < 1)
         return 0;
+    check_ignored(&rq, span_of(data, len));
     const struct request_rules rules = {.strict = data[0] & 4,
                                         .allowed = data[0] & 8 ? own_allowed : NULL,
                                         .denied = data[0] & 8 ? own_denied : NULL};
@@ -65,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     }
     CHECK(rq.choices >= 1 && rq.sequences >= 1 && rq.sequences <= 2048 && rq.cap >= -1);
+    check_ignored(&rq, span_of(data, len));
     check_forward(&rq, &rules);
     check_engine(&rq, -1, -1);
     check_engine(&rq, rq.choices - 1, rq.prompts - 1);

@@ -319,10 +319,11 @@ static inline void fake_seal(struct fake_stream *t, struct span plain, bool fina
 
 static inline void fake_seal_head(struct fake_stream *t, struct buf *out)
 {
-    const struct bhttp_field fields[] = {{SPAN("content-type"), SPAN("text/event-stream")}};
+    const struct bhttp_field fields[] = {{SPAN("content-type"), SPAN("text/event-stream")},
+                                         {SPAN("cocoon-ignored"), SPAN("own_a,b")}};
     struct buf plain = {0};
 
-    bhttp_response_head(&plain, 200, fields, 1);
+    bhttp_response_head(&plain, 200, fields, 2);
     fake_seal(t, buf_span(&plain), false, out);
     buf_fini(&plain);
 }

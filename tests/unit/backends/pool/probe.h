@@ -48,12 +48,13 @@ static inline void probe_start_next(struct probe *p, enum probe_at at)
         probe_start(p->next, p->rig, p->worker);
 }
 
-static inline void probe_head(void *arg, unsigned status, struct span type)
+static inline void probe_head(void *arg, unsigned status, struct span type, struct span ignored)
 {
     struct probe *p = arg;
 
     assert_true(probe_listens(p) && p->heads++ == 0);
     assert_true(span_is(type, "text/event-stream"));
+    assert_true(span_is(ignored, "own_a,b"));
     p->status = status;
     probe_start_next(p, AT_HEAD);
     if (p->cancel_at == AT_HEAD)

@@ -107,12 +107,39 @@ static void the_message_is_the_allowlist_and_padded(void **state)
     assert_true(span_is(value, "Sun, 06 Nov 1994 08:49:37 GMT"));
 }
 
+static void a_worker_is_told_to_drop_nothing_either(void **state)
+{
+    static const uint8_t key[CLIENT_KEY_LEN] = {1};
+    const struct request_rules rules = {.strict = true, .max_n = 128};
+    AUTO(request_fini) struct request rq = {0};
+    AUTO(buf_fini) struct buf out = {0}, body = {0};
+    AUTO(bhttp_reader_free) struct bhttp_reader *r = bhttp_reader_new(true, 1 << 20);
+    struct api_fault fault = {0};
+    struct span value;
+
+    (void)state;
+    assert_int_equal(request_parse(&rq, EP_CHAT, SPAN(BODY), &rules, &fault), 0);
+    inner_write(&(struct inner_ask){.rq = &rq,
+                                    .served_model = SPAN("served"),
+                                    .body = SPAN("{}"),
+                                    .rid = SPAN("r-1"),
+                                    .padding = "64",
+                                    .client_key = SPAN_OF(key)},
+                &out);
+    read_all(r, buf_span(&out), &body);
+    const struct bhttp_head *h = bhttp_head_of(r);
+    assert_int_equal(h->count, 12);
+    assert_int_equal(bhttp_field_get(h->fields, h->count, "cocoon-strict", &value), 0);
+    assert_true(span_is(value, "?1"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_multiply_the_cap_and_stay_readable),
         cmocka_unit_test(tags_differ_by_use_key_and_conversation),
         cmocka_unit_test(the_message_is_the_allowlist_and_padded),
+        cmocka_unit_test(a_worker_is_told_to_drop_nothing_either),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,10 +76,11 @@ static void seal(struct world *w, const struct buf *plain, bool final)
 static void say_head(struct world *w, unsigned status, const char *type, const char *rid)
 {
     const struct bhttp_field fields[] = {{SPAN("content-type"), span_str(type)},
-                                         {SPAN("cocoon-request-id"), span_str(rid)}};
+                                         {SPAN("cocoon-request-id"), span_str(rid)},
+                                         {SPAN("cocoon-ignored"), SPAN("own_a,b")}};
     AUTO(buf_fini) struct buf plain = {0};
 
-    bhttp_response_head(&plain, status, fields, 2);
+    bhttp_response_head(&plain, status, fields, 3);
     seal(w, &plain, false);
 }
 
@@ -147,6 +148,7 @@ static void a_stream_is_handed_out_but_for_its_closing_events(void **state)
     assert_int_equal(hear(w), 0);
     assert_true(span_is(buf_span(&w->given), EVENT));
     assert_int_equal(w->answer.chunks, 2);
+    assert_string_equal(buf_cstr(&w->answer.ignored), "own_a,b");
     say(w, USAGE);
     say(w, DONE);
     say_end(w);

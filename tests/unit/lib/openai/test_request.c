@@ -839,6 +839,33 @@ static void denied_members_of_the_api_are_refused(void **state)
         request_parse(&rq, EP_CHAT, SPAN(CHAT(",\"logit_bias\":null,\"seed\":1")), &own, &f), 0);
 }
 
+static void what_was_dropped_here_and_by_the_next_is_named_once(void **state)
+{
+    AUTO(request_fini) struct request rq = {0};
+    AUTO(buf_fini) struct buf out = {0}, many = {0};
+    struct api_fault f;
+
+    (void)state;
+    assert_int_equal(request_parse(&rq, EP_CHAT, SPAN(CHAT(",\"speed\":1,\"x y\":1")), &plain, &f),
+                     0);
+    request_ignored(&rq, (struct span){0}, &out);
+    assert_string_equal(buf_cstr(&out), "speed,?");
+    buf_clear(&out);
+    request_ignored(&rq, SPAN("spee,speed, own_a ,own_a,,\xc3\xa9,a\tb,m[0].b"), &out);
+    assert_string_equal(buf_cstr(&out), "speed,?,spee,own_a,m[0].b");
+    assert_string_equal(buf_cstr(&rq.ignored), "speed,?");
+    for (int i = 0; i < 100; i++)
+        buf_printf(&many, "n%d,", i);
+    buf_clear(&out);
+    request_ignored(&rq, buf_span(&many), &out);
+    assert_true(span_ends(buf_span(&out), SPAN(",n28,n29")));
+    request_fini(&rq);
+    buf_clear(&out);
+    accept(EP_CHAT, CHAT(""), &rq);
+    request_ignored(&rq, SPAN("a,?,?"), &out);
+    assert_string_equal(buf_cstr(&out), "a,?");
+}
+
 static void embeddings_take_the_extras_that_are_configured_alone(void **state)
 {
     static const char *const allowed[] = {"input_type", NULL};
@@ -1224,6 +1251,7 @@ int main(void)
         cmocka_unit_test(integers_beyond_64_bits_pass_where_nobody_reads_them),
         cmocka_unit_test(extras_follow_the_configured_lists),
         cmocka_unit_test(denied_members_of_the_api_are_refused),
+        cmocka_unit_test(what_was_dropped_here_and_by_the_next_is_named_once),
         cmocka_unit_test(embeddings_take_the_extras_that_are_configured_alone),
         cmocka_unit_test(the_engine_gets_our_stream_cap_and_name),
         cmocka_unit_test(what_says_nothing_is_kept_from_the_engine),
