@@ -262,15 +262,15 @@ bool tracing_flushed(const struct tracing *t)
 void tracing_metrics_write(const struct tracing *t, struct buf *out)
 {
     const struct {
-        const char *result;
+        const char *outcome;
         uint64_t value;
     } rows[] = {{"exported", t->exported}, {"dropped", t->dropped}, {"lost", t->lost}};
 
     metric_head_write("cocoon_trace_spans_total",
                       "Spans that the collector took; dropped: it was behind; lost: not taken.",
                       "counter", out);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        buf_printf(out, "cocoon_trace_spans_total{result=\"%s\"} %llu\n", rows[i].result,
+    for (size_t i = 0; i < COUNT(rows); i++)
+        buf_printf(out, "cocoon_trace_spans_total{outcome=\"%s\"} %llu\n", rows[i].outcome,
                    (unsigned long long)rows[i].value);
     counter_write("cocoon_trace_limited_total", "Requests not recorded: above tracing.per_second.",
                   t->limited, out);

@@ -216,8 +216,8 @@ def test_the_rate_of_recording_is_bounded(stack, collector):
     assert gateway.metric("cocoon_trace_limited_total") == 40 - len(collector.spans)
 
 
-def spans_metric(gateway, result):
-    return gateway.metric("cocoon_trace_spans_total", result=result)
+def spans_metric(gateway, outcome):
+    return gateway.metric("cocoon_trace_spans_total", outcome=outcome)
 
 
 def test_a_collector_that_fails_loses_spans_and_nothing_else(traced, collector):
