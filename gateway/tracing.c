@@ -269,7 +269,7 @@ void tracing_metrics_write(const struct tracing *t, struct buf *out)
     metric_head_write("cocoon_trace_spans_total",
                       "Spans that the collector took; dropped: it was behind; lost: not taken.",
                       "counter", out);
-    for (size_t i = 0; i < COUNT(rows); i++)
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         buf_printf(out, "cocoon_trace_spans_total{outcome=\"%s\"} %llu\n", rows[i].outcome,
                    (unsigned long long)rows[i].value);
     counter_write("cocoon_trace_limited_total", "Requests not recorded: above tracing.per_second.",
