@@ -526,13 +526,13 @@ static void stop_pool(struct gateway *g)
     loop_hook_del(g->loop, &g->wake);
     forget_pool(g);
     pool_free(g->pool);
+    projection_free(g->projection);
+    g->projection = NULL; /* Redis may come up in any turn from here on */
 }
 
 /* What the pool's records are written to ends after it, and Redis after that. */
 static void stop_writers(struct gateway *g)
 {
-    projection_free(g->projection);
-    g->projection = NULL; /* Redis may come up in this very turn */
     if (g->counters) {
         counters_flush(g->counters);
         loop_turn(g->loop, TURN_MS); /* sends it, and that this instance is no more */

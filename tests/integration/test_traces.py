@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import ssl
 import time
 
@@ -281,6 +282,21 @@ def test_a_hanging_collector_does_not_keep_the_gateway(traced, collector):
     begun = time.monotonic()
     traced.gateways[0].stop()
     assert time.monotonic() - begun < 8 * SLOW
+
+
+def test_redis_that_comes_back_while_the_last_spans_go_out_finds_no_pool_any_more(stack, collector, monkeypatch):
+    monkeypatch.setenv("MALLOC_PERTURB_", "165")  # what was freed is no empty list
+    stack.engine(models=["fake-model"])
+    gateway = stack.gateway(**{"tracing.otlp": collector.url})
+    stack.worker()
+    stack.wait_ready()
+    collector.answer = "hang"
+    assert ask(stack, "the last words", f"00-{next(IDS)}-{PARENT}-01").status == 200
+    wait_for(lambda: collector.bodies, "the collector to be asked", 5 * SLOW)
+    stack.redis.stop()
+    gateway.signal(signal.SIGTERM)
+    stack.redis.start()
+    assert gateway.wait(10 * SLOW) == 0
 
 
 def test_the_collectors_token_comes_from_a_file_and_is_read_again(stack, collector):
