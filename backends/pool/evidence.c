@@ -73,6 +73,24 @@ static void tell(const struct pool_worker *w, pool_evidence_fn *fn, void *arg)
     fn(arg, &e);
 }
 
+/* It is its worker's present key. */
+static bool is_in_force(const struct evidence *e)
+{
+    return e->holder && memcmp(e->kfp, e->holder->key.kfp, KFP_LEN) == 0;
+}
+
+/* The oldest go; what is in force stays, and there is no more of it than there are workers. */
+static void make_room(struct pool *p)
+{
+    LIST_FOREACH_SAFE(it, &p->evidence_order) {
+        struct evidence *e = CONTAINER(it, struct evidence, link);
+        if (p->evidence.len <= EVIDENCE_MAX && p->evidence_bytes <= EVIDENCE_BYTES_MAX)
+            return;
+        if (!is_in_force(e))
+            evidence_drop(p, e);
+    }
+}
+
 void evidence_keep(struct pool *p, struct pool_worker *w)
 {
     if (is_taken(p, w))
@@ -87,9 +105,7 @@ void evidence_keep(struct pool *p, struct pool_worker *w)
     e->holder = w;
     buf_append(&e->document, buf_span(&w->document));
     p->evidence_bytes += e->document.len;
-    while (p->evidence.len > 1 &&
-           (p->evidence.len > EVIDENCE_MAX || p->evidence_bytes > EVIDENCE_BYTES_MAX))
-        evidence_drop(p, CONTAINER(p->evidence_order.next, struct evidence, link));
+    make_room(p);
     if (is_new && p->evidence_fn)
         tell(w, p->evidence_fn, p->evidence_arg);
 }

@@ -186,7 +186,7 @@ void link_capacity(struct pool *p);
 void link_judge_again(struct pool_worker *w);
 
 /* What was accepted, after its worker has gone or moved on to other keys (wire.md §12): documents
- * by key, receipt keys by keyset. Bounded; the oldest goes. */
+ * by key, receipt keys by keyset. Bounded: the oldest goes, but none that is in force. */
 struct evidence {
     struct list link;
     uint8_t kfp[KFP_LEN], keyset[SHA256_LEN], receipt_key[ED25519_KEY_LEN];
