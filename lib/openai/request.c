@@ -41,9 +41,18 @@ static int fault_name(struct check *c, const struct api_error *e, struct span na
     return fault_at(c, e, &at);
 }
 
+/* What the older form of tools says is what the newer one does. */
+static struct span newer_name(struct span name)
+{
+    if (span_is(name, "functions"))
+        return SPAN("tools");
+    return span_is(name, "function_call") ? SPAN("tool_choice") : name;
+}
+
 static bool is_denied(const struct check *c, struct span name)
 {
-    return c->rules->denied && list_has(c->rules->denied, name);
+    return c->rules->denied &&
+           (list_has(c->rules->denied, name) || list_has(c->rules->denied, newer_name(name)));
 }
 
 /* A member that is in no table: an engine extra, or something we do not know. */

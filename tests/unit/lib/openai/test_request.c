@@ -821,8 +821,9 @@ static void extras_follow_the_configured_lists(void **state)
 
 static void denied_members_of_the_api_are_refused(void **state)
 {
-    static const char *const denied[] = {"logit_bias", "st*", "user", "verbosity", NULL};
+    static const char *const denied[] = {"logit_bias", "st*", "user", "verbosity", "tools", NULL};
     static const struct refusal list[] = {
+        {CHAT(",\"functions\":[{\"name\":\"f\"}]"), &ERR_UNSUPPORTED_PARAMETER, "functions", NULL},
         {CHAT(",\"logit_bias\":{}"), &ERR_UNSUPPORTED_PARAMETER, "logit_bias", NULL},
         {CHAT(",\"stop\":\"x\""), &ERR_UNSUPPORTED_PARAMETER, "stop", NULL},
         {CHAT(",\"stream\":false"), &ERR_UNSUPPORTED_PARAMETER, "stream", NULL},
