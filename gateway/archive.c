@@ -15,6 +15,8 @@ enum { FOLDER_MODE = 0700, FILE_MODE = 0600, NAME_LEN = 2 * SHA256_LEN + 1 };
 
 struct archive_job {
     struct offload_job job;
+    struct gateway *gateway;
+    struct archive_job *next;    /* of gateway->archiving */
     struct buf folder, document; /* of all of them; what is written */
     char name[NAME_LEN];
     int error, why; /* errno */
@@ -58,10 +60,22 @@ static void log_lost(const struct archive_job *j, const char *why)
     log_event(LOG_ERROR, "evidence_lost", "keyset=%s why=\"%s\"", j->name, why);
 }
 
+static bool is_under_way(const struct gateway *g, const char *name)
+{
+    for (const struct archive_job *j = g->archiving; j; j = j->next)
+        if (strcmp(j->name, name) == 0)
+            return true;
+    return false;
+}
+
 static void archive_done(struct offload_job *job)
 {
     struct archive_job *j = CONTAINER(job, struct archive_job, job);
+    struct archive_job **at = &j->gateway->archiving;
 
+    while (*at != j)
+        at = &(*at)->next;
+    *at = j->next;
     if (j->error < 0)
         log_lost(j, strerror(j->why));
     archive_free(j);
@@ -71,15 +85,22 @@ void archive_keep(struct gateway *g, const struct pool_evidence *e)
 {
     const char *journal = ((const struct gateway_config *)g->started->values)->journal;
 
-    if (!journal[0])
+    char name[NAME_LEN];
+
+    hex_encode(name, span_of(e->keyset_sha256, SHA256_LEN));
+    if (!journal[0] || is_under_way(g, name))
         return;
     struct archive_job *j = mem_zero(sizeof(*j));
     j->job = (struct offload_job){.work = archive_work, .done = archive_done};
+    j->gateway = g;
+    memcpy(j->name, name, sizeof(name));
     buf_printf(&j->folder, "%s.evidence", journal);
     buf_append(&j->document, e->document);
-    hex_encode(j->name, span_of(e->keyset_sha256, SHA256_LEN));
-    if (offload_submit(g->offload, &j->job) == 0)
+    if (offload_submit(g->offload, &j->job) < 0) {
+        log_lost(j, "busy");
+        archive_free(j);
         return;
-    log_lost(j, "busy");
-    archive_free(j);
+    }
+    j->next = g->archiving;
+    g->archiving = j;
 }

@@ -8,8 +8,9 @@
 struct gateway;
 
 /* Writes e's document, which holds the keyset, to `{billing.journal}.evidence/ab/{ab…}.json`, named
- * by the keyset's SHA-256 as records name it (`ks`), unless it is there; by a thread of the offload
- * pool. Nothing without a journal. What cannot be written is logged (`evidence_lost`). */
+ * by the keyset's SHA-256 as records name it (`ks`), unless it is there or under way; by a thread
+ * of the offload pool. Nothing without a journal. What cannot be written is logged
+ * (`evidence_lost`); called for each proof, it is tried again by the keyset's next one. */
 void archive_keep(struct gateway *g, const struct pool_evidence *e);
 
 #endif

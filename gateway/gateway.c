@@ -166,7 +166,8 @@ static void keep_evidence(void *arg, const struct pool_evidence *e)
 {
     struct gateway *g = arg;
 
-    projection_evidence(g->projection, e);
+    if (e->is_new)
+        projection_evidence(g->projection, e);
     archive_keep(g, e);
 }
 

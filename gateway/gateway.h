@@ -40,6 +40,7 @@ struct gateway {
     struct counters *counters;
     struct money *money;
     struct projection *projection;
+    struct archive_job *archiving; /* evidence on its way to the disk */
     struct peers *peers;
     struct decisions *decisions;
     struct receipts *receipts;

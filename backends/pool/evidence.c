@@ -60,9 +60,10 @@ static bool is_taken(const struct pool *p, const struct pool_worker *w)
     return e && memcmp(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN) != 0;
 }
 
-static void tell(const struct pool_worker *w, pool_evidence_fn *fn, void *arg)
+static void tell(const struct pool_worker *w, bool is_new, pool_evidence_fn *fn, void *arg)
 {
     const struct pool_evidence e = {
+        .is_new = is_new,
         .iid = w->iid,
         .keyset_sha256 = w->keyset.digest,
         .document_sha256 = w->document_sha256,
@@ -106,8 +107,8 @@ void evidence_keep(struct pool *p, struct pool_worker *w)
     buf_append(&e->document, buf_span(&w->document));
     p->evidence_bytes += e->document.len;
     make_room(p);
-    if (is_new && p->evidence_fn)
-        tell(w, p->evidence_fn, p->evidence_arg);
+    if (p->evidence_fn)
+        tell(w, is_new, p->evidence_fn, p->evidence_arg);
 }
 
 void pool_each_evidence(struct pool *p, pool_evidence_fn *fn, void *arg)
@@ -115,7 +116,7 @@ void pool_each_evidence(struct pool *p, pool_evidence_fn *fn, void *arg)
     LIST_FOREACH(it, &p->workers) {
         const struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
         if (w->held_count > 0 && !is_taken(p, w))
-            tell(w, fn, arg);
+            tell(w, false, fn, arg);
     }
 }
 

@@ -228,11 +228,12 @@ void pool_worker_key(const struct pool_worker *w, struct pool_key *out);
 MUST_CHECK int pool_document(struct pool *p, const uint8_t kfp[static KFP_LEN], struct span *out);
 /* A keyset, and a document that was accepted with it; borrowed. */
 struct pool_evidence {
+    bool is_new; /* the first of its keyset */
     const char *iid;
     const uint8_t *keyset_sha256, *document_sha256;
     struct span keyset, document;
 };
-/* Called once for each keyset: to be kept elsewhere, content-addressed. */
+/* Called for each proof that is accepted: to be kept elsewhere, content-addressed. */
 typedef void pool_evidence_fn(void *arg, const struct pool_evidence *e);
 void pool_on_evidence(struct pool *p, pool_evidence_fn *fn, void *arg);
 /* What is in force with each worker, for who may have lost it. */

@@ -458,6 +458,24 @@ def test_evidence_that_the_disk_does_not_take_is_told_and_ends_nothing(stack):
     till.gateway.wait_log("evidence_lost")
 
 
+def test_evidence_that_the_disk_refused_once_is_written_by_a_later_proof(stack):
+    folder = os.path.join(stack.folder, "gateway.journal.evidence")
+    with open(folder, "w"):
+        pass
+    till = Till(stack, **{"attestation.every_ms": 1000})
+    till.gateway.wait_log("evidence_lost")
+    os.unlink(folder)
+    kept = lambda: [f for _, _, files in os.walk(folder) for f in files]  # noqa: E731
+    (name,) = wait_for(kept, "the evidence", 8)
+    path = os.path.join(folder, name[:2], name)
+    with open(path, "rb") as f:
+        document = json.loads(f.read())
+    assert hashlib.sha256(base64.b64decode(document["keyset"])).hexdigest() + ".json" == name
+    first, proofs = os.stat(path), len(till.worker.documents)
+    wait_for(lambda: len(till.worker.documents) > proofs + 1, "more proofs", 8)
+    assert kept() == [name] and os.stat(path).st_mtime_ns == first.st_mtime_ns
+
+
 def test_a_bill_is_signed_by_the_published_key_over_the_published_prices(till):
     till.ask()
     bill = till.settled(1)[0]
