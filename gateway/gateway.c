@@ -63,9 +63,9 @@ static void redis_state(void *arg, bool up, const char *run_id)
               up && run_id ? run_id : "-");
     if (g->money)
         money_connected(g->money, up);
-    if (up && g->projection) {
-        projection_write(g->projection);
+    if (up && g->projection) { /* what the entries name goes first */
         pool_each_evidence(g->pool, put_evidence, g->projection);
+        projection_write(g->projection);
     }
     if (up && g->decisions) {
         if (!g->draining)

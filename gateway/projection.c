@@ -71,15 +71,39 @@ static const char *evidence_key(char out[static EVIDENCE_KEY_LEN],
     return out;
 }
 
+/* What was written of a worker last. */
+struct row {
+    uint64_t entry, load; /* hashes */
+    unsigned round;
+    uint8_t keyset[SHA256_LEN];        /* whose document was written by us */
+    char document[2 * SHA256_LEN + 1]; /* its SHA-256; "": none was */
+};
+
+static struct row *row_of(struct projection *p, const char *iid)
+{
+    struct row *row = map_get(&p->rows, span_str(iid));
+
+    if (!row) {
+        row = mem_zero(sizeof(*row));
+        (void)map_put(&p->rows, span_str(iid), row);
+    }
+    return row;
+}
+
 /* Each gateway has a document of its own nonce, and one of a keyset is enough: of many gateways one
  * writes its own, else what Redis holds would grow with their number. */
 void projection_evidence(struct projection *p, const struct pool_evidence *e)
 {
+    struct row *row = row_of(p, e->iid);
     char key[EVIDENCE_KEY_LEN];
 
     set_with_life(p, evidence_key(key, e->keyset_sha256), e->keyset, EVIDENCE_LIFE_S);
-    if (peers_rank(p->peers, e->iid) == 0)
-        set_with_life(p, evidence_key(key, e->document_sha256), e->document, EVIDENCE_LIFE_S);
+    row->document[0] = 0;
+    if (peers_rank(p->peers, e->iid) != 0 || !redis_up(p->redis))
+        return;
+    set_with_life(p, evidence_key(key, e->document_sha256), e->document, EVIDENCE_LIFE_S);
+    memcpy(row->keyset, e->keyset_sha256, SHA256_LEN);
+    hex_encode(row->document, span_of(e->document_sha256, SHA256_LEN));
 }
 
 /* Outlives the projection: Redis answers until its own end. */
@@ -131,22 +155,32 @@ static void hours_write(const struct pool_view *v, struct buf *out)
     buf_append_str(out, v->hours ? "}" : "");
 }
 
-/* Any gateway may have seen it first: what the entry says of that stays. */
+/* Any gateway may have seen it first, and one has written the keyset's document: what the entry
+ * says of that stays. */
 static const char keep_first[] =
-    "local old = redis.call('GET', KEYS[1]) "
-    "local first = old and string.match(old, '\"first_seen\":(%d+)}$') or ARGV[2] "
-    "return redis.call('SET', KEYS[1], ARGV[1] .. first .. '}', 'EX', ARGV[3])";
+    "local old = redis.call('GET', KEYS[1]) or '' "
+    "local first = string.match(old, '\"first_seen\":(%d+)}$') or ARGV[2] "
+    "local named = '\"keyset\":\"' .. ARGV[4] .. '\".*\"document\":\"(%x+)\"' "
+    "local document = ARGV[5] ~= '' and ARGV[5] or string.match(old, named) "
+    "document = document and '\"' .. document .. '\"' or 'null' "
+    "local entry = ARGV[1] .. document .. ',\"first_seen\":' .. first .. '}' "
+    "return redis.call('SET', KEYS[1], entry, 'EX', ARGV[3])";
 
-/* json lacks its end: the second of the first sight, and the brace. */
-static void set_worker(struct projection *p, const char *key, struct span json, uint64_t now_s)
+/* json lacks its end: the document, the second of the first sight, and the brace. document: "" when
+ * this gateway wrote none. */
+static void set_worker(struct projection *p, const struct pool_view *v, struct span json,
+                       const char *document, uint64_t now_s)
 {
-    char now[24], life[12];
+    char key[64], now[24], life[12], keyset[2 * SHA256_LEN + 1];
 
+    snprintf(key, sizeof(key), "worker:%s", v->iid);
     snprintf(now, sizeof(now), "%llu", (unsigned long long)now_s);
     snprintf(life, sizeof(life), "%d", WORKER_LIFE_S);
+    hex_encode(keyset, SPAN_OF(v->keyset));
     const struct span keys[] = {span_str(key)};
-    const struct span args[] = {json, span_str(now), span_str(life)};
-    if (redis_script_run(p->redis, &p->keep_first, keys, args, 3, nothing, NULL) < 0)
+    const struct span args[] = {json, span_str(now), span_str(life), span_str(keyset),
+                                span_str(document)};
+    if (redis_script_run(p->redis, &p->keep_first, keys, args, 5, nothing, NULL) < 0)
         return; /* away: the next round writes it */
 }
 
@@ -180,17 +214,15 @@ static void worker_write(const struct pool_view *v, struct buf *j)
     hours_write(v, j);
 }
 
-static void send_worker(struct projection *p, const struct pool_view *v, struct buf *j)
+static void send_worker(struct projection *p, const struct pool_view *v, const struct row *row,
+                        struct buf *j)
 {
     const uint64_t now_s = clock_wall_ms() / 1000;
-    char key[64], document[2 * SHA256_LEN + 1];
+    const bool is_told = memcmp(row->keyset, v->keyset, SHA256_LEN) == 0;
 
-    snprintf(key, sizeof(key), "worker:%s", v->iid);
-    hex_encode(document, SPAN_OF(v->document));
-    buf_printf(j, ",\"document\":\"%s\",\"valid_until\":%llu", document,
-               (unsigned long long)v->valid_until_s);
-    buf_printf(j, ",\"last_seen\":%llu,\"first_seen\":", (unsigned long long)now_s);
-    set_worker(p, key, buf_span(j), now_s);
+    buf_printf(j, ",\"valid_until\":%llu,\"last_seen\":%llu,\"document\":",
+               (unsigned long long)v->valid_until_s, (unsigned long long)now_s);
+    set_worker(p, v, buf_span(j), is_told ? row->document : "", now_s);
 }
 
 /* ---- First-hand load ---- */
@@ -219,12 +251,6 @@ static void load_write(const struct pool_view *v, struct buf *j)
                (unsigned long long)v->served, (unsigned long long)v->rtt_ms);
 }
 
-/* What was written of a worker last. */
-struct row {
-    uint64_t entry, load; /* hashes */
-    unsigned round;
-};
-
 /* What is written beside that which changed. */
 enum extent {
     WRITE_CHANGES,
@@ -244,17 +270,6 @@ static void note_part(struct round *r, struct span part)
 {
     buf_append(&r->bytes, part);
     buf_append(&r->ends, span_of(&r->bytes.len, sizeof(r->bytes.len)));
-}
-
-static struct row *row_of(struct projection *p, const char *iid)
-{
-    struct row *row = map_get(&p->rows, span_str(iid));
-
-    if (!row) {
-        row = mem_zero(sizeof(*row));
-        (void)map_put(&p->rows, span_str(iid), row);
-    }
-    return row;
 }
 
 /* Each round for the worker's first gateway, every second one for the next, and so on. */
@@ -295,7 +310,7 @@ static void write_one(void *arg, const struct pool_view *v)
     }
     worker_write(v, &entry);
     if (v->state == POOL_READY && (has_changed(&row->entry, &entry) || is_entry_due(r, v->iid)))
-        send_worker(r->p, v, &entry);
+        send_worker(r->p, v, row, &entry);
     buf_fini(&entry);
     buf_fini(&load);
 }

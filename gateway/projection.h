@@ -22,7 +22,8 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
 void projection_changed(struct projection *p);
 void projection_write(struct projection *p);
 /* Keeps the keyset and, as the worker's first gateway (peers_rank), the document,
- * `evidence:{sha256}`, for the records that name them: two days. For longer: archive.h. */
+ * `evidence:{sha256}`, for the records that name them: two days. For longer: archive.h. The
+ * worker's entry names that document, not those of later proofs. */
 void projection_evidence(struct projection *p, const struct pool_evidence *e);
 /* The same the other way: fn is called once, later; E_UNAVAILABLE, E_BUSY: it is not. The caller
  * checks the digest. */

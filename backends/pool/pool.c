@@ -281,7 +281,6 @@ static void view_of(const struct pool_worker *w, struct pool_view *v)
         .served = w->entry.served,
     };
     memcpy(v->keyset, w->keyset.digest, SHA256_LEN);
-    memcpy(v->document, w->document_sha256, SHA256_LEN);
     view_speed(w, v);
     sha256(v->ppid_sha256, SPAN_OF(w->verdict.ppid));
 }

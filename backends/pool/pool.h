@@ -113,10 +113,10 @@ struct pool_view {
     bool accepting, skewed;
     bool held_back; /* drained by the operator */
     uint64_t rtt_ms, connected_ms, failures, served;
-    uint8_t keyset[SHA256_LEN], document[SHA256_LEN]; /* the latest that was accepted */
-    uint64_t valid_until_s;                           /* of the verdict on it; 0: no end */
-    const char *measurement;                          /* name of the policy's entry; "": no quote */
-    uint8_t ppid_sha256[SHA256_LEN];                  /* of the machine, where there is a quote */
+    uint8_t keyset[SHA256_LEN];      /* the latest that was accepted */
+    uint64_t valid_until_s;          /* of the verdict on it; 0: no end */
+    const char *measurement;         /* name of the policy's entry; "": no quote */
+    uint8_t ppid_sha256[SHA256_LEN]; /* of the machine, where there is a quote */
 };
 typedef void pool_view_fn(void *arg, const struct pool_view *v);
 void pool_each(struct pool *p, pool_view_fn *fn, void *arg);

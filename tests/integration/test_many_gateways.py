@@ -355,3 +355,12 @@ def test_many_gateways_keep_one_document_of_a_keyset_in_redis(stack):
     keys = wait_for(lambda: len(k := redis.keys("evidence:*")) > 1 and k, "the evidence", 3)
     time.sleep(0.5)
     assert "evidence:" + worker.status["keyset"]["sha256"] in keys and len(redis.keys("evidence:*")) == 2
+    entry = "worker:" + worker.status["iid"]
+    named = lambda: (json.loads(redis.get(entry))["document"])  # noqa: E731
+    document = wait_for(named, "the entry names it", 3)
+    assert "evidence:" + document in keys
+    worker.reload(max_requests=7)  # all of them write the entry
+    wait_for(lambda: json.loads(redis.get(entry))["max"] == 7, "it is written anew", 8)
+    for _ in range(10):
+        time.sleep(0.1)
+        assert named() == document

@@ -221,6 +221,32 @@ def test_the_registry_tells_who_is_there(trio):
     assert 10 < redis.ttl("load:gateway") <= 15
 
 
+def test_the_registry_names_the_document_that_it_has(stack):
+    """Each proof has a document of its own, and of a keyset only the first is kept there."""
+    stack.engine()
+    gateway = stack.gateway(**{"attestation.every_ms": 1000})
+    iid = stack.worker().status["iid"]
+    stack.wait_ready()
+    redis = stack.redis.client
+    key = "worker:" + iid
+
+    def follows(proofs):
+        seen = json.loads(redis.get(key))["last_seen"]
+        wait_for(lambda: json.loads(redis.get(key))["last_seen"] >= seen + proofs, "it is written again", 15)
+        w = json.loads(redis.get(key))
+        document = json.loads(redis.get("evidence:" + w["document"]))
+        assert hashlib.sha256(base64.b64decode(document["keyset"])).hexdigest() == w["keyset"] and w["first_seen"] > 0
+        return w["document"]
+
+    wait_for(lambda: redis.exists(key), "the entry", 8)
+    first = follows(2)
+    stack.redis.kill()
+    stack.redis.start()
+    wait_for(lambda: gateway.status["redis"], "Redis is there", 10)
+    wait_for(lambda: redis.exists(key), "the entry is there again", 8)
+    assert follows(0) and follows(2) != first  # what it has lost is told anew, by the newest
+
+
 def test_the_registry_follows_soon(trio):
     redis, iid = trio.redis.client, trio.workers[0].status["iid"]
     with trio.raw() as raw:
