@@ -199,7 +199,7 @@ static int take_journal(struct request *r, struct journal_result *result)
 int api_intake(struct request *r)
 {
     struct books *b = r->ledger->books;
-    struct journal_result result;
+    struct journal_result result = {.epoch = 0};
 
     TRY(api_body(r));
     TRY(books_begin(b));

@@ -103,7 +103,7 @@ static int read_cursor(struct books *b, struct span instance, int64_t *n)
 static void add_named(struct intake *i, struct span instance)
 {
     struct books *b = i->ledger->books;
-    int64_t n;
+    int64_t n = 0;
 
     if (!record_id_valid(instance) || find(i, instance))
         return;

@@ -214,7 +214,8 @@ static void job_end(struct job *j)
     if (j->error < 0 && j->error != E_NOT_FOUND && !p->stopped) {
         log_event(LOG_WARN, "projection", "kind=%d error=%s", (int)j->kind, error_name(j->error));
         struct job *again = ask_since(p, j->kind, j->name, j->day, j->seq);
-        again->budgets = again->budgets || j->budgets; /* whoever waits for it still does */
+        if (again && j->budgets)
+            again->budgets = true; /* whoever waits for it still does */
         loop_timer_cancel(p->ledger->loop, &p->timer);
         pump_soon(p, RETRY_MS);
     }
