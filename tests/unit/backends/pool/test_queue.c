@@ -419,7 +419,7 @@ static void of_a_full_queue_who_came_last_leaves(void **state)
 static void one_accounts_requests_keep_nobody_from_waiting(void **state)
 {
     struct line *l = line_new();
-    char name[16];
+    char name[24];
 
     (void)state;
     for (int i = 0; i < 1000; i++)
@@ -610,7 +610,7 @@ static void who_cannot_be_served_in_time_is_told_at_once(void **state)
 static void accounts_that_have_gone_are_forgotten(void **state)
 {
     struct queue *q = queue_new();
-    char name[16];
+    char name[24];
 
     (void)state;
     for (int i = 0; i < 20000; i++) {
