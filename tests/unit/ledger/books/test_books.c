@@ -219,7 +219,7 @@ static void a_charge_above_the_balance_is_the_operators_loss_and_shows(void **st
 
 /* ---- Random interleavings ---- */
 
-enum { ACCOUNTS = 3, BILLS = 40, CREDITS = 20, STEPS = 300 };
+enum { ACCOUNTS = 3, BILLS = 40, CREDITS = 20, STEPS = 300, NAME_LEN = 24 };
 
 struct world {
     struct made_bill bills[BILLS];
@@ -228,9 +228,9 @@ struct world {
     int64_t expected[ACCOUNTS], credit_of[CREDITS];
 };
 
-static void account_name(char out[static 16], int i)
+static void account_name(char out[static NAME_LEN], int i)
 {
-    snprintf(out, 16, "acct-%d", i);
+    snprintf(out, NAME_LEN, "acct-%d", i);
 }
 
 static void step_bill(struct fixture *f, struct world *w, int i, bool crash)
@@ -249,7 +249,7 @@ static void step_bill(struct fixture *f, struct world *w, int i, bool crash)
 
 static void step_credit(struct fixture *f, struct world *w, int i, bool crash)
 {
-    char account[16], id[16];
+    char account[NAME_LEN], id[16];
     bool fresh;
 
     account_name(account, i % ACCOUNTS);
@@ -265,7 +265,7 @@ static void step_credit(struct fixture *f, struct world *w, int i, bool crash)
 
 static void check_world(struct fixture *f, const struct world *w)
 {
-    char account[16], purse[PURSE_LEN];
+    char account[NAME_LEN], purse[PURSE_LEN];
     int64_t sum = 0;
 
     for (int i = 0; i < ACCOUNTS; i++) {
@@ -281,7 +281,7 @@ static void check_world(struct fixture *f, const struct world *w)
 
 static void begin_world(struct fixture *f, struct world *w)
 {
-    char account[16];
+    char account[NAME_LEN];
 
     apply_prices(f);
     for (int i = 0; i < ACCOUNTS; i++) {

@@ -626,7 +626,7 @@ static void walk_project(void *arg, const json_t *project)
 static int make_projects(struct books *b, const char *account, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        char id[16];
+        char id[24];
         snprintf(id, sizeof(id), "p%04zu", i);
         AUTO_JSON json_t *body = json_pack("{s:s,s:s}", "account", account, "id", id);
         TRY(project_create(b, &root, body, NULL));
