@@ -29,6 +29,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODEL = "smollm2-135m-instruct"
 CONTEXT = 2048  # tokens a slot of the engine
 SLOTS = 4
+TRIES = 5  # of the first chat
 GATEWAYS_MAX = 16
 READY_S = 120  # the whole start may take so long
 GRACE_S = 5  # from SIGTERM to SIGKILL
@@ -704,14 +705,22 @@ def part_name(kind, i):
 
 
 def complete(base_url, key):
+    """Asks again where it is told to, as the SDKs do: a busy machine's Redis may answer late."""
+    for again in range(TRIES):
+        try:
+            return ask_once(base_url, key)
+        except urllib.error.HTTPError as e:
+            if e.code != 503 or again == TRIES - 1:
+                raise Failure(f"{e.code} {e.read(2048).decode(errors='replace')}") from None
+            time.sleep(min(float(e.headers.get("retry-after", 1)), 2))
+
+
+def ask_once(base_url, key):
     body = {"model": MODEL, "temperature": 0, "max_tokens": 32, "messages": [{"role": "user", "content": QUESTION}]}
     request = urllib.request.Request(base_url + "/chat/completions", json.dumps(body).encode(),
                                      {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=90) as answer:
-            return json.load(answer)["choices"][0]["message"]["content"]
-    except urllib.error.HTTPError as e:
-        raise Failure(f"{e.code} {e.read(2048).decode(errors='replace')}") from None
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=90) as answer:
+        return json.load(answer)["choices"][0]["message"]["content"]
 
 
 def main():

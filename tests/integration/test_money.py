@@ -465,7 +465,7 @@ def test_evidence_that_the_disk_refused_once_is_written_by_a_later_proof(stack):
     till = Till(stack, **{"attestation.every_ms": 1000})
     till.gateway.wait_log("evidence_lost")
     os.unlink(folder)
-    kept = lambda: [f for _, _, files in os.walk(folder) for f in files]  # noqa: E731
+    kept = lambda: [f for _, _, files in os.walk(folder) for f in files if f.endswith(".json")]  # noqa: E731
     (name,) = wait_for(kept, "the evidence", 8)
     path = os.path.join(folder, name[:2], name)
     with open(path, "rb") as f:
