@@ -120,6 +120,25 @@ static int restore(const struct command *c, int argc, char **argv)
     return ledger_command(c, argc, argv, "POST", "/v1/restore", NULL);
 }
 
+// How many: the member of a bill that is also called taken is a time.
+static void print_counts(const json_t *doc)
+{
+    static const char *const names[] = {"taken", "known", "refused"};
+    struct table t = {0};
+    char count[24];
+
+    table_row(
+        &t, 2,
+        (const char *const[]){"instance", json_string_value(json_object_get(doc, "instance"))});
+    for (size_t i = 0; i < COUNT(names); i++) {
+        snprintf(count, sizeof(count), "%" JSON_INTEGER_FORMAT,
+                 json_integer_value(json_object_get(doc, names[i])));
+        table_row(&t, 2, (const char *const[]){names[i], count});
+    }
+    table_print(&t);
+    table_free(&t);
+}
+
 static int intake(const struct command *c, int argc, char **argv)
 {
     struct ledger_flags f = ledger_flags_default();
@@ -128,7 +147,7 @@ static int intake(const struct command *c, int argc, char **argv)
                                       "its bills were looked through: take those of a revoked key"},
                                      LEDGER_FLAGS(f)};
     struct operands operands;
-    const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
     if (code >= 0)
         return code;
@@ -137,7 +156,15 @@ static int intake(const struct command *c, int argc, char **argv)
     buf_append_str(&path, full ? full : operands.items[0]);
     free(full);
     AUTO_JSON json_t *body = json_pack("{s:s, s:b}", "path", buf_cstr(&path), "revoked", revoked);
-    return ledger_show(c, &f, "POST", "/v1/intake", body);
+    AUTO_JSON json_t *doc = NULL;
+    code = ledger_ask(c, &f, "POST", "/v1/intake", body, &doc);
+    if (code >= 0)
+        return code;
+    if (f.json)
+        json_print(doc);
+    else
+        print_counts(doc);
+    return EXIT_DONE;
 }
 
 // ---- Whose bills --------------------------------------------------------------------------------
