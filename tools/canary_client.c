@@ -143,7 +143,7 @@ static void take_answer(struct canary_reply *out, const struct exchange *x, stru
     const struct verified *v = exchange_worker(x);
 
     keyset_wid(&v->keyset, v->verdict.ppid, out->wid);
-    canary_machine(out->machine, v->verdict.ppid, out->wid);
+    keyset_machine(&v->keyset, v->verdict.ppid, out->machine);
     snprintf(out->digest, sizeof(out->digest), "%.*s", SPAN_FMT(v->keyset.model_digest));
     out->used = *exchange_used(x);
     if (canary_text(body, &out->text) < 0)

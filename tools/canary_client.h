@@ -22,12 +22,12 @@ struct span canary_client_key(const struct canary_client *c);
 struct canary_reply {
     bool answered; /* and verified: what is below is the worker's own word */
     struct buf text;
-    struct usage used;                    /* of its signed record */
-    char wid[CANARY_WID_LEN + 1];         /* of its evidence, as it was verified here */
-    char machine[CANARY_MACHINE_LEN + 1]; /* of canary_machine */
-    char digest[CANARY_DIGEST_LEN];       /* of the weights that it attests */
-    struct api_fault fault;               /* why there is no answer */
-    bool sealed;                          /* and what there was of one came from the worker */
+    struct usage used;              /* of its signed record */
+    char wid[CANARY_WID_LEN + 1];   /* of its evidence, as it was verified here */
+    char machine[33];               /* by keyset_machine */
+    char digest[CANARY_DIGEST_LEN]; /* of the weights that it attests */
+    struct api_fault fault;         /* why there is no answer */
+    bool sealed;                    /* and what there was of one came from the worker */
 };
 void canary_reply_fini(struct canary_reply *r);
 AUTO_FINI(struct canary_reply, canary_reply_fini)

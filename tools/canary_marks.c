@@ -2,10 +2,8 @@
  * right: a mistake of the operator's must mark nobody. */
 #include "tools/canary_marks.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "base/encode.h"
 #include "base/random.h"
 
 const char *canary_mark_name(enum canary_mark m)
@@ -17,19 +15,6 @@ const char *canary_mark_name(enum canary_mark m)
     };
 
     return names[m];
-}
-
-void canary_machine(char out[static CANARY_MACHINE_LEN + 1],
-                    const uint8_t ppid[static CANARY_PPID_LEN], const char *wid)
-{
-    static const uint8_t none[CANARY_PPID_LEN];
-    uint8_t digest[SHA256_LEN];
-
-    sha256(digest, span_of(ppid, CANARY_PPID_LEN));
-    if (memcmp(ppid, none, sizeof(none)) == 0)
-        snprintf(out, CANARY_MACHINE_LEN + 1, "%s", wid);
-    else
-        hex_encode(out, SPAN_OF(digest));
 }
 
 /* ---- Who is sent which ---- */

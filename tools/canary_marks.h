@@ -4,7 +4,7 @@
 
 #include "tools/canary_judge.h"
 
-enum { CANARY_WID_LEN = 32, CANARY_PPID_LEN = 16, CANARY_MACHINE_LEN = 2 * SHA256_LEN };
+enum { CANARY_WID_LEN = 32 };
 
 enum canary_mark {
     MARK_NONE, /* it gave no answer that could be judged */
@@ -26,17 +26,13 @@ struct canary_row {
     enum canary_finding finding;
     struct usage used;
     char wid[CANARY_WID_LEN + 1];
-    char machine[CANARY_MACHINE_LEN + 1]; /* of canary_machine */
+    char machine[33]; /* by keyset_machine: one whatever the payouts of its workers */
     char tag[CANARY_TAG_LEN + 1];
     bool proven;   /* somebody gave the known answer */
     char why[400]; /* where it was not judged */
     enum canary_mark mark;
 };
 
-/* Names the machine of a verified answer, whatever the payouts of its workers: by its PPID (of
- * evidence), or by wid where that is all zero, as of a dev issuer. Hex, or wid, with NUL. */
-void canary_machine(char out[static CANARY_MACHINE_LEN + 1],
-                    const uint8_t ppid[static CANARY_PPID_LEN], const char *wid);
 /* Sets every row's canary: one of its model's that have a known answer, drawn at random for two
  * rows at a time, and never for one alone where the model has more. NULL: none has an answer. */
 void canary_deal(struct canary_row *rows, size_t count, const struct canaries_config *f);

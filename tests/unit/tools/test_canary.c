@@ -266,23 +266,6 @@ static void a_round_that_was_ended_early_marks_only_what_it_has_shown(void **sta
     assert_int_equal(rows[2].mark, MARK_GOOD);
 }
 
-static void one_machine_is_one_under_all_its_payouts(void **state)
-{
-    const uint8_t ppid[CANARY_PPID_LEN] = {1}, other[CANARY_PPID_LEN] = {2};
-    const uint8_t none[CANARY_PPID_LEN] = {0};
-    char a[CANARY_MACHINE_LEN + 1], b[CANARY_MACHINE_LEN + 1];
-
-    (void)state;
-    canary_machine(a, ppid, "wid-1");
-    canary_machine(b, ppid, "wid-2");
-    assert_string_equal(a, b);
-    canary_machine(b, other, "wid-1");
-    assert_string_not_equal(a, b);
-    canary_machine(a, none, "wid-1");
-    canary_machine(b, none, "wid-2");
-    assert_string_not_equal(a, b);
-}
-
 /* ---- Who is sent which ---- */
 
 /* How many of the rows were dealt it. */
@@ -392,7 +375,6 @@ int main(void)
         cmocka_unit_test(another_canary_s_right_answer_says_nothing_of_this_one),
         cmocka_unit_test(who_was_sent_a_canary_alone_is_in_doubt_where_others_are),
         cmocka_unit_test(a_round_that_was_ended_early_marks_only_what_it_has_shown),
-        cmocka_unit_test(one_machine_is_one_under_all_its_payouts),
         cmocka_unit_test(each_canary_of_a_round_goes_to_two_machines_where_there_are_two),
         cmocka_unit_test(when_every_machine_is_wrong_the_canary_is_in_doubt),
         cmocka_unit_test(one_machine_alone_is_believed_to_be_wrong),
