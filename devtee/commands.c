@@ -152,7 +152,7 @@ static void put_policy(struct folder *d, const struct devtee_issuer *issuer, con
                                          .model_digest = o->model_digest};
 
     devtee_policy_write(issuer, &policy, &text);
-    CHECK(detached_sign("cgw/policy/v1", buf_span(&text), devtee_release_key(issuer), &sig) == 0);
+    CHECK(detached_sign(POLICY_LABEL, buf_span(&text), devtee_release_key(issuer), &sig) == 0);
     put(d, "policy.json", buf_span(&text));
     put(d, "policy.json.sig", buf_span(&sig));
 }

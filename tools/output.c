@@ -1,6 +1,7 @@
 /* Tables and JSON on standard output. */
 #include "tools/output.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -187,13 +188,21 @@ void json_print_flat(json_t *value)
     table_free(&t);
 }
 
-void time_text(char out[static TIME_TEXT_LEN], uint64_t seconds)
+void date_text(char out[static TIME_TEXT_LEN], uint64_t seconds)
 {
     const time_t at = (time_t)seconds;
     struct tm tm;
 
-    if (seconds == 0 || !gmtime_r(&at, &tm) || tm.tm_year > 8099)
+    if (!gmtime_r(&at, &tm) || strftime(out, TIME_TEXT_LEN, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        snprintf(out, TIME_TEXT_LEN, "%" PRIu64, seconds);
+}
+
+static const uint64_t year_9999 = 253402300799;
+
+void time_text(char out[static TIME_TEXT_LEN], uint64_t seconds)
+{
+    if (seconds == 0 || seconds > year_9999)
         snprintf(out, TIME_TEXT_LEN, "never");
     else
-        strftime(out, TIME_TEXT_LEN, "%Y-%m-%dT%H:%M:%SZ", &tm);
+        date_text(out, seconds);
 }

@@ -27,8 +27,10 @@ void table_of(const json_t *rows, const char *const *columns, size_t count);
 void json_print(const json_t *value);
 /* "name  value" a line for each member; nested ones by dotted names, times as by time_text. */
 void json_print_flat(json_t *value);
-/* "2027-01-31T12:00:00Z", or "never" for 0. */
+/* "2027-01-31T12:00:00Z", whatever the seconds since 1970; those that no date has, as a number. */
 enum { TIME_TEXT_LEN = 32 };
+void date_text(char out[static TIME_TEXT_LEN], uint64_t seconds);
+/* The same, or "never" for 0 and behind the year 9999. */
 void time_text(char out[static TIME_TEXT_LEN], uint64_t seconds);
 
 #endif

@@ -9,8 +9,7 @@
 #include "crypto/detached.h"
 #include "tools/inputs.h"
 #include "tools/key_file.h"
-
-static const char LABEL[] = "cgw/policy/v1";
+#include "tools/output.h"
 
 /* Keys that sign, and their public halves. */
 struct signers {
@@ -48,17 +47,8 @@ static int signers_read(const struct command *c, const struct option_texts *file
 static int lines_make(const struct signers *s, struct span policy, struct buf *out)
 {
     for (size_t i = 0; i < s->count; i++)
-        TRY(detached_sign(LABEL, policy, s->keys[i], out));
+        TRY(detached_sign(POLICY_LABEL, policy, s->keys[i], out));
     return 0;
-}
-
-static void date_text(uint64_t seconds, char out[static 32])
-{
-    const time_t at = (time_t)seconds;
-    struct tm tm;
-
-    if (!gmtime_r(&at, &tm) || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        snprintf(out, 32, "%" PRIu64, seconds);
 }
 
 /* As a program would read it. -1 or an exit code. */
@@ -66,11 +56,11 @@ static int policy_check(const struct command *c, const char *file, struct span p
                         struct span lines, const struct signers *s, struct attest_policy **out)
 {
     const struct span key = SPAN_OF(s->public[0]);
-    char why[200], ends[32];
+    char why[200], ends[TIME_TEXT_LEN];
 
     if (attest_policy_read(out, policy, lines, &key, 1, why) < 0)
         return failure(c, "%s: %s", file, why);
-    date_text(attest_policy_expires(*out), ends);
+    date_text(ends, attest_policy_expires(*out));
     if (attest_policy_expires(*out) <= (uint64_t)time(NULL))
         return failure(c, "%s has ended (%s): no program would accept a worker by it", file, ends);
     return -1;
@@ -79,9 +69,9 @@ static int policy_check(const struct command *c, const char *file, struct span p
 static void signed_print(const char *file, const struct attest_policy *policy,
                          const struct signers *s)
 {
-    char ends[32], hex[2 * ED25519_KEY_LEN + 1];
+    char ends[TIME_TEXT_LEN], hex[2 * ED25519_KEY_LEN + 1];
 
-    date_text(attest_policy_expires(policy), ends);
+    date_text(ends, attest_policy_expires(policy));
     printf("%s.sig: %s, sequence %" PRIu64 ", until %s; signed by\n", file,
            attest_policy_production(policy) ? "production" : "dev", attest_policy_sequence(policy),
            ends);

@@ -388,7 +388,7 @@ int attest_policy_read(struct attest_policy **out, struct span bytes, struct spa
         snprintf(why, 200, "the policy is longer than %d bytes", POLICY_MAX_BYTES);
         return E_INVALID;
     }
-    if (detached_verify("cgw/policy/v1", bytes, sig_file, keys, key_count) < 0) {
+    if (detached_verify(POLICY_LABEL, bytes, sig_file, keys, key_count) < 0) {
         snprintf(why, 200, "no signature by a release key");
         return E_AUTH;
     }

@@ -7,10 +7,11 @@
 #include "attest/quote.h"
 
 enum { POLICY_MAX_BYTES = 1024 * 1024 };
+#define POLICY_LABEL "cgw/policy/v1" /* what its signatures are over begins with it */
 
 struct attest_policy; /* read-only once made; reference-counted, any thread */
 
-/* Signature ("cgw/policy/v1"), strict form. E_AUTH: no valid signature; E_INVALID with a sentence
+/* Signature (POLICY_LABEL), strict form. E_AUTH: no valid signature; E_INVALID with a sentence
  * in why, which names the member. An insecure_dev_root in a production policy is E_INVALID. */
 MUST_CHECK int attest_policy_read(struct attest_policy **out, struct span bytes,
                                   struct span sig_file, const struct span *keys, size_t key_count,

@@ -220,7 +220,8 @@ def test_several_keys_sign_and_each_is_enough(dev, tmp_path):
     ({"measurments": []}, "policy: has a member that this version does not know"),
     ({"expires": None}, "expires: is missing"),
     ({"environment": "production", "insecure_dev_root": None}, "a production policy pins config_sha256 and model_digest"),
-    ({"expires": 1700000000}, "has ended"),
+    ({"expires": 1700000000}, "has ended (2023-11-14T22:13:20Z)"),
+    ({"expires": 0}, "has ended (1970-01-01T00:00:00Z)"),
 ])
 def test_what_no_program_would_load_is_not_signed(dev, tmp_path, changed, says):
     key = tmp_path / "release.key"
