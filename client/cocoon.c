@@ -6,16 +6,15 @@
 
 #include "base/encode.h"
 #include "base/log.h"
+#include "client/core/alone.h"
 #include "client/core/exchange.h"
 
-_Static_assert((int)COCOON_WHY_LEN == 300, "client_new writes so much");
+_Static_assert((int)COCOON_WHY_LEN == 300, "client_alone_open writes so much");
 
-enum { THREADS = 1, SILENCE_MS = 120000, TOTAL_MS = 2100000, PING_MS = 15000, TURNS_AT_END = 2 };
+enum { SILENCE_MS = 120000, TOTAL_MS = 2100000, PING_MS = 15000 };
 
 struct cocoon {
-    struct loop *loop;
-    struct offload *offload;
-    struct client *client;
+    struct client_alone core;
     char *authorization; /* NULL: none */
 };
 
@@ -60,10 +59,7 @@ static int start(struct cocoon *c, const struct cocoon_options *o, char why[COCO
         .template_allowance = 1024,
     };
 
-    snprintf(why, COCOON_WHY_LEN, "The event loop could not be started.");
-    TRY(loop_new(&c->loop));
-    TRY(offload_new(&c->offload, c->loop, THREADS));
-    return client_new(&c->client, c->loop, c->offload, &options, why);
+    return client_alone_open(&c->core, &options, why);
 }
 
 enum cocoon_result cocoon_open(struct cocoon **out, const struct cocoon_options *o,
@@ -97,14 +93,7 @@ void cocoon_close(struct cocoon *c)
 {
     if (!c)
         return;
-    for (int i = 0; c->loop && i < TURNS_AT_END; i++) /* what was deferred */
-        loop_turn(c->loop, 0);
-    if (c->offload)
-        offload_stop(c->offload);
-    client_free(c->client);
-    offload_free(c->offload);
-    if (c->loop)
-        loop_free(c->loop);
+    client_alone_close(&c->core);
     if (c->authorization)
         explicit_bzero(c->authorization, strlen(c->authorization));
     free(c->authorization);
@@ -158,9 +147,9 @@ enum cocoon_result cocoon_verify(struct cocoon *c, const char *model, struct coc
         snprintf(why, COCOON_WHY_LEN, "The name of the model is empty, too long or not printable.");
         return COCOON_INVALID;
     }
-    (void)directory_find(c->client->directory, &ask, look_done, &l);
+    (void)directory_find(c->core.client->directory, &ask, look_done, &l);
     while (!l.over)
-        loop_turn(c->loop, -1);
+        loop_turn(c->core.loop, -1);
     return l.found ? COCOON_OK : COCOON_REFUSED;
 }
 
@@ -212,7 +201,8 @@ static int begin(struct cocoon_chat *chat, char why[COCOON_WHY_LEN])
         return E_INVALID;
     }
     chat->parsed = true;
-    const int error = exchange_start(&chat->exchange, chat->cocoon->client, &ask, &events, chat);
+    const int error =
+        exchange_start(&chat->exchange, chat->cocoon->core.client, &ask, &events, chat);
     if (error < 0)
         snprintf(why, COCOON_WHY_LEN, "The name of the model or the API key is not printable.");
     return error;
@@ -237,7 +227,7 @@ enum cocoon_result cocoon_chat(struct cocoon *c, const char *json, size_t len,
 enum cocoon_result cocoon_read(struct cocoon_chat *chat, const char **bytes, size_t *len)
 {
     while (chat->come.len == 0 && !chat->ended && !chat->failed)
-        loop_turn(chat->cocoon->loop, -1);
+        loop_turn(chat->cocoon->core.loop, -1);
     *bytes = NULL;
     *len = 0;
     if (chat->come.len == 0)
@@ -259,7 +249,7 @@ void cocoon_chat_close(struct cocoon_chat *chat)
     if (!chat)
         return;
     exchange_free(chat->exchange);
-    loop_turn(chat->cocoon->loop, 0); /* it borrows the request */
+    loop_turn(chat->cocoon->core.loop, 0); /* it borrows the request */
     if (chat->parsed)
         request_fini(&chat->rq);
     buf_wipe(&chat->body);

@@ -1,18 +1,17 @@
-/* A loop of its own, turned while one exchange of cocoon-client's library runs. */
+/* cocoon-client's library with a loop of its own, turned while one exchange runs. */
 #include "tools/canary_client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/random.h"
+#include "client/core/alone.h"
 #include "client/core/exchange.h"
 
-enum { THREADS = 1, PING_MS = 15000, ALLOWANCE = 1024, TURNS_AT_END = 2, SECOND = 1000 };
+enum { PING_MS = 15000, ALLOWANCE = 1024, SECOND = 1000 };
 
 struct canary_client {
-    struct loop *loop;
-    struct offload *offload;
-    struct client *client;
+    struct client_alone core;
     struct buf authorization;
     uint8_t key[CLIENT_KEY_LEN]; /* as it is in the file */
     int64_t max_coefficient;
@@ -61,11 +60,8 @@ static int start(struct canary_client *c, const struct canaries_config *f,
     };
 
     TRY(read_key(c, f->api_key_file, why));
-    snprintf(why, CANARY_WHY_LEN, "The event loop could not be started.");
-    TRY(loop_new(&c->loop));
-    TRY(offload_new(&c->offload, c->loop, THREADS));
-    TRY(client_new(&c->client, c->loop, c->offload, &options, why));
-    memcpy(c->key, c->client->key, sizeof(c->key));
+    TRY(client_alone_open(&c->core, &options, why));
+    memcpy(c->key, c->core.client->key, sizeof(c->key));
     return 0;
 }
 
@@ -85,14 +81,7 @@ void canary_client_close(struct canary_client *c)
 {
     if (!c)
         return;
-    for (int i = 0; c->loop && i < TURNS_AT_END; i++) /* what was deferred */
-        loop_turn(c->loop, 0);
-    if (c->offload)
-        offload_stop(c->offload);
-    client_free(c->client);
-    offload_free(c->offload);
-    if (c->loop)
-        loop_free(c->loop);
+    client_alone_close(&c->core);
     buf_wipe(&c->authorization);
     crypto_wipe(c->key, sizeof(c->key));
     free(c);
@@ -159,17 +148,17 @@ static void ask(struct canary_client *c, const struct request *rq,
     struct asking a = {.reply = out};
     struct exchange *x;
 
-    if (exchange_start(&x, c->client, &ask, &events, &a) < 0) {
+    if (exchange_start(&x, c->core.client, &ask, &events, &a) < 0) {
         api_fault_set(&out->fault, &ERR_INTERNAL, NULL, NULL);
         return;
     }
     while (!a.over)
-        loop_turn(c->loop, -1);
+        loop_turn(c->core.loop, -1);
     out->sealed = exchange_status(x) == 200;
     if (out->answered)
         take_answer(out, x, buf_span(&a.body));
     exchange_free(x);
-    loop_turn(c->loop, 0); /* it borrows the request */
+    loop_turn(c->core.loop, 0); /* it borrows the request */
     buf_wipe(&a.body);
 }
 
@@ -177,10 +166,11 @@ void canary_client_ask(struct canary_client *c, const struct canary *canary,
                        const uint8_t kfp[static KFP_LEN], struct canary_reply *out)
 {
     static const struct request_rules rules = {.max_n = 1};
+    struct client *client = c->core.client;
     AUTO(buf_wipe) struct buf body = {0};
     AUTO(request_fini) struct request rq = {0};
 
-    random_bytes(c->client->key, sizeof(c->client->key)); /* tags and salts are made with it */
+    random_bytes(client->key, sizeof(client->key)); /* tags and salts are made with it */
     canary_body(canary, c->max_coefficient, &body);
     if (request_parse(&rq, EP_CHAT, buf_span(&body), &rules, &out->fault) == 0)
         ask(c, &rq, kfp, out);
