@@ -39,6 +39,15 @@ static int accounts_show(const struct command *c, int argc, char **argv)
     return ledger_command(c, argc, argv, "GET", "/v1/accounts/%s", NULL);
 }
 
+static int put_replay(const struct command *c, json_t *body, const char *replay)
+{
+    const bool on = strcmp(replay, "on") == 0, off = strcmp(replay, "off") == 0;
+
+    if (*replay && !on && !off)
+        return usage_error(c, "--replay-answers is on or off");
+    return settings_switch(c, body, "replay_answers", on, off);
+}
+
 static int accounts_write(const struct command *c, int argc, char **argv, bool create)
 {
     struct ledger_flags f = ledger_flags_default();
@@ -60,23 +69,19 @@ static int accounts_write(const struct command *c, int argc, char **argv, bool c
     AUTO(buf_fini) struct buf path = {0};
     AUTO_JSON json_t *body = json_object();
     struct operands operands;
-    const int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
+    int code = options_parse(c, options, COUNT(options), argc, argv, 1, 1, &operands);
 
+    if (code < 0)
+        code = put_replay(c, body, replay);
+    if (code < 0)
+        code = settings_switch(c, body, "internal", internal, not_internal);
+    if (code < 0)
+        code = settings_switch(c, body, "end_to_end_only", end_to_end, not_end_to_end);
     if (code >= 0)
         return code;
-    if (*replay && strcmp(replay, "on") != 0 && strcmp(replay, "off") != 0)
-        return usage_error(c, "--replay-answers is on or off");
-    if ((internal && not_internal) || (end_to_end && not_end_to_end))
-        return usage_error(c, "an option and its --no- exclude each other");
     settings_put(&s, body, false);
     settings_money(body, "low_balance", low);
-    if (*replay)
-        json_object_set_new(body, "replay_answers", json_boolean(strcmp(replay, "on") == 0));
     settings_number(body, "weight", weight);
-    if (internal || not_internal)
-        json_object_set_new(body, "internal", json_boolean(internal));
-    if (end_to_end || not_end_to_end)
-        json_object_set_new(body, "end_to_end_only", json_boolean(end_to_end));
     if (create)
         json_object_set_new(body, "id", json_string(operands.items[0]));
     ledger_path(&path, create ? "/v1/accounts" : "/v1/accounts/%s", operands.items);
@@ -94,14 +99,14 @@ static int accounts_set(const struct command *c, int argc, char **argv)
 }
 
 // The limits of all models, in which one is changed: the ledger takes them as a whole.
-static json_t *models_with(const json_t *account, const char *model, const json_t *limits)
+static json_t *models_with(const json_t *account, const char *model, json_t *limits)
 {
     json_t *models = json_deep_copy(json_object_get(account, "per_model"));
 
     if (!models)
         models = json_object();
     if (json_is_object(json_object_get(models, model)))
-        json_object_update(json_object_get(models, model), (json_t *)(uintptr_t)limits);
+        json_object_update(json_object_get(models, model), limits);
     else
         json_object_set_new(models, model, json_deep_copy(limits));
     return models;

@@ -21,6 +21,15 @@ void settings_money(json_t *body, const char *name, int64_t nano)
         json_object_set_new(body, name, json_null());
 }
 
+int settings_switch(const struct command *c, json_t *body, const char *name, bool yes, bool no)
+{
+    if (yes && no)
+        return usage_error(c, "an option and its --no- exclude each other");
+    if (yes || no)
+        json_object_set_new(body, name, json_boolean(yes));
+    return -1;
+}
+
 json_t *settings_list(const struct option_texts *texts)
 {
     json_t *list = json_array();

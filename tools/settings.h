@@ -39,6 +39,9 @@ void settings_put(const struct settings *s, json_t *body, bool of_key);
 /* body.name = value, when value ≥ 0; as text for money. */
 void settings_number(json_t *body, const char *name, int64_t value);
 void settings_money(json_t *body, const char *name, int64_t nano);
+/* body.name = whether it is `yes`, where one of the two was given. -1, or an exit code after it was
+ * said that both were. */
+int settings_switch(const struct command *c, json_t *body, const char *name, bool yes, bool no);
 json_t *settings_list(const struct option_texts *texts);
 
 #endif
