@@ -91,14 +91,14 @@ static int append_top(void *to, struct span element)
 }
 
 /* Of a choice's tokens, into one of its lists. */
-struct list {
+struct told_list {
     struct choice *choice;
     struct buf *out;
 };
 
 static int append_entry(void *to, struct span element)
 {
-    const struct list *l = to;
+    const struct told_list *l = to;
     struct tops tops = {.out = l->out, .most = l->choice->most_tops};
     struct entry e = {0};
 
@@ -119,9 +119,9 @@ int logprobs_take_chat(struct choice *c, struct span logprobs)
 
     TRY(PICK(logprobs, picks));
     if (content.data)
-        TRY(each(content, append_entry, &(struct list){c, &c->logprobs[LP_CONTENT]}));
+        TRY(each(content, append_entry, &(struct told_list){c, &c->logprobs[LP_CONTENT]}));
     if (refusal.data)
-        TRY(each(refusal, append_entry, &(struct list){c, &c->logprobs[LP_REFUSAL]}));
+        TRY(each(refusal, append_entry, &(struct told_list){c, &c->logprobs[LP_REFUSAL]}));
     c->has_logprobs = c->has_logprobs || content.data || refusal.data;
     return 0;
 }
