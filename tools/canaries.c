@@ -166,16 +166,15 @@ static void complain(const struct command *c, struct canary_round *r)
         }
 }
 
+/* Of what was loaded. */
 static int one_round(const struct command *c, struct canaries *at, const struct running *o)
 {
-    AUTO(canary_round_fini) struct canary_round r = {.redis = &at->redis.at};
-    const int code = load(c, at, o->file);
+    AUTO(canary_round_fini)
+    struct canary_round r = {.redis = &at->redis.at,
+                             .file = at->file,
+                             .client = at->client,
+                             .spread_s = o->once ? 0 : o->every_s};
 
-    if (code >= 0)
-        return code;
-    r.file = at->file;
-    r.client = at->client;
-    r.spread_s = o->once ? 0 : o->every_s;
     canary_round_run(&r);
     at->stopped = r.stopped;
     if (o->json)
@@ -191,20 +190,21 @@ static int one_round(const struct command *c, struct canaries *at, const struct 
 static int rounds(const struct command *c, struct canaries *at, const struct running *o)
 {
     const uint64_t every = o->every_s * 1000;
-    uint64_t begun, took;
+    uint64_t took = 0;
 
     canary_wait_prepare();
-    const int code = load(c, at, o->file);
-    if (code >= 0)
-        return code;
-    do {
+    for (bool first = true; first || !canary_wait(took < every ? every - took : 0); first = false) {
+        const uint64_t begun = clock_mono_ms();
+        const int code = load(c, at, o->file);
+        if (code >= 0 && first)
+            return code;
+        if (code < 0)
+            (void)one_round(c, at, o);
         canaries_fini(at);
-        begun = clock_mono_ms();
-        (void)one_round(c, at, o);
-        if (fflush(stdout) != 0)
-            break; /* nobody reads any more */
+        if (at->stopped || fflush(stdout) != 0)
+            break; /* or nobody reads any more */
         took = clock_mono_ms() - begun;
-    } while (!at->stopped && !canary_wait(took < every ? every - took : 0));
+    }
     return EXIT_DONE;
 }
 
@@ -228,7 +228,10 @@ static int canaries_run(const struct command *c, int argc, char **argv)
         return code;
     if (o.every_s < 1 || o.every_s > EVERY_MAX_S)
         return usage_error(c, "--every must be from 1s to 30d");
-    return o.once ? one_round(c, &at, &o) : rounds(c, &at, &o);
+    if (!o.once)
+        return rounds(c, &at, &o);
+    code = load(c, &at, o.file);
+    return code < 0 ? one_round(c, &at, &o) : code;
 }
 
 /* ---- record ---- */
