@@ -196,12 +196,14 @@ def test_a_release_key_is_made_once_and_signs_policies(dev, tmp_path):
     again = run("cocoonctl", "policy", "key", key)
     assert again.returncode == 1 and "already" in again.stderr and key.read_text() == seed
     where, policy = saved(tmp_path, document(dev)), policy_of(dev, tmp_path)
-    assert "no signature" in (refused := judged(where, policy, public)).stderr or "sig" in refused.stderr
+    unsigned = judged(where, policy, public)
+    assert (unsigned.returncode, unsigned.stderr) == (1, f"cocoonctl attest verify: {policy}.sig: No such file or directory\n")
     out = made("cocoonctl", "policy", "sign", "--key", key, policy)
     assert public in out and "dev" in out and str(json.loads(policy.read_text())["sequence"]) in out
     assert judged(where, policy, public).returncode == 0
     policy.write_text(policy.read_text() + "\n")
-    assert "no signature by a release key" in judged(where, policy, public).stderr
+    changed = judged(where, policy, public)
+    assert changed.returncode == 1 and "no signature by a release key" in changed.stderr
     made("cocoonctl", "policy", "sign", "--key", key, policy)
     assert judged(where, policy, public).returncode == 0
 

@@ -1,10 +1,10 @@
 """cocoonctl canaries: a worker that gives its model's answers gains by it, one that serves another model or counts more loses by it, and
 nobody loses by what the operator did wrong."""
 
+import contextlib
 import json
 import os
 import re
-import subprocess
 import time
 
 import pytest
@@ -15,7 +15,7 @@ pytest.importorskip("cryptography")
 
 from fake_engine import answer  # noqa: E402
 from purse import Purse  # noqa: E402
-from stack import BIN, Evidence, chat, script, wait_for  # noqa: E402
+from stack import BIN, Evidence, Process, chat, script, wait_for  # noqa: E402
 
 PROMPTS = ["What is the capital of France?", "Count to three."]
 RIGHT, WRONG, MISTAKE = 0, 3, 1
@@ -241,9 +241,10 @@ def test_the_operators_mistakes_mark_nobody(coop):
     marks = [coop.marks(w) for w in coop.stack.workers]
     assert all(bad == 0 for _, bad in marks)
 
-    def run(expect, asked):
+    def run(expected, asked):
         done = coop.run("--json")
-        assert done.returncode == MISTAKE and re.search(expect, done.stdout + done.stderr), done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        assert done.returncode == MISTAKE and all(text in said for text in expected), said
         rows = json.loads(done.stdout or "[]")
         assert len(rows) == asked and all(r["mark"] == "-" for r in rows)
         assert [coop.marks(w) for w in coop.stack.workers] == marks
@@ -251,16 +252,16 @@ def test_the_operators_mistakes_mark_nobody(coop):
     coop.write(good)
     key = open(coop.key_file).read().strip()
     coop.write_key(key[:-4] + "0000")
-    run("Incorrect API key.*\n.*not asked after that|not asked after that", 1)
+    run(["Incorrect API key", "not asked after that"], 1)
     coop.write_key(coop.stack.key("--model", "other"))
-    run("may not use the model", 3)
+    run(["may not use the model"], 3)
     coop.write_key(key)
     coop.write(good, gateway="http://127.0.0.1:1")
-    run("cannot be reached", 1)
+    run(["cannot be reached"], 1)
     coop.write(good, insecure_dev=False)
-    run("one for development", 0)
+    run(["one for development"], 0)
     coop.write([{**c, "answers": []} for c in good])
-    run("no known answer", 3)
+    run(["no known answer"], 3)
 
 
 def test_without_a_balance_nobody_is_marked_and_with_one_it_is_paid(stack):
@@ -303,6 +304,8 @@ def test_a_bad_file_is_explained(stack):
         coop.write(**{"canaries": coop.canaries(), **change})
         done = coop.run()
         assert done.returncode == MISTAKE and re.search(expected, done.stderr), done.stderr
+    done = coop.ctl("canaries", "run", "--file", coop.file, "--every", "9s", check=False)
+    assert done.returncode == MISTAKE and re.search(expected, done.stderr), "it does not wait for a file that is wrong at first"
     assert coop.nobody_is_marked() and not stack.engines[0].requests
 
 
@@ -344,38 +347,36 @@ def test_what_is_drawn_anew_each_time_is_no_canary(coop):
     assert [c["answers"] for c in yaml.safe_load(done.stdout)["canaries"]] == [[], []]
 
 
-def begin_rounds(coop, log, every):
-    with open(log, "w") as out:
-        return subprocess.Popen([os.path.join(BIN, "cocoonctl"), "canaries", "run", "--file", coop.file, "--every", every, "--json"],
-                                env={**os.environ, "REDIS_URL": coop.stack.redis.url}, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+@contextlib.contextmanager
+def rounds(coop, every):
+    """Runs until it is left, with exit code 0."""
+    argv = [os.path.join(BIN, "cocoonctl"), "canaries", "run", "--file", coop.file, "--every", every, "--json"]
+    running = Process(coop.stack, "rounds", argv, env={"REDIS_URL": coop.stack.redis.url}).start()
+    try:
+        yield running
+    finally:
+        code = running.stop()
+    assert code == 0, running.log_text
 
 
 def test_a_round_that_is_ended_early_counts_what_was_answered(coop):
     coop.record()
     before = sum(len(e.requests) for e in coop.stack.engines)
-    log = os.path.join(coop.stack.folder, "rounds")
-    running = begin_rounds(coop, log, "9s")
     asked = lambda: sum(len(e.requests) for e in coop.stack.engines) - before  # noqa: E731
-    wait_for(lambda: asked() > 0, "one was asked", 20)
-    running.terminate()
-    assert running.wait(10) == 0, open(log).read()
-    rows = json.loads(open(log).read())
+    with rounds(coop, "9s") as running:
+        wait_for(lambda: asked() > 0, "one was asked", 20)
+    rows = json.loads(running.log_text)
     assert len(rows) == asked() and {r["mark"] for r in rows} == {"good"}
     assert sum(coop.marks(w)[0] for w in coop.stack.workers) == asked()
 
 
 def test_rounds_go_on_and_read_the_file_again(coop):
     good = coop.record()
-    log = os.path.join(coop.stack.folder, "rounds")
-    running = begin_rounds(coop, log, "2s")
-    try:
-        lines = lambda: open(log).read().splitlines()  # noqa: E731
+    with rounds(coop, "2s") as running:
+        lines = lambda: running.log_text.splitlines()  # noqa: E731
         wait_for(lambda: len(lines()) >= 1, "a round", 10)
         assert [r["mark"] for r in json.loads(lines()[0])] == ["good"] * 3
         coop.write(good, mode=0o644)
-        wait_for(lambda: "others than its owner" in open(log).read(), "it is read again", 10)
+        wait_for(lambda: "others than its owner" in running.log_text, "it is read again", 10)
         coop.write(good)
         wait_for(lambda: lines()[-1].startswith("[{"), "and is right again", 15)
-    finally:
-        running.terminate()
-        assert running.wait(10) == 0
