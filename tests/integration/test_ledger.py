@@ -235,6 +235,8 @@ def test_a_receipt_is_found_by_its_call(office, acme):
     call = ask(office, key).header("cocoon-call")
     wait_for(lambda: len(ledger.bills(acme)) == 1, "the bill")
     receipt = json.loads(ledger.ctl("receipts", "show", call, "--json").stdout)
+    taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(receipt["taken"]))
+    assert re.search(rf"^taken +{taken}$", ledger.ctl("receipts", "show", call).stdout, re.M)
     assert receipt["account"] == acme and receipt["bill"].count(".") == 2 and receipt["proof"] is None
     payload = json.loads(base64.urlsafe_b64decode(receipt["bill"].split(".")[1] + "=="))
     assert payload["usage"] == base64.urlsafe_b64encode(hashlib.sha256(receipt["usage"].encode()).digest()).decode().rstrip("=")
