@@ -8,6 +8,7 @@ stops every process it started. A guard process does the same should this one be
 
 import argparse
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -183,23 +184,23 @@ def say(name, state, detail="", seconds=None):
 
 class Ports:
     """Ports of 127.0.0.1 for the whole life of this process. Nobody can bind a port for another process without a moment in which
-    a third may take it, and gateways share theirs (SO_REUSEPORT) even with strangers: so a locked file stands for each port, and
-    whoever starts our programs on this machine, the tests too, takes the lock first."""
-
-    folder = os.path.join(tempfile.gettempdir(), f"cocoon-ports-{os.getuid()}")
+    a third may take it, and gateways share theirs (SO_REUSEPORT) even with strangers: so a name stands for each port, and whoever
+    starts our programs on this machine, the tests too, binds it first. Abstract names are shared where ports are, by all that is in
+    one network namespace, whatever files it sees."""
 
     def __init__(self):
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
         self.locks = []
 
     def lock(self, port):
-        fd = os.open(os.path.join(self.folder, str(port)), os.O_RDWR | os.O_CREAT, 0o600)
+        s = socket.socket(socket.AF_UNIX)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
+            s.bind(f"\0cocoon-port-{port}")
+        except OSError as e:
+            s.close()
+            if e.errno != errno.EADDRINUSE:
+                raise
             return False
-        self.locks.append(fd)
+        self.locks.append(s)
         return True
 
     def take(self, preferred):

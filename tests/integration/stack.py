@@ -16,7 +16,7 @@ free ports or on UNIX sockets in stack.folder, where the logs are too (gateway.l
 import atexit
 import collections
 import ctypes
-import fcntl
+import errno
 import json
 import os
 import random
@@ -64,17 +64,17 @@ LOCKS = collections.deque()  # of the ports given last; the oldest ones have bee
 
 def lock_port(port):
     """As scripts/run.py does: tests of another checkout may run on this machine."""
-    folder = os.path.join(tempfile.gettempdir(), f"cocoon-ports-{os.getuid()}")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    fd = os.open(os.path.join(folder, str(port)), os.O_RDWR | os.O_CREAT, 0o600)
+    s = socket.socket(socket.AF_UNIX)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
+        s.bind(f"\0cocoon-port-{port}")
+    except OSError as e:
+        s.close()
+        if e.errno != errno.EADDRINUSE:
+            raise
         return False
-    LOCKS.append(fd)
+    LOCKS.append(s)
     if len(LOCKS) > 200:
-        os.close(LOCKS.popleft())
+        LOCKS.popleft().close()
     return True
 
 

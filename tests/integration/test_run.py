@@ -13,7 +13,7 @@ import time
 import openai
 import pytest
 
-from stack import BIN, ROOT, SLOW, die_with_parent, wait_for
+from stack import BIN, ROOT, SLOW, die_with_parent, free_port, wait_for
 
 PARTS = {"redis-server", "cocoon-ledger", "engine_serve.py", "cocoon-worker", "cocoon-gateway"}
 
@@ -216,6 +216,13 @@ def test_busy_ports_make_it_take_others(run):
     run.check_gone()
     for s in taken:
         s.close()
+
+
+def test_a_port_that_a_test_has_is_left_by_who_has_another_folder_for_files(tmp_path):
+    ask = f"import run; print(run.Ports().lock({free_port()}))"
+    done = subprocess.run([sys.executable, "-c", ask], cwd=os.path.join(ROOT, "scripts"), env={**os.environ, "TMPDIR": str(tmp_path)},
+                          capture_output=True, text=True, timeout=20 * SLOW)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_the_death_of_a_part_ends_all_with_its_last_words(run):
