@@ -1,5 +1,6 @@
-/* One object a call: while it runs it collects its answer, or asks Redis for the first one's. The
- * secret of the API key is looked at once; what is kept of it opens this one answer alone. */
+/* One object a call: while it runs it collects its answer, or asks Redis for the first one's. That
+ * the account has turned it off meanwhile may be known at admission only. The secret of the API key
+ * is looked at once; what is kept of it opens this one answer alone. */
 #include "gateway/replay.h"
 
 #include <stdio.h>
@@ -282,7 +283,7 @@ bool replay_end(struct call *c)
     r->call = NULL;
     if (r->state == ASKED)
         return false; /* freed when Redis has answered */
-    if (r->state != COLLECTING || !is_complete(c)) {
+    if (r->state != COLLECTING || !is_complete(c) || !replay_is_on(c)) {
         replay_free(r);
         return false;
     }
@@ -400,7 +401,7 @@ enum step_result replay_give(struct call *c)
 
     switch (r->state) {
     case AGAIN:
-        return ask(c, r);
+        return replay_is_on(c) ? ask(c, r) : refuse(c, &ERR_IDEMPOTENCY_NO_REPLAY);
     case FOUND:
         return give(c, r);
     case ABSENT:

@@ -72,14 +72,16 @@ class Purse:
         self.change(account, name, metering=metering, **members)
         return text
 
-    def change(self, account, name, version=None, **members):
+    def change(self, account, name, version=None, told=True, **members):
+        """told: the gateways hear of it; else they learn it from the account."""
         for at in self.redis.keys("key:*"):
             record = json.loads(self.redis.get(at))
             if record.get("name") == name:
                 record.update(members, version=version or record["version"] + 1)
                 self.scripts.key(account, record["id"], record["version"])
                 self.redis.set(at, json.dumps(record))
-                self.redis.publish("keys:changed", at.split(":")[1].strip("{}"))
+                if told:
+                    self.redis.publish("keys:changed", at.split(":")[1].strip("{}"))
                 return record
         raise AssertionError(f"no key named {name}")
 

@@ -350,16 +350,42 @@ def test_nothing_is_kept_where_the_account_did_not_ask_for_it(till):
     assert not kept(till)
 
 
-def test_turned_off_there_is_no_replay_and_on_again_there_is(till):
+def key_name(till):
     redis = till.purse.redis
     record, = [r for r in map(json.loads, map(redis.get, redis.keys("key:*"))) if r["account"] == till.account]
+    return record["name"]
+
+
+def test_turned_off_there_is_no_replay_and_on_again_there_is(till):
+    name = key_name(till)
     first = ask(till, "t")
     till.settled(1)
     wait_kept(till)
-    till.purse.change(till.account, record["name"], replay_answers=False)
+    till.purse.change(till.account, name, replay_answers=False)
     wait_for(lambda: ask(till, "t").status == 409 and no_replay(ask(till, "t")), "it is off")
-    till.purse.change(till.account, record["name"], replay_answers=True)
+    till.purse.change(till.account, name, replay_answers=True)
     wait_for(lambda: ask(till, "t").body == first.body, "it is on again")
+
+
+def test_turned_off_unheard_nothing_more_is_kept(till):
+    """The call begins as one whose answer is kept; that it is not, it hears from the account."""
+    assert ask(till, "heard").status == 200
+    till.settled(1)
+    wait_kept(till)
+    till.purse.change(till.account, key_name(till), told=False, replay_answers=False)
+    assert ask(till, "unheard").status == 200
+    till.settled(2)
+    redis, values = till.purse.redis, f"m1:idem:{{{till.account}}}:*"
+    wait_for(lambda: [v.split("|")[1] for v in redis.mget(redis.keys(values))] == ["done"] * 2, "both have ended")
+    assert no_replay(ask(till, "unheard")) and len(answers(till)) == 1
+
+
+def test_turned_off_unheard_nothing_more_is_given(till):
+    assert ask(till, "given").status == 200
+    till.settled(1)
+    wait_kept(till)
+    till.purse.change(till.account, key_name(till), told=False, replay_answers=False)
+    assert no_replay(ask(till, "given"))
 
 
 def test_another_secret_of_the_account_opens_nothing(till):
