@@ -223,15 +223,16 @@ void hook_due_fini(struct hook_due *d)
     *d = (struct hook_due){0};
 }
 
-static int read_due(struct books *b, struct hook_due *out)
+static int read_due(struct books *b, const char *busy, struct hook_due *out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
     TRY(DB_SELECT(&rows, b->db,
                   "SELECT d.id, d.hook, d.tries, d.payload, h.url, h.secret FROM deliveries d "
                   "JOIN hooks h ON h.id = d.hook WHERE d.state = 'waiting' AND d.due <= $1 AND "
-                  "h.state = 'active' ORDER BY d.due LIMIT 1",
-                  value_int((int64_t)b->now_s)));
+                  "h.state = 'active' AND ' ' || $2 || ' ' NOT LIKE '% ' || h.id || ' %' "
+                  "ORDER BY d.due LIMIT 1",
+                  value_int((int64_t)b->now_s), value_str(busy)));
     const int row = rows_next(rows);
     if (row <= 0)
         return row < 0 ? row : E_NOT_FOUND;
@@ -244,10 +245,10 @@ static int read_due(struct books *b, struct hook_due *out)
                          span_from(rows_bytes(rows, 5), sizeof(HOOK_SECRET_PREFIX) - 1));
 }
 
-int hook_take_due(struct books *b, struct hook_due *out)
+int hook_take_due(struct books *b, const char *busy, struct hook_due *out)
 {
     *out = (struct hook_due){0};
-    const int error = read_due(b, out);
+    const int error = read_due(b, busy, out);
     if (error < 0) {
         hook_due_fini(out);
         return error;

@@ -31,9 +31,10 @@ struct hook_due {
     int64_t tries;
 };
 void hook_due_fini(struct hook_due *d);
-/* The next one due now; E_NOT_FOUND: none. Its next try is noted before it leaves, so that a crash
- * repeats it later and never floods. */
-MUST_CHECK int hook_take_due(struct books *b, struct hook_due *out);
+/* The next one due now of a hook that is not among `busy` (ids, a space between; "": none is);
+ * E_NOT_FOUND: none. Its next try is noted before it leaves, so that a crash repeats it later and
+ * never floods. */
+MUST_CHECK int hook_take_due(struct books *b, const char *busy, struct hook_due *out);
 /* status 200–299: done; 410: the hook is gone and is switched off; else tried again until
  * HOOK_TRIES_MAX. */
 MUST_CHECK int hook_told(struct books *b, const struct hook_due *d, int64_t status);

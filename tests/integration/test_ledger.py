@@ -623,6 +623,30 @@ def test_a_reached_budget_is_told_once_a_window(office, acme, receiver):
     assert told["type"] == "budget.reached" and told["data"]["of"] == "key" and told["data"]["window"] == "day"
 
 
+def revoke_keys(ledger, account, count):
+    for key in [ledger.good("POST", "/v1/keys", {"account": account}) for _ in range(count)]:
+        ledger.good("POST", f"/v1/keys/{key['id']}/revoke")
+
+
+def test_an_endpoint_that_never_answers_holds_up_no_other_account(stack, receiver):
+    ledger = start_ledger(stack, **{"webhooks.timeout_ms": 60000})
+    silent = ledger.account("silent", 0)
+    ledger.account("acme", 0)
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        url = f"http://127.0.0.1:{hole.getsockname()[1]}/hook"
+        hook = ledger.good("POST", "/v1/webhooks", {"account": silent, "url": url, "events": ["key.revoked"]})["id"]
+        ledger.good("POST", "/v1/webhooks", {"account": "acme", "url": receiver.url, "events": ["key.revoked"]})
+        revoke_keys(ledger, silent, 3)
+        hole.settimeout(10 * SLOW)
+        with hole.accept()[0] as first:
+            assert first.recv(4) == b"POST"
+            revoke_keys(ledger, "acme", 2)
+            wait_for(lambda: len(receiver.came) == 2, "the other account's webhooks")
+            queued = ledger.good("GET", f"/v1/webhooks/{hook}/deliveries")["data"]
+            assert sorted(d["tries"] for d in queued) == [0, 0, 1], queued  # one at a time
+            assert ledger.stop() == 0
+
+
 def test_redirects_are_not_followed_and_private_addresses_not_dialled(stack, receiver):
     ledger = start_ledger(stack, **{"webhooks.insecure": False})
     ledger.account("acme", 0)

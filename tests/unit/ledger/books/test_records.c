@@ -421,14 +421,42 @@ static void an_event_is_told_once_to_who_wants_it(void **state)
     assert_int_equal(queued, 0);
     IN_BOOKS(f, hook_tell(f->books, "other", "key.revoked", "key/1", data, &queued));
     assert_int_equal(queued, 0);
-    IN_BOOKS(f, hook_take_due(f->books, &due));
+    IN_BOOKS(f, hook_take_due(f->books, "", &due));
     assert_non_null(strstr(due.payload, "\"type\":\"key.revoked\""));
     assert_int_equal(due.secret.len, 32);
-    NOT_IN_BOOKS(f, hook_take_due(f->books, &(struct hook_due){0}), E_NOT_FOUND); /* under way */
+    NOT_IN_BOOKS(f, hook_take_due(f->books, "", &(struct hook_due){0}),
+                 E_NOT_FOUND); /* under way */
     IN_BOOKS(f, hook_told(f->books, &due, 200));
     f->books->fixed_ms += 100000000;
-    NOT_IN_BOOKS(f, hook_take_due(f->books, &(struct hook_due){0}), E_NOT_FOUND);
+    NOT_IN_BOOKS(f, hook_take_due(f->books, "", &(struct hook_due){0}), E_NOT_FOUND);
     hook_due_fini(&due);
+}
+
+static void a_hook_that_is_busy_is_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf_wipe) struct buf secret = {0};
+    AUTO_JSON json_t *data = json_of("{}");
+    struct hook_due first, second;
+    char both[96];
+    size_t queued = 0;
+
+    make_account(f, "acme", 0);
+    make_hook(f, "[\"balance.low\"]", &secret);
+    make_hook(f, "[\"balance.low\"]", &secret);
+    IN_BOOKS(f, hook_tell(f->books, "acme", "balance.low", "x", data, &queued));
+    IN_BOOKS(f, hook_tell(f->books, "acme", "balance.low", "y", data, &queued));
+    IN_BOOKS(f, hook_take_due(f->books, "", &first));
+    IN_BOOKS(f, hook_take_due(f->books, first.hook, &second));
+    assert_string_not_equal(first.hook, second.hook);
+    snprintf(both, sizeof(both), "%s %s", first.hook, second.hook);
+    f->books->fixed_ms += 100000000; /* the next try of each is due, too */
+    NOT_IN_BOOKS(f, hook_take_due(f->books, both, &(struct hook_due){0}), E_NOT_FOUND);
+    hook_due_fini(&second);
+    IN_BOOKS(f, hook_take_due(f->books, first.hook, &second));
+    assert_string_not_equal(first.hook, second.hook);
+    hook_due_fini(&first);
+    hook_due_fini(&second);
 }
 
 static void a_delivery_is_tried_again_later_and_later_with_the_same_id(void **state)
@@ -446,7 +474,7 @@ static void a_delivery_is_tried_again_later_and_later_with_the_same_id(void **st
     IN_BOOKS(f, hook_tell(f->books, "acme", "balance.low", "x", data, &queued));
     for (int hour = 0; hour < 24 * 7; hour++) {
         assert_int_equal(books_begin(f->books), 0);
-        const int found = books_end(f->books, hook_take_due(f->books, &due));
+        const int found = books_end(f->books, hook_take_due(f->books, "", &due));
         f->books->fixed_ms += 3600000;
         if (found == E_NOT_FOUND)
             continue;
@@ -666,6 +694,7 @@ int main(void)
         CASE(an_invitation_makes_as_many_accounts_as_it_says),
         CASE(an_invitation_that_ended_or_was_revoked_makes_none),
         CASE(an_event_is_told_once_to_who_wants_it),
+        CASE(a_hook_that_is_busy_is_passed_over),
         CASE(a_delivery_is_tried_again_later_and_later_with_the_same_id),
         CASE(a_url_that_is_no_public_https_is_refused),
         CASE(usage_sums_up_to_the_charge_however_it_is_cut),
