@@ -26,7 +26,8 @@ struct proxy {
 /* Reads key and policy; nobody can reach it yet. E_… with a sentence in why. The signals must have
  * been blocked before (loop_signals). */
 MUST_CHECK int proxy_start(struct proxy *p, char why[static 300]);
-/* Takes requests from now on. */
+/* Takes requests from now on. E_… with a sentence in why: E_IO where somebody else listens already.
+ */
 MUST_CHECK int proxy_listen(struct proxy *p, char why[static 300]);
 /* Reads the policy again, all or nothing: says in the log what came of it. */
 void proxy_reload(struct proxy *p);

@@ -682,6 +682,20 @@ def test_check_leaves_the_endpoint_of_a_running_client_alone(place):
     assert (done.returncode, done.stdout) == (0, "ok\n") and os.path.exists(path), done.stderr
 
 
+def test_where_somebody_listens_already_it_does_not_start(place):
+    """It shared the port with whoever else would (SO_REUSEPORT): part of the applications' connections was the other's."""
+    place.gateway()
+    running = place.client()
+    path = os.path.join(place.folder, "app.sock")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)
+        s.listen()
+        for at in (f"127.0.0.1:{running.port}", "unix:" + path):
+            done = Client(place.folder, place.g.url, place.tee, "--listen", at).run()
+            assert (done.returncode, done.stderr.splitlines()[-1]) == (1, f"cocoon-client: {at}: Address already in use")
+    assert place.ask().status == 200 and os.path.exists(path)
+
+
 def test_a_dev_policy_needs_insecure_dev(place):
     place.gateway()
     done = Client(place.folder, place.g.url, place.tee, "--production").run()
