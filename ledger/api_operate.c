@@ -154,9 +154,8 @@ static int change_bill_key(struct request *r, bool revoked)
     struct books *b = r->ledger->books;
 
     TRY(books_begin(b));
-    TRY(books_end(b, bill_key_revoke(b, &r->actor, r->params[0], revoked, &r->out)));
-    keyring_read(r->ledger->keyring);
-    return 0;
+    keyring_changed(r->ledger->keyring); /* also when nobody can say whether this was committed */
+    return books_end(b, bill_key_revoke(b, &r->actor, r->params[0], revoked, &r->out));
 }
 
 int api_bill_key_revoke(struct request *r)

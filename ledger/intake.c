@@ -269,7 +269,9 @@ static bool take_batch(struct source *s, const struct redisReply *entries)
 
     s->waiting = (int64_t)redis_reply_count(entries);
     s->oldest_ms = id_ms(redis_entry_id(redis_reply_at(entries, 0)));
-    int error = books_begin(books);
+    int error = keyring_ready(s->intake->ledger->keyring);
+    if (error == 0)
+        error = books_begin(books);
     if (error == 0) {
         error = take_entries(&b, entries);
         fail_point("books.bills.before");

@@ -16,6 +16,7 @@ struct keyring {
     uint8_t operators[OPERATORS_MAX][ED25519_KEY_LEN];
     size_t operator_count;
     bool asking, stopped;
+    bool unread; /* the books may say something else */
 };
 
 static bool known(const struct keyring *k, struct span kid)
@@ -23,31 +24,60 @@ static bool known(const struct keyring *k, struct span kid)
     return bill_keys_state(&k->keys, kid) != BILL_KEY_UNKNOWN;
 }
 
-void keyring_read(struct keyring *k)
+static int read_anew(struct keyring *k)
 {
+    AUTO(bill_keys_fini) struct bill_keys anew = {0};
+    struct books *b = k->ledger->books;
+
+    TRY(books_begin(b));
+    TRY(books_end(b, bill_keys_read(b, false, &anew)));
     bill_keys_fini(&k->keys);
-    if (bill_keys_read(k->ledger->books, false, &k->keys) < 0)
-        log_event(LOG_ERROR, "bill_keys", "read=no");
+    k->keys = anew;
+    anew = (struct bill_keys){0};
+    return 0;
+}
+
+void keyring_changed(struct keyring *k)
+{
+    k->unread = true;
+}
+
+int keyring_ready(struct keyring *k)
+{
+    if (!k->unread)
+        return 0;
+    const int error = read_anew(k);
+    k->unread = error < 0;
+    if (error < 0)
+        log_event(LOG_ERROR, "bill_keys", "read=no error=%s", error_name(error));
+    return error;
 }
 
 // For ever: its bills are verified later, too.
-static void add(struct keyring *k, const uint8_t key[static ED25519_KEY_LEN])
+static int add_to_books(struct keyring *k, struct span kid, struct span hex)
 {
     struct books *b = k->ledger->books;
-    char kid[JWS_KID_LEN + 1], hex[2 * ED25519_KEY_LEN + 1];
     bool added = false;
+
+    TRY(books_begin(b));
+    TRY(books_end(b, bill_keys_add(b, &k->keys, kid, hex, &added)));
+    if (added)
+        log_event(LOG_INFO, "bill_key", "kid=%.*s", SPAN_FMT(kid));
+    return 0;
+}
+
+static int add(struct keyring *k, const uint8_t key[static ED25519_KEY_LEN])
+{
+    char kid[JWS_KID_LEN + 1], hex[2 * ED25519_KEY_LEN + 1];
 
     jws_kid(kid, key);
     hex_encode(hex, span_of(key, ED25519_KEY_LEN));
-    if (known(k, span_str(kid)) || books_begin(b) < 0)
-        return;
-    const int error =
-        books_end(b, bill_keys_add(b, &k->keys, span_str(kid), span_str(hex), &added));
+    const int error = known(k, span_str(kid)) ? 0 : add_to_books(k, span_str(kid), span_str(hex));
     if (error < 0) {
         log_event(LOG_ERROR, "bill_key_refused", "kid=%s error=%s", kid, error_name(error));
-        keyring_read(k); /* none that the books have not */
-    } else if (added)
-        log_event(LOG_INFO, "bill_key", "kid=%s", kid);
+        keyring_changed(k); /* none that the books have not */
+    }
+    return error;
 }
 
 // ---- What the settings say ----------------------------------------------------------------------
@@ -62,7 +92,7 @@ static int read_settings(struct keyring *k)
                        span_str(s->operators.items[i])));
     for (size_t i = 0; i < s->pinned.count; i++) {
         TRY(hex_decode(key, sizeof(key), span_str(s->pinned.items[i])));
-        add(k, key);
+        TRY(add(k, key));
     }
     if (k->keys.count == 0 && k->operator_count == 0)
         log_event(LOG_WARN, "bill_keys", "count=0 operators=0");
@@ -72,6 +102,7 @@ static int read_settings(struct keyring *k)
 // ---- What Redis says ----------------------------------------------------------------------------
 
 // The kid beside a claim is Redis' word: it spares verifying what is known already, and no more.
+// Where the books fail nothing is added: they are asked again with the next look.
 static void on_vouched(void *arg, int error, const struct redisReply *reply)
 {
     struct keyring *k = arg;
@@ -79,13 +110,15 @@ static void on_vouched(void *arg, int error, const struct redisReply *reply)
     struct bill_claim claim;
 
     k->asking = false;
+    if (error == 0)
+        error = keyring_ready(k);
     for (size_t i = 0; i < k->operator_count; i++)
         operators[i] = SPAN_OF(k->operators[i]);
     for (size_t i = 0; error == 0 && i + 1 < redis_reply_count(reply); i += 2) {
         if (!known(k, redis_reply_text(redis_reply_at(reply, i))) &&
             bill_claim_read(&claim, redis_reply_text(redis_reply_at(reply, i + 1)), operators,
                             k->operator_count) == 0)
-            add(k, claim.key);
+            error = add(k, claim.key);
     }
 }
 
@@ -134,7 +167,8 @@ int keyring_new(struct keyring **out, struct ledger *l)
 
     k->ledger = l;
     *out = k;
-    TRY(bill_keys_read(l->books, false, &k->keys));
+    k->unread = true;
+    TRY(keyring_ready(k));
     return read_settings(k);
 }
 

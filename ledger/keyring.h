@@ -9,8 +9,8 @@
 
 struct keyring;
 
-/* The books and Redis are there, and outlive it but for the stop. E_IO, E_INVALID: keys of the
- * books that cannot be read. */
+/* The books and Redis are there, and outlive it but for the stop. E_IO, E_INVALID, E_UNAVAILABLE:
+ * keys of the books that cannot be read, or one of the settings that they do not take. */
 MUST_CHECK int keyring_new(struct keyring **out, struct ledger *l);
 /* Asks nothing more. Then free Redis, turn the loop once, and free this. */
 void keyring_stop(struct keyring *k);
@@ -21,8 +21,12 @@ void keyring_free(struct keyring *k);
 void keyring_look(struct keyring *k);
 /* Those that count. */
 const struct bill_keys *keyring_keys(const struct keyring *k);
-/* Reads them from the books anew: one was revoked, or counts again. */
-void keyring_read(struct keyring *k);
+/* One was perhaps revoked, or counts again: they are read anew before their next use. */
+void keyring_changed(struct keyring *k);
+/* Reads them from the books, in a transaction of its own, where that is due: whoever takes bills
+ * asks before. An error of the books: those of before stay, no bill may be taken by them, and the
+ * next call tries again. */
+MUST_CHECK int keyring_ready(struct keyring *k);
 
 /* The key of a gateway's last bill that was not taken. {0}: the last one was. */
 struct key_wait {

@@ -35,17 +35,24 @@ static int add_key(struct bill_keys *k, struct span kid, struct span hex, bool r
     return 0;
 }
 
+// Columns kid, public_key, revoked.
+static int add_rows(struct bill_keys *k, struct rows *rows, bool believed)
+{
+    int row;
+
+    while ((row = rows_next(rows)) > 0)
+        TRY(add_key(k, rows_bytes(rows, 0), rows_bytes(rows, 1),
+                    !believed && rows_int(rows, 2) != 0));
+    return row;
+}
+
 int bill_keys_read(struct books *b, bool believed, struct bill_keys *out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
-    int row;
 
     *out = (struct bill_keys){0};
     TRY(db_select(&rows, b->db, "SELECT kid, public_key, revoked FROM bill_keys", NULL, 0));
-    while ((row = rows_next(rows)) > 0)
-        TRY(add_key(out, rows_bytes(rows, 0), rows_bytes(rows, 1),
-                    !believed && rows_int(rows, 2) != 0));
-    return row;
+    return add_rows(out, rows, believed);
 }
 
 enum bill_key_state bill_keys_state(const struct bill_keys *k, struct span kid)
@@ -59,15 +66,20 @@ enum bill_key_state bill_keys_state(const struct bill_keys *k, struct span kid)
 int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct span hex,
                   bool *added)
 {
+    AUTO(rows_free) struct rows *rows = NULL;
+    int64_t inserted;
+
     *added = false;
     if (bill_keys_state(k, kid) != BILL_KEY_UNKNOWN)
         return 0;
-    TRY(add_key(k, kid, hex, false));
-    *added = true;
-    return DB_RUN(b->db, NULL,
-                  "INSERT INTO bill_keys (kid, public_key, since) VALUES ($1, $2, $3) "
-                  "ON CONFLICT DO NOTHING",
-                  value_text(kid), value_text(hex), value_int((int64_t)b->now_s));
+    TRY(DB_RUN(b->db, &inserted,
+               "INSERT INTO bill_keys (kid, public_key, since) VALUES ($1, $2, $3) "
+               "ON CONFLICT DO NOTHING",
+               value_text(kid), value_text(hex), value_int((int64_t)b->now_s)));
+    *added = inserted > 0;
+    TRY(DB_SELECT(&rows, b->db, "SELECT kid, public_key, revoked FROM bill_keys WHERE kid = $1",
+                  value_text(kid)));
+    return add_rows(k, rows, false);
 }
 
 // The key of the header is found before any signature is computed: others are refused by their kid.

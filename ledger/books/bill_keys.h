@@ -25,7 +25,8 @@ MUST_CHECK int bill_keys_read(struct books *b, bool believed, struct bill_keys *
 enum bill_key_state { BILL_KEY_UNKNOWN, BILL_KEY_COUNTS, BILL_KEY_REVOKED };
 enum bill_key_state bill_keys_state(const struct bill_keys *k, struct span kid);
 /* A gateway's key: kept for ever, so that its bills can be verified later. hex: 64 digits that must
- * have this kid: E_INVALID. *added: it was not known; one that was revoked stays so. */
+ * have this kid: E_INVALID. *added: the books did not know it; one that they say was revoked stays
+ * so. On an error, or when the transaction fails, the set may hold what the books do not. E_IO. */
 MUST_CHECK int bill_keys_add(struct books *b, struct bill_keys *k, struct span kid, struct span hex,
                              bool *added);
 /* Reads a bill that one of them has signed. E_AUTH: none, or one that is revoked; E_INVALID. *out

@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -33,6 +34,15 @@ def bill_key(stack, others=()):
     kids = {kid: key for kid, key in stack.redis.client.hgetall("bills:keys").items() if kid not in others}
     assert len(kids) == 1
     return next(iter(kids.items()))
+
+
+def vouch(stack, public):
+    """Kid and word, by the operator's key, of a gateway that is no more."""
+    with open(os.path.join(stack.folder, "operator.key")) as file:
+        operator = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read().strip()))
+    kid, signer = (b64u(hashlib.sha256(bytes.fromhex(key)).digest()[:16]) for key in (public, stack.operator_key))
+    claim = f"{public} 1796000000 retired"
+    return kid, f"{claim}\n{signer} {b64u(operator.sign(b'cgw/bill-key/v1' + bytes(1) + claim.encode()))}\n"
 
 
 def waits(stack, kid):
@@ -232,17 +242,37 @@ def test_a_key_that_is_reinstated_brings_what_was_passed_over(stack, vouched):
     ledger.verify()
 
 
+def test_a_revoked_key_does_not_count_again_because_the_books_could_not_be_read(stack):
+    """A key that was vouched for meanwhile is taken when they can be, and what Redis says of the revoked one changes nothing."""
+    stack.ledger = ledger = start_ledger(stack)
+    ledger.prices()
+    begin(stack)
+    kid = bill_key(stack)[0]
+    wait_for(lambda: len(ledger.bills()) == 1, "the bill in the books", 30)
+    ledger.ctl("ledger", "revoke-key", kid)
+    metered = ledger.key()
+    rename = lambda old, new: books.execute(f"ALTER TABLE {old} RENAME TO {new}")  # noqa: E731
+    with closing(sqlite3.connect(ledger.settings["books"], timeout=30, isolation_level=None)) as books:
+        rename("bill_keys", "away")
+        later, word = vouch(stack, "07" * 32)
+        stack.redis.client.hset("bills:vouched", later, word)
+        wait_for(lambda: "event=bill_keys read=no" in ledger.log_text, "a reading that fails", 30)
+        assert stack.redis.client.hexists("bills:vouched", kid)
+        rename("away", "bill_keys")
+    wait_for(lambda: f"event=bill_key kid={later}" in ledger.log_text, "the key to be added", 30)
+    with stack.raw(key=metered) as raw:
+        wait_for(lambda: raw.ask("POST", CHAT, chat()).status == 200, "an answer", 30)
+    wait_for(lambda: len(ledger.bills()) > 1 or [g for g in ledger.status["gateways"] if g["revoked_key"] == kid], "the bill to be passed over", 30)
+    assert len(ledger.bills()) == 1 and ledger.status["conflicts"] == 0
+
+
 def test_words_that_nobody_gave_hold_up_no_gateway(stack):
     """Thousands of claims, each with many signatures that are none: whoever writes Redis stops no request."""
     stack.ledger = start_ledger(stack)
     gateway = stack.gateway(**{"billing.journal": os.path.join(stack.folder, "gateway.journal"), "limits.public_per_minute": 100000})
     redis = stack.redis.client
-    with open(os.path.join(stack.folder, "operator.key")) as file:
-        operator = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read().strip()))
-    signer = b64u(hashlib.sha256(bytes.fromhex(stack.operator_key)).digest()[:16])
-    retired, claim = b64u(hashlib.sha256(b"\x07" * 32).digest()[:16]), "07" * 32 + " 1796000000 retired"
-    signature = operator.sign(b"cgw/bill-key/v1\0" + claim.encode())
-    redis.hset("bills:vouched", retired, f"{claim}\n{signer} {b64u(signature)}\n")
+    retired, word = vouch(stack, "07" * 32)
+    redis.hset("bills:vouched", retired, word)
     slowest = 0
 
     def shown():
@@ -254,7 +284,8 @@ def test_words_that_nobody_gave_hold_up_no_gateway(stack):
         return names
 
     wait_for(lambda: "retired" in shown(), "the key that was vouched for", 40, step=0.1)
-    forged = f"{signer} {b64u(bytes(64))}\n" * 60
+    claim, signature = word.splitlines()
+    forged = f"{signature.split()[0]} {b64u(bytes(64))}\n" * 60
     with redis.pipeline() as at_once:
         at_once.hdel("bills:vouched", retired)
         for i in range(4000):
