@@ -50,11 +50,6 @@ static int read_cluster_secret(struct gateway *g, const struct gateway_config *s
     return hex_decode(g->cluster_secret, sizeof(g->cluster_secret), buf_span(&text));
 }
 
-static void put_evidence(void *arg, const struct pool_evidence *e)
-{
-    projection_evidence(arg, e);
-}
-
 static void redis_state(void *arg, bool up, const char *run_id)
 {
     struct gateway *g = arg;
@@ -63,10 +58,8 @@ static void redis_state(void *arg, bool up, const char *run_id)
               up && run_id ? run_id : "-");
     if (g->money)
         money_connected(g->money, up);
-    if (up && g->projection) { /* what the entries name goes first */
-        pool_each_evidence(g->pool, put_evidence, g->projection);
-        projection_write(g->projection);
-    }
+    if (up && g->projection)
+        projection_redis_back(g->projection);
     if (up && g->decisions) {
         if (!g->draining)
             peers_renew(g->peers);
@@ -166,8 +159,7 @@ static void keep_evidence(void *arg, const struct pool_evidence *e)
 {
     struct gateway *g = arg;
 
-    if (e->is_new)
-        projection_evidence(g->projection, e);
+    projection_evidence(g->projection, e);
     archive_keep(g, e);
 }
 

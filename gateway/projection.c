@@ -7,6 +7,7 @@
 #include "backends/pool/standing.h"
 #include "base/clock.h"
 #include "base/encode.h"
+#include "base/list.h"
 #include "base/map.h"
 #include "base/version.h"
 #include "gateway/peers.h"
@@ -33,6 +34,9 @@ struct projection {
     bool soon, left, stopped;
     uint64_t whole_ms; /* when everything is written anew */
     struct map rows;   /* iid → struct row */
+    struct list sendings;
+    bool lost; /* Redis has been emptied: evidence is told again */
+    bool back; /* Redis is back, and all is written once it has the evidence */
     unsigned rounds, wholes;
     struct redis_script keep_first;
 };
@@ -75,9 +79,53 @@ static const char *evidence_key(char out[static EVIDENCE_KEY_LEN],
 struct row {
     uint64_t entry, load; /* hashes */
     unsigned round;
-    uint8_t keyset[SHA256_LEN];        /* whose document was written by us */
-    char document[2 * SHA256_LEN + 1]; /* its SHA-256; "": none was */
+    uint8_t keyset[SHA256_LEN];        /* that Redis took; zeros: none */
+    char document[2 * SHA256_LEN + 1]; /* SHA-256 of the one that it took with it; "": none */
+    bool named;                        /* the worker's entry has named that one */
 };
+
+/* Evidence, or an entry that names it, which Redis has not answered yet. */
+struct sending {
+    struct list link;
+    struct projection *p; /* NULL: it has gone */
+    char iid[IID_LEN + 1];
+    uint8_t keyset[SHA256_LEN];
+    char document[2 * SHA256_LEN + 1]; /* "": none */
+    unsigned outstanding;              /* commands */
+    bool refused;
+};
+
+static struct sending *sending_new(struct projection *p, const char *iid,
+                                   const uint8_t keyset[static SHA256_LEN], const char *document)
+{
+    struct sending *s = mem_zero(sizeof(*s));
+
+    s->p = p;
+    snprintf(s->iid, sizeof(s->iid), "%s", iid);
+    memcpy(s->keyset, keyset, SHA256_LEN);
+    snprintf(s->document, sizeof(s->document), "%s", document);
+    list_push(&p->sendings, &s->link);
+    return s;
+}
+
+/* Of what has gone meanwhile there is none. */
+static struct row *sending_row(const struct sending *s)
+{
+    return s->p ? map_get(&s->p->rows, span_str(s->iid)) : NULL;
+}
+
+static void write_back(struct projection *p);
+
+static void sending_end(struct sending *s)
+{
+    struct projection *p = s->p;
+
+    if (p)
+        list_del(&s->link);
+    free(s);
+    if (p)
+        write_back(p);
+}
 
 static struct row *row_of(struct projection *p, const char *iid)
 {
@@ -90,20 +138,84 @@ static struct row *row_of(struct projection *p, const char *iid)
     return row;
 }
 
+/* ---- Evidence ---- */
+
+/* The entry is written anew: it names the document now, if there is one. */
+static void note_evidence(const struct sending *s, struct row *row)
+{
+    memcpy(row->keyset, s->keyset, SHA256_LEN);
+    memcpy(row->document, s->document, sizeof(row->document));
+    row->named = false;
+    if (!row->document[0])
+        return;
+    row->entry = 0;
+    projection_changed(s->p);
+}
+
+/* One answer less to wait for. What Redis did not take is told again by the next proof. */
+static void settle(struct sending *s)
+{
+    struct row *row = sending_row(s);
+
+    if (--s->outstanding > 0)
+        return;
+    if (row && !s->refused)
+        note_evidence(s, row);
+    sending_end(s);
+}
+
+static void evidence_taken(void *arg, int error, const struct redisReply *reply)
+{
+    struct sending *s = arg;
+
+    s->refused |= error < 0 || redis_reply_type(reply) != REDIS_STATUS;
+    settle(s);
+}
+
+static void send_evidence(struct sending *s, const uint8_t sha256[static SHA256_LEN],
+                          struct span value)
+{
+    char key[EVIDENCE_KEY_LEN], life[12];
+
+    snprintf(life, sizeof(life), "%d", EVIDENCE_LIFE_S);
+    const struct span argv[] = {SPAN("SET"), span_str(evidence_key(key, sha256)), value, SPAN("EX"),
+                                span_str(life)};
+    if (redis_command(s->p->redis, argv[1], argv, 5, evidence_taken, s) == 0)
+        s->outstanding++;
+    else
+        s->refused = true;
+}
+
 /* Each gateway has a document of its own nonce, and one of a keyset is enough: of many gateways one
  * writes its own, else what Redis holds would grow with their number. */
 void projection_evidence(struct projection *p, const struct pool_evidence *e)
 {
-    struct row *row = row_of(p, e->iid);
-    char key[EVIDENCE_KEY_LEN];
+    const struct row *row = row_of(p, e->iid);
+    const bool is_first = peers_rank(p->peers, e->iid) == 0;
+    char document[2 * SHA256_LEN + 1] = "";
 
-    set_with_life(p, evidence_key(key, e->keyset_sha256), e->keyset, EVIDENCE_LIFE_S);
-    row->document[0] = 0;
-    if (peers_rank(p->peers, e->iid) != 0 || !redis_up(p->redis))
+    if (memcmp(row->keyset, e->keyset_sha256, SHA256_LEN) == 0 && (row->document[0] || !is_first))
         return;
-    set_with_life(p, evidence_key(key, e->document_sha256), e->document, EVIDENCE_LIFE_S);
-    memcpy(row->keyset, e->keyset_sha256, SHA256_LEN);
-    hex_encode(row->document, span_of(e->document_sha256, SHA256_LEN));
+    if (is_first)
+        hex_encode(document, span_of(e->document_sha256, SHA256_LEN));
+    struct sending *s = sending_new(p, e->iid, e->keyset_sha256, document);
+    s->outstanding = 1; /* until all is sent */
+    send_evidence(s, e->keyset_sha256, e->keyset);
+    if (is_first)
+        send_evidence(s, e->document_sha256, e->document);
+    settle(s);
+}
+
+static void tell_evidence(void *arg, const struct pool_evidence *e)
+{
+    projection_evidence(arg, e);
+}
+
+static void forget_evidence(struct row *row)
+{
+    memset(row->keyset, 0, sizeof(row->keyset));
+    row->document[0] = 0;
+    row->named = false;
 }
 
 /* Outlives the projection: Redis answers until its own end. */
@@ -156,15 +268,43 @@ static void hours_write(const struct pool_view *v, struct buf *out)
 }
 
 /* Any gateway may have seen it first, and one has written the keyset's document: what the entry
- * says of that stays. */
+ * says of that stays. 1: there was no entry, or one of this keyset that names no document. */
 static const char keep_first[] =
     "local old = redis.call('GET', KEYS[1]) or '' "
     "local first = string.match(old, '\"first_seen\":(%d+)}$') or ARGV[2] "
-    "local named = '\"keyset\":\"' .. ARGV[4] .. '\".*\"document\":\"(%x+)\"' "
-    "local document = ARGV[5] ~= '' and ARGV[5] or string.match(old, named) "
+    "local keyset = '\"keyset\":\"' .. ARGV[4] .. '\"' "
+    "local named = keyset .. '.*\"document\":\"(%x+)\"' "
+    "local is_same = string.find(old, keyset, 1, true) "
+    "local stood = string.match(old, named) "
+    "local document = ARGV[5] ~= '' and ARGV[5] or stood "
     "document = document and '\"' .. document .. '\"' or 'null' "
     "local entry = ARGV[1] .. document .. ',\"first_seen\":' .. first .. '}' "
-    "return redis.call('SET', KEYS[1], entry, 'EX', ARGV[3])";
+    "redis.call('SET', KEYS[1], entry, 'EX', ARGV[3]) "
+    "return (old == '' or (is_same and not stood)) and 1 or 0";
+
+/* An entry that has named the document names none: Redis was emptied, and what others wrote into it
+ * since knows of none. */
+static void note_entry(const struct sending *s, struct row *row, bool named_none)
+{
+    if (row->named && named_none) {
+        forget_evidence(row);
+        s->p->lost = true;
+        projection_changed(s->p);
+        return;
+    }
+    row->named = true;
+}
+
+static void entry_taken(void *arg, int error, const struct redisReply *reply)
+{
+    struct sending *s = arg;
+    struct row *row = sending_row(s);
+
+    if (error == 0 && redis_reply_type(reply) == REDIS_NUMBER && row && s->document[0] &&
+        strcmp(row->document, s->document) == 0)
+        note_entry(s, row, redis_reply_number(reply) != 0);
+    sending_end(s);
+}
 
 /* json lacks its end: the document, the second of the first sight, and the brace. document: "" when
  * this gateway wrote none. */
@@ -180,8 +320,9 @@ static void set_worker(struct projection *p, const struct pool_view *v, struct s
     const struct span keys[] = {span_str(key)};
     const struct span args[] = {json, span_str(now), span_str(life), span_str(keyset),
                                 span_str(document)};
-    if (redis_script_run(p->redis, &p->keep_first, keys, args, 5, nothing, NULL) < 0)
-        return; /* away: the next round writes it */
+    struct sending *s = sending_new(p, v->iid, v->keyset, document);
+    if (redis_script_run(p->redis, &p->keep_first, keys, args, 5, entry_taken, s) < 0)
+        sending_end(s); /* away: the next round writes it */
 }
 
 static void machine_write(const struct pool_view *v, struct buf *j)
@@ -401,14 +542,35 @@ static void write_now(struct projection *p, enum extent extent)
         return;
     if (!p->left && extent != WRITE_CHANGES)
         write_instance(p);
+    if (!p->left && p->lost) {
+        p->lost = false;
+        pool_each_evidence(p->pool, tell_evidence, p);
+    }
     if (!p->left)
         write_workers(p, extent);
     pool_standing_take(p->pool, write_standing, p);
 }
 
-void projection_write(struct projection *p)
+static void write_back(struct projection *p)
 {
+    if (!p->back || !list_empty(&p->sendings))
+        return;
+    p->back = false;
     write_now(p, WRITE_ALL);
+}
+
+/* What the entries name goes first. */
+void projection_redis_back(struct projection *p)
+{
+    struct span iid;
+    void *row;
+    size_t at = 0;
+
+    while (map_next(&p->rows, &at, &iid, &row))
+        forget_evidence(row);
+    p->back = true;
+    pool_each_evidence(p->pool, tell_evidence, p);
+    write_back(p);
 }
 
 static void drop(struct projection *p, const char *key)
@@ -453,6 +615,7 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
     p->peers = peers;
     p->tunnel = tunnel;
     p->capacity = capacity;
+    list_init(&p->sendings);
     redis_script_init(&p->keep_first, "keep_first", keep_first, 1);
     snprintf(p->gw_key, sizeof(p->gw_key), "gw:%s", instance);
     snprintf(p->load_key, sizeof(p->load_key), "load:%s", instance);
@@ -488,6 +651,8 @@ void projection_free(struct projection *p)
 
     if (!p)
         return;
+    LIST_FOREACH(it, &p->sendings)
+        CONTAINER(it, struct sending, link)->p = NULL;
     while (map_next(&p->rows, &at, &iid, &value))
         free(value);
     map_fini(&p->rows);

@@ -20,10 +20,12 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
                                   const char *tunnel, int64_t capacity);
 /* Something changed: written within 250 ms, together with what else changes until then. */
 void projection_changed(struct projection *p);
-void projection_write(struct projection *p);
-/* Keeps the keyset and, as the worker's first gateway (peers_rank), the document,
- * `evidence:{sha256}`, for the records that name them: two days. For longer: archive.h. The
- * worker's entry names that document, not those of later proofs. */
+/* Redis is usable again, and may have lost all: everything is written anew, evidence first. */
+void projection_redis_back(struct projection *p);
+/* Of each proof. Keeps the keyset and, as the worker's first gateway (peers_rank), the document,
+ * `evidence:{sha256}`, for the records that name them: two days, unless Redis has taken
+ * them before; what it refused, the next proof tells again. For longer: archive.h. The worker's
+ * entry names that document, not those of later proofs. */
 void projection_evidence(struct projection *p, const struct pool_evidence *e);
 /* The same the other way: fn is called once, later; E_UNAVAILABLE, E_BUSY: it is not. The caller
  * checks the digest. */

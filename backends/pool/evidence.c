@@ -60,10 +60,9 @@ static bool is_taken(const struct pool *p, const struct pool_worker *w)
     return e && memcmp(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN) != 0;
 }
 
-static void tell(const struct pool_worker *w, bool is_new, pool_evidence_fn *fn, void *arg)
+static void tell(const struct pool_worker *w, pool_evidence_fn *fn, void *arg)
 {
     const struct pool_evidence e = {
-        .is_new = is_new,
         .iid = w->iid,
         .keyset_sha256 = w->keyset.digest,
         .document_sha256 = w->document_sha256,
@@ -97,9 +96,7 @@ void evidence_keep(struct pool *p, struct pool_worker *w)
     if (is_taken(p, w))
         return;
     struct evidence *e = evidence_get(p, w);
-    bool is_new = memcmp(e->keyset, w->keyset.digest, SHA256_LEN) != 0;
 
-    memcpy(e->keyset, w->keyset.digest, SHA256_LEN);
     memcpy(e->receipt_key, w->keyset.receipt_key, ED25519_KEY_LEN);
     memcpy(e->payout, w->keyset.payout, sizeof(e->payout));
     e->not_after_s = w->keyset.not_after;
@@ -108,7 +105,7 @@ void evidence_keep(struct pool *p, struct pool_worker *w)
     p->evidence_bytes += e->document.len;
     make_room(p);
     if (p->evidence_fn)
-        tell(w, is_new, p->evidence_fn, p->evidence_arg);
+        tell(w, p->evidence_fn, p->evidence_arg);
 }
 
 void pool_each_evidence(struct pool *p, pool_evidence_fn *fn, void *arg)
@@ -116,7 +113,7 @@ void pool_each_evidence(struct pool *p, pool_evidence_fn *fn, void *arg)
     LIST_FOREACH(it, &p->workers) {
         const struct pool_worker *w = CONTAINER(it, struct pool_worker, link);
         if (w->held_count > 0 && !is_taken(p, w))
-            tell(w, false, fn, arg);
+            tell(w, fn, arg);
     }
 }
 

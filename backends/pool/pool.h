@@ -228,7 +228,6 @@ void pool_worker_key(const struct pool_worker *w, struct pool_key *out);
 MUST_CHECK int pool_document(struct pool *p, const uint8_t kfp[static KFP_LEN], struct span *out);
 /* A keyset, and a document that was accepted with it; borrowed. */
 struct pool_evidence {
-    bool is_new; /* the first of its keyset */
     const char *iid;
     const uint8_t *keyset_sha256, *document_sha256;
     struct span keyset, document;

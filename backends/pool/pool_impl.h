@@ -189,7 +189,7 @@ void link_judge_again(struct pool_worker *w);
  * by key, receipt keys by keyset. Bounded: the oldest goes, but none that is in force. */
 struct evidence {
     struct list link;
-    uint8_t kfp[KFP_LEN], keyset[SHA256_LEN], receipt_key[ED25519_KEY_LEN];
+    uint8_t kfp[KFP_LEN], receipt_key[ED25519_KEY_LEN];
     char payout[sizeof(((struct keyset *)0)->payout)];
     uint64_t not_after_s;
     struct buf document;

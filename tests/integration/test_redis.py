@@ -179,6 +179,43 @@ def test_evidence_comes_to_a_redis_that_was_away_or_lost_it(stack):
     assert all(100000 < redis.ttl(key) <= 2 * 86400 for key in redis.keys("evidence:*"))
 
 
+def named_evidence(redis, worker):
+    """The document that the worker's entry names, when it and the keyset are there."""
+    entry = json.loads(redis.get("worker:" + worker.status["iid"]) or "{}")
+    keys = [f"evidence:{entry.get(what)}" for what in ("document", "keyset")]
+    return redis.exists(*keys) == 2 and json.loads(redis.get(keys[0]))
+
+
+def test_evidence_comes_to_a_redis_that_was_emptied_under_way(stack):
+    """No connection is lost with it: the next who writes the worker's entry sees that it is gone."""
+    stack.engine()
+    stack.gateway(**{"attestation.every_ms": 1000})
+    worker = stack.worker()
+    stack.wait_ready()
+    redis = stack.redis.client
+    first = wait_for(lambda: named_evidence(redis, worker), "the evidence", 8)
+    stack.redis.flush()
+    again = wait_for(lambda: named_evidence(redis, worker), "the evidence is there again", 15)
+    assert first["nonce"] != again["nonce"] and first["keyset"] == again["keyset"]
+    before = redis.keys("evidence:*")
+    seen = lambda: json.loads(redis.get("worker:" + worker.status["iid"]))["last_seen"]  # noqa: E731
+    now = seen()
+    wait_for(lambda: seen() >= now + 5, "more proofs", 15)
+    assert sorted(redis.keys("evidence:*")) == sorted(before)
+
+
+def test_evidence_that_redis_refused_is_told_by_a_later_proof(stack):
+    stack.engine()
+    redis = stack.redis.client
+    stack.gateway(**{"attestation.every_ms": 1000})
+    redis.config_set("maxmemory", 1)
+    worker = stack.worker()
+    stack.wait_ready()
+    assert not redis.keys("evidence:*")
+    redis.config_set("maxmemory", 0)
+    wait_for(lambda: named_evidence(redis, worker), "the evidence", 8)
+
+
 def test_a_key_whose_time_in_the_cache_is_over_is_not_free(stack):
     stack.engine()
     stack.gateway(**{"auth.stale_ms": 1000, "auth.fresh_ms": 100})
