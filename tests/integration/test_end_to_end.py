@@ -520,24 +520,31 @@ def test_room_that_is_found_after_a_while_goes_to_the_class_that_goes_before(the
     (first, second), listed = two(there)
     busy, held = holding()
     free, held_shortly = holding()
+    kept, held_on = holding()
     first.answer, second.answer = held, held_shortly
     first.max = second.max = 1
     running = [there.client.start(there.client.seal(chat(stream=True), listed[w])) for w in (first, second)]
     assert [raw.head().status for raw in running] == [200, 200]
     wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="busy") == 2, "both are full", 10)
     usual = there.client.start(there.client.seal(chat(stream=True), listed[first]))
-    time.sleep(1)
+    wait_for(lambda: there.gateway.metric("cocoon_queue") == 1, "it waits", 10)
+    time.sleep(1)  # the gateway's clock: each looks 2.5 s after it came, and again
     batch = Client(there.stack, there.stack.key("--class", "batch"))
     late = batch.start(batch.seal(chat(stream=True), listed[first]))
+    wait_for(lambda: there.gateway.metric("cocoon_queue") == 2, "both wait", 10)
     time.sleep(1)
+    second.answer = held_on
     free.set()  # the other worker has room for both to see at 3.2 s; batch looks at 3.5 s, the other at 5 s
     assert usual.head().status == 503 and usual.answer.header("cocoon-next").split(",")[0] == listed[second]["kfp"]
+    moved = there.client.start(there.client.seal(chat(stream=True), listed[second]))
+    assert moved.head().status == 200
     assert there.gateway.metric("cocoon_queue_waiting", **{"class": "batch"}) == 1
     first.answer = plain_answer
     busy.set()
-    assert late.head().status in (200, 503)
-    for raw in (*running, usual, late):
-        raw.close()
+    assert late.head().status == 200
+    kept.set()
+    assert all(raw.rest().ending == "complete" for raw in (*running, moved, late))
+    usual.close()
 
 
 def test_a_full_queue_keeps_nobody_from_a_worker_that_has_room(stack):
