@@ -2,9 +2,11 @@
 that come back out of the gateways' streams."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
+import time
 
 from money_scripts import Scripts
 from stack import SLOW, chat, wait_for
@@ -107,6 +109,15 @@ class Purse:
         self.redis.hset("books:acked", instance, bills[-1]["n"] if bills else 0)
 
 
+def whole_and_recorded_later(call):
+    """A worker's answer that is complete at once; its record is told to who asks for it (Till.late_records)."""
+    call.head(content_type="application/json")
+    call.write(json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9}}))
+    call.raw(call.seal(b"\0\0", True))
+    call.worker.records = [call.worker.sign(call.record())]
+    call.trailers(None)
+
+
 class Till:
     """A gateway that bills, a worker of our own, and a purse with one account."""
 
@@ -157,6 +168,21 @@ class Till:
         assert self.charged == charged
         assert self.available == self.purse.granted[self.account] - charged
         return self.bills
+
+    @contextlib.contextmanager
+    def late_records(self, seconds):
+        """Inside, who asks the worker for its records waits so long for them."""
+        worker, serve = self.worker, self.worker.serve
+
+        def late(tunnel, stream, headers, body):
+            if headers[":path"].startswith("/v1/usage?"):
+                time.sleep(seconds)
+            serve(tunnel, stream, headers, body)
+        worker.serve = late
+        try:
+            yield
+        finally:
+            worker.serve, worker.records = serve, []
 
     def nothing_charged(self):
         wait_for(lambda: self.open_holds == 0, "no hold is left")

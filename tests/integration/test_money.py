@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from conftest import live_stack
-from purse import PRICES, Till, amount, usage_amount
+from purse import PRICES, Till, amount, usage_amount, whole_and_recorded_later
 from stack import chat, wait_for
 from worker_peer import plain_answer
 
@@ -606,22 +606,7 @@ def test_what_ran_until_its_own_time_was_over_is_charged_once(till):
 
 
 def test_a_whole_answer_is_given_though_its_time_ends_while_it_waits_for_its_cost(till):
-    serve = till.worker.serve
-
-    def answer(call):
-        call.head(content_type="application/json")
-        call.write(json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9}}))
-        call.raw(call.seal(b"\0\0", True))
-        till.worker.records = [call.worker.sign(call.record())]
-        call.trailers(None)
-
-    def slow(tunnel, stream, headers, body):
-        if headers[":path"].startswith("/v1/usage?"):
-            time.sleep(1)
-        serve(tunnel, stream, headers, body)
-    till.worker.answer, till.worker.serve = answer, slow
-    try:
+    till.worker.answer = whole_and_recorded_later
+    with till.late_records(1):
         assert again(till, "f", {**chat("Once"), "timeout": 0.5}).status == 200
         till.settled(1)
-    finally:
-        till.worker.serve, till.worker.records = serve, []

@@ -1,6 +1,7 @@
 """Answers of requests with an Idempotency-Key that are kept, sealed, for the account that turned it on, and given again: to the same
 request with the same API key, at any gateway, for nothing; and when there is nothing to give."""
 
+import contextlib
 import json
 import os
 import time
@@ -9,7 +10,7 @@ import pytest
 import redis as redis_package
 
 from conftest import live_stack
-from purse import Till
+from purse import Till, whole_and_recorded_later
 from stack import SLOW, chat, wait_for
 from worker_peer import WorkerPeer, plain_answer
 
@@ -187,22 +188,13 @@ def test_an_account_without_money_is_given_what_it_has_paid(till):
 
 def test_an_answer_whose_caller_left_before_its_last_bytes_is_there_for_him(till):
     """The record comes late, the caller leaves meanwhile: the answer was complete, and is paid."""
-    serve, held = till.worker.serve, []
+    held = []
 
     def answer(call):
-        call.head(content_type="application/json")
-        call.write(json.dumps({"id": "x", "object": "chat.completion", "choices": [], "usage": {"prompt_tokens": 9}}))
-        call.raw(call.seal(b"\0\0", True))
-        till.worker.records = [call.worker.sign(call.record())]
-        call.trailers(None)
+        whole_and_recorded_later(call)
         held.append(call)
-
-    def slow(tunnel, stream, headers, body):
-        if headers[":path"].startswith("/v1/usage?"):
-            time.sleep(0.6)
-        serve(tunnel, stream, headers, body)
-    till.worker.answer, till.worker.serve = answer, slow
-    try:
+    till.worker.answer = answer
+    with till.late_records(0.6):
         raw = till.stack.raw(key=till.key)
         raw.request("POST", CHAT, chat(PROMPT), {"Idempotency-Key": "left"})
         wait_for(lambda: held, "the answer is there")
@@ -214,32 +206,22 @@ def test_an_answer_whose_caller_left_before_its_last_bytes_is_there_for_him(till
         a = ask(till, "left")
         assert a.status == 200 and a.json["id"] == "x" and a.header("cocoon-cost-nano") == bill["amount"]
         assert ran(till) == 1
-    finally:
-        till.worker.serve, till.worker.records = serve, []
 
 
+@contextlib.contextmanager
 def streams_now_and_is_recorded_later(till, record, after):
-    """An answer whose record (False: none) comes so many seconds after its stream has ended; undo() puts the worker right again."""
-    serve = till.worker.serve
-
+    """Inside, an answer's record (False: none) comes so many seconds after its stream has ended."""
     def answer(call):
         call.head()
         call.event(call.chunk({"role": "assistant", "content": "Hello"}))
         call.event(call.chunk({}, "stop"))
         call.event("[DONE]")
         call.raw(call.seal(b"\0\0", True))
-        till.worker.records = [call.worker.sign(call.record())] if record else []
+        call.worker.records = [call.worker.sign(call.record())] if record else []
         call.trailers(None)
-
-    def slow(tunnel, stream, headers, body):
-        if headers[":path"].startswith("/v1/usage?"):
-            time.sleep(after)
-        serve(tunnel, stream, headers, body)
-
-    def undo():
-        till.worker.serve, till.worker.records = serve, []
-    till.worker.answer, till.worker.serve = answer, slow
-    return undo
+    till.worker.answer = answer
+    with till.late_records(after):
+        yield
 
 
 def in_progress(a):
@@ -249,8 +231,7 @@ def in_progress(a):
 
 
 def test_between_its_end_and_its_charge_an_answer_is_worth_waiting_for(till):
-    undo = streams_now_and_is_recorded_later(till, record=True, after=2.5 + LATE)
-    try:
+    with streams_now_and_is_recorded_later(till, record=True, after=2.5 + LATE):
         body = chat(PROMPT, stream=True)
         first = ask(till, "between", body)
         assert first.status == 200 and first.events[-1] == b"[DONE]"
@@ -265,20 +246,15 @@ def test_between_its_end_and_its_charge_an_answer_is_worth_waiting_for(till):
         for gateway in (till.gateway, till.second):
             assert ask(till, "between", body, gateway=gateway).body == first.body
         assert ran(till) == 1
-    finally:
-        undo()
 
 
 def test_an_answer_that_will_never_be_charged_is_not_waited_for(till):
-    undo = streams_now_and_is_recorded_later(till, record=False, after=2.5 + LATE)
-    try:
+    with streams_now_and_is_recorded_later(till, record=False, after=2.5 + LATE):
         body = chat(PROMPT, stream=True)
         assert ask(till, "never", body).status == 200
         assert in_progress(ask(till, "never", body))
         till.nothing_charged()
         assert no_replay(ask(till, "never", body)) and not answers(till) and ran(till) == 1
-    finally:
-        undo()
 
 
 @pytest.mark.parametrize("how", ("killed", "stopped"))
@@ -290,22 +266,21 @@ def test_a_gateway_that_ends_before_the_charge_leaves_no_one_waiting_for_long(ti
     peer.dial()
     wait_for(lambda: any(v["state"] == "ready" for v in third.status["workers"]), "the peer is ready", 5)
     mine, till.worker = till.worker, peer
-    undo = streams_now_and_is_recorded_later(till, record=True, after=30)
     try:
-        body = chat(PROMPT, stream=True)
-        assert ask(till, "brief", body, gateway=third).status == 200
-        wait_for(lambda: answers(till), "its place")
-        if how == "killed":
-            third.kill()
-            assert in_progress(ask(till, "brief", body, gateway=till.second))
-            (place, value), = answers(till).items()
-            assert value == WAITS and 0 < till.bytes.pttl(place) <= 60_000
-            till.bytes.pexpire(place, 1)
-        else:
-            assert third.stop(20) == 0
-        assert wait_for(lambda: not answers(till), "its place has ended", 2) and no_replay(ask(till, "brief", body))
+        with streams_now_and_is_recorded_later(till, record=True, after=30):
+            body = chat(PROMPT, stream=True)
+            assert ask(till, "brief", body, gateway=third).status == 200
+            wait_for(lambda: answers(till), "its place")
+            if how == "killed":
+                third.kill()
+                assert in_progress(ask(till, "brief", body, gateway=till.second))
+                (place, value), = answers(till).items()
+                assert value == WAITS and 0 < till.bytes.pttl(place) <= 60_000
+                till.bytes.pexpire(place, 1)
+            else:
+                assert third.stop(20) == 0
+            assert wait_for(lambda: not answers(till), "its place has ended", 2) and no_replay(ask(till, "brief", body))
     finally:
-        undo()
         till.worker = mine
         peer.close()
 
