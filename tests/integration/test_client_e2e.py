@@ -346,7 +346,7 @@ CHUNK, OVERLAP = 1 << 24, 1 << 10
 
 def memory_holds(pid, *needles):
     """Which of them stand in the process's writable memory."""
-    found = set()
+    found, looked_at = set(), 0
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for line in maps:
             span, rights = line.split()[:2]
@@ -361,7 +361,9 @@ def memory_holds(pid, *needles):
                     data = memory.read(min(CHUNK + OVERLAP, end - at))
                 except (OSError, ValueError):
                     continue
+                looked_at += len(data)
                 found |= {n for n in needles if n in data}
+    assert looked_at > 0, "none of its memory could be read"
     return found
 
 
