@@ -27,8 +27,7 @@ struct loop {
     int batch_len, batch_at; /* events of this turn; those from batch_at on are not delivered yet */
     struct list dirty;       /* watches whose mask epoll does not know yet */
 
-    struct loop_timer **heap; /* smallest (due_ms, seq) first */
-    size_t heap_len, heap_cap;
+    struct heap timers; /* smallest (due_ms, seq) first */
     uint64_t timer_seq;
 
     struct list hooks[LOOP_STEPS];
@@ -42,6 +41,18 @@ struct loop {
     void *signal_arg;
 };
 
+static struct loop_timer *timer_at(struct heap_link *at)
+{
+    return CONTAINER(at, struct loop_timer, link);
+}
+
+static bool is_earlier(struct heap_link *x, struct heap_link *y)
+{
+    const struct loop_timer *a = timer_at(x), *b = timer_at(y);
+
+    return a->due_ms != b->due_ms ? a->due_ms < b->due_ms : a->seq < b->seq;
+}
+
 int loop_new(struct loop **out)
 {
     int fd = epoll_create1(EPOLL_CLOEXEC);
@@ -51,6 +62,7 @@ int loop_new(struct loop **out)
     l->epoll_fd = fd;
     l->now_ms = clock_mono_ms();
     list_init(&l->dirty);
+    l->timers.before = is_earlier;
     for (int i = 0; i < LOOP_STEPS; i++)
         list_init(&l->hooks[i]);
     *out = l;
@@ -145,61 +157,19 @@ static void deliver_events(struct loop *l)
 
 /* ---- Timers ---- */
 
-static bool is_earlier(const struct loop_timer *a, const struct loop_timer *b)
-{
-    return a->due_ms != b->due_ms ? a->due_ms < b->due_ms : a->seq < b->seq;
-}
-
-static void heap_put(struct loop *l, size_t i, struct loop_timer *t)
-{
-    l->heap[i] = t;
-    t->slot = i + 1;
-}
-
-/* Finds the place of t, with i free: up while it is earlier than its parent, else down. */
-static void heap_settle(struct loop *l, size_t i, struct loop_timer *t)
-{
-    while (i > 0 && is_earlier(t, l->heap[(i - 1) / 2])) {
-        heap_put(l, i, l->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
-    }
-    for (size_t child = 2 * i + 1; child < l->heap_len; child = 2 * i + 1) {
-        if (child + 1 < l->heap_len && is_earlier(l->heap[child + 1], l->heap[child]))
-            child++;
-        if (!is_earlier(l->heap[child], t))
-            break;
-        heap_put(l, i, l->heap[child]);
-        i = child;
-    }
-    heap_put(l, i, t);
-}
-
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t after_ms, loop_timer_fn *fn,
                     void *arg)
 {
-    if (t->slot == 0) {
-        if (l->heap_len == l->heap_cap) {
-            l->heap_cap = l->heap_cap ? 2 * l->heap_cap : 64;
-            l->heap = mem_grow(l->heap, l->heap_cap * sizeof(struct loop_timer *));
-        }
-        t->slot = ++l->heap_len;
-    }
     t->due_ms = after_ms > UINT64_MAX - l->now_ms ? UINT64_MAX : l->now_ms + after_ms;
     t->seq = ++l->timer_seq;
     t->fn = fn;
     t->arg = arg;
-    heap_settle(l, t->slot - 1, t);
+    heap_set(&l->timers, &t->link);
 }
 
 void loop_timer_cancel(struct loop *l, struct loop_timer *t)
 {
-    if (t->slot == 0)
-        return;
-    size_t at = t->slot - 1;
-    struct loop_timer *last = l->heap[--l->heap_len];
-    t->slot = 0;
-    if (last != t)
-        heap_settle(l, at, last);
+    heap_del(&l->timers, &t->link);
 }
 
 /* Timers set meanwhile have a later seq: they wait for the next turn, however short they are. */
@@ -207,8 +177,8 @@ static void fire_timers(struct loop *l)
 {
     uint64_t seq_end = l->timer_seq;
 
-    while (l->heap_len > 0) {
-        struct loop_timer *t = l->heap[0];
+    for (struct heap_link *at; (at = heap_first(&l->timers)) != NULL;) {
+        struct loop_timer *t = timer_at(at);
         if (t->due_ms > l->now_ms || t->seq > seq_end)
             return;
         loop_timer_cancel(l, t);
@@ -271,9 +241,11 @@ static int shorter_wait(int a, int b)
 /* The clock is read anew: the turn that set the timers may have been a long one. */
 static int timer_wait(const struct loop *l)
 {
-    if (l->heap_len == 0)
+    struct heap_link *first = heap_first(&l->timers);
+
+    if (!first)
         return -1;
-    uint64_t now = clock_mono_ms(), due = l->heap[0]->due_ms;
+    uint64_t now = clock_mono_ms(), due = timer_at(first)->due_ms;
     if (due <= now)
         return 0;
     return due - now > INT_MAX ? INT_MAX : (int)(due - now);
@@ -338,9 +310,9 @@ void loop_free(struct loop *l)
         loop_fd_del(l, &l->signal_watch);
         close(fd);
     }
-    CHECK(!l->in_turn && l->heap_len == 0);
+    CHECK(!l->in_turn && l->timers.len == 0);
     close(l->epoll_fd);
-    free(l->heap);
+    heap_fini(&l->timers);
     free(l->deferred);
     free(l);
 }

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "base/error.h"
+#include "base/heap.h"
 #include "base/list.h"
 #include "base/span.h"
 
@@ -52,8 +53,8 @@ typedef void loop_timer_fn(void *arg);
 
 /* Embedded by the owner; {0} is not set. */
 struct loop_timer {
+    struct heap_link link;
     uint64_t due_ms;
-    size_t slot;  /* 1 + index in the heap; 0: not set */
     uint64_t seq; /* timers due at the same ms fire in the order they were set */
     loop_timer_fn *fn;
     void *arg;
@@ -66,7 +67,7 @@ void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t after_ms, loo
 void loop_timer_cancel(struct loop *l, struct loop_timer *t);
 static inline bool loop_timer_is_set(const struct loop_timer *t)
 {
-    return t->slot != 0;
+    return t->link.slot != 0;
 }
 
 /* ---- Steps of a turn (libraries.md §0): ① wait ② descriptors ③ timers, then these hooks ---- */
