@@ -1,25 +1,31 @@
-/* Accounts with something to do are flows, one list a class. Next is the flow that runs least for
- * its weight; among equals the one whose turn would end first in a virtual time that goes on with
- * each turn (self-clocked fair queueing: Golestani 1994). */
+/* Accounts with something to do are flows, one list a class; those that may have a turn in this
+ * round stand in a heap, the others aside. Next is the flow that runs least for its weight; among
+ * equals the one whose turn would end first in a virtual time that goes on with each turn
+ * (self-clocked fair queueing: Golestani 1994). */
 #include "backends/pool/queue.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/heap.h"
+
 enum { TAG_UNIT = 1 << 16, SERVED_ENOUGH = 8, FLOWS_KEPT = 4096, KEY_LEN = 80 };
 /* Of a new observation in the mean time that a slot is taken. */
 static const double weight_new = 0.1;
 
 struct queue_flow {
-    struct list link;  /* queue.busy[class] while something waits */
-    struct list items; /* that wait, by deadline */
+    struct list link;      /* queue.busy[class] while something waits */
+    struct heap_link turn; /* queue.turns[class] while one that waits was not yet passed over */
+    struct list aside;     /* queue.aside while all that wait were passed over in this round */
+    struct list items;     /* that wait, by deadline */
     struct queue *queue;
     enum service_class class;
     unsigned weight;
     size_t waiting, running;
     uint64_t entered_ms; /* the last one */
     uint64_t tag;        /* when, in virtual time, its next turn begins */
+    uint64_t busy_since; /* of equals who has waited longest without a pause goes first */
     uint64_t passed_round;
     struct list *from; /* in round from_round all before it were passed over */
     uint64_t from_round;
@@ -29,21 +35,15 @@ struct queue_flow {
 struct queue {
     struct map flows; /* class, account → struct queue_flow */
     struct list busy[CLASSES];
+    struct heap turns[CLASSES]; /* whose turn it is first */
+    struct list aside;          /* of all classes */
+    uint64_t busy_count;        /* so often a flow has begun to wait */
     size_t waiting[CLASSES], running;
     uint64_t virtual_time; /* the end of the last turn */
     uint64_t round;
     struct window freed;
     double slot_ms; /* moving average; 0: unknown */
 };
-
-struct queue *queue_new(void)
-{
-    struct queue *q = mem_zero(sizeof(*q));
-
-    for (size_t i = 0; i < CLASSES; i++)
-        list_init(&q->busy[i]);
-    return q;
-}
 
 /* ---- Flows ---- */
 
@@ -73,6 +73,8 @@ void queue_free(struct queue *q)
         return;
     CHECK(queue_length(q) == 0 && q->running == 0);
     flows_sweep(q);
+    for (size_t i = 0; i < CLASSES; i++)
+        heap_fini(&q->turns[i]);
     map_fini(&q->flows);
     free(q);
 }
@@ -110,17 +112,55 @@ static struct queue_flow *flow_of(struct queue *q, const struct queue_claim *cla
     return f;
 }
 
+/* ---- Whose turn is first ---- */
+
 static uint64_t turn_end(const struct queue_flow *f)
 {
     return f->tag + TAG_UNIT / f->weight;
 }
 
-static bool goes_before(const struct queue_flow *a, const struct queue_flow *b)
+static struct queue_flow *flow_at(struct heap_link *turn)
 {
+    return CONTAINER(turn, struct queue_flow, turn);
+}
+
+static bool goes_before(struct heap_link *x, struct heap_link *y)
+{
+    const struct queue_flow *a = flow_at(x), *b = flow_at(y);
     const uint64_t runs_a = (uint64_t)a->running * b->weight,
                    runs_b = (uint64_t)b->running * a->weight;
+    const uint64_t end_a = turn_end(a), end_b = turn_end(b);
 
-    return runs_a != runs_b ? runs_a < runs_b : turn_end(a) < turn_end(b);
+    if (runs_a != runs_b)
+        return runs_a < runs_b;
+    return end_a != end_b ? end_a < end_b : a->busy_since < b->busy_since;
+}
+
+/* After whatever changes a flow's order, or whether it may have a turn in this round. */
+static void flow_settle(struct queue_flow *f)
+{
+    struct queue *q = f->queue;
+    const bool passed = f->passed_round == q->round;
+
+    list_del(&f->aside);
+    if (f->waiting > 0 && !passed)
+        heap_set(&q->turns[f->class], &f->turn);
+    else
+        heap_del(&q->turns[f->class], &f->turn);
+    if (f->waiting > 0 && passed)
+        list_push(&q->aside, &f->aside);
+}
+
+struct queue *queue_new(void)
+{
+    struct queue *q = mem_zero(sizeof(*q));
+
+    for (size_t i = 0; i < CLASSES; i++) {
+        list_init(&q->busy[i]);
+        q->turns[i].before = goes_before;
+    }
+    list_init(&q->aside);
+    return q;
 }
 
 /* ---- Waiting ---- */
@@ -149,10 +189,12 @@ static void flow_add(struct queue_flow *f, struct queue_item *it)
     note_new(f, it);
     if (f->waiting++ == 0) {
         f->tag = f->tag > f->queue->virtual_time ? f->tag : f->queue->virtual_time;
+        f->busy_since = ++f->queue->busy_count;
         list_push(&f->queue->busy[f->class], &f->link);
     }
     f->entered_ms = it->since_ms;
     f->queue->waiting[f->class]++;
+    flow_settle(f);
 }
 
 /* The first that was not yet passed over in this round. Each is walked past once a round, and once
@@ -173,6 +215,7 @@ static void note_passed(struct queue_flow *f)
 {
     if (!flow_best(f))
         f->passed_round = f->queue->round;
+    flow_settle(f);
 }
 
 static void flow_remove(struct queue_flow *f, struct queue_item *it)
@@ -181,10 +224,12 @@ static void flow_remove(struct queue_flow *f, struct queue_item *it)
         f->from = it->link.next;
     list_del(&it->link);
     f->queue->waiting[f->class]--;
-    if (--f->waiting == 0)
-        list_del(&f->link);
-    else
+    if (--f->waiting > 0) {
         note_passed(f);
+        return;
+    }
+    list_del(&f->link);
+    flow_settle(f);
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -222,6 +267,7 @@ void queue_leave(struct queue_item *it)
     if (it->place == QUEUE_RUNNING) {
         it->flow->running--;
         it->queue->running--;
+        flow_settle(it->flow);
     }
     it->place = QUEUE_NOWHERE;
     it->flow = NULL;
@@ -282,19 +328,16 @@ struct queue_item *queue_excess(struct queue *q, size_t most)
 void queue_round(struct queue *q)
 {
     q->round++;
+    for (struct list *at; (at = list_pop(&q->aside)) != NULL;)
+        flow_settle(CONTAINER(at, struct queue_flow, aside));
 }
 
 struct queue_item *queue_best(struct queue *q)
 {
     for (size_t class = 0; class < CLASSES; class ++) {
-        struct queue_flow *best = NULL;
-        LIST_FOREACH(at, &q->busy[class]) {
-            struct queue_flow *f = CONTAINER(at, struct queue_flow, link);
-            if (f->passed_round != q->round && (!best || goes_before(f, best)))
-                best = f;
-        }
-        if (best)
-            return flow_best(best);
+        struct heap_link *first = heap_first(&q->turns[class]);
+        if (first)
+            return flow_best(flow_at(first));
     }
     return NULL;
 }
@@ -327,6 +370,7 @@ void queue_start(struct queue *q, struct queue_item *it, const struct queue_clai
                               .since_ms = now_ms};
     f->running++;
     q->running++;
+    flow_settle(f);
 }
 
 void queue_done(struct queue_item *it, uint64_t now_ms)

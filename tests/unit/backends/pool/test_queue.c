@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-#include "backends/pool/queue.h"
+#include "queue_model.h"
 
 enum { ITEMS = 2000 };
 
@@ -365,6 +365,36 @@ static void a_round_costs_each_who_waits_the_same_however_many_they_are(void **s
     free(items);
 }
 
+/* Nor is each account looked at again for each other one. */
+static void a_round_costs_each_account_the_same_however_many_they_are(void **state)
+{
+    enum { CROWD = 30000 };
+    struct queue *q = queue_new();
+    struct queue_item *items = mem_zero(CROWD * sizeof(*items)), *it;
+    const struct queue_options o = {.longest_ms = 20000, .at_once = true};
+    size_t passed = 0;
+    char name[24];
+
+    (void)state;
+    for (size_t i = 0; i < CROWD; i++) {
+        snprintf(name, sizeof(name), "account-%zu", i);
+        const struct queue_claim c = {
+            .class = CLASS_BATCH, .account = span_str(name), .deadline_ms = 100000};
+        assert_int_equal(queue_enter(q, &items[i], &c, &o, 1000), QUEUE_TAKEN);
+    }
+    const clock_t begin = clock();
+    queue_round(q);
+    for (; (it = queue_best(q)) != NULL; passed++)
+        queue_pass(it);
+    const double took_s = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    assert_int_equal(passed, CROWD);
+    assert_true(took_s < 0.4);
+    for (size_t i = 0; i < CROWD; i++)
+        queue_leave(&items[i]);
+    queue_free(q);
+    free(items);
+}
+
 /* Also while it is looked at, as when its caller hangs up. */
 static void who_leaves_is_out_at_once(void **state)
 {
@@ -624,6 +654,137 @@ static void accounts_that_have_gone_are_forgotten(void **state)
     queue_free(q);
 }
 
+/* ---- Against the model ---- */
+
+struct trial {
+    struct queue *queue;
+    struct queue_item items[MODEL_ITEMS];
+    struct model model;
+    uint64_t seed;
+};
+
+static uint64_t dice(struct trial *t, uint64_t below)
+{
+    return virtual_below(&t->seed, below);
+}
+
+/* A weight is an account's; now and then it is set anew. */
+static unsigned some_weight(struct trial *t, size_t account)
+{
+    static const unsigned weights[] = {1, 2, 1, 3, 7, 1, 100};
+    enum { COUNT = sizeof(weights) / sizeof(weights[0]) };
+
+    return weights[(account + (dice(t, 20) == 0 ? dice(t, COUNT) : 0)) % COUNT];
+}
+
+/* One that is nowhere begins to wait, or runs at once. */
+static void come(struct trial *t, size_t i)
+{
+    static const struct queue_options o = {.longest_ms = 20000, .at_once = true};
+    const size_t class = dice(t, CLASSES), account = dice(t, MODEL_ACCOUNTS);
+    struct model_flow *f = &t->model.flows[class][account];
+    char name[8];
+
+    snprintf(name, sizeof(name), "%zu", account);
+    const struct queue_claim c = {.class = (enum service_class) class,
+                                  .account = span_str(name),
+                                  .weight = some_weight(t, account),
+                                  .deadline_ms = 2000 + dice(t, 40)};
+    if (dice(t, 8) == 0) {
+        queue_start(t->queue, &t->items[i], &c, 1000);
+        model_start(&t->model, &t->model.items[i], f, c.weight);
+        return;
+    }
+    assert_int_equal(queue_enter(t->queue, &t->items[i], &c, &o, 1000), QUEUE_TAKEN);
+    model_enter(&t->model, &t->model.items[i], f, c.weight, c.deadline_ms);
+}
+
+static void go(struct trial *t, size_t i)
+{
+    if (t->items[i].place == QUEUE_RUNNING && dice(t, 2) == 0)
+        queue_done(&t->items[i], 2000);
+    else
+        queue_leave(&t->items[i]);
+    model_leave(&t->model, &t->model.items[i]);
+}
+
+static void run(struct trial *t, size_t i)
+{
+    const struct queue_claim unused = {.weight = 5, .deadline_ms = 3000};
+
+    queue_start(t->queue, &t->items[i], &unused, 1000);
+    model_start(&t->model, &t->model.items[i], t->model.items[i].flow, 0);
+}
+
+static void pass(struct trial *t, size_t i)
+{
+    queue_pass(&t->items[i]);
+    model_pass(&t->model, &t->model.items[i]);
+}
+
+/* Anyone, in or out of turn. */
+static void step_of_anyone(struct trial *t, uint64_t crowded)
+{
+    const size_t i = dice(t, MODEL_ITEMS);
+
+    if (t->items[i].place == QUEUE_NOWHERE) {
+        if (dice(t, 10) < crowded)
+            come(t, i);
+    } else if (t->items[i].place == QUEUE_RUNNING || dice(t, 3) == 0) {
+        if (dice(t, 10) >= crowded)
+            go(t, i);
+    } else if (dice(t, 2) == 0) {
+        pass(t, i);
+    } else {
+        run(t, i);
+    }
+}
+
+static void step(struct trial *t, const struct queue_item *next, uint64_t crowded)
+{
+    if (dice(t, 60) == 0) {
+        queue_round(t->queue);
+        t->model.round++;
+    } else if (next && dice(t, 3) == 0) {
+        (dice(t, 4) == 0 ? run : pass)(t, (size_t)(next - t->items));
+    } else {
+        step_of_anyone(t, crowded);
+    }
+}
+
+static const struct queue_item *same_best(struct trial *t)
+{
+    const struct model_item *want = model_best(&t->model);
+    const struct queue_item *it = queue_best(t->queue);
+
+    assert_ptr_equal(it, want ? &t->items[want - t->model.items] : NULL);
+    return it;
+}
+
+/* Whatever happens in whatever order, also between one's turn and what becomes of it. */
+static void whose_turn_it_is_is_what_a_look_at_all_would_say(void **state)
+{
+    enum { SEEDS = 8, STEPS = 6000, PHASE = 500 };
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct trial *t = mem_zero(sizeof(*t));
+        size_t turns = 0;
+        t->queue = queue_new();
+        t->seed = seed;
+        for (size_t i = 0; i < STEPS; i++) {
+            const struct queue_item *it = same_best(t);
+            turns += it ? 1 : 0;
+            step(t, it, 2 + i / PHASE % 3 * 3);
+        }
+        assert_in_range(turns, STEPS / 4, STEPS - STEPS / 100);
+        for (size_t i = 0; i < MODEL_ITEMS; i++)
+            queue_leave(&t->items[i]);
+        queue_free(t->queue);
+        free(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -639,6 +800,7 @@ int main(void)
         cmocka_unit_test(who_enters_during_a_round_has_its_turn_in_it),
         cmocka_unit_test(who_leaves_during_a_round_holds_up_nobody),
         cmocka_unit_test(a_round_costs_each_who_waits_the_same_however_many_they_are),
+        cmocka_unit_test(a_round_costs_each_account_the_same_however_many_they_are),
         cmocka_unit_test(who_leaves_is_out_at_once),
         cmocka_unit_test(of_a_full_queue_who_came_last_leaves),
         cmocka_unit_test(one_accounts_requests_keep_nobody_from_waiting),
@@ -652,6 +814,7 @@ int main(void)
         cmocka_unit_test(who_has_more_weight_waits_less_from_its_first_call_on),
         cmocka_unit_test(who_cannot_be_served_in_time_is_told_at_once),
         cmocka_unit_test(accounts_that_have_gone_are_forgotten),
+        cmocka_unit_test(whose_turn_it_is_is_what_a_look_at_all_would_say),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
