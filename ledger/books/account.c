@@ -111,22 +111,13 @@ static json_t *project_json(const struct rows *rows)
     "p.name = 'client:' || a.id AND p.currency = 'TON' "
 #define SELECT_PROJECTS "SELECT id, version, state, created, settings, account FROM projects "
 
-static int one(struct rows *rows, record_row_fn *fn, json_t **out)
-{
-    const int row = rows_next(rows);
-
-    if (row > 0)
-        *out = fn(rows);
-    return row < 0 ? row : row > 0 ? 0 : E_NOT_FOUND;
-}
-
 int account_find(struct books *b, const char *id, json_t **out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, SELECT_ACCOUNTS "WHERE a.id = $1", value_str(id)));
-    return one(rows, account_json, out);
+    return record_one(rows, account_json, out);
 }
 
 int accounts_list(struct books *b, const char *after, size_t limit, json_t **out)
@@ -158,7 +149,7 @@ int project_find(struct books *b, const char *account, const char *id, json_t **
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, SELECT_PROJECTS "WHERE account = $1 AND id = $2",
                   value_str(account), value_str(id)));
-    return one(rows, project_json, out);
+    return record_one(rows, project_json, out);
 }
 
 int projects_list(struct books *b, const char *account, const char *after, size_t limit,

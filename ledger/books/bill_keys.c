@@ -124,10 +124,7 @@ static int find(struct books *b, const char *kid, json_t **out)
 
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, SELECT_KEYS "WHERE kid = $1", value_str(kid)));
-    const int row = rows_next(rows);
-    if (row > 0)
-        *out = key_json(rows);
-    return row < 0 ? row : row > 0 ? 0 : E_NOT_FOUND;
+    return record_one(rows, key_json, out);
 }
 
 int bill_key_revoke(struct books *b, const struct actor *a, const char *kid, bool revoked,

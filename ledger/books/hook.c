@@ -41,10 +41,7 @@ static int find(struct books *b, const char *id, json_t **out)
 
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, SELECT_HOOKS "WHERE id = $1", value_str(id)));
-    const int row = rows_next(rows);
-    if (row > 0)
-        *out = hook_json(rows);
-    return row < 0 ? row : row > 0 ? 0 : E_NOT_FOUND;
+    return record_one(rows, hook_json, out);
 }
 
 int hooks_list(struct books *b, const char *account, const char *after, size_t limit, json_t **out)

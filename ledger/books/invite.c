@@ -42,10 +42,7 @@ static int find(struct books *b, const char *sql, const char *what, json_t **out
 
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, sql, value_str(what)));
-    const int row = rows_next(rows);
-    if (row > 0)
-        *out = invite_json(rows);
-    return row < 0 ? row : row > 0 ? 0 : E_NOT_FOUND;
+    return record_one(rows, invite_json, out);
 }
 
 int invites_list(struct books *b, const char *after, size_t limit, json_t **out)

@@ -71,10 +71,7 @@ static int find_by(struct books *b, const char *sql, const char *which, json_t *
     AUTO(rows_free) struct rows *rows = NULL;
 
     TRY(DB_SELECT(&rows, b->db, sql, value_int((int64_t)b->now_s), value_str(which)));
-    const int row = rows_next(rows);
-    if (row <= 0)
-        return row < 0 ? row : E_NOT_FOUND;
-    *out = key_json(rows);
+    TRY(record_one(rows, key_json, out));
     mend_live(b, *out);
     const int second = rows_next(rows);
     if (second <= 0)

@@ -32,10 +32,7 @@ int prices_find(struct books *b, int64_t version, json_t **out)
                   "SELECT version, sha256, applied, who, book FROM prices WHERE "
                   "CAST($1 AS BIGINT) = 0 OR version = $1 ORDER BY version DESC LIMIT 1",
                   value_int(version)));
-    const int row = rows_next(rows);
-    if (row > 0)
-        *out = prices_json(rows);
-    return row < 0 ? row : row > 0 ? 0 : E_NOT_FOUND;
+    return record_one(rows, prices_json, out);
 }
 
 int prices_list(struct books *b, json_t **out)

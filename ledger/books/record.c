@@ -102,6 +102,15 @@ int record_read(struct span text, json_t **out)
     return *out ? 0 : E_INVALID;
 }
 
+int record_one(struct rows *rows, record_row_fn *fn, json_t **out)
+{
+    const int row = rows_next(rows);
+
+    if (row > 0)
+        *out = fn(rows);
+    return row < 0 ? row : row > 0 ? 0 : E_NOT_FOUND;
+}
+
 int record_page(struct rows *rows, size_t limit, record_row_fn *fn, json_t **out)
 {
     json_t *data = json_array();

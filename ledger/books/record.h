@@ -27,8 +27,10 @@ void record_write(struct buf *out, const json_t *value);
 /* What record_write wrote into the books. */
 MUST_CHECK int record_read(struct span text, json_t **out);
 
-/* {data: […], has_more} of at most `limit` rows; the caller asked for limit + 1. */
 typedef json_t *record_row_fn(const struct rows *rows);
+/* The first of the rows. E_NOT_FOUND: there is none; *out stays as it was on an error. */
+MUST_CHECK int record_one(struct rows *rows, record_row_fn *fn, json_t **out);
+/* {data: […], has_more} of at most `limit` rows; the caller asked for limit + 1. */
 MUST_CHECK int record_page(struct rows *rows, size_t limit, record_row_fn *fn, json_t **out);
 
 /* A page of a list behind `after`; of an account, where the list has such, or ("") of all. */
