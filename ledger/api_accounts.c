@@ -2,16 +2,9 @@
 #include "ledger/api.h"
 #include "ledger/books/account.h"
 
-static int accounts_page(struct books *b, const char *account, const char *after, size_t limit,
-                         json_t **out)
-{
-    (void)account;
-    return accounts_list(b, after, limit, out);
-}
-
 int api_accounts_list(struct request *r)
 {
-    return api_list(r, accounts_page);
+    return api_list(r, accounts_list);
 }
 
 int api_account_show(struct request *r)

@@ -86,16 +86,9 @@ int api_key_rotate(struct request *r)
 
 // ---- Invitations --------------------------------------------------------------------------------
 
-static int invites_page(struct books *b, const char *account, const char *after, size_t limit,
-                        json_t **out)
-{
-    (void)account;
-    return invites_list(b, after, limit, out);
-}
-
 int api_invites_list(struct request *r)
 {
-    return api_list(r, invites_page);
+    return api_list(r, invites_list);
 }
 
 int api_invite_create(struct request *r)

@@ -137,16 +137,9 @@ int api_hook_deliveries(struct request *r)
 
 // ---- Whose bills --------------------------------------------------------------------------------
 
-static int bill_keys_page(struct books *b, const char *account, const char *after, size_t limit,
-                          json_t **out)
-{
-    (void)account;
-    return bill_keys_list(b, after, limit, out);
-}
-
 int api_bill_keys(struct request *r)
 {
-    return api_list(r, bill_keys_page);
+    return api_list(r, bill_keys_list);
 }
 
 static int change_bill_key(struct request *r, bool revoked)

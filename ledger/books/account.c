@@ -120,26 +120,21 @@ int account_find(struct books *b, const char *id, json_t **out)
     return record_one(rows, account_json, out);
 }
 
-int accounts_list(struct books *b, const char *after, size_t limit, json_t **out)
+int accounts_list(struct books *b, const char *account, const char *after, size_t limit,
+                  json_t **out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
+    (void)account;
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, SELECT_ACCOUNTS "WHERE a.id > $1 ORDER BY a.id LIMIT $2",
                   value_str(after), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, account_json, out);
 }
 
-static int accounts_page(struct books *b, const char *account, const char *after, size_t limit,
-                         json_t **out)
-{
-    (void)account;
-    return accounts_list(b, after, limit, out);
-}
-
 int accounts_each(struct books *b, record_item_fn *fn, void *arg)
 {
-    return record_each(b, accounts_page, "", "", fn, arg);
+    return record_each(b, accounts_list, "", "", fn, arg);
 }
 
 int project_find(struct books *b, const char *account, const char *id, json_t **out)

@@ -25,8 +25,9 @@ MUST_CHECK int account_change(struct books *b, const struct actor *a, const char
 MUST_CHECK int account_find(struct books *b, const char *id, json_t **out);
 /* Whether an account could be made with these settings. E_INVALID. Pure. */
 MUST_CHECK int account_settings_check(const json_t *settings);
-/* In the order of their ids, behind `after`: {data, has_more}. */
-MUST_CHECK int accounts_list(struct books *b, const char *after, size_t limit, json_t **out);
+/* In the order of their ids, behind `after`: {data, has_more}. `account` is not looked at. */
+MUST_CHECK int accounts_list(struct books *b, const char *account, const char *after, size_t limit,
+                             json_t **out);
 MUST_CHECK int accounts_each(struct books *b, record_item_fn *fn, void *arg);
 
 /* body has `account` and `id`. */

@@ -108,10 +108,12 @@ static json_t *key_json(const struct rows *rows)
 
 #define SELECT_KEYS "SELECT kid, public_key, since, revoked FROM bill_keys "
 
-int bill_keys_list(struct books *b, const char *after, size_t limit, json_t **out)
+int bill_keys_list(struct books *b, const char *account, const char *after, size_t limit,
+                   json_t **out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
+    (void)account;
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, SELECT_KEYS "WHERE kid > $1 ORDER BY kid LIMIT $2",
                   value_str(after), value_int((int64_t)limit + 1)));

@@ -33,8 +33,10 @@ MUST_CHECK int bill_keys_add(struct books *b, struct bill_keys *k, struct span k
  * is owned. */
 MUST_CHECK int bill_keys_verify(const struct bill_keys *k, struct span jws, struct bill *out);
 
-/* {data: [{kid, ed25519, since, revoked}], has_more} behind a kid. E_IO. */
-MUST_CHECK int bill_keys_list(struct books *b, const char *after, size_t limit, json_t **out);
+/* {data: [{kid, ed25519, since, revoked}], has_more} behind a kid. `account` is not looked at.
+ * E_IO. */
+MUST_CHECK int bill_keys_list(struct books *b, const char *account, const char *after, size_t limit,
+                              json_t **out);
 /* From now on none of its bills is taken, or they are again; those that were stay. *out as above.
  * E_NOT_FOUND; E_DENIED: it is so already. */
 MUST_CHECK int bill_key_revoke(struct books *b, const struct actor *a, const char *kid,

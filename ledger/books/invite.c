@@ -45,10 +45,12 @@ static int find(struct books *b, const char *sql, const char *what, json_t **out
     return record_one(rows, invite_json, out);
 }
 
-int invites_list(struct books *b, const char *after, size_t limit, json_t **out)
+int invites_list(struct books *b, const char *account, const char *after, size_t limit,
+                 json_t **out)
 {
     AUTO(rows_free) struct rows *rows = NULL;
 
+    (void)account;
     *out = NULL;
     TRY(DB_SELECT(&rows, b->db, SELECT_INVITES "WHERE id > $1 ORDER BY id LIMIT $2",
                   value_str(after), value_int((int64_t)limit + 1)));

@@ -14,7 +14,9 @@
 MUST_CHECK int invite_create(struct books *b, const struct actor *a, const json_t *body,
                              struct buf *code, json_t **out);
 MUST_CHECK int invite_revoke(struct books *b, const struct actor *a, const char *id, json_t **out);
-MUST_CHECK int invites_list(struct books *b, const char *after, size_t limit, json_t **out);
+/* {data, has_more} behind an id. `account` is not looked at. E_IO. */
+MUST_CHECK int invites_list(struct books *b, const char *account, const char *after, size_t limit,
+                            json_t **out);
 /* body: code, id (of the new account), name. Makes the account, with the invitation's settings and
  * credit. E_DENIED: no such code, or revoked, expired, used up; E_EXISTS, E_INVALID. *out: the
  * account. */
