@@ -52,8 +52,11 @@
 #define LAYOUT_INSTANCES   "bills:instances"
 /* stream of what gateways tell or ask the ledger: a budget that refused a request (account,
  * project, key, of: a, p, k, window: d, m, t), or a receipt (account, call), which is then in
- * LAYOUT_RECEIPT: its JSON, or "" when there is none; or an account's latest receipts (account,
- * call: the id of the request that asks), which are then in LAYOUT_RECEIPTS: a JSON array */
+ * LAYOUT_RECEIPT: its JSON, or "" when there is none; or a page of an account's receipts
+ * (account, call: the id of the request that asks, instance, after, limit), which is then in
+ * LAYOUT_RECEIPTS: a line "n found more" (the books have this instance's rows up to n; whether they
+ * know `after`, else the page is the newest; whether older ones follow: 0 or 1), and a line
+ * "call.attempt JSON" for each, newest first */
 #define LAYOUT_EVENTS   "m1:events"
 #define LAYOUT_RECEIPT  "receipt:{%s}:%s"
 #define LAYOUT_RECEIPTS "receipts:{%s}:%s"

@@ -6,22 +6,29 @@
 #include "gateway/receipts.h"
 #include "gateway/reply.h"
 
-enum { LIST_MAX = 100, RECEIPT_LOOK_MS = 150, RECEIPT_LOOKS = 12, LIST_LOOKS = 8 };
+enum {
+    LIST_MAX = 100,
+    RECEIPT_LOOK_MS = 150,
+    RECEIPT_LOOKS = 12,
+    LIST_LOOKS = 8,
+    BILL_ID_MAX = CALL_ID_LEN + 12 /* "call.attempt" */
+};
 
 /* Of a list: one of this instance's own bills. */
 struct own_bill {
-    char call[CALL_ID_LEN + 1];
-    bool unknown; /* the books had not confirmed it when the list was asked for */
-    size_t end;   /* in the ask's body */
+    char id[BILL_ID_MAX];
+    int64_t n;  /* in the journal */
+    size_t end; /* in the ask's body */
 };
 
 /* A question whose answer may come after its call has gone. */
 struct billing_ask {
     struct call *call; /* NULL: gone */
     struct buf body;
-    struct own_bill *list; /* LIST_MAX; NULL: one bill is asked for */
-    size_t rows;
-    int64_t confirmed;       /* by the books */
+    struct own_bill *list; /* LIST_MAX, the latest first; NULL: one bill is asked for */
+    size_t rows, limit;
+    char after[BILL_ID_MAX]; /* of the list's query; "": the newest are wanted */
+    bool booked;             /* the books have rows of this journal */
     struct loop_timer timer; /* between two looks for what the ledger says */
     unsigned looks;
 };
@@ -302,15 +309,21 @@ static void ledger_asked(void *arg, int error, const struct redisReply *reply)
 static void ledger_ask(struct billing_ask *a)
 {
     struct call *c = a->call;
-    const struct span argv[] = {SPAN("XADD"),    SPAN(LAYOUT_EVENTS),
-                                SPAN("MAXLEN"),  SPAN("~"),
-                                SPAN("10000"),   SPAN("*"),
-                                SPAN("type"),    a->list ? SPAN("receipts") : SPAN("receipt"),
-                                SPAN("account"), span_str(c->key->account),
-                                SPAN("call"),    a->list ? span_str(c->id) : c->tail};
+    char limit[24];
 
-    if (redis_command(c->gateway->redis, argv[1], argv, sizeof(argv) / sizeof(*argv), ledger_asked,
-                      NULL) < 0)
+    snprintf(limit, sizeof(limit), "%zu", a->limit);
+    const struct span argv[] = {SPAN("XADD"),     SPAN(LAYOUT_EVENTS),
+                                SPAN("MAXLEN"),   SPAN("~"),
+                                SPAN("10000"),    SPAN("*"),
+                                SPAN("type"),     a->list ? SPAN("receipts") : SPAN("receipt"),
+                                SPAN("account"),  span_str(c->key->account),
+                                SPAN("call"),     a->list ? span_str(c->id) : c->tail,
+                                SPAN("instance"), span_str(c->gateway->money->claim.instance),
+                                SPAN("after"),    span_str(a->after),
+                                SPAN("limit"),    span_str(limit)};
+    const size_t count = sizeof(argv) / sizeof(*argv);
+
+    if (redis_command(c->gateway->redis, argv[1], argv, count, ledger_asked, NULL) < 0)
         look_over(a);
     else
         loop_timer_set(c->gateway->loop, &a->timer, RECEIPT_LOOK_MS, receipt_look, a);
@@ -350,35 +363,116 @@ void receipts_get(struct call *c)
         usage_reply(c);
 }
 
-static bool is_among(struct span books, const char *call)
+/* ---- The list ---- */
+
+static void list_refuse(struct call *c, const struct api_error *e, const char *param)
 {
-    return books.len > 0 && memmem(books.data, books.len, call, CALL_ID_LEN);
+    api_fault_set(&c->fault, e, param, param);
+    reply_fault(c);
 }
 
-/* The books' list, `[…]`, with those of this instance in front that it does not hold yet; "": this
- * instance's own. */
-static void list_reply(struct billing_ask *a, struct span books)
+/* What the books said: LAYOUT_RECEIPTS. */
+struct books_page {
+    bool here;  /* they said something */
+    int64_t n;  /* they have this instance's rows up to n; -1: nothing is known of it */
+    bool found; /* they know `after` */
+    bool more;  /* older ones follow */
+    struct span lines;
+};
+
+static struct books_page books_page_read(struct span text)
 {
-    struct call *c = ask_call(a);
+    struct span head = span_split(&text, '\n');
+    uint64_t n, found, more;
+
+    if (span_u64(span_split(&head, ' '), INT64_MAX, &n) < 0 ||
+        span_u64(span_split(&head, ' '), 1, &found) < 0 || span_u64(head, 1, &more) < 0)
+        return (struct books_page){.n = -1};
+    return (struct books_page){true, (int64_t)n, found == 1, more == 1, text};
+}
+
+struct list_page {
+    struct buf data;
+    size_t count, limit;
+    struct span first, last; /* ids */
+    bool more;
+};
+
+static void page_add(struct list_page *p, struct span id, struct span bill)
+{
+    if (p->count == p->limit) {
+        p->more = true;
+        return;
+    }
+    if (p->count++ == 0)
+        p->first = id;
+    p->last = id;
+    buf_append_str(&p->data, p->count > 1 ? "," : "");
+    buf_append(&p->data, bill);
+}
+
+/* Those of this instance that the books do not hold yet are the newest. False: what is behind
+ * `after` is not known. */
+static bool page_fill(struct list_page *p, const struct billing_ask *a, struct books_page *books)
+{
+    bool behind = !a->after[0] || books->found;
+    size_t i = 0;
+
+    for (; !books->found && i < a->rows && a->list[i].n > books->n; i++) {
+        const struct own_bill *own = &a->list[i];
+        const size_t begin = i > 0 ? a->list[i - 1].end : 0;
+        if (behind)
+            page_add(p, span_str(own->id), span_of(a->body.data + begin, own->end - begin));
+        else
+            behind = strcmp(own->id, a->after) == 0;
+    }
+    if (i == LIST_MAX || (!books->here && a->booked)) { /* what comes then is not known here */
+        p->more = true;
+        books->here = false;
+        return behind && p->count > 0;
+    }
+    while (behind && books->lines.len > 0) {
+        struct span line = span_split(&books->lines, '\n');
+        const struct span id = span_split(&line, ' ');
+        page_add(p, id, line);
+    }
+    p->more |= books->more;
+    return behind;
+}
+
+static void id_write(struct buf *out, const char *name, struct span id)
+{
+    if (id.len > 0)
+        buf_printf(out, ",\"%s\":\"%.*s\"", name, SPAN_FMT(id));
+    else
+        buf_printf(out, ",\"%s\":null", name);
+}
+
+static void page_reply(struct call *c, const struct list_page *p)
+{
     struct buf body = {0};
-    size_t begin = 0, count = 0;
 
     buf_append_str(&body, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; i < a->rows; begin = a->list[i].end, i++) {
-        const struct own_bill *own = &a->list[i];
-        if (books.len > 0 && (!own->unknown || is_among(books, own->call)))
-            continue;
-        buf_append_str(&body, count++ ? "," : "");
-        buf_append(&body, span_of(a->body.data + begin, own->end - begin));
-    }
-    if (books.len > 2) {
-        buf_append_str(&body, count ? "," : "");
-        buf_append(&body, span_cut(books, 1, books.len - 2));
-    }
-    buf_append_str(&body, "]}");
-    if (c)
-        reply_json(c, &body);
-    buf_fini(&body);
+    buf_append(&body, buf_span(&p->data));
+    buf_byte(&body, ']');
+    id_write(&body, "first_id", p->first);
+    id_write(&body, "last_id", p->last);
+    buf_printf(&body, ",\"has_more\":%s}", p->more ? "true" : "false");
+    reply_json(c, &body);
+}
+
+/* books: what they said, or "" when they did not: this instance's own then. */
+static void list_reply(struct billing_ask *a, struct span books)
+{
+    struct list_page page = {.limit = a->limit};
+    struct books_page said = books_page_read(books);
+    struct call *c = ask_call(a);
+
+    if (c && page_fill(&page, a, &said))
+        page_reply(c, &page);
+    else if (c)
+        list_refuse(c, said.here ? &ERR_INVALID_VALUE : &ERR_SERVICE_UNAVAILABLE, "after");
+    buf_fini(&page.data);
     ask_free(a);
 }
 
@@ -395,22 +489,42 @@ static void bill_listed(void *arg, const struct journal_row *r)
     struct own_bill *own = &a->list[a->rows++];
     row_write(&a->body, r);
     own->end = a->body.len;
-    own->unknown = r->n > a->confirmed;
-    if (span_cstr(r->call, own->call, sizeof(own->call)) < 0)
-        own->call[0] = 0;
+    own->n = r->n;
+    snprintf(own->id, sizeof(own->id), "%.*s.%u", SPAN_FMT(r->call), r->attempt);
+}
+
+static int list_query(struct call *c, uint64_t *limit, struct span *after, const char **param)
+{
+    const struct span given = route_query(http_query(c->ex), "limit", &c->arena);
+
+    *limit = LIST_MAX;
+    *param = "limit";
+    if (given.data && (span_u64(given, LIST_MAX, limit) < 0 || *limit == 0))
+        return E_INVALID;
+    *param = "after";
+    *after = route_query(http_query(c->ex), "after", &c->arena);
+    return after->data && !span_plain(*after, ".", BILL_ID_MAX - 1) ? E_INVALID : 0;
 }
 
 /* What every gateway billed is in the books; without a ledger this one's own is shown. */
 void receipts_list(struct call *c)
 {
     struct money *m = c->gateway->money;
-    struct billing_ask *a = ask_new(c);
+    const char *param;
+    struct span after;
+    uint64_t limit;
 
-    a->list = mem_zero(LIST_MAX * sizeof(*a->list));
-    if (!c->key->metered || !m->journal) {
-        list_reply(a, SPAN(""));
+    if (list_query(c, &limit, &after, &param) < 0) {
+        list_refuse(c, &ERR_INVALID_VALUE, param);
         return;
     }
-    a->confirmed = journal_acked_to(m->journal);
-    journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
+    struct billing_ask *a = ask_new(c);
+    a->limit = limit;
+    a->booked = m->journal && journal_acked_to(m->journal) > 0;
+    a->list = mem_zero(LIST_MAX * sizeof(*a->list));
+    (void)!span_cstr(after, a->after, sizeof(a->after));
+    if (c->key->metered && m->journal)
+        journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
+    else
+        list_reply(a, SPAN("0 0 0\n")); /* it is never billed */
 }

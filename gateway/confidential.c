@@ -15,20 +15,6 @@ static void refuse(struct call *c, const struct api_error *e, const char *arg)
 
 /* ---- Workers ---- */
 
-/* The value of a name in the query; data NULL: it is not there. */
-static struct span query_value(struct call *c, const char *name)
-{
-    struct span query = http_query(c->ex);
-
-    while (query.len > 0) {
-        struct span value = span_split(&query, '&');
-        struct span key = span_split(&value, '=');
-        if (span_is(key, name))
-            return route_decode(value, &c->arena);
-    }
-    return (struct span){0};
-}
-
 static void hex_member(struct buf *out, const char *name, struct span bytes)
 {
     char hex[2 * KEYSET_HPKE_LEN + 1];
@@ -55,7 +41,7 @@ static void worker_write(struct buf *out, const struct pool_worker *w)
 void confidential_workers(struct call *c)
 {
     struct pool_worker *list[LIST_MAX];
-    struct span model = query_value(c, "model");
+    struct span model = route_query(http_query(c->ex), "model", &c->arena);
     struct buf body = {0};
 
     if (model.len == 0) {

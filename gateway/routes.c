@@ -70,6 +70,17 @@ struct span route_decode(struct span s, struct arena *a)
     return span_of(out, n);
 }
 
+struct span route_query(struct span query, const char *name, struct arena *a)
+{
+    while (query.len > 0) {
+        struct span value = span_split(&query, '&');
+        struct span key = span_split(&value, '=');
+        if (span_is(key, name))
+            return route_decode(value, a);
+    }
+    return (struct span){0};
+}
+
 const struct route *route_find(struct span path, struct arena *a, struct span *tail)
 {
     if (span_starts(path, SPAN("/v1/")))

@@ -33,6 +33,8 @@ struct route {
 const struct route *route_find(struct span path, struct arena *a, struct span *tail);
 /* Percent-decoded once, into the arena, with a NUL behind it. */
 struct span route_decode(struct span s, struct arena *a);
+/* The value of a name in a query, so decoded; data NULL: it is not there. */
+struct span route_query(struct span query, const char *name, struct arena *a);
 /* True when `method` stands in the route's list. */
 bool route_allows(const struct route *r, struct span method);
 

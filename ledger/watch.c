@@ -138,7 +138,8 @@ static void write_receipt(struct buf *out, const json_t *bill)
     AUTO_JSON json_t *it = record_object();
 
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
-        record_set(it, members[i], json_deep_copy(json_object_get(bill, members[i])));
+        if (json_object_get(bill, members[i]))
+            record_set(it, members[i], json_deep_copy(json_object_get(bill, members[i])));
     record_write(out, it);
 }
 
@@ -165,17 +166,50 @@ static int give_receipt(struct watch *w, const struct redisReply *fields)
     return 0;
 }
 
+static void write_page(struct buf *out, int64_t known, bool found, const json_t *page)
+{
+    const json_t *data = json_object_get(page, "data");
+
+    buf_printf(out, "%" PRId64 " %d %d\n", known, found,
+               json_is_true(json_object_get(page, "has_more")));
+    for (size_t i = 0; i < json_array_size(data); i++) {
+        const json_t *bill = json_array_get(data, i);
+        buf_printf(out, "%s.%" JSON_INTEGER_FORMAT " ", record_text(bill, "call", ""),
+                   json_integer_value(json_object_get(bill, "attempt")));
+        write_receipt(out, bill);
+        buf_byte(out, '\n');
+    }
+}
+
+/* LAYOUT_RECEIPTS. */
+static int read_page(struct books *b, const char *account, const struct redisReply *fields,
+                     struct buf *out)
+{
+    const struct span after = field_of(fields, "after");
+    AUTO_JSON json_t *page = NULL;
+    uint64_t limit = RECEIPTS_MAX;
+    int64_t known;
+
+    (void)!span_u64(field_of(fields, "limit"), RECEIPTS_MAX, &limit);
+    TRY(bill_cursor(b, field_of(fields, "instance"), &known));
+    int error = bills_signed(b, account, after, limit, &page);
+    const bool found = error == 0 && after.len > 0;
+    if (error == E_NOT_FOUND)
+        error = bills_signed(b, account, SPAN(""), limit, &page);
+    if (error == 0)
+        write_page(out, known, found, page);
+    return error;
+}
+
 /* For one request only, which looks for moments. */
 static int give_receipts(struct watch *w, const struct redisReply *fields)
 {
-    AUTO_JSON json_t *page = NULL;
     AUTO(buf_fini) struct buf text = {0};
     char account[NAME], call[NAME], key[LAYOUT_KEY_LEN];
 
     if (!names_call(fields, account, call))
         return 0;
-    TRY(bills_signed(w->ledger->books, account, RECEIPTS_MAX, &page));
-    record_write(&text, json_object_get(page, "data"));
+    TRY(read_page(w->ledger->books, account, fields, &text));
     snprintf(key, sizeof(key), LAYOUT_RECEIPTS, account, call);
     const struct span argv[] = {SPAN("SET"), span_str(key), buf_span(&text), SPAN("EX"), SPAN("5")};
     (void)!redis_command(w->ledger->redis, argv[1], argv, 5, nothing, NULL);

@@ -547,19 +547,40 @@ static json_t *signed_json(const struct rows *rows)
     json_t *it = record_object();
 
     record_set_text(it, "call", rows_bytes(rows, 0));
-    record_set_text(it, "bill", rows_bytes(rows, 1));
-    record_set_text(it, "usage", rows_bytes(rows, 2));
+    record_set_int(it, "attempt", rows_int(rows, 1));
+    record_set_text(it, "bill", rows_bytes(rows, 2));
+    record_set_text(it, "usage", rows_bytes(rows, 3));
     return it;
 }
 
-int bills_signed(struct books *b, const char *account, size_t limit, json_t **out)
+static int find_seq(struct books *b, const char *account, struct span id, int64_t *seq)
 {
     AUTO(rows_free) struct rows *rows = NULL;
+    const struct span call = span_split(&id, '.');
+    uint64_t attempt;
+
+    if (span_u64(id, UINT32_MAX, &attempt) < 0 || !record_id_valid(call))
+        return E_NOT_FOUND;
+    TRY(DB_SELECT(&rows, b->db,
+                  "SELECT seq FROM bills WHERE call = $1 AND attempt = $2 AND account = $3",
+                  value_text(call), value_int((int64_t)attempt), value_str(account)));
+    const int row = rows_next(rows);
+    *seq = row > 0 ? rows_int(rows, 0) : 0;
+    return row < 0 ? row : row > 0 ? 0 : E_NOT_FOUND;
+}
+
+int bills_signed(struct books *b, const char *account, struct span after, size_t limit,
+                 json_t **out)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+    int64_t before = 0;
 
     *out = NULL;
+    if (after.len > 0)
+        TRY(find_seq(b, account, after, &before));
     TRY(DB_SELECT(&rows, b->db,
-                  "SELECT call, bill, usage FROM bills WHERE account = $1 "
-                  "ORDER BY seq DESC LIMIT $2",
-                  value_str(account), value_int((int64_t)limit + 1)));
+                  "SELECT call, attempt, bill, usage FROM bills WHERE account = $1 AND "
+                  "(CAST($2 AS BIGINT) = 0 OR seq < $2) ORDER BY seq DESC LIMIT $3",
+                  value_str(account), value_int(before), value_int((int64_t)limit + 1)));
     return record_page(rows, limit, signed_json, out);
 }

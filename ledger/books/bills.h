@@ -63,7 +63,9 @@ MUST_CHECK int bills_late(struct books *b, const char *account, int64_t hour, js
  * JWS and proofs. */
 MUST_CHECK int bills_list(struct books *b, const char *account, int64_t before, size_t limit,
                           json_t **out);
-/* An account's newest with their JWS: {data: [{call, bill, usage}], has_more}, newest first. */
-MUST_CHECK int bills_signed(struct books *b, const char *account, size_t limit, json_t **out);
+/* An account's with their JWS, newest first, those older than `after` ("call.attempt"; "": newest):
+ * {data: [{call, attempt, bill, usage}], has_more}. E_NOT_FOUND: it has no such bill. */
+MUST_CHECK int bills_signed(struct books *b, const char *account, struct span after, size_t limit,
+                            json_t **out);
 
 #endif

@@ -276,6 +276,56 @@ def test_every_gateway_lists_what_all_have_billed(stack):
     assert listed(stack.gateways[0]) == calls[1::2]  # without the books: its own
 
 
+def test_an_accounts_bills_are_listed_page_by_page_each_once(stack):
+    ledger = start_ledger(stack)
+    ledger.prices()
+    stack.engine()
+    for name in ("one", "two"):
+        stack.gateway(name, **{"billing.journal": os.path.join(stack.folder, name + ".journal")})
+    stack.worker()
+    stack.wait_ready()
+    for gateway in stack.gateways:
+        wait_for(lambda: gateway.accepting == 1, f"{gateway.name}: the worker", 10)
+    key = (ledger.account(), ledger.key())[1]
+
+    def page(query, gateway=0, with_key=key):
+        with stack.raw(stack.gateways[gateway], key=with_key) as raw:
+            return raw.ask("GET", "/v1/billing/receipts" + query)
+
+    def pages(limit, gateways=(0, 1)):
+        calls, query = [], f"?limit={limit}"
+        while query:
+            a = page(query, gateways[len(calls) % len(gateways)])
+            assert a.status == 200 and len(a.json["data"]) <= limit, a.body
+            calls += [r["call"] for r in a.json["data"]]
+            first, last = (a.json[name] and a.json[name].split(".")[0] for name in ("first_id", "last_id"))
+            assert [first, last] == ([a.json["data"][i]["call"] for i in (0, -1)] if a.json["data"] else [None, None])
+            query = a.json["has_more"] and f"?limit={limit}&after={a.json['last_id']}"
+        return calls
+
+    calls = []
+    for i in range(5):
+        calls.insert(0, ask(stack, key, gateway=i % 2).header("cocoon-call"))
+        wait_for(lambda: len(ledger.bills()) == i + 1, "the books have it")
+    assert [pages(limit) for limit in (1, 2, 5, 100)] == [calls] * 4
+    assert page("").json["has_more"] is False
+    for query, param in (("?limit=0", "limit"), ("?limit=101", "limit"), ("?limit=x", "limit"), ("?after=" + "0" * 32 + ".0", "after"), ("?after=%22", "after")):
+        refused = page(query)
+        assert refused.status == 400 and refused.error["param"] == param, (query, refused.body)
+    other = ledger.key(ledger.account("other"))
+    assert page(f"?after={page('').json['last_id']}", with_key=other).status == 400  # another account's
+    ledger.signal(signal.SIGSTOP)  # what the books lack is in front
+    calls[:0] = [ask(stack, key).header("cocoon-call") for _ in range(3)][::-1]
+    wait_for(lambda: [r["call"] for r in page("?limit=2").json["data"]] == calls[:2], "its own, without the books", 5)
+    between, alone = page("?limit=2").json["last_id"], page("").json
+    assert alone["has_more"] and page(f"?after={alone['last_id']}").status == 503
+    assert page("?after=" + "0" * 32 + ".0").status == 503  # nobody knows now
+    ledger.signal(signal.SIGCONT)
+    wait_for(lambda: len(ledger.bills()) == len(calls), "the books have all")
+    assert [r["call"] for r in page(f"?limit=3&after={between}", 1).json["data"]] == calls[2:5]
+    assert [pages(limit) for limit in (1, 3, 100)] == [calls] * 3
+
+
 def test_every_gateway_shows_a_receipt_and_its_proof_once_the_day_is_closed(stack):
     ledger = start_ledger(stack)
     ledger.prices()

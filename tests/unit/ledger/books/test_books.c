@@ -138,6 +138,45 @@ static void a_bill_is_taken_once_and_pays_the_worker_and_us(void **state)
     made_bill_free(&m);
 }
 
+static void expect_signed(struct fixture *f, const char *account, const char *after, size_t limit,
+                          const struct made_bill *first, size_t count, bool more)
+{
+    AUTO_JSON json_t *page = NULL;
+
+    IN_BOOKS(f, bills_signed(f->books, account, span_str(after), limit, &page));
+    const json_t *data = json_object_get(page, "data");
+    assert_int_equal(json_array_size(data), count);
+    assert_int_equal(json_is_true(json_object_get(page, "has_more")), more);
+    assert_string_equal(record_text(json_array_get(data, 0), "call", ""), first->call);
+}
+
+static void signed_bills_are_listed_page_by_page(void **state)
+{
+    struct fixture *f = *state;
+    struct made_bill m[3] = {0};
+    json_t *none = NULL;
+    char middle[48];
+
+    apply_prices(f);
+    make_account(f, "acme", 1000000);
+    make_account(f, "other", 0);
+    for (size_t i = 0; i < 3; i++) {
+        make_bill(f, &m[i], "acme", 0, 10, 1);
+        assert_int_equal(take(f, &m[i], (int64_t)i + 1), BILL_TAKEN);
+    }
+    snprintf(middle, sizeof(middle), "%s.0", m[1].call);
+    expect_signed(f, "acme", "", 3, &m[2], 3, false);
+    expect_signed(f, "acme", "", 1, &m[2], 1, true);
+    expect_signed(f, "acme", middle, 1, &m[0], 1, false);
+    NOT_IN_BOOKS(f, bills_signed(f->books, "other", span_str(middle), 1, &none), E_NOT_FOUND);
+    middle[33] = '1'; /* an attempt that has no bill */
+    NOT_IN_BOOKS(f, bills_signed(f->books, "acme", span_str(middle), 1, &none), E_NOT_FOUND);
+    NOT_IN_BOOKS(f, bills_signed(f->books, "acme", SPAN("x"), 1, &none), E_NOT_FOUND);
+    NOT_IN_BOOKS(f, bills_signed(f->books, "acme", SPAN("."), 1, &none), E_NOT_FOUND);
+    for (size_t i = 0; i < 3; i++)
+        made_bill_free(&m[i]);
+}
+
 static void a_charge_that_another_gateway_has_billed_too_moves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -724,6 +763,7 @@ int main(void)
         CASE(what_is_written_stays_written),
         CASE(a_credit_is_given_once_and_never_above_what_scripts_can_count),
         CASE(a_bill_is_taken_once_and_pays_the_worker_and_us),
+        CASE(signed_bills_are_listed_page_by_page),
         CASE(a_charge_that_another_gateway_has_billed_too_moves_nothing),
         CASE(what_is_no_bill_of_ours_is_refused_and_kept_for_people),
         CASE(a_charge_above_the_balance_is_the_operators_loss_and_shows),
