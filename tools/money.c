@@ -256,9 +256,11 @@ static const char *const bill_columns[] = {"seq",    "call", "model",     "key",
 static int receipts_list(const struct command *c, int argc, char **argv)
 {
     struct ledger_flags f = ledger_flags_default();
-    int64_t limit = 100;
-    const struct option options[] = {{"limit", OPTION_NUMBER, &limit, "how many (100)"},
-                                     LEDGER_FLAGS(f)};
+    int64_t limit = 100, before = 0;
+    const struct option options[] = {
+        {"limit", OPTION_NUMBER, &limit, "how many (100), at most 1000"},
+        {"before", OPTION_NUMBER, &before, "only those before this seq, the next page"},
+        LEDGER_FLAGS(f)};
     AUTO(buf_fini) struct buf path = {0};
     AUTO_JSON json_t *doc = NULL;
     struct operands operands;
@@ -270,6 +272,8 @@ static int receipts_list(const struct command *c, int argc, char **argv)
     snprintf(text, sizeof(text), "%lld", (long long)limit);
     ledger_path(&path, "/v1/accounts/%s/bills", operands.items);
     ledger_query(&path, "limit", text);
+    snprintf(text, sizeof(text), "%lld", (long long)before);
+    ledger_query(&path, "before", text);
     code = ledger_ask(c, &f, "GET", buf_cstr(&path), NULL, &doc);
     return code >= 0 ? code
                      : ledger_print_rows(&f, json_object_get(doc, "data"), bill_columns,

@@ -243,6 +243,19 @@ def test_a_receipt_is_found_by_its_call(office, acme):
     assert ledger.api("GET", f"/v1/accounts/other/receipts/{call}")[0] == 404
 
 
+def test_cocoonctl_lists_an_accounts_bills_page_by_page(office, acme):
+    ledger, key = office.ledger, office.ledger.key(acme)
+    for i in range(3):
+        ask(office, key)
+        wait_for(lambda: len(ledger.bills(acme)) == i + 1, "the bill")
+    page, seqs = (), []
+    while page or not seqs:
+        rows = json.loads(ledger.ctl("receipts", "list", acme, "--limit", "2", *page, "--json").stdout)
+        seqs += [r["seq"] for r in rows]
+        page = ("--before", str(seqs[-1])) if len(rows) == 2 else ()
+    assert seqs == [b["seq"] for b in ledger.bills(acme)] and len(seqs) == 3
+
+
 def test_every_gateway_lists_what_all_have_billed(stack):
     ledger = start_ledger(stack)
     ledger.prices()
