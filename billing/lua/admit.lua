@@ -97,16 +97,15 @@ if count > 0 then
         for kind = 1, 2 do
             local limit, cost = limits[i + 1 + kind], kind == 1 and 1 or tokens
             if limit > 0 then
-                if cost > limit then
-                    return {'tokens_size', tostring(limit), 0, -1, -1, -1, -1, -1, -1}
-                end
                 local before = math.min(math.max(tonumber(limits[i + 4 + kind] or 0) - now, 0), MINUTE)
                 local after = before + cost * MINUTE / limit
                 levels[at + 1], levels[at + 2], levels[at + 3], levels[at + 4] = kind * 3 + 1, limit, before, after
                 at = at + 4
                 writes[nexts + 1], writes[nexts + 2] = (kind == 1 and 'r:' or 't:') .. limits[i + 1], math.floor(now + after)
                 nexts = nexts + 2
-                if after - MINUTE > wait then
+                if cost > limit then -- never: whatever else there is to wait for
+                    wait, reason, detail = math.huge, 'tokens_size', tostring(limit)
+                elseif after - MINUTE > wait then
                     wait, reason, detail = after - MINUTE, kind == 1 and 'requests' or 'tokens', limits[i]
                 end
             end
@@ -129,7 +128,7 @@ if count > 0 then
         end
     end
     if reason then
-        answer[1], answer[2], answer[3] = reason, detail, math.ceil(wait / 1000)
+        answer[1], answer[2], answer[3] = reason, detail, reason == 'tokens_size' and 0 or math.ceil(wait / 1000)
         return answer
     end
 end

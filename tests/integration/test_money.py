@@ -340,6 +340,8 @@ def test_tokens_of_a_minute_are_limited_and_those_not_used_come_back(till):
     assert till.ask(key=key, max_tokens=600).status == 200
     big = till.ask(key=key, max_tokens=1023, n=2)
     assert big.status == 429 and "too large" in big.error["message"] and big.header("x-should-retry") == "false"
+    assert big.header("x-ratelimit-limit-tokens") == "1500" and 0 < int(big.header("x-ratelimit-remaining-tokens")) < 1500
+    assert re.fullmatch(r"\d+(\.\d+)?m?s", big.header("x-ratelimit-reset-tokens")) and not big.header("retry-after")
 
 
 def test_streams_at_a_time_are_limited(till):

@@ -202,7 +202,12 @@ def test_tokens_expected_become_tokens_used(scripts):
     assert scripts.admit("acme", "b", 1, limits="0|1000|0", tokens=900)[6:8] == [1000, 50]
     scripts.release("acme", "b")
     assert scripts.admit("acme", "c", 1, limits="0|1000|0", tokens=0)[7] == 950
-    assert scripts.admit("acme", "d", 1, limits="0|1000|0", tokens=1001)[:2] == ["tokens_size", "1000"]
+    # What never passes says how things stand as well, and whatever else would have to be waited for says nothing.
+    got = scripts.admit("acme", "d", 1, limits="0|1000|0", tokens=1001)
+    assert got[:6] == ["tokens_size", "1000", 0, -1, -1, -1] and got[6:8] == [1000, 950] and 0 < got[8] <= 3000
+    assert scripts.admit("acme", "e", 1, limits="1|1000|0", tokens=0)[0] == "ok"
+    got = scripts.admit("acme", "f", 1, limits="1|1000|0", tokens=1001)
+    assert got[:5] == ["tokens_size", "1000", 0, 1, 0] and got[6] == 1000
 
 
 def test_a_clock_that_went_back_does_not_lock_anybody_out(scripts):
