@@ -211,6 +211,16 @@ static void ask_round(struct call *c)
     loop_again(c->gateway->loop);
 }
 
+/* Ranks name workers that fail lately, too, behind all others. */
+static bool somebody_takes_it(struct call *c)
+{
+    struct pool_worker *first;
+    struct pool_excluded why;
+
+    return pool_rank(c->gateway->pool, &c->query, false, &first, 1) > 0 &&
+           pool_worker_eligible(first, &c->query, &why);
+}
+
 static void queue_due(void *arg);
 
 /* That a worker has had room for a while is no event: an end-to-end call looks for one at times. */
@@ -231,21 +241,12 @@ static void queue_due(void *arg)
         route_late(c);
         return;
     }
-    ask_round(c);
+    if (somebody_takes_it(c))
+        ask_round(c);
     queue_watch(c);
 }
 
 /* ---- No place ---- */
-
-/* Ranks name workers that fail lately, too, behind all others. */
-static bool somebody_takes_it(struct call *c)
-{
-    struct pool_worker *first;
-    struct pool_excluded why;
-
-    return pool_rank(c->gateway->pool, &c->query, false, &first, 1) > 0 &&
-           pool_worker_eligible(first, &c->query, &why);
-}
 
 /* There is no place for it any more; end to end its client may still go to whom has room. */
 static void crowd_out(struct call *c)
