@@ -209,11 +209,12 @@ enum step_result pass_send(struct call *c)
     c->sent_us = clock_mono_us();
     c->gateway->metrics.attempts++;
     c->gateway->metrics.end_to_end++;
-    if (dispatch_start(&c->dispatch, c->worker, &m, &pass_events, c, settle_attempt,
-                       charge_ref(c->charge)) == 0)
+    int error = dispatch_start(&c->dispatch, c->worker, &m, &pass_events, c, settle_attempt,
+                               charge_ref(c->charge));
+    if (error == 0)
         return STEP_NEXT;
     charge_unref(c->charge);
-    trace_attempt_end(c, dispatch_failure_name(DISPATCH_BUSY));
+    trace_attempt_end(c, dispatch_failure_name(error == E_BUSY ? DISPATCH_BUSY : DISPATCH_GONE));
     relay_tried(c);
     return pass_elsewhere(c, false);
 }
