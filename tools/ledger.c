@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/encode.h"
 #include "tools/admin.h"
 #include "tools/output.h"
 
@@ -72,31 +73,19 @@ int ledger_ask(const struct command *c, const struct ledger_flags *f, const char
     return code;
 }
 
-static void encode(struct buf *out, const char *text)
-{
-    for (; *text; text++) {
-        const bool plain = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
-                           (*text >= '0' && *text <= '9') || strchr("-._~", *text);
-        if (plain)
-            buf_byte(out, (uint8_t)*text);
-        else
-            buf_printf(out, "%%%02X", (unsigned char)*text);
-    }
-}
-
 void ledger_query(struct buf *path, const char *name, const char *value)
 {
     if (!*value)
         return;
     buf_printf(path, "%c%s=", span_find(buf_span(path), SPAN("?")) < 0 ? '?' : '&', name);
-    encode(path, value);
+    percent_encode(path, span_str(value));
 }
 
 void ledger_path(struct buf *path, const char *fmt, char *const *parameters)
 {
     for (; *fmt; fmt++) {
         if (fmt[0] == '%' && fmt[1] == 's') {
-            encode(path, *parameters++);
+            percent_encode(path, span_str(*parameters++));
             fmt++;
         } else {
             buf_byte(path, (uint8_t)*fmt);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "client/core/directory_impl.h"
 
 enum {
@@ -274,20 +275,6 @@ struct search *directory_find(struct directory *d, const struct directory_ask *a
 }
 
 /* ---- Lists ---- */
-
-/* RFC 3986: what is not unreserved is escaped. */
-static void percent_encode(struct buf *out, struct span s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        const uint8_t c = s.data[i];
-        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                           (c >= '0' && c <= '9') || (c && strchr("-._~", c));
-        if (plain)
-            buf_byte(out, c);
-        else
-            buf_printf(out, "%%%02X", c);
-    }
-}
 
 static void list_failed(struct model_entry *m)
 {

@@ -214,6 +214,16 @@ int segment_decode(uint8_t *out, size_t size, size_t *len, struct span in)
     return unescape(out, size, len, in, '+');
 }
 
+void percent_encode(struct buf *out, struct span in)
+{
+    for (size_t i = 0; i < in.len; i++) {
+        if (span_plain(span_cut(in, i, 1), "-._~", 1))
+            buf_byte(out, in.data[i]);
+        else
+            buf_printf(out, "%%%02X", in.data[i]);
+    }
+}
+
 // ---- CRC-32 ----
 
 uint32_t crc32_of(struct span s)

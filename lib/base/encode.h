@@ -33,6 +33,10 @@ MUST_CHECK int form_decode(uint8_t *out, size_t size, size_t *len, struct span i
 /* The same of a segment of a path (RFC 3986 §3.3), where '+' is a letter as others. */
 MUST_CHECK int segment_decode(uint8_t *out, size_t size, size_t *len, struct span in);
 
+/* A value of a query or a segment of a path (RFC 3986): what is not unreserved is escaped, so both
+ * decoders above give `in` again, if it is text that they take. */
+void percent_encode(struct buf *out, struct span in);
+
 /* CRC-32 as in zlib (reflected 0xEDB88320). */
 uint32_t crc32_of(struct span s);
 

@@ -181,6 +181,25 @@ static void forms_that_can_be_misread_are_refused(void **state)
     }
 }
 
+static void what_is_percent_encoded_comes_back(void **state)
+{
+    (void)state;
+    AUTO(buf_fini) struct buf out = {0};
+    const struct span text = SPAN("aZ09-._~ +/%&=?#\xC3\xA4");
+    uint8_t back[32];
+    size_t len;
+
+    percent_encode(&out, text);
+    assert_string_equal(buf_cstr(&out), "aZ09-._~%20%2B%2F%25%26%3D%3F%23%C3%A4");
+    assert_int_equal(form_decode(back, sizeof(back), &len, buf_span(&out)), 0);
+    assert_true(span_eq(span_of(back, len), text));
+    assert_int_equal(segment_decode(back, sizeof(back), &len, buf_span(&out)), 0);
+    assert_true(span_eq(span_of(back, len), text));
+    buf_clear(&out);
+    percent_encode(&out, SPAN("\0\n\xFF"));
+    assert_string_equal(buf_cstr(&out), "%00%0A%FF");
+}
+
 static void crc32_matches_the_check_value(void **state)
 {
     (void)state;
@@ -203,6 +222,7 @@ int main(void)
         cmocka_unit_test(forms_are_decoded_whole),
         cmocka_unit_test(segments_of_paths_are_decoded_whole),
         cmocka_unit_test(forms_that_can_be_misread_are_refused),
+        cmocka_unit_test(what_is_percent_encoded_comes_back),
         cmocka_unit_test(crc32_matches_the_check_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
