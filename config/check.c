@@ -89,19 +89,9 @@ const char *setting_unix(const char *text)
     return is_unix(span_str(text)) ? NULL : "must be unix:/path (at most 107 characters of path)";
 }
 
-static bool is_name_char(uint8_t c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_';
-}
-
 static bool is_name(struct span s, size_t max)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        if (!is_name_char(s.data[i]))
-            return false;
-    }
-    return s.len > 0 && s.len <= max;
+    return span_plain(s, "-._", max);
 }
 
 static bool is_host_port(struct span text)

@@ -266,16 +266,7 @@ struct span string_of(json_t *value)
 
 static bool name_plain(struct span name)
 {
-    if (name.len == 0 || name.len > 64)
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        const uint8_t b = name.data[i];
-        const bool alnum =
-            (b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z') || (b >= '0' && b <= '9');
-        if (!alnum && b != '_' && b != '.' && b != '[' && b != ']' && b != '-')
-            return false;
-    }
-    return true;
+    return span_plain(name, "_.[]-", 64);
 }
 
 enum { IGNORED_MAX = 32, IGNORED_LEN = IGNORED_MAX * (64 + 1) };
