@@ -64,8 +64,9 @@ struct dispatch_message {
     struct span body;
     int64_t input, output; /* tokens that are expected: for the choice's bookkeeping */
     enum service_class class;
-    uint64_t affinity;       /* tag of the conversation; 0: none */
-    const char *traceparent; /* goes outside of what is sealed; "": none */
+    uint64_t affinity; /* tag of the conversation; 0: none */
+    const char
+        *traceparent; /* as trace_context_write has it, outside of what is sealed; "": none */
     /* End to end: the encapsulated request as it came (taken), for this key of w; path, fields and
      * body are not looked at. `head` tells 200 and nothing else, `content` ciphertext. */
     struct buf *take_sealed;
