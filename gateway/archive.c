@@ -84,7 +84,6 @@ static void archive_done(struct offload_job *job)
 void archive_keep(struct gateway *g, const struct pool_evidence *e)
 {
     const char *journal = ((const struct gateway_config *)g->started->values)->journal;
-
     char name[NAME_LEN];
 
     hex_encode(name, span_of(e->keyset_sha256, SHA256_LEN));

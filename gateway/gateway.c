@@ -185,8 +185,13 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
 {
     struct net_addr at;
     struct tunnel_limits limits = tunnel_gateway_limits;
+
+    limits.header_max = (size_t)s->tunnel_header_bytes;
+    limits.streams = (unsigned)s->tunnel_streams + TUNNEL_SMALL_STREAMS;
+    limits.settings_per_minute = (unsigned)s->tunnel_settings_per_minute;
+    limits.resets_per_second = (unsigned)s->tunnel_resets_per_second;
     const struct pool_options o = {
-        .tunnel_limits = &limits,
+        .tunnel_limits = limits,
         .tunnel_chain = s->tunnel_chain,
         .tunnel_key = s->tunnel_key,
         .tunnel_public = peers_own_address(s),
@@ -197,10 +202,6 @@ static int start_pool(struct gateway *g, const struct gateway_config *s)
                        .bundle = s->collateral_bundle},
     };
 
-    limits.header_max = (size_t)s->tunnel_header_bytes;
-    limits.streams = (unsigned)s->tunnel_streams + TUNNEL_SMALL_STREAMS;
-    limits.settings_per_minute = (unsigned)s->tunnel_settings_per_minute;
-    limits.resets_per_second = (unsigned)s->tunnel_resets_per_second;
     TRY(net_addr_parse(&at, s->tunnel_listen));
     TRY(pool_new(&g->pool, g->loop, g->offload, &o));
     scheduling_set(g, s);

@@ -615,7 +615,8 @@ void link_accept(struct pool *p, int fd, const struct net_addr *peer)
     list_init(&w->asked);
     w->connected_ms = clock_wall_ms();
     p->live++;
-    if (tunnel_accept(&w->tunnel, p->loop, p->tls, fd, &p->tunnel_limits, &link_events, w) < 0) {
+    if (tunnel_accept(&w->tunnel, p->loop, p->tls, fd, &p->options.tunnel_limits, &link_events, w) <
+        0) {
         pool_worker_unref(w);
         return;
     }

@@ -25,8 +25,6 @@ int pool_new(struct pool **out, struct loop *l, struct offload *o,
     p->loop = l;
     p->offload = o;
     p->options = *options;
-    p->tunnel_limits = options->tunnel_limits ? *options->tunnel_limits : tunnel_gateway_limits;
-    p->options.tunnel_limits = NULL;
     list_init(&p->workers);
     list_init(&p->verdict_order);
     list_init(&p->evidence_order);

@@ -22,7 +22,7 @@ enum { POOL_MAX_MODELS = 64, POOL_NAME_LEN = 128, POOL_DAYS = 7, POOL_HOURS_LEN 
 struct pool_options {
     const char *tunnel_chain, *tunnel_key; /* PEM files */
     const char *tunnel_public; /* host:port that workers are told with PUT /v1/gateways */
-    const struct tunnel_limits *tunnel_limits; /* borrowed by pool_new; NULL: the usual ones */
+    struct tunnel_limits tunnel_limits;
     uint64_t attest_every_ms;
     struct collaterals_options collateral; /* that workers need not bring */
 };

@@ -12,7 +12,6 @@ struct pool {
     struct loop *loop;
     struct offload *offload;
     struct pool_options options;
-    struct tunnel_limits tunnel_limits;
     struct tls_ctx *tls;
     uint8_t op[SHA256_LEN];
     struct net_listener *listener;
@@ -55,7 +54,7 @@ struct pool {
 /* Calls on one tunnel at a time; what it allows beyond is for small requests. */
 static inline int64_t pool_calls_max(const struct pool *p)
 {
-    return (int64_t)p->tunnel_limits.streams - TUNNEL_SMALL_STREAMS;
+    return (int64_t)p->options.tunnel_limits.streams - TUNNEL_SMALL_STREAMS;
 }
 
 struct known_model {

@@ -39,6 +39,7 @@ static inline struct rig *rig_with(uint64_t attest_every_ms, bool accept_unattes
     assert_int_equal(offload_new(&r->offload, r->loop, 2), 0);
     operator_new(&r->dir);
     const struct pool_options options = {
+        .tunnel_limits = tunnel_gateway_limits,
         .tunnel_chain = r->dir.chain,
         .tunnel_key = r->dir.key,
         .tunnel_public = "gateway.test:7443",
