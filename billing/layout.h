@@ -56,7 +56,7 @@
  * (account, call: the id of the request that asks, instance, after, limit), which is then in
  * LAYOUT_RECEIPTS: a line "n found more" (the books have this instance's rows up to n; whether they
  * know `after`, else the page is the newest; whether older ones follow: 0 or 1), and a line
- * "call.attempt JSON" for each, newest first */
+ * "call.attempt JSON" for each, newest first; without `limit`: a JSON array of the newest 100 */
 #define LAYOUT_EVENTS   "m1:events"
 #define LAYOUT_RECEIPT  "receipt:{%s}:%s"
 #define LAYOUT_RECEIPTS "receipts:{%s}:%s"

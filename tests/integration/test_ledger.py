@@ -322,6 +322,10 @@ def test_an_accounts_bills_are_listed_page_by_page_each_once(stack):
         wait_for(lambda: len(ledger.bills()) == i + 1, "the books have it")
     assert [pages(limit) for limit in (1, 2, 5, 100)] == [calls] * 4
     assert page("").json["has_more"] is False
+    redis, account = stack.redis.client, ledger.bills()[0]["account"]
+    redis.xadd("m1:events", {"type": "receipts", "account": account, "call": "1" * 32})  # as a gateway without pages asks
+    older = wait_for(lambda: redis.get("receipts:{%s}:%s" % (account, "1" * 32)), "the array that it knows")
+    assert [r["call"] for r in json.loads(older)] == calls
     for query, param in (("?limit=0", "limit"), ("?limit=101", "limit"), ("?limit=x", "limit"), ("?after=" + "0" * 32 + ".0", "after"), ("?after=%22", "after")):
         refused = page(query)
         assert refused.status == 400 and refused.error["param"] == param, (query, refused.body)
