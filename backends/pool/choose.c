@@ -40,10 +40,13 @@ void worker_changed(struct pool_worker *w)
     e->max = w->load.max;
     e->kv = w->load.kv;
     e->rtt_ms = w->tunnel ? tunnel_rtt_ms(w->tunnel) : 0;
-    if (chooser_update(e, loop_now(w->pool->loop)))
-        link_capacity(w->pool);
-    if (e->ready != before.ready || e->accepting != before.accepting || e->ask != before.ask)
+    const bool opened = chooser_update(e, loop_now(w->pool->loop));
+    const bool changed =
+        e->ready != before.ready || e->accepting != before.accepting || e->ask != before.ask;
+    if (changed)
         w->pool->changes++;
+    if (opened || changed) /* who waits may do so in vain now */
+        link_capacity(w->pool);
 }
 
 void worker_offers(struct pool_worker *w)

@@ -591,7 +591,8 @@ static void tunnel_gone(void *arg, struct tunnel *t, int error)
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);
     loop_timer_cancel(w->pool->loop, &w->ack_timer);
-    link_fetch_waiting(w); /* they end as unsent */
+    link_fetch_waiting(w);  /* they end as unsent */
+    link_capacity(w->pool); /* who waits may do so in vain now */
     pool_worker_unref(w);
 }
 

@@ -67,8 +67,9 @@ void pool_set_floor(struct pool *p, const struct attest_floor *floor, pool_floor
 uint64_t pool_collateral_until(const struct pool *p);
 /* Verdicts on workers' proofs so far, by enum attest_reason; ATTEST_OK: accepted. */
 const uint64_t *pool_verdicts(const struct pool *p);
-/* Called whenever a worker becomes able to take a call (a slot freed, a worker joined): queued
- * calls try again. */
+/* Called whenever a worker becomes able to take a call (a slot freed, a worker joined), or no
+ * longer is (it leaves, asks for more): queued calls try again, and those that nobody can take any
+ * more end. */
 void pool_on_capacity(struct pool *p, void (*fn)(void *arg), void *arg);
 
 /* A worker has become ready of which nothing is known first-hand. */

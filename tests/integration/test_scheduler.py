@@ -2,6 +2,7 @@
 The rules themselves, in virtual time: tests/unit/backends/pool/test_{chooser,queue,breaker,budget}.c."""
 
 import json
+import signal
 import time
 
 import pytest
@@ -111,6 +112,43 @@ def test_who_waits_too_long_is_told_so(stack):
     assert answer.status == 503 and answer.error["code"] == "no_capacity" and "1 are full" in answer.error["message"]
     assert 0.65 < time.monotonic() - before < 0.7 + SLOW and retry_after(answer) > 0
     assert gateway.metric("cocoon_queue_late_total") == 1 and waiting(gateway) == 0
+    held.close()
+
+
+def test_nobody_waits_for_a_worker_that_leaves(stack):
+    """Not even while what it began goes on: its slot will be nobody's."""
+    stack.engine()
+    gateway, worker = stack.gateway(), stack.worker(max_requests=1)
+    stack.wait_ready()
+    held = begin(stack, script("stall"), stream=True)
+    stack.engines[0].wait_request()
+    left = [begin(stack, "left behind") for _ in range(3)]
+    wait_for(lambda: waiting(gateway) == 3, "three wait", 3)
+    before = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    for raw in left:
+        answer = answered(raw)
+        assert answer.status == 503 and retry_after(answer) > 0
+    assert time.monotonic() - before < SLOW and waiting(gateway) == 0
+    held.close()
+
+
+def test_nobody_waits_for_a_worker_that_is_gone(stack):
+    """It ran another gateway's call: nothing of this one's ends with it."""
+    stack.engine()
+    first, second = stack.gateway(), stack.gateway()
+    worker = stack.worker(max_requests=1)
+    stack.wait_ready()
+    held = stack.raw(gateway=second)
+    held.request("POST", CHAT, chat(script("stall"), stream=True))
+    stack.engines[0].wait_request()
+    wait_for(lambda: first.status["workers"][0]["running"] == 1, "the first has heard of it", 3)
+    left = begin(stack, "left behind")
+    wait_for(lambda: waiting(first) == 1, "one waits", 3)
+    before = time.monotonic()
+    worker.kill()
+    answer = answered(left)
+    assert answer.status == 503 and time.monotonic() - before < SLOW and waiting(first) == 0
     held.close()
 
 
