@@ -223,7 +223,8 @@ static bool somebody_takes_it(struct call *c)
 
 static void queue_due(void *arg);
 
-/* That a worker has had room for a while is no event: an end-to-end call looks for one at times. */
+/* That a worker has had room for a while is no event, nor that the last one has gone: an end-to-end
+ * call looks at times. */
 static void queue_watch(struct call *c)
 {
     const uint64_t now = now_ms(c), until = c->queue_until_ms;
@@ -241,7 +242,7 @@ static void queue_due(void *arg)
         route_late(c);
         return;
     }
-    if (somebody_takes_it(c))
+    if (somebody_takes_it(c) || !pool_may_wait(c->gateway->pool, &c->query))
         ask_round(c);
     queue_watch(c);
 }

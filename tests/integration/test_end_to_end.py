@@ -603,6 +603,21 @@ def test_the_key_of_a_worker_that_left_leads_to_the_next(there):
     assert answer.header("cocoon-next") == listed[second]["kfp"] and not second.calls
 
 
+def test_who_waits_for_the_last_worker_is_told_soon_that_it_has_gone(stack):
+    """No event tells of it: what fills the worker is another gateway's, and Redis is away."""
+    there = World(stack)
+    w, client = there.peer(), Client(stack)
+    w.max = w.running = 1
+    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="busy") == 1, "it is full", 10)
+    waiting = client.start(client.seal(chat()))
+    wait_for(lambda: there.gateway.metric("cocoon_queue") == 1, "one in the queue")
+    stack.redis.kill()
+    w.close()
+    left = time.monotonic()
+    assert waiting.head().status == 503
+    assert time.monotonic() - left < 10  # of the 20 s that it may wait
+
+
 def test_a_full_worker_is_waited_for_only_where_nobody_else_has_room(there):
     hold, held = holding()
     there.w.max = 1
