@@ -12,11 +12,10 @@
 #include "billing/price_book.h"
 #include "ledger/books/bills.h"
 #include "ledger/books/chain.h"
-#include "ledger/books/prices.h"
 #include "ledger/books/transfer.h"
 #include "receipt/bill.h"
 
-enum { PAGE = 1000 };
+enum { PAGE = 1000, HOUR_MS = 3600000 };
 
 void verify_wrong(struct verify_line *line, int64_t difference, const char *fmt, ...)
 {
@@ -193,17 +192,43 @@ struct walk {
     int64_t seq;
 };
 
-static void keep_book(void *arg, int64_t version, struct span text)
+// Columns version, sha256, book.
+static void keep_book(struct walk *w, const struct rows *rows)
 {
-    struct walk *w = arg;
+    const char *name = rows_text(rows, 0);
     struct price_book *book;
-    char name[24];
+    char sha256[2 * SHA256_LEN + 1];
 
-    snprintf(name, sizeof(name), "%" PRId64, version);
-    if (price_book_parse(&book, text) == 0)
-        price_book_unref(map_put(&w->books, span_str(name), book));
-    else
+    if (price_book_parse(&book, rows_bytes(rows, 2)) < 0) {
         verify_wrong(&w->amounts, 1, "price book %s cannot be read", name);
+        return;
+    }
+    hex_encode(sha256, SPAN_OF(book->sha256));
+    if (!span_is(rows_bytes(rows, 1), sha256))
+        verify_wrong(&w->amounts, 1, "price book %s has another hash", name);
+    price_book_unref(map_put(&w->books, span_str(name), book));
+}
+
+static int read_books(struct books *b, struct walk *w)
+{
+    AUTO(rows_free) struct rows *rows = NULL;
+    int row;
+
+    TRY(db_select(&rows, b->db, "SELECT CAST(version AS TEXT), sha256, book FROM prices", NULL, 0));
+    while ((row = rows_next(rows)) > 0)
+        keep_book(w, rows);
+    return row;
+}
+
+// A damaged key is no key of ours, and its bills are not signed by one.
+static int read_keys(struct books *b, struct walk *w)
+{
+    const int error = bill_keys_read(b, true, &w->keys);
+
+    if (error != E_INVALID)
+        return error;
+    verify_wrong(&w->chain, 1, "a bill key is not as its name says");
+    return 0;
 }
 
 static void check_amount(struct walk *w, const struct bill *b)
@@ -230,7 +255,21 @@ static void check_amount(struct walk *w, const struct bill *b)
                      b->call);
 }
 
-// Columns account, seq, head, bill, usage, call, amount, fee.
+// What statements and usage are made of is what was signed. Columns as of walk_chains.
+static bool row_is_bill(const struct rows *rows, const struct bill *b)
+{
+    const int64_t numbers[] = {
+        b->amount, b->fee,    b->attempt, b->price,     b->coefficient,
+        b->in,     b->cached, b->out,     b->reasoning, (int64_t)(b->t_ms / HOUR_MS)};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        if (rows_int(rows, 8 + i) != numbers[i])
+            return false;
+    return span_is(rows_bytes(rows, 0), b->account) && span_is(rows_bytes(rows, 5), b->call) &&
+           span_is(rows_bytes(rows, 6), b->worker) && span_eq(rows_bytes(rows, 7), b->model);
+}
+
+// Columns as of walk_chains.
 static void check_link(struct walk *w, const struct rows *rows)
 {
     AUTO(bill_fini) struct bill bill = {0};
@@ -252,8 +291,7 @@ static void check_link(struct walk *w, const struct rows *rows)
     sha256(usage, rows_bytes(rows, 4));
     if (memcmp(usage, bill.usage, SHA256_LEN) != 0)
         verify_wrong(&w->chain, 1, "another usage record: call %s", rows_text(rows, 5));
-    if (!span_is(rows_bytes(rows, 5), bill.call) || !span_is(rows_bytes(rows, 0), bill.account) ||
-        rows_int(rows, 6) != bill.amount || rows_int(rows, 7) != bill.fee)
+    if (!row_is_bill(rows, &bill))
         verify_wrong(&w->chain, 1, "the row says something else than its bill: call %s",
                      rows_text(rows, 5));
     check_amount(w, &bill);
@@ -269,7 +307,9 @@ static int walk_chains(struct books *b, struct walk *w)
         AUTO(rows_free) struct rows *rows = NULL;
         int row;
         TRY(DB_SELECT(&rows, b->db,
-                      "SELECT account, seq, head, bill, usage, call, amount, fee FROM bills "
+                      "SELECT account, seq, head, bill, usage, call, worker, model, amount, fee, "
+                      "attempt, price, coefficient, tokens_in, cached, tokens_out, reasoning, hour "
+                      "FROM bills "
                       "WHERE account > $1 OR (account = $1 AND seq > $2) "
                       "ORDER BY account, seq LIMIT $3",
                       value_str(account), value_int(seq), value_int(PAGE)));
@@ -284,6 +324,10 @@ static int walk_chains(struct books *b, struct walk *w)
     }
     return 0;
 }
+
+// Bills whose account was taken out of the books.
+static const char orphans[] = "SELECT account, COUNT(*) FROM bills WHERE account NOT IN "
+                              "(SELECT id FROM accounts) GROUP BY account";
 
 // The heads that accounts show are those of their last bills.
 static int check_heads(struct books *b, struct walk *w)
@@ -321,9 +365,10 @@ static void walk_fini(struct walk *w)
 
 static int walk(struct books *b, struct walk *w)
 {
-    TRY(bill_keys_read(b, true, &w->keys));
-    TRY(prices_each(b, keep_book, w));
+    TRY(read_keys(b, w));
+    TRY(read_books(b, w));
     TRY(walk_chains(b, w));
+    TRY(verify_rows(b, orphans, &w->chain, "no such account:"));
     return check_heads(b, w);
 }
 
@@ -349,9 +394,14 @@ static int check_bills(struct run *r)
 
 // ---- I10: trees ---------------------------------------------------------------------------------
 
-static int check_day(struct books *b, int64_t day, int64_t leaves, struct span root,
-                     struct verify_line *line)
+// Bills whose day was taken out of the books.
+static const char treeless[] = "SELECT CAST(day AS TEXT), COUNT(*) FROM bills WHERE day NOT IN "
+                               "(SELECT day FROM days) GROUP BY day";
+
+// Columns day, leaves, root, tree of `of`.
+static int check_day(struct books *b, const struct rows *of, struct verify_line *line)
 {
+    const int64_t day = rows_int(of, 0);
     AUTO(rows_free) struct rows *rows = NULL;
     struct tree t = {0};
     uint8_t hash[SHA256_LEN];
@@ -368,8 +418,10 @@ static int check_day(struct books *b, int64_t day, int64_t leaves, struct span r
     TRY(row);
     tree_root(&t, hash);
     line->looked_at += (int64_t)t.leaves;
-    if ((int64_t)t.leaves != leaves || !span_eq(root, SPAN_OF(hash)))
+    if ((int64_t)t.leaves != rows_int(of, 1) || !span_eq(rows_bytes(of, 2), SPAN_OF(hash)))
         verify_wrong(line, 1, "the root of day %" PRId64 " is not that of its bills", day);
+    if (!span_eq(rows_bytes(of, 3), span_of(t.stack, (size_t)t.depth * SHA256_LEN)))
+        verify_wrong(line, 1, "the tree of day %" PRId64 " is not that of its bills", day);
     return 0;
 }
 
@@ -379,10 +431,12 @@ static int check_trees(struct run *r)
     struct verify_line line = {"I10", "the days' trees have the bills' roots", .good = true};
     int row;
 
-    TRY(db_select(&rows, r->books->db, "SELECT day, leaves, root FROM days ORDER BY day", NULL, 0));
+    TRY(db_select(&rows, r->books->db, "SELECT day, leaves, root, tree FROM days ORDER BY day",
+                  NULL, 0));
     while ((row = rows_next(rows)) > 0)
-        TRY(check_day(r->books, rows_int(rows, 0), rows_int(rows, 1), rows_bytes(rows, 2), &line));
+        TRY(check_day(r->books, rows, &line));
     TRY(row);
+    TRY(verify_rows(r->books, treeless, &line, "no tree of day"));
     verify_tell(r, &line);
     return 0;
 }

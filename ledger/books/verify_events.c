@@ -108,6 +108,11 @@ static int check_witnesses(struct books *b, struct witnesses *w, struct verify_l
     return 0;
 }
 
+// Given to an account that was taken out of the books.
+static const char orphans[] =
+    "SELECT SUBSTR(credit, 8), amount FROM transfers WHERE code = 'credit' "
+    "AND SUBSTR(credit, 8) NOT IN (SELECT id FROM accounts)";
+
 int verify_credits(struct run *r)
 {
     struct verify_line line = {"I5", "each credit was given once, by somebody whom the audit names",
@@ -119,6 +124,7 @@ int verify_credits(struct run *r)
         error = check_witnesses(r->books, &w, &line);
     map_fini(&w.ids);
     TRY(error);
+    TRY(verify_rows(r->books, orphans, &line, "no such account:"));
     verify_tell(r, &line);
     return 0;
 }
