@@ -20,7 +20,7 @@ static int credit(const struct command *c, int argc, char **argv)
 {
     struct ledger_flags f = ledger_flags_default();
     int64_t nano = 0;
-    const char *id = "", *reference = "";
+    const char *id = NULL, *reference = "";
     const struct option options[] = {
         {"ton", OPTION_COINS, &nano, "how much"},
         {"id", OPTION_TEXT, &id, "names the payment: the same again gives nothing more (drawn)"},
@@ -36,10 +36,12 @@ static int credit(const struct command *c, int argc, char **argv)
         return code;
     if (nano == 0)
         return usage_error(c, "--ton is missing");
+    if (id && !*id) /* such as of a variable that is not set: the same again would give more */
+        return usage_error(c, "--id is empty");
     random_bytes(bytes, sizeof(bytes));
     hex_encode(drawn, SPAN_OF(bytes));
     json_object_set_new(body, "account", json_string(operands.items[0]));
-    json_object_set_new(body, "id", json_string(*id ? id : drawn));
+    json_object_set_new(body, "id", json_string(id ? id : drawn));
     json_object_set_new(body, "reference", json_string(reference));
     settings_money(body, "amount", nano);
     return ledger_show(c, &f, "POST", "/v1/credit", body);

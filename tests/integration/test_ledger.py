@@ -588,6 +588,12 @@ def test_what_is_wrong_with_a_credit_is_said(office, acme, change, said):
     assert office.ledger.balance(acme) == 10**9
 
 
+def test_a_credit_of_an_empty_id_is_none(office, acme):
+    """The id is a variable that was not set: one drawn for it would give the same payment twice."""
+    done = office.ledger.ctl("credit", acme, "--ton", "1", "--id", "", check=False)
+    assert (done.returncode, office.ledger.balance(acme)) == (2, 10**9) and "--id is empty" in done.stderr
+
+
 # ---- Webhooks ----
 
 class Receiver:
