@@ -268,19 +268,22 @@ static void hours_write(const struct pool_view *v, struct buf *out)
 }
 
 /* Any gateway may have seen it first, and one has written the keyset's document: what the entry
- * says of that stays. 1: there was no entry, or one of this keyset that names no document. */
+ * says of that stays. 1: there was no entry, or one of this keyset whose document is null. One
+ * without that member is an older version's, and tells nothing of it. */
 static const char keep_first[] =
     "local old = redis.call('GET', KEYS[1]) or '' "
     "local first = string.match(old, '\"first_seen\":(%d+)}$') or ARGV[2] "
     "local keyset = '\"keyset\":\"' .. ARGV[4] .. '\"' "
     "local named = keyset .. '.*\"document\":\"(%x+)\"' "
     "local is_same = string.find(old, keyset, 1, true) "
+    "local tells = old == '' or string.find(old, '\"document\":', 1, true) "
     "local stood = string.match(old, named) "
     "local document = ARGV[5] ~= '' and ARGV[5] or stood "
-    "document = document and '\"' .. document .. '\"' or 'null' "
+    "document = document and ',\"document\":\"' .. document .. '\"' "
+    "or tells and ',\"document\":null' or '' "
     "local entry = ARGV[1] .. document .. ',\"first_seen\":' .. first .. '}' "
     "redis.call('SET', KEYS[1], entry, 'EX', ARGV[3]) "
-    "return (old == '' or (is_same and not stood)) and 1 or 0";
+    "return (old == '' or (is_same and tells and not stood)) and 1 or 0";
 
 /* An entry that has named the document names none: Redis was emptied, and what others wrote into it
  * since knows of none. */
@@ -361,8 +364,8 @@ static void send_worker(struct projection *p, const struct pool_view *v, const s
     const uint64_t now_s = clock_wall_ms() / 1000;
     const bool is_told = memcmp(row->keyset, v->keyset, SHA256_LEN) == 0;
 
-    buf_printf(j, ",\"valid_until\":%llu,\"last_seen\":%llu,\"document\":",
-               (unsigned long long)v->valid_until_s, (unsigned long long)now_s);
+    buf_printf(j, ",\"valid_until\":%llu,\"last_seen\":%llu", (unsigned long long)v->valid_until_s,
+               (unsigned long long)now_s);
     set_worker(p, v, buf_span(j), is_told ? row->document : "", now_s);
 }
 

@@ -204,6 +204,30 @@ def test_evidence_comes_to_a_redis_that_was_emptied_under_way(stack):
     assert sorted(redis.keys("evidence:*")) == sorted(before)
 
 
+def test_an_entry_of_an_older_gateway_is_no_sign_of_a_redis_that_was_emptied(stack):
+    """Its entries name no document. Where versions run side by side all evidence was told again with each of them."""
+    stack.engine()
+    for name in ("one", "two"):
+        stack.gateway(name)
+    wait_for(lambda: all(g.status["gateways"] == 2 for g in stack.gateways), "they know of each other", 10)
+    worker = stack.worker()
+    stack.wait_ready()
+    redis = stack.redis.client
+    key = "worker:" + worker.status["iid"]
+    entry = lambda: json.loads(redis.get(key))  # noqa: E731
+    wait_for(lambda: named_evidence(redis, worker), "the evidence", 8)
+    known = redis.keys("evidence:*")
+    for at in known:
+        redis.expire(at, 3600)  # who tells it again gives it its whole life
+    for slots in (7, 6, 5, 4):
+        older = {name: value for name, value in entry().items() if name not in ("document", "valid_until")}
+        redis.set(key, json.dumps(older, separators=(",", ":")))
+        worker.reload(max_requests=slots)  # both write the entry
+        wait_for(lambda: entry()["max"] == slots and named_evidence(redis, worker), "the entry names it again", 15)
+    assert sorted(redis.keys("evidence:*")) == sorted(known)
+    assert all(redis.ttl(at) <= 3600 for at in known)
+
+
 def test_evidence_that_redis_refused_is_told_by_a_later_proof(stack):
     stack.engine()
     redis = stack.redis.client
