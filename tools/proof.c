@@ -433,34 +433,41 @@ static int item_add(struct proof *p, const char *name, const char *member, struc
 static const char *const handed[] = {"usage", "receipt", "bill"};
 enum { HANDED = sizeof(handed) / sizeof(handed[0]) };
 
-static struct span jws_of(const json_t *doc, const char *member)
+static struct span handed_of(const json_t *doc, const char *member)
+{
+    struct span text = {0};
+
+    if (json_obj_string(doc, member, &text) < 0)
+        return (struct span){0};
+    return text;
+}
+
+static bool is_jws(struct span bytes)
 {
     AUTO_JSON json_t *header = NULL;
-    struct span jws = {0};
 
-    if (json_obj_string(doc, member, &jws) < 0 || !jws_typ(jws, &header).data)
-        return (struct span){0};
-    return jws;
+    return jws_typ(bytes, &header).data != NULL;
 }
 
 /* What the gateway or the ledger hands over for a call: an object with JWS among its members. */
 static bool is_handed_over(const json_t *doc)
 {
     for (size_t i = 0; i < HANDED; i++)
-        if (jws_of(doc, handed[i]).data)
+        if (is_jws(handed_of(doc, handed[i])))
             return true;
     return false;
 }
 
+/* A member that is no JWS any more was changed: it is added too, as bytes that nothing names. */
 static int handed_add(struct proof *p, const char *name, const json_t *doc)
 {
     const json_t *proof = json_object_get(doc, "proof");
     const size_t before = p->count;
 
     for (size_t i = 0; i < HANDED; i++) {
-        const struct span jws = jws_of(doc, handed[i]);
-        if (jws.data)
-            TRY(item_add(p, name, handed[i], jws, NULL));
+        const struct span bytes = handed_of(doc, handed[i]);
+        if (bytes.data)
+            TRY(item_add(p, name, handed[i], bytes, NULL));
     }
     if (!json_is_object(proof))
         return 0;

@@ -596,6 +596,45 @@ static void a_bill_by_nobodys_key_is_none(void **state)
     billed_end(&b);
 }
 
+/* The files again, with one byte of what is handed over changed. */
+static bool flipped_holds(struct billed *b, const struct world *w, size_t at)
+{
+    AUTO(proof_fini) struct proof p = {.policy = w->policy, .now_s = LATER, .cache = w->cache};
+    const uint8_t had = b->handed.data[at];
+
+    b->handed.data[at] = had == 'A' ? 'B' : 'A';
+    add(&p, "handed.json", &b->handed);
+    b->handed.data[at] = had;
+    add(&p, "cocoon.json", &b->operator);
+    add(&p, "attestation.json", &w->files[DOCUMENT]);
+    assert_int_equal(proof_add(&p, "prices.json", span_str(BOOK)), 0);
+    return proof_judge(&p);
+}
+
+static void any_flipped_byte_of_what_is_handed_over_is_found(void **state)
+{
+    static const char *const members[] = {"\"usage\":\"", "\"bill\":\""};
+    const struct world *w = *state;
+    AUTO(proof_fini) struct proof p = {.count = 0};
+    struct billed b;
+
+    billed_begin(&b, w);
+    assert_true(billed_judge(&b, w, &p));
+    /* as long as the day is open, no proof stands behind the bill */
+    const char *proof = strstr(buf_cstr(&b.handed), ",\"proof\"");
+    b.handed.len = (size_t)(proof - buf_cstr(&b.handed));
+    buf_byte(&b.handed, '}');
+    for (size_t i = 0; i < 2; i++) {
+        const char *text = buf_cstr(&b.handed);
+        const size_t from = (size_t)(strstr(text, members[i]) + strlen(members[i]) - text);
+        const size_t end = from + strcspn(text + from, "\"");
+        for (size_t at = from; at < end; at += at + 7 < end ? 7 : 1)
+            if (flipped_holds(&b, w, at))
+                fail_msg("byte %zu of %s", at - from, members[i]);
+    }
+    billed_end(&b);
+}
+
 /* Seconds of b's bill, and so many behind it. */
 static void set_since(struct billed *b, uint64_t after_s, char text[static 24])
 {
@@ -705,6 +744,7 @@ int main(void)
         CASE(a_bill_is_held_against_record_prices_and_tree),
         CASE(a_bill_that_takes_too_much_is_found),
         CASE(a_bill_by_nobodys_key_is_none),
+        CASE(any_flipped_byte_of_what_is_handed_over_is_found),
         CASE(a_bill_from_before_its_key_was_made_is_found),
         CASE(where_the_operators_key_is_known_it_must_have_signed_the_bills_keys),
     };
