@@ -46,6 +46,12 @@ static uint64_t dead_at_s(const struct keys *k, const struct worker_key *key)
     return key->not_after_s + k->lifetime_s / 12;
 }
 
+/* It was made before the clock was set back: nobody takes it until that time has come again. */
+static bool is_ahead(const struct worker_key *key)
+{
+    return now_s() + KEYSET_SKEW_S < key->not_before_s;
+}
+
 /* ---- Keysets ---- */
 
 static void keyset_make(const struct keys *k, struct buf *out)
@@ -124,7 +130,7 @@ static int key_make(struct keys *k)
 static void drop_dead(struct keys *k)
 {
     LIST_FOREACH_SAFE(it, &k->keys)
-        if (it != k->keys.prev && now_s() > dead_at_s(k, key_at(it)))
+        if (it != k->keys.prev && (is_ahead(key_at(it)) || now_s() > dead_at_s(k, key_at(it))))
             key_free(key_at(it));
 }
 
@@ -132,10 +138,11 @@ static void drop_dead(struct keys *k)
 static void on_tick(void *arg)
 {
     struct keys *k = arg;
+    const struct worker_key *key = keys_current(k);
 
     loop_timer_set(k->loop, &k->timer, 1000, on_tick, k);
     drop_dead(k);
-    if (now_s() + margin_s(k) < keys_current(k)->not_after_s)
+    if (!is_ahead(key) && now_s() + margin_s(k) < key->not_after_s)
         return;
     if (key_make(k) < 0)
         log_event(LOG_ERROR, "key_rotation", "error=failed");

@@ -8,7 +8,7 @@
 #include "base/json.h"
 
 enum { MODEL_MAX = 256, ENGINE_MAX = 128, WORKER_ID_MAX = 64, GPU_MAX = 64, PPID_LEN = 16 };
-enum { MINUTE = 60, SKEW_S = MINUTE, AGE_MAX_S = 70 * MINUTE, AHEAD_MAX_S = 24 * 60 * MINUTE };
+enum { MINUTE = 60, AGE_MAX_S = 70 * MINUTE, AHEAD_MAX_S = 24 * 60 * MINUTE };
 
 /* ---- Members ---- */
 
@@ -324,8 +324,8 @@ void keyset_machine(const struct keyset *k, const uint8_t ppid[static 16], char 
 
 int keyset_valid_at(const struct keyset *k, uint64_t now_s)
 {
-    if (now_s > KEYSET_TIME_MAX || now_s + SKEW_S < k->not_before ||
-        now_s > k->not_after + SKEW_S || now_s > k->not_before + AGE_MAX_S ||
+    if (now_s > KEYSET_TIME_MAX || now_s + KEYSET_SKEW_S < k->not_before ||
+        now_s > k->not_after + KEYSET_SKEW_S || now_s > k->not_before + AGE_MAX_S ||
         k->not_after > now_s + AHEAD_MAX_S)
         return E_EXPIRED;
     return 0;

@@ -9,6 +9,7 @@
 
 enum { KEYSET_MAX_BYTES = 16 * 1024, KEYSET_MAX_HPKE = 4, KEYSET_MAX_MODELS = 64, IID_LEN = 32 };
 enum { KEYSET_HPKE_LEN = 45 }; /* bytes of a key configuration (wire.md §2) */
+enum { KEYSET_SKEW_S = 60 };   /* by which clocks may differ */
 /* The year 9999: seconds beyond it are refused, so that sums with them cannot wrap. */
 #define KEYSET_TIME_MAX UINT64_C(253402300799)
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from stack import Operator, SLOW, chat, model, script, wait_for
+from wall_clock import WallClock
 
 CHAT = "/v1/chat/completions"
 
@@ -302,6 +303,20 @@ def test_a_worker_without_evidence_is_refused_and_told_why(stack):
     assert not gateway.ready and gateway.accepting == 0 and not worker.ready
     assert ask(stack).status in (404, 503)
     assert told == "UNATTESTED_REFUSED"
+
+
+def test_a_worker_that_began_with_a_wrong_clock_serves_once_it_is_right(stack):
+    """Its first keyset begins in an hour, for everybody else."""
+    stack.engine()
+    stack.gateway()
+    worker = stack.worker(start=False)
+    clock = WallClock(worker)
+    clock.jump(3600)
+    stack.start(worker)
+    worker.wait_log("event=refused .*code=KEYSET_EXPIRED", 10)
+    assert ask(stack).status == 503
+    clock.jump(0)
+    wait_for(lambda: ask(stack).status == 200, "it is taken", 10, 0.05)
 
 
 def test_a_worker_takes_no_gateway_whose_key_it_does_not_know(stack):
