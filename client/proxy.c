@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,7 +14,7 @@ enum { DAEMONS = 8, DRAIN_LOOK_MS = 20, PATH_LEN = 1024, DAY_S = 86400, ALARM_S 
 
 static int bad(char why[static 300], const char *what, int error)
 {
-    snprintf(why, 300, "%s: %s", what, error == E_IO ? strerror(errno) : error_name(error));
+    snprintf(why, 300, "%s: %s", what, error_why(error));
     return error;
 }
 

@@ -145,8 +145,7 @@ static int start(struct ledger *l)
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         const int error = parts[i].start(l);
         if (error < 0) {
-            log_event(LOG_ERROR, "start", "part=%s error=%s errno=%m", parts[i].name,
-                      error_name(error));
+            log_event(LOG_ERROR, "start", "part=%s error=%s", parts[i].name, error_why(error));
             return error;
         }
     }

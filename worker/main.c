@@ -139,8 +139,7 @@ static int start(struct worker *w)
         if (error == E_CLOSED && w->stopping)
             return error;
         if (error < 0) {
-            log_event(LOG_ERROR, "start", "part=%s error=%s errno=%m", parts[i].name,
-                      error_name(error));
+            log_event(LOG_ERROR, "start", "part=%s error=%s", parts[i].name, error_why(error));
             return error;
         }
     }

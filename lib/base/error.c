@@ -1,6 +1,7 @@
 /* Names of errors, failed checks, and allocation that does not fail. */
 #include "base/error.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,11 @@ const char *error_name(int error)
     const int count = (int)(sizeof(names) / sizeof(names[0]));
 
     return error <= 0 && error > -count ? names[-error] : "E_UNKNOWN";
+}
+
+const char *error_why(int error)
+{
+    return error == E_IO ? strerror(errno) : error_name(error);
 }
 
 static void *must_have(void *p)

@@ -64,6 +64,9 @@ _Noreturn void check_failed(const char *what, const char *file, int line);
 
 /* "E_INVALID" for -1 and so on; "E_UNKNOWN" for anything else. For logs, never for a client. */
 const char *error_name(int error);
+/* For people: of E_IO what the system says of this thread's errno, of others the name. Valid until
+ * the thread asks again. */
+const char *error_why(int error);
 
 /* malloc and friends that abort when memory for small fixed things runs out. Sizes set by a peer
  * are bounded first. */

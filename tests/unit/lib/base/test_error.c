@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,14 @@ static void anything_else_is_unknown(void **state)
     assert_string_equal(error_name(1), "E_UNKNOWN");
     assert_string_equal(error_name(E_UNSUPPORTED - 1), "E_UNKNOWN");
     assert_string_equal(error_name(INT32_MIN), "E_UNKNOWN");
+}
+
+static void what_the_system_said_is_told_of_its_own_errors_alone(void **state)
+{
+    (void)state;
+    errno = EADDRINUSE;
+    assert_string_equal(error_why(E_IO), "Address already in use");
+    assert_string_equal(error_why(E_DENIED), "E_DENIED");
 }
 
 static int fails_at(int step)
@@ -100,6 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_error_has_its_own_name),
         cmocka_unit_test(anything_else_is_unknown),
+        cmocka_unit_test(what_the_system_said_is_told_of_its_own_errors_alone),
         cmocka_unit_test(try_returns_the_first_error),
         cmocka_unit_test(auto_runs_at_the_end_of_the_scope),
         cmocka_unit_test(a_failed_check_aborts),
