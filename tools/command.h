@@ -31,6 +31,7 @@ enum option_type {
     OPTION_NUMBER,  /* int64_t ≥ 0 */
     OPTION_COINS,   /* int64_t, nano: "1.5" coins, exactly */
     OPTION_TIME,    /* uint64_t, Unix seconds: "90d", "12h", "2027-01-31", "2027-01-31T12:00:00Z" */
+    OPTION_SINCE,   /* as OPTION_TIME, but a duration is so long ago */
     OPTION_DURATION /* uint64_t, seconds: "90d", "12h", "30m", "45s" */
 };
 

@@ -200,8 +200,8 @@ static int usage(const struct command *c, int argc, char **argv)
         {"key", OPTION_TEXT, &u.key, "only of this key (id)"},
         {"model", OPTION_TEXT, &u.model, "only of this model"},
         {"by", OPTION_TEXT, &u.by, "of account,project,key,model and hour or day"},
-        {"from", OPTION_TIME, &u.from, "from then on"},
-        {"to", OPTION_TIME, &u.to, "until then"},
+        {"from", OPTION_SINCE, &u.from, "from then, or so long ago, on"},
+        {"to", OPTION_SINCE, &u.to, "until then, or so long ago"},
         {"csv", OPTION_FLAG, &u.csv, "print CSV"},
         LEDGER_FLAGS(f)};
     struct operands operands;

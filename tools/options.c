@@ -56,6 +56,7 @@ static const char *value_word(enum option_type type)
         [OPTION_NUMBER] = " NUMBER",
         [OPTION_COINS] = " TON",
         [OPTION_TIME] = " DATE|DURATION",
+        [OPTION_SINCE] = " DATE|DURATION",
         [OPTION_DURATION] = " DURATION",
     };
 
@@ -141,6 +142,16 @@ static bool read_time(const char *text, uint64_t *out)
     return true;
 }
 
+static bool read_since(const char *text, uint64_t *out)
+{
+    const uint64_t now_s = clock_wall_ms() / 1000;
+
+    if (!read_duration(text, out))
+        return clock_date_parse(span_str(text), out) == 0;
+    *out = *out < now_s ? now_s - *out : 1;
+    return true;
+}
+
 // Sets the option from its value; what the value should have been, or NULL.
 static const char *set_option(const struct option *o, const char *value)
 {
@@ -168,6 +179,8 @@ static const char *set_option(const struct option *o, const char *value)
         return read_coins(value, o->target) ? NULL : "an amount such as 5 or 0.25";
     case OPTION_TIME:
         return read_time(value, o->target) ? NULL : "a date (2027-01-31) or a duration (90d)";
+    case OPTION_SINCE:
+        return read_since(value, o->target) ? NULL : "a date (2027-01-31) or a duration (90d)";
     case OPTION_DURATION:
         return read_duration(value, o->target) ? NULL : "a duration such as 45s, 30m, 12h or 90d";
     }

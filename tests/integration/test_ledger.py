@@ -444,6 +444,17 @@ def test_a_budget_that_is_set_later_counts_what_was_spent_before(office, acme, w
     assert used(office, acme) == {sum(costs)}
 
 
+def test_usage_from_a_duration_is_from_so_long_ago(office, acme):
+    ask(office, office.ledger.key(acme))
+    wait_for(lambda: office.ledger.bills(acme), "the bill")
+
+    def count(*words):
+        rows = json.loads(office.ledger.ctl("usage", "--account", acme, "--json", *words).stdout)
+        return sum(r["requests"] for r in rows)
+
+    assert [count("--from", "1d"), count("--to", "1d"), count("--from", "100000000d")] == [1, 0, 1]
+
+
 def used(office, account):
     fields = office.redis.client.hgetall("m1:acct:{%s}" % account)
     return {int(v) for name, v in fields.items() if name.startswith("b:")}
