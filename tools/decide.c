@@ -39,7 +39,16 @@ static bool is_subject(const char *which)
            strncmp(which, "measurement:", 12) == 0;
 }
 
-/* The one name in `map` that is `which`, or begins with it (behind its kind); NULL. */
+/* Decided of a worker by that label, iid or beginning of it, which may have left since. */
+static bool is_of_worker(json_t *said, const char *which)
+{
+    const char *label = shown_text(said, "label");
+
+    return (*label && strcmp(which, label) == 0) || registry_begins(which, shown_text(said, "iid"));
+}
+
+/* The one name in `map` that is `which`, or begins with it (behind its kind), or was decided of a
+ * worker that is `which`; NULL. */
 static const char *find_decided(json_t *map, const char *which)
 {
     const char *name, *found = NULL;
@@ -49,7 +58,7 @@ static const char *find_decided(json_t *map, const char *which)
         const char *bare = strchr(name, ':') ? strchr(name, ':') + 1 : name;
         if (strcmp(name, which) == 0 || strcmp(bare, which) == 0)
             return name;
-        if (registry_begins(which, bare))
+        if (registry_begins(which, bare) || is_of_worker(value, which))
             found = found ? "" : name;
     }
     return found && *found ? found : NULL;
@@ -61,11 +70,13 @@ struct decided {
     const struct command *command;
     struct registry_view view;
     const char *why;
+    json_t *worker; /* of which it is decided: iid and label; NULL: none was named */
     struct operands operands;
 };
 
 static void decided_fini(struct decided *d)
 {
+    json_decref(d->worker);
     registry_view_fini(&d->view);
 }
 AUTO_FINI(struct decided, decided_fini)
@@ -118,10 +129,14 @@ static int write_decision(struct decided *d, const char *key, const char *subjec
     AUTO_JSON json_t *value =
         json_pack("{s:s, s:s, s:s, s:I}", "format", "cgw/decision/v1", "why", d->why, "by", who(),
                   "at", (json_int_t)(clock_wall_ms() / 1000));
-    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
 
-    if (!text)
+    if (!value)
         return E_INVALID; /* the note is no UTF-8 */
+    if (d->worker && json_object_update(value, d->worker) < 0)
+        return E_INVALID;
+    char *text = json_dumps(value, JSON_COMPACT);
+    if (!text)
+        return E_INVALID;
     send_epoch(d->view.store, key);
     pool_store_send(d->view.store,
                     (struct span[]){SPAN("HSET"), span_str(key), span_str(subject), span_str(text)},
@@ -143,6 +158,12 @@ static int tell(const struct decided *d, int error, const char *done, const char
     return EXIT_DONE;
 }
 
+static void name_worker(struct decided *d, const json_t *w)
+{
+    d->worker =
+        json_pack("{s:s, s:s}", "iid", shown_text(w, "iid"), "label", shown_text(w, "label"));
+}
+
 static int decide_drain(const struct command *c, int argc, char **argv)
 {
     AUTO(decided_fini) struct decided d = {0};
@@ -157,6 +178,7 @@ static int decide_drain(const struct command *c, int argc, char **argv)
         if (!w)
             return EXIT_FAILED;
         iid = shown_text(w, "iid");
+        name_worker(&d, w);
     }
     return tell(&d, write_decision(&d, "drain", iid), "drained", iid);
 }
@@ -173,6 +195,7 @@ static const char *wid_subject(struct decided *d, const char *which, char out[st
         w = registry_find(d->command, d->view.registry, which);
     if (!w)
         return NULL;
+    name_worker(d, w);
     snprintf(out, HEX_ID + 5, "wid:%.32s", shown_text(w, "wid"));
     return out;
 }

@@ -134,6 +134,9 @@ def test_a_banned_machine_is_cut_off_everywhere_within_a_second(stack):
     wait_for(lambda: worker.log_text.count("code=banned") >= 4, "it is refused again when it comes back", 10)
     assert "1 banned" in stack.ctl("workers").stdout
     assert list(json.loads(stack.ctl("decisions", "--json").stdout)["ban"]) == ["wid:" + wid]
+    assert stack.ctl("enable", worker.settings["worker_id"]).stdout == f"wid:{wid} enabled.\n"  # it is not here: the ban names it
+    assert json.loads(stack.ctl("decisions", "--json").stdout) == {"drain": {}, "ban": {}}
+    stack.ctl("ban", f"wid:{wid}")
     stack.ctl("enable", worker.status["iid"])  # it is not here, but known
     assert json.loads(stack.ctl("decisions", "--json").stdout) == {"drain": {}, "ban": {}}
     wait_for(lambda: one.accepting == 1, "it is let in again", 30)
