@@ -35,15 +35,16 @@ static int add_key(struct bill_keys *k, struct span kid, struct span hex, bool r
     return 0;
 }
 
-// Columns kid, public_key, revoked.
+// Columns kid, public_key, revoked. What is no key is passed over, and told at the end.
 static int add_rows(struct bill_keys *k, struct rows *rows, bool believed)
 {
-    int row;
+    int row, error = 0;
 
     while ((row = rows_next(rows)) > 0)
-        TRY(add_key(k, rows_bytes(rows, 0), rows_bytes(rows, 1),
-                    !believed && rows_int(rows, 2) != 0));
-    return row;
+        if (add_key(k, rows_bytes(rows, 0), rows_bytes(rows, 1),
+                    !believed && rows_int(rows, 2) != 0) < 0)
+            error = E_INVALID;
+    return row < 0 ? row : error;
 }
 
 int bill_keys_read(struct books *b, bool believed, struct bill_keys *out)

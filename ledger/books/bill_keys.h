@@ -20,7 +20,7 @@ struct bill_key {
 void bill_keys_fini(struct bill_keys *k);
 AUTO_FINI(struct bill_keys, bill_keys_fini)
 /* Those that the books know. believed: as if none were revoked, for bills that are in the books, or
- * that the operator has looked through. E_IO; E_INVALID: a row is no key, and those before it are
+ * that the operator has looked through. E_IO; E_INVALID: a row is no key, and all others are
  * read. */
 MUST_CHECK int bill_keys_read(struct books *b, bool believed, struct bill_keys *out);
 enum bill_key_state { BILL_KEY_UNKNOWN, BILL_KEY_COUNTS, BILL_KEY_REVOKED };

@@ -352,15 +352,17 @@ static inline enum bill_result take(struct fixture *f, const struct made_bill *m
 
 struct verified {
     bool good;
-    char wrong[200];  /* the first line that is not good */
-    char names[100];  /* of all that are not: " I1 I9" */
-    char looked[200]; /* names of all lines */
+    char wrong[200];    /* the first line that is not good */
+    char names[100];    /* of all that are not: " I1 I9" */
+    char looked[200];   /* names of all lines */
+    int64_t difference; /* of all lines together */
 };
 
 static inline void note_line(void *arg, const struct verify_line *line)
 {
     struct verified *v = arg;
 
+    v->difference += line->difference;
     if (!line->good && !v->wrong[0])
         snprintf(v->wrong, sizeof(v->wrong), "%s: %s", line->name, line->detail);
     if (!line->good)

@@ -490,6 +490,28 @@ static void what_is_tampered_with_is_found(void **state)
     made_bill_free(&m);
 }
 
+// I10: the damaged key alone is named, though it is read before the good one.
+static void a_damaged_key_accuses_no_bill_of_another(void **state)
+{
+    struct fixture *f = *state;
+    struct made_bill m = {0};
+
+    apply_prices(f);
+    make_account(f, "acme", 1000000);
+    make_bill(f, &m, "acme", 0, 10, 10);
+    assert_int_equal(take(f, &m, 1), BILL_TAKEN);
+    run_sql(f, "CREATE TABLE kept AS SELECT * FROM bill_keys; DELETE FROM bill_keys;"
+               "INSERT INTO bill_keys (kid, public_key, since) VALUES ('!', 'no hex', 1);"
+               "INSERT INTO bill_keys SELECT * FROM kept; DROP TABLE kept");
+    const struct verified broken = verify(f);
+    assert_string_equal(broken.names, " I10");
+    assert_string_equal(broken.wrong, "I10: a bill key is not as its name says");
+    assert_int_equal(broken.difference, 1);
+    run_sql(f, "DELETE FROM bill_keys WHERE kid = '!'");
+    ASSERT_VERIFIED(f);
+    made_bill_free(&m);
+}
+
 /* ---- Each invariant, broken alone ---- */
 
 static void post(struct fixture *f, const char *debit, const char *credit, const char *code)
@@ -802,6 +824,7 @@ int main(void)
         CASE(any_order_with_repeats_and_crashes_leaves_the_books_exact),
         CASE(any_byte_of_a_bill_that_is_changed_is_found),
         CASE(what_is_tampered_with_is_found),
+        CASE(a_damaged_key_accuses_no_bill_of_another),
         CASE(an_invariant_that_is_broken_alone_is_named_alone),
         CASE(an_amount_above_the_formula_is_found),
         CASE(a_day_is_closed_once_and_proves_its_bills),
