@@ -47,7 +47,10 @@ static int take_due(struct delivery *d)
 
     busy_hooks(&busy, d->webhooks);
     TRY(books_begin(b));
-    return books_end(b, hook_take_due(b, buf_cstr(&busy), &d->due));
+    const int error = books_end(b, hook_take_due(b, buf_cstr(&busy), &d->due));
+    if (error < 0)
+        hook_due_fini(&d->due); /* it was taken, and the commit failed */
+    return error;
 }
 
 static void note(struct delivery *d, int64_t status)

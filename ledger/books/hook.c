@@ -242,19 +242,24 @@ static int read_due(struct books *b, const char *busy, struct hook_due *out)
                          span_from(rows_bytes(rows, 5), sizeof(HOOK_SECRET_PREFIX) - 1));
 }
 
+static int note_try(struct books *b, struct hook_due *d)
+{
+    d->tries++;
+    return DB_RUN(b->db, NULL,
+                  "UPDATE deliveries SET tries = $3, due = $4 WHERE id = $1 AND hook = $2",
+                  value_str(d->id), value_str(d->hook), value_int(d->tries),
+                  value_int((int64_t)b->now_s + pause_s(d->tries - 1)));
+}
+
 int hook_take_due(struct books *b, const char *busy, struct hook_due *out)
 {
     *out = (struct hook_due){0};
-    const int error = read_due(b, busy, out);
-    if (error < 0) {
+    int error = read_due(b, busy, out);
+    if (error == 0)
+        error = note_try(b, out);
+    if (error < 0)
         hook_due_fini(out);
-        return error;
-    }
-    out->tries++;
-    return DB_RUN(b->db, NULL,
-                  "UPDATE deliveries SET tries = $3, due = $4 WHERE id = $1 AND hook = $2",
-                  value_str(out->id), value_str(out->hook), value_int(out->tries),
-                  value_int((int64_t)b->now_s + pause_s(out->tries - 1)));
+    return error;
 }
 
 int hook_told(struct books *b, const struct hook_due *d, int64_t status)

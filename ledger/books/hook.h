@@ -33,7 +33,8 @@ struct hook_due {
 void hook_due_fini(struct hook_due *d);
 /* The next one due now of a hook that is not among `busy` (ids, a space between; "": none is);
  * E_NOT_FOUND: none. Its next try is noted before it leaves, so that a crash repeats it later and
- * never floods. */
+ * never floods. *out is empty on an error, and the caller's to give back when the transaction fails
+ * behind it. */
 MUST_CHECK int hook_take_due(struct books *b, const char *busy, struct hook_due *out);
 /* status 200–299: done; 410: the hook is gone and is switched off; else tried again until
  * HOOK_TRIES_MAX. */

@@ -459,6 +459,26 @@ static void a_hook_that_is_busy_is_passed_over(void **state)
     hook_due_fini(&second);
 }
 
+static void what_is_due_is_given_back_when_its_try_is_not_noted(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(buf_wipe) struct buf secret = {0};
+    AUTO_JSON json_t *data = json_of("{}");
+    struct hook_due due;
+    size_t queued;
+
+    make_account(f, "acme", 0);
+    make_hook(f, "[\"balance.low\"]", &secret);
+    IN_BOOKS(f, hook_tell(f->books, "acme", "balance.low", "x", data, &queued));
+    assert_int_equal(db_script(f->books->db, "ALTER TABLE deliveries ADD COLUMN untried INTEGER "
+                                             "DEFAULT 0 CHECK (tries = 0)"),
+                     0);
+    NOT_IN_BOOKS(f, hook_take_due(f->books, "", &due), E_EXISTS);
+    assert_null(due.url);
+    assert_null(due.payload);
+    assert_null(due.secret.data);
+}
+
 static void a_delivery_is_tried_again_later_and_later_with_the_same_id(void **state)
 {
     struct fixture *f = *state;
@@ -695,6 +715,7 @@ int main(void)
         CASE(an_invitation_that_ended_or_was_revoked_makes_none),
         CASE(an_event_is_told_once_to_who_wants_it),
         CASE(a_hook_that_is_busy_is_passed_over),
+        CASE(what_is_due_is_given_back_when_its_try_is_not_noted),
         CASE(a_delivery_is_tried_again_later_and_later_with_the_same_id),
         CASE(a_url_that_is_no_public_https_is_refused),
         CASE(usage_sums_up_to_the_charge_however_it_is_cut),
