@@ -265,7 +265,12 @@ static bool records_agree(const struct usage_record *a, const struct usage_recor
            digest_is(a->req, b->req) && strcmp(a->env, b->env) == 0;
 }
 
-/* What only a judged document can say. */
+bool proof_call_fits(const struct proof_item *it, const char *call)
+{
+    return !it->call || strcmp(it->call, call) == 0;
+}
+
+/* What only a judged document, or what stands beside it, can say. */
 static void record_conclude(struct proof *p, struct proof_item *it)
 {
     const struct proof_record *r = it->record, *partner = r ? proof_partner(p, r) : NULL;
@@ -278,6 +283,8 @@ static void record_conclude(struct proof *p, struct proof_item *it)
         proof_find(it, false, "It names another environment than the worker's evidence.");
     else if (partner && !records_agree(&r->u, &partner->u))
         proof_find(it, false, "Usage record and content receipt of this call do not agree.");
+    else if (!proof_call_fits(it, r->u.call))
+        proof_find(it, false, "The file names another call beside it.");
 }
 
 /* ---- Contents ---- */
@@ -461,13 +468,16 @@ static bool is_handed_over(const json_t *doc)
 /* A member that is no JWS any more was changed: it is added too, as bytes that nothing names. */
 static int handed_add(struct proof *p, const char *name, const json_t *doc)
 {
-    const json_t *proof = json_object_get(doc, "proof");
+    const json_t *proof = json_object_get(doc, "proof"), *call = json_object_get(doc, "call");
     const size_t before = p->count;
 
     for (size_t i = 0; i < HANDED; i++) {
         const struct span bytes = handed_of(doc, handed[i]);
         if (bytes.data)
             TRY(item_add(p, name, handed[i], bytes, NULL));
+        if (bytes.data && call)
+            p->items[p->count - 1]->call =
+                mem_strdup(json_is_string(call) ? json_string_value(call) : "");
     }
     if (!json_is_object(proof))
         return 0;
@@ -519,6 +529,7 @@ void proof_fini(struct proof *p)
         price_book_unref(it->book);
         bill_fini(&it->bill);
         buf_wipe(&it->bytes);
+        free(it->call);
         free(it->name);
         free(it);
     }

@@ -50,6 +50,7 @@ struct proof_item {
     bool has_bill;
     bool usage_bound, price_checked; /* its usage record holds; its prices were looked up */
     const struct proof_item *of;     /* of a bill's proof: the bill; NULL: none */
+    char *call;                      /* that stands beside it, unsigned; NULL: none */
 };
 
 /* {0} is none. policy is borrowed; at_s 0: documents are judged as of the requests that they vouch

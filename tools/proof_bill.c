@@ -190,6 +190,8 @@ void proof_bill_bind(struct proof *p, struct proof_item *it)
     }
     if (wrong)
         proof_find(it, false, "%s", wrong);
+    else if (!proof_call_fits(it, it->bill.call))
+        proof_find(it, false, "The file names another call beside it.");
 }
 
 /* ---- The day's tree ---- */

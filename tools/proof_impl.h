@@ -17,6 +17,8 @@ struct proof_type {
 
 void proof_find(struct proof_item *it, bool good, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* What stands beside it, unsigned, names no other call than the signed one. */
+bool proof_call_fits(const struct proof_item *it, const char *call);
 
 /* proof_bill.c */
 /* A detached signature's only line, by its form (attestation.md §6). */

@@ -635,6 +635,27 @@ static void any_flipped_byte_of_what_is_handed_over_is_found(void **state)
     billed_end(&b);
 }
 
+/* Nothing signs the `call` beside bill and record: it must be theirs. */
+static void another_call_beside_what_is_signed_is_found(void **state)
+{
+    const struct world *w = *state;
+    AUTO(proof_fini) struct proof p = {.count = 0}, other = {.count = 0};
+    struct billed b;
+
+    billed_begin(&b, w);
+    assert_true(billed_judge(&b, w, &p));
+    const size_t at = (size_t)(strstr(buf_cstr(&b.handed), CALL) - buf_cstr(&b.handed));
+    b.handed.data[at] = 'A';
+    add(&other, "handed.json", &b.handed);
+    add(&other, "cocoon.json", &b.operator);
+    add(&other, "attestation.json", &w->files[DOCUMENT]);
+    other.policy = w->policy, other.now_s = LATER, other.cache = w->cache;
+    assert_false(proof_judge(&other));
+    for (size_t i = 0; i < 2; i++)
+        assert_string_equal(other.items[i]->why, "The file names another call beside it.");
+    billed_end(&b);
+}
+
 /* Seconds of b's bill, and so many behind it. */
 static void set_since(struct billed *b, uint64_t after_s, char text[static 24])
 {
@@ -745,6 +766,7 @@ int main(void)
         CASE(a_bill_that_takes_too_much_is_found),
         CASE(a_bill_by_nobodys_key_is_none),
         CASE(any_flipped_byte_of_what_is_handed_over_is_found),
+        CASE(another_call_beside_what_is_signed_is_found),
         CASE(a_bill_from_before_its_key_was_made_is_found),
         CASE(where_the_operators_key_is_known_it_must_have_signed_the_bills_keys),
     };
