@@ -203,6 +203,13 @@ void route_late(struct call *c)
     call_fault(c);
 }
 
+static void have_turn(struct call *c)
+{
+    c->turn = true;
+    call_resume(c);
+    c->turn = false;
+}
+
 /* All that wait for the model have their turns, in order. */
 static void ask_round(struct call *c)
 {
@@ -223,15 +230,16 @@ static bool somebody_takes_it(struct call *c)
 
 static void queue_due(void *arg);
 
-/* That a worker has had room for a while is no event, nor that the last one has gone: an end-to-end
- * call looks at times. */
+/* No round comes to a call behind others that wait for a full worker: each looks at times whether
+ * anybody is left for it. And that a worker has had room for a while, for whose sake an end-to-end
+ * call may be sent elsewhere, is no event. */
 static void queue_watch(struct call *c)
 {
     const uint64_t now = now_ms(c), until = c->queue_until_ms;
     const uint64_t left = until > now ? until - now : 0;
-    const bool looks = call_is_end_to_end(c) && left > PATIENCE_MS;
 
-    loop_timer_set(c->gateway->loop, &c->queue_timer, looks ? PATIENCE_MS : left, queue_due, c);
+    loop_timer_set(c->gateway->loop, &c->queue_timer, left > PATIENCE_MS ? PATIENCE_MS : left,
+                   queue_due, c);
 }
 
 static void queue_due(void *arg)
@@ -242,8 +250,13 @@ static void queue_due(void *arg)
         route_late(c);
         return;
     }
-    if (somebody_takes_it(c) || !pool_may_wait(c->gateway->pool, &c->query))
+    if (!pool_may_wait(c->gateway->pool, &c->query)) {
+        have_turn(c); /* whatever its place: it takes nothing from those before it */
+        if (!route_waits(c))
+            return;
+    } else if (call_is_end_to_end(c) && somebody_takes_it(c)) {
         ask_round(c);
+    }
     queue_watch(c);
 }
 
@@ -432,13 +445,6 @@ static bool is_packed(const struct call *c)
 
     (void)pool_model_load(c->gateway->pool, c->query.model, &load);
     return load.open == 0 || load.reserved[c->query.class];
-}
-
-static void have_turn(struct call *c)
-{
-    c->turn = true;
-    call_resume(c);
-    c->turn = false;
 }
 
 /* Those whose turn it is, as long as there is room for one of them. True: so many were passed over

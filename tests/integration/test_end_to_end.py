@@ -603,19 +603,33 @@ def test_the_key_of_a_worker_that_left_leads_to_the_next(there):
     assert answer.header("cocoon-next") == listed[second]["kfp"] and not second.calls
 
 
-def test_who_waits_for_the_last_worker_is_told_soon_that_it_has_gone(stack):
-    """No event tells of it: what fills the worker is another gateway's, and Redis is away."""
-    there = World(stack)
-    w, client = there.peer(), Client(stack)
-    w.max = w.running = 1
-    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="busy") == 1, "it is full", 10)
-    waiting = client.start(client.seal(chat()))
-    wait_for(lambda: there.gateway.metric("cocoon_queue") == 1, "one in the queue")
-    stack.redis.kill()
-    w.close()
+@pytest.mark.parametrize("how", ["end to end", "by the gateway"])
+def test_who_waits_behind_others_for_a_worker_that_has_gone_is_told_soon(there, how):
+    """Those before it may wait for another worker, and while all are full a round of the queue ends with the first of them."""
+    (first, second), listed = two(there)
+    first.about["ask"] = 1500
+    for w in (first, second):
+        w.max = w.running = 1
+    wait_for(lambda: there.gateway.metric("cocoon_slots", model="fake-model", state="busy") == 2, "both are full", 10)
+    wait_for(lambda: there.view(first)["ask"] == 1500, "its ask is known", 10)
+    stack = there.stack
+    keys = [stack.key("--account", "same", "--max-coefficient", most) for most in ("2000", "2000", "1200")]
+    calls = []
+    for n, key in enumerate(keys, 1):
+        if how == "end to end":
+            client = Client(stack, key)
+            calls.append(client.start(client.seal(chat(), listed[second if n == 3 else first])))
+        else:
+            calls.append(stack.raw(key=key))
+            calls[-1].request("POST", "/v1/chat/completions", chat())
+        wait_for(lambda: there.gateway.metric("cocoon_queue") == n, f"{n} in the queue", 10)
+    second.close()
     left = time.monotonic()
-    assert waiting.head().status == 503
+    assert calls[2].head().status == 503
     assert time.monotonic() - left < 10  # of the 20 s that it may wait
+    assert there.gateway.metric("cocoon_queue") == 2
+    for raw in calls:
+        raw.close()
 
 
 def test_a_full_worker_is_waited_for_only_where_nobody_else_has_room(there):
