@@ -117,11 +117,13 @@ static int read_filter(const struct request *r, struct usage_filter *f,
 int api_usage(struct request *r)
 {
     char words[5][REQUEST_WORD], format[REQUEST_WORD];
-    AUTO_JSON json_t *rows = NULL;
+    AUTO_JSON json_t *owner = NULL, *rows = NULL;
     struct usage_filter f;
 
     TRY(request_word(r, "format", format));
     TRY(read_filter(r, &f, words));
+    if (*f.account)
+        TRY(account_find(r->ledger->books, f.account, &owner));
     TRY(usage_read(r->ledger->books, &f, &rows));
     if (strcmp(format, "csv") == 0) {
         usage_csv(&r->text, rows, f.by);

@@ -228,6 +228,8 @@ def test_statements_add_up_and_are_csv(office, acme):
     assert head.split()[:5] == ["account", "project", "key", "model", "time"] and acme in row and re.search(r"20\d\d-.*:00:00Z", row)
     lines = ledger.ctl("statements", acme, "--csv").stdout.splitlines()
     assert lines[0] == "project,key,model,time,requests,in,cached,out,reasoning,amount,fee" and f",{cost}," in lines[1]
+    gone, siblings = ledger.ctl("statements", "nobody", check=False), ledger.ctl("receipts", "list", "nobody", check=False)
+    assert gone.returncode == siblings.returncode > 0 and not gone.stdout and gone.stderr
 
 
 def test_a_receipt_is_found_by_its_call(office, acme):
@@ -580,6 +582,7 @@ def test_each_role_may_do_its_own(stack):
     ("GET", "/v1/accounts?limit=0", None, 400), ("GET", "/v1/accounts?after=%00", None, 400),
     ("GET", "/v1/accounts?after=a&after=b", None, 400), ("GET", "/v1/accounts/" + "a" * 200, None, 404),
     ("GET", "/v1/usage?by=year", None, 400), ("POST", "/v1/keys/none/revoke", None, 404),
+    ("GET", "/v1/usage?account=nobody", None, 404), ("GET", "/v1/usage?account=nobody&format=csv", None, 404),
     ("POST", "/v1/accounts", '{"id":"' + "x" * (1 << 20) + '"}', 413),
 ])
 def test_what_is_wrong_with_a_request_is_said(office, method, path, body, status):
