@@ -577,9 +577,10 @@ static void tunnel_leaving(void *arg, struct tunnel *t)
 static void tunnel_gone(void *arg, struct tunnel *t, int error)
 {
     struct pool_worker *w = arg;
+    const bool was_ready = w->state == POOL_READY;
 
     (void)t;
-    if (w->state == POOL_READY)
+    if (was_ready)
         log_event(LOG_INFO, "worker_gone", "worker=%s why=%s", w->iid, error_name(error));
     w->state = POOL_GONE;
     w->tunnel = NULL;
@@ -591,8 +592,9 @@ static void tunnel_gone(void *arg, struct tunnel *t, int error)
     loop_timer_cancel(w->pool->loop, &w->poll_timer);
     loop_timer_cancel(w->pool->loop, &w->attest_timer);
     loop_timer_cancel(w->pool->loop, &w->ack_timer);
-    link_fetch_waiting(w);  /* they end as unsent */
-    link_capacity(w->pool); /* who waits may do so in vain now */
+    link_fetch_waiting(w); /* they end as unsent */
+    if (was_ready)
+        link_capacity(w->pool); /* who waits may do so in vain now */
     pool_worker_unref(w);
 }
 

@@ -1,6 +1,8 @@
 /* A worker's journey to ready, its refusals, and what changes while it serves. */
 #include "rig.h"
 
+#include "net/socket.h"
+
 enum { HOUR_MS = 3600000 };
 
 static void refused_by(struct rig *r, const struct fake_script *script, const char *code)
@@ -236,6 +238,27 @@ static void a_worker_that_dies_is_forgotten(void **state)
     rig_free(r);
 }
 
+/* Who waits is told of a worker that served, and of nobody else: anybody may come and go. */
+static void only_who_served_is_missed(void **state)
+{
+    struct rig *r = rig_new(HOUR_MS);
+    const unsigned before = r->capacity;
+    int fd = -1;
+
+    (void)state;
+    assert_int_equal(net_connect(&r->addr, &fd), 0);
+    TURN_UNTIL(r->loop, r->pool->live == 1, WAIT_MS);
+    close(fd);
+    TURN_UNTIL(r->loop, r->pool->live == 0, WAIT_MS);
+    assert_int_equal(r->capacity, before);
+    rig_join(r, NULL);
+    const unsigned served = r->capacity;
+    tunnel_close(r->workers[0].tunnel);
+    TURN_UNTIL(r->loop, list_empty(&r->pool->workers), WAIT_MS);
+    assert_int_not_equal(r->capacity, served);
+    rig_free(r);
+}
+
 /* That is no verdict on the worker. */
 static void a_tunnel_lost_while_attesting_is_no_refusal(void **state)
 {
@@ -356,6 +379,7 @@ int main(void)
         cmocka_unit_test(a_date_that_is_none_is_passed_over),
         cmocka_unit_test(a_leaving_worker_gets_nothing_new_and_may_finish),
         cmocka_unit_test(a_worker_that_dies_is_forgotten),
+        cmocka_unit_test(only_who_served_is_missed),
         cmocka_unit_test(a_tunnel_lost_while_attesting_is_no_refusal),
         cmocka_unit_test(a_pool_closes_with_questions_in_flight),
         cmocka_unit_test(a_drain_is_told_to_every_ready_worker),
