@@ -99,9 +99,9 @@ async def bulk(x, events=64, size=16384, pause=0.0):
 
 # ---- Leaving ------------------------------------------------------------------------------------------
 
-def most_are_at_once(times):
+def most_are_at_once(times, within=0.1):
     """It takes 10 ms at most; the machine may be busy, and one of them late."""
-    assert sorted(times)[len(times) // 2] < 0.1 * SLOW, times
+    assert sorted(times)[len(times) // 2] < within * SLOW, times
 
 
 def seconds_to_the_engine(raw, how, request):
@@ -538,7 +538,7 @@ def test_who_leaves_the_queue_is_out_of_it_at_once(narrow, how):
             getattr(raw, how)()
             wait_for(has_left, "it has left", 3, step=0.001)
             times.append(time.monotonic() - left)
-    most_are_at_once(times)
+    most_are_at_once(times, 0.5)  # with the time that it takes to look
     assert len(narrow.engines[0].requests) == 2
     for raw in holders:
         raw.close()
