@@ -358,7 +358,7 @@ static void on_head(void *arg, struct http_exchange *ex)
     } else if (span_is(http_method(ex), "OPTIONS"))
         reply_preflight(c);
     else if (p->draining)
-        call_fail(c, &ERR_OVERLOADED, NULL, NULL);
+        call_fail(c, &ERR_DRAINING, NULL, NULL);
     else
         route(c);
 }

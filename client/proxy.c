@@ -152,7 +152,7 @@ void proxy_drain(struct proxy *p)
 void proxy_stop(struct proxy *p)
 {
     LIST_FOREACH_SAFE(it, &p->calls)
-        call_fail(CONTAINER(it, struct call, link), &ERR_OVERLOADED, NULL, NULL);
+        call_fail(CONTAINER(it, struct call, link), &ERR_DRAINING, NULL, NULL);
     http_server_free(p->server);
     loop_timer_cancel(p->loop, &p->drain);
     if (p->offload)

@@ -21,7 +21,7 @@ static void drain_again(struct gateway *g)
 static void break_off(struct call *c)
 {
     call_stop_attempt(c, c->event_sent ? CANCEL_CLIENT_GONE : CANCEL_GIVEN_UP);
-    call_fail(c, &ERR_OVERLOADED);
+    call_fail(c, &ERR_DRAINING);
 }
 
 static bool is_over(struct gateway *g, uint64_t now)

@@ -115,10 +115,11 @@ def test_what_outlives_the_drain_ends_with_an_error(stack):
         answer = stream.rest()
         assert 0.5 < time.monotonic() - began < 2 * SLOW
         assert answer.ending != "complete" and json.loads(answer.events[-1])["error"]["code"] == "overloaded"
+        assert "stopping" in json.loads(answer.events[-1])["error"]["message"]
         assert answer.text == "word0 word1 "
         whole.head()
         answer = whole.rest()
-        assert answer.status == 503 and answer.error["code"] == "overloaded"
+        assert answer.status == 503 and answer.error["code"] == "overloaded" and "stopping" in answer.error["message"]
     assert gateway.wait(5) == 0
     wait_for(lambda: request.closed_at, "the worker was told", 5)
     counted = [stack.redis.client.hgetall(key) for key in stack.redis.client.keys("standing:*")]

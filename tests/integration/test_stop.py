@@ -106,6 +106,7 @@ def test_the_records_of_calls_that_it_breaks_off_are_counted_and_acknowledged(ma
     for raw in streams:
         answer = raw.rest()
         assert answer.ending != "complete" and json.loads(answer.events[-1])["error"]["code"] == "overloaded"
+        assert "stopping" in json.loads(answer.events[-1])["error"]["message"]
     assert world.gateway.wait(5) == 0
     assert counted(stack) == (6, 30)
     assert [a["result"] for a in peer.acks] == ["settled"] * 6
