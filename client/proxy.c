@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "net/listener.h"
 
 enum { DAEMONS = 8, DRAIN_LOOK_MS = 20, PATH_LEN = 1024, DAY_S = 86400, ALARM_S = 14 * DAY_S };
 
@@ -88,16 +87,6 @@ static void announce(const struct proxy *p)
     warn_of_policy(p->client->policy);
 }
 
-/* Alone: who shares a port (SO_REUSEPORT) shares the applications' connections too. */
-static int listen_alone(struct http_server *s, const struct net_addr *at)
-{
-    if (net_is_served(at)) {
-        errno = EADDRINUSE;
-        return E_IO;
-    }
-    return http_server_listen(s, at, -1);
-}
-
 int proxy_listen(struct proxy *p, char why[static 300])
 {
     struct http_server_options o = http_server_defaults;
@@ -109,7 +98,7 @@ int proxy_listen(struct proxy *p, char why[static 300])
     o.header_max = (size_t)p->config->header_bytes;
     if ((error = net_addr_parse(&at, p->config->listen)) < 0 ||
         (error = http_server_new(&p->server, p->loop, &o, &call_handler, p)) < 0 ||
-        (error = listen_alone(p->server, &at)) < 0)
+        (error = http_server_listen_alone(p->server, &at)) < 0)
         return bad(why, p->config->listen, error);
     announce(p);
     return 0;

@@ -345,6 +345,15 @@ int http_server_listen(struct http_server *s, const struct net_addr *at, int fd_
     return 0;
 }
 
+int http_server_listen_alone(struct http_server *s, const struct net_addr *at)
+{
+    if (s->listener_count == HTTP_LISTENERS)
+        return E_TOO_LARGE;
+    TRY(net_listen_alone(&s->listeners[s->listener_count], s->loop, at, on_accept, s));
+    s->listener_count++;
+    return 0;
+}
+
 int http_server_bind(struct http_server *s, const struct net_addr *at)
 {
     if (s->listener_count == HTTP_LISTENERS)

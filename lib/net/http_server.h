@@ -73,7 +73,9 @@ MUST_CHECK int http_server_new(struct http_server **out, struct loop *l,
  * `at`. */
 MUST_CHECK int http_server_listen(struct http_server *s, const struct net_addr *at,
                                   int fd_inherited);
-/* The same, but clients come only after http_server_hold(…, false). */
+/* Adds one that shares its port with nobody (net_listen_alone). */
+MUST_CHECK int http_server_listen_alone(struct http_server *s, const struct net_addr *at);
+/* As http_server_listen, but clients come only after http_server_hold(…, false). */
 MUST_CHECK int http_server_bind(struct http_server *s, const struct net_addr *at);
 /* The address of the i-th listener. */
 void http_server_addr(const struct http_server *s, size_t i, struct net_addr *out);

@@ -140,12 +140,12 @@ static int bind_unix(int fd, struct net_addr *at)
     return 0;
 }
 
-static int bind_tcp(int fd, struct net_addr *at)
+static int bind_tcp(int fd, struct net_addr *at, bool shared)
 {
     int on = 1, off = 0;
 
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+        (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0))
         return E_IO;
     if (at->sa.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
@@ -169,13 +169,13 @@ static int any_as_v4(struct net_addr *a)
     return 0;
 }
 
-static int bound_socket(struct net_addr *at, int *out)
+static int bound_socket(struct net_addr *at, bool shared, int *out)
 {
     int fd = socket(at->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return E_IO;
-    int error = at->sa.ss_family == AF_UNIX ? bind_unix(fd, at) : bind_tcp(fd, at);
+    int error = at->sa.ss_family == AF_UNIX ? bind_unix(fd, at) : bind_tcp(fd, at, shared);
     if (error == 0) {
         *out = fd;
         return 0;
@@ -209,15 +209,15 @@ bool net_is_served(const struct net_addr *at)
     return served;
 }
 
-int net_bind(struct net_listener **out, struct loop *l, const struct net_addr *at,
-             net_accept_fn *fn, void *arg)
+static int bind_at(struct net_listener **out, struct loop *l, const struct net_addr *at,
+                   bool shared, net_accept_fn *fn, void *arg)
 {
     struct net_addr where = *at;
     int fd = -1;
 
-    int error = bound_socket(&where, &fd);
+    int error = bound_socket(&where, shared, &fd);
     if (error < 0 && (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL) && any_as_v4(&where) == 0)
-        error = bound_socket(&where, &fd);
+        error = bound_socket(&where, shared, &fd);
     TRY(error);
     if (watch_listener(out, l, fd, 0, fn, arg) < 0) {
         int why = errno;
@@ -230,6 +230,12 @@ int net_bind(struct net_listener **out, struct loop *l, const struct net_addr *a
     return 0;
 }
 
+int net_bind(struct net_listener **out, struct loop *l, const struct net_addr *at,
+             net_accept_fn *fn, void *arg)
+{
+    return bind_at(out, l, at, true, fn, arg);
+}
+
 static int begin(struct net_listener *n)
 {
     if (n->bound_only && listen(n->fd, SOMAXCONN) < 0)
@@ -239,10 +245,10 @@ static int begin(struct net_listener *n)
     return 0;
 }
 
-int net_listen(struct net_listener **out, struct loop *l, const struct net_addr *at,
-               net_accept_fn *fn, void *arg)
+static int listen_at(struct net_listener **out, struct loop *l, const struct net_addr *at,
+                     bool shared, net_accept_fn *fn, void *arg)
 {
-    TRY(net_bind(out, l, at, fn, arg));
+    TRY(bind_at(out, l, at, shared, fn, arg));
     const int error = begin(*out);
     if (error < 0) {
         int why = errno;
@@ -251,6 +257,18 @@ int net_listen(struct net_listener **out, struct loop *l, const struct net_addr 
         errno = why;
     }
     return error;
+}
+
+int net_listen(struct net_listener **out, struct loop *l, const struct net_addr *at,
+               net_accept_fn *fn, void *arg)
+{
+    return listen_at(out, l, at, true, fn, arg);
+}
+
+int net_listen_alone(struct net_listener **out, struct loop *l, const struct net_addr *at,
+                     net_accept_fn *fn, void *arg)
+{
+    return listen_at(out, l, at, false, fn, arg);
 }
 
 int net_listen_fd(struct net_listener **out, struct loop *l, int fd, net_accept_fn *fn, void *arg)

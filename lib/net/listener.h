@@ -14,8 +14,12 @@ typedef void net_accept_fn(void *arg, int fd, const struct net_addr *peer);
  * mode 0660. At most 64 accepts a turn. E_IO with errno. */
 MUST_CHECK int net_listen(struct net_listener **out, struct loop *l, const struct net_addr *at,
                           net_accept_fn *fn, void *arg);
-/* The same, but clients come only after net_listener_hold(…, false): until then others that share
- * the port (SO_REUSEPORT) get them all. */
+/* The same, but the port is shared with nobody: E_IO with EADDRINUSE where somebody listens there,
+ * and for who would join later. */
+MUST_CHECK int net_listen_alone(struct net_listener **out, struct loop *l,
+                                const struct net_addr *at, net_accept_fn *fn, void *arg);
+/* As net_listen, but clients come only after net_listener_hold(…, false): until then others that
+ * share the port (SO_REUSEPORT) get them all. */
 MUST_CHECK int net_bind(struct net_listener **out, struct loop *l, const struct net_addr *at,
                         net_accept_fn *fn, void *arg);
 /* Somebody listens there already (TCP). */

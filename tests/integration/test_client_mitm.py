@@ -696,6 +696,23 @@ def test_where_somebody_listens_already_it_does_not_start(place):
     assert place.ask().status == 200 and os.path.exists(path)
 
 
+def test_of_two_that_start_at_once_one_serves(place):
+    """The first has the port to itself from the moment it listens: whoever had looked before it did comes too late."""
+    place.gateway()
+    with socket.socket() as other:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            other.setsockopt(socket.SOL_SOCKET, option, 1)
+        client = Client(place.folder, place.g.url, place.tee)
+        other.bind(("127.0.0.1", client.port))
+        client.start()
+        try:
+            with pytest.raises(OSError, match="Address already in use"):
+                other.listen()
+            assert Client(place.folder, place.g.url, place.tee, "--listen", f"127.0.0.1:{client.port}").run().returncode == 1
+        finally:
+            client.stop()
+
+
 def test_a_dev_policy_needs_insecure_dev(place):
     place.gateway()
     done = Client(place.folder, place.g.url, place.tee, "--production").run()

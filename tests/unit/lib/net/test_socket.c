@@ -180,6 +180,34 @@ static void two_listeners_share_a_port(void **state)
     net_listener_free(second);
 }
 
+static void who_listens_alone_shares_its_port_with_nobody(void **state)
+{
+    struct world *w = *state;
+    struct net_listener *second = NULL;
+    struct net_addr at;
+
+    assert_int_equal(net_addr_parse(&at, "127.0.0.1:0"), 0);
+    assert_int_equal(net_listen_alone(&w->listener, w->loop, &at, count_accept, w), 0);
+    net_listener_addr(w->listener, &at);
+    assert_int_equal(net_listen(&second, w->loop, &at, count_accept, w), E_IO);
+    assert_int_equal(errno, EADDRINUSE);
+    assert_int_equal(net_listen_alone(&second, w->loop, &at, count_accept, w), E_IO);
+    assert_int_equal(errno, EADDRINUSE);
+    assert_null(second);
+}
+
+static void nobody_listens_alone_where_a_port_is_shared(void **state)
+{
+    struct world *w = *state;
+    struct net_listener *second = NULL;
+    struct net_addr at;
+
+    listen_at(w, "127.0.0.1:0");
+    net_listener_addr(w->listener, &at);
+    assert_int_equal(net_listen_alone(&second, w->loop, &at, count_accept, w), E_IO);
+    assert_int_equal(errno, EADDRINUSE);
+}
+
 static void a_unix_listener_has_mode_0660_and_takes_its_file_along(void **state)
 {
     struct world *w = *state;
@@ -475,6 +503,8 @@ int main(void)
         CASE(an_accepted_tcp_connection_is_ready_for_the_loop),
         CASE(any_address_shows_an_ipv4_client_as_ipv4),
         CASE(two_listeners_share_a_port),
+        CASE(who_listens_alone_shares_its_port_with_nobody),
+        CASE(nobody_listens_alone_where_a_port_is_shared),
         CASE(a_unix_listener_has_mode_0660_and_takes_its_file_along),
         CASE(a_stale_unix_file_is_replaced_and_a_live_one_is_not),
         CASE(a_plain_file_in_the_way_is_left_alone),
