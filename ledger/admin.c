@@ -404,7 +404,7 @@ static int listen_tls(struct admin *a, const struct http_server_options *o)
     own.tls = a->tls;
     TRY(net_addr_parse(&at, s->tls_listen));
     TRY(http_server_new(&a->https, a->ledger->loop, &own, &handler, a));
-    return http_server_listen(a->https, &at, -1);
+    return http_server_listen_alone(a->https, &at);
 }
 
 int admin_new(struct admin **out, struct ledger *l)

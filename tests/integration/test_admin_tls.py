@@ -4,6 +4,7 @@ import grp
 import os
 import shutil
 import signal
+import socket
 import ssl
 import stat
 
@@ -54,6 +55,15 @@ def test_each_certificate_may_what_its_name_s_role_may(desk):
     assert [ask(desk, certificates[n], "GET", "/status.json") for n in ("viewer", "stranger", "nameless")] == [200, 404, 404]
     who = [(a["who"], a["role"]) for a in desk.ledger.good("GET", "/v1/audit")["data"]]
     assert ("DNS:alice.test", "support") in who and ("URI:spiffe://test/treasury", "treasurer") in who and ("DNS:root.test", "admin") in who
+
+
+def test_nobody_joins_its_port(desk):
+    """Part of the operators' connections would be the other's."""
+    with socket.socket() as other:
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            other.setsockopt(socket.SOL_SOCKET, option, 1)
+        with pytest.raises(OSError, match="Address already in use"):
+            other.bind(("127.0.0.1", int(desk.https.rpartition(":")[2])))
 
 
 @pytest.mark.parametrize("issue", [
