@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/encode.h"
 #include "gateway/money.h"
 #include "gateway/receipts.h"
 #include "gateway/reply.h"
@@ -200,6 +201,11 @@ void balance_serve(struct call *c)
 
 /* ---- Bills ---- */
 
+static bool is_billed(const struct call *c)
+{
+    return c->key->metered && c->gateway->money->journal;
+}
+
 static void row_write(struct buf *out, const struct journal_row *r)
 {
     buf_printf(out, "{\"call\":\"%.*s\",\"bill\":\"%.*s\",\"usage\":\"%.*s\"}", SPAN_FMT(r->call),
@@ -355,10 +361,9 @@ static void bill_found(void *arg, const struct journal_row *r)
 
 void receipts_get(struct call *c)
 {
-    struct money *m = c->gateway->money;
-
-    if (c->key->metered && m->journal)
-        journal_find(m->journal, span_str(c->key->account), c->tail, bill_found, ask_new(c));
+    if (is_billed(c))
+        journal_find(c->gateway->money->journal, span_str(c->key->account), c->tail, bill_found,
+                     ask_new(c));
     else
         usage_reply(c);
 }
@@ -461,6 +466,19 @@ static void page_reply(struct call *c, const struct list_page *p)
     reply_json(c, &body);
 }
 
+/* Another gateway's bill may be on its way to the books: a client that tries again then has its
+ * page. */
+static void after_refuse(struct call *c)
+{
+    if (!is_billed(c)) {
+        list_refuse(c, &ERR_INVALID_VALUE, "after");
+        return;
+    }
+    api_fault_text(&c->fault, &ERR_SERVICE_UNAVAILABLE, "after",
+                   "No such bill is known here, or not yet. Please try again, or begin anew.");
+    reply_fault(c);
+}
+
 /* books: what they said, or "" when they did not: this instance's own then. */
 static void list_reply(struct billing_ask *a, struct span books)
 {
@@ -471,7 +489,7 @@ static void list_reply(struct billing_ask *a, struct span books)
     if (c && page_fill(&page, a, &said))
         page_reply(c, &page);
     else if (c)
-        list_refuse(c, said.here ? &ERR_INVALID_VALUE : &ERR_SERVICE_UNAVAILABLE, "after");
+        after_refuse(c);
     buf_fini(&page.data);
     ask_free(a);
 }
@@ -493,6 +511,18 @@ static void bill_listed(void *arg, const struct journal_row *r)
     snprintf(own->id, sizeof(own->id), "%.*s.%u", SPAN_FMT(r->call), r->attempt);
 }
 
+/* Whether or not it is known. */
+static bool is_bill_id(struct span id)
+{
+    const bool fits = id.len < BILL_ID_MAX;
+    const struct span call = span_split(&id, '.');
+    uint8_t bytes[CALL_ID_LEN / 2];
+    uint64_t attempt;
+
+    return fits && hex_decode(bytes, sizeof(bytes), call) == 0 &&
+           span_u64(id, UINT32_MAX, &attempt) == 0;
+}
+
 static int list_query(struct call *c, uint64_t *limit, struct span *after, const char **param)
 {
     const struct span given = route_query(http_query(c->ex), "limit", &c->arena);
@@ -503,7 +533,7 @@ static int list_query(struct call *c, uint64_t *limit, struct span *after, const
         return E_INVALID;
     *param = "after";
     *after = route_query(http_query(c->ex), "after", &c->arena);
-    return after->data && !span_plain(*after, ".", BILL_ID_MAX - 1) ? E_INVALID : 0;
+    return after->data && !is_bill_id(*after) ? E_INVALID : 0;
 }
 
 /* What every gateway billed is in the books; without a ledger this one's own is shown. */
@@ -523,7 +553,7 @@ void receipts_list(struct call *c)
     a->booked = m->journal && journal_acked_to(m->journal) > 0;
     a->list = mem_zero(LIST_MAX * sizeof(*a->list));
     (void)!span_cstr(after, a->after, sizeof(a->after));
-    if (c->key->metered && m->journal)
+    if (is_billed(c))
         journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
     else
         list_reply(a, SPAN("0 0 0\n")); /* it is never billed */

@@ -328,11 +328,17 @@ def test_an_accounts_bills_are_listed_page_by_page_each_once(stack):
     redis.xadd("m1:events", {"type": "receipts", "account": account, "call": "1" * 32})  # as a gateway without pages asks
     older = wait_for(lambda: redis.get("receipts:{%s}:%s" % (account, "1" * 32)), "the array that it knows")
     assert [r["call"] for r in json.loads(older)] == calls
-    for query, param in (("?limit=0", "limit"), ("?limit=101", "limit"), ("?limit=x", "limit"), ("?after=" + "0" * 32 + ".0", "after"), ("?after=%22", "after")):
+    for query, param in (("?limit=0", "limit"), ("?limit=101", "limit"), ("?limit=x", "limit"), ("?after=" + "0" * 32, "after"),
+                         ("?after=" + "0" * 31 + ".0", "after"), ("?after=" + "g" * 32 + ".0", "after"), ("?after=" + "0" * 32 + ".x", "after"),
+                         ("?after=" + "0" * 32 + "." + "0" * 20, "after"), ("?after=%22", "after")):
         refused = page(query)
         assert refused.status == 400 and refused.error["param"] == param, (query, refused.body)
     other = ledger.key(ledger.account("other"))
-    assert page(f"?after={page('').json['last_id']}", with_key=other).status == 400  # another account's
+    for unknown, with_key in (("0" * 32 + ".0", key), (page("").json["last_id"], other)):  # it may be another gateway's that the books do not have yet
+        later = page(f"?after={unknown}", with_key=with_key)
+        assert later.status == 503 and later.error["param"] == "after" and "not yet" in later.error["message"] and later.header("retry-after") == "1"
+    unbilled = page("?after=" + "0" * 32 + ".0", with_key=stack.key_for_all())
+    assert unbilled.status == 400 and unbilled.error["param"] == "after"  # it has no bills and never will
     ledger.signal(signal.SIGSTOP)  # what the books lack is in front
     calls[:0] = [ask(stack, key).header("cocoon-call") for _ in range(3)][::-1]
     wait_for(lambda: [r["call"] for r in page("?limit=2").json["data"]] == calls[:2], "its own, without the books", 5)
