@@ -370,12 +370,6 @@ void receipts_get(struct call *c)
 
 /* ---- The list ---- */
 
-static void list_refuse(struct call *c, const struct api_error *e, const char *param)
-{
-    api_fault_set(&c->fault, e, param, param);
-    reply_fault(c);
-}
-
 /* What the books said: LAYOUT_RECEIPTS. */
 struct books_page {
     bool here;  /* they said something */
@@ -470,10 +464,6 @@ static void page_reply(struct call *c, const struct list_page *p)
  * page. */
 static void after_refuse(struct call *c)
 {
-    if (!is_billed(c)) {
-        list_refuse(c, &ERR_INVALID_VALUE, "after");
-        return;
-    }
     api_fault_text(&c->fault, &ERR_SERVICE_UNAVAILABLE, "after",
                    "No such bill is known here, or not yet. Please try again, or begin anew.");
     reply_fault(c);
@@ -520,7 +510,7 @@ static bool is_bill_id(struct span id)
     uint64_t attempt;
 
     return fits && hex_decode(bytes, sizeof(bytes), call) == 0 &&
-           span_u64(id, UINT32_MAX, &attempt) == 0;
+           span_u64(id, UINT64_MAX, &attempt) == 0;
 }
 
 static int list_query(struct call *c, uint64_t *limit, struct span *after, const char **param)
@@ -545,7 +535,8 @@ void receipts_list(struct call *c)
     uint64_t limit;
 
     if (list_query(c, &limit, &after, &param) < 0) {
-        list_refuse(c, &ERR_INVALID_VALUE, param);
+        api_fault_set(&c->fault, &ERR_INVALID_VALUE, param, param);
+        reply_fault(c);
         return;
     }
     struct billing_ask *a = ask_new(c);
@@ -556,5 +547,5 @@ void receipts_list(struct call *c)
     if (is_billed(c))
         journal_recent(m->journal, span_str(c->key->account), LIST_MAX, bill_listed, a);
     else
-        list_reply(a, SPAN("0 0 0\n")); /* it is never billed */
+        list_reply(a, SPAN("0 1 0\n")); /* it is never billed: nothing is behind any id */
 }
