@@ -242,6 +242,10 @@ static int run(struct request *r)
     struct books *b = r->ledger->books;
 
     r->status = 200;
+    if (r->ledger->stopping) {
+        books_why("the ledger is stopping");
+        return E_UNAVAILABLE;
+    }
     if (!(r->route->roles & 1u << r->actor.role))
         return E_AUTH;
     TRY(read_body(r));

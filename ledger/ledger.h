@@ -36,6 +36,7 @@ struct ledger {
     struct watchdog watchdog;
     struct ledger_counters counters;
     uint64_t started_ms;
+    bool stopping; /* its parts are being taken down: who asks now is refused */
 };
 
 static inline const struct ledger_config *ledger_settings(const struct ledger *l)

@@ -156,6 +156,7 @@ static int start(struct ledger *l)
 
 static void finish(struct ledger *l)
 {
+    l->stopping = true;
     webhooks_free(l->webhooks);
     if (l->recovery)
         recovery_stop(l->recovery);

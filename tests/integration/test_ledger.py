@@ -641,6 +641,18 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+def answer_of(s):
+    """The status of what comes before the connection ends; empty: nothing."""
+    came = b""
+    try:
+        while b"\r\n\r\n" not in came and (more := s.recv(65536)):
+            came += more
+    except ConnectionResetError:
+        pass
+    s.close()
+    return came[9:12]
+
+
 @pytest.fixture
 def receiver():
     r = Receiver()
@@ -664,6 +676,30 @@ def test_a_webhook_is_told_signed_once(office, acme, receiver):
     assert told["type"] == "key.revoked" and told["data"]["key"] == key["id"] and "sk-cocoon" not in body.decode()
     wait_for(lambda: ledger.good("GET", f"/v1/webhooks/{hook['id']}/deliveries")["data"][0]["state"] == "done", "the end of it")
     assert len(receiver.came) == 1
+
+
+def test_who_asks_while_the_ledger_stops_is_served_whole_or_not_at_all(stack, receiver):
+    """More connections than it takes in a turn of its loop, so that some come in its last one."""
+    ledger = start_ledger(stack)
+    account = ledger.account()
+    ledger.good("POST", "/v1/webhooks", {"account": account, "url": receiver.url, "events": ["key.revoked"]})
+    keys = [ledger.good("POST", "/v1/keys", {"account": account, "name": f"k{i}"})["id"] for i in range(100)]
+    ledger.signal(signal.SIGSTOP)
+    asked = {}
+    for key in keys:
+        asked[key] = socket.socket(socket.AF_UNIX)
+        asked[key].settimeout(30 * SLOW)
+        asked[key].connect(ledger.where[5:])
+        asked[key].sendall(b"POST /v1/keys/%s/revoke HTTP/1.1\r\nHost: l\r\nContent-Length: 0\r\n\r\n" % key.encode())
+    ledger.signal(signal.SIGTERM)
+    ledger.signal(signal.SIGCONT)
+    told = {key: answer_of(s) for key, s in asked.items()}
+    assert ledger.process.wait(30 * SLOW) == 0
+    assert set(told.values()) <= {b"", b"200", b"503"}
+    ledger.start().wait_ready()
+    states = {k["id"]: k["state"] for k in ledger.good("GET", f"/v1/keys?account={account}&limit=1000")["data"]}
+    assert all(states[key] == "revoked" for key in keys if told[key] == b"200")
+    assert all(states[key] != "revoked" for key in keys if told[key] == b"503")
 
 
 def test_answers_are_kept_for_the_account_that_asked_for_it_until_it_does_not(office, acme):
