@@ -100,6 +100,8 @@ static int start(struct delivery *d)
     const int64_t now = (int64_t)(clock_wall_ms() / 1000);
     const char *const headers[] = {"Content-Type: application/json", id, at, signed_by};
 
+    if (d->due.secret.len == 0)
+        return E_INVALID;
     buf_append_str(&body, d->due.payload);
     hook_sign(&signature, buf_span(&d->due.secret), d->due.id, now, buf_span(&body));
     snprintf(id, sizeof(id), "webhook-id: %s", d->due.id);
@@ -126,7 +128,12 @@ static void look(void *arg)
     struct delivery *d = idle(w);
 
     loop_timer_set(w->ledger->loop, &w->timer, LOOK_MS, look, w);
-    if (!d || take_due(d) < 0)
+    if (!d)
+        return;
+    const int error = take_due(d);
+    if (error < 0 && error != E_NOT_FOUND)
+        log_event(LOG_ERROR, "webhook", "error=%s", error_name(error));
+    if (error < 0)
         return;
     d->busy = true;
     webhooks_wake(w);

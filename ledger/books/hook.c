@@ -238,8 +238,10 @@ static int read_due(struct books *b, const char *busy, struct hook_due *out)
     out->tries = rows_int(rows, 2);
     out->payload = mem_strdup(rows_text(rows, 3));
     out->url = mem_strdup(rows_text(rows, 4));
-    return base64_decode(&out->secret,
-                         span_from(rows_bytes(rows, 5), sizeof(HOOK_SECRET_PREFIX) - 1));
+    if (base64_decode(&out->secret,
+                      span_from(rows_bytes(rows, 5), sizeof(HOOK_SECRET_PREFIX) - 1)) < 0)
+        buf_wipe(&out->secret);
+    return 0;
 }
 
 static int note_try(struct books *b, struct hook_due *d)

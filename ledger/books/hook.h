@@ -27,7 +27,7 @@ struct hook_due {
     char id[40]; /* webhook-id: the same at every try */
     char hook[40];
     char *url, *payload;
-    struct buf secret; /* the key's bytes */
+    struct buf secret; /* the key's bytes; none: the row is damaged, and nothing can be signed */
     int64_t tries;
 };
 void hook_due_fini(struct hook_due *d);

@@ -479,6 +479,29 @@ static void what_is_due_is_given_back_when_its_try_is_not_noted(void **state)
     assert_null(due.secret.data);
 }
 
+static void a_hook_whose_secret_is_damaged_holds_up_no_other(void **state)
+{
+    static const char *const damaged[] = {"whsec_!!", "", "x"};
+    struct fixture *f = *state;
+    AUTO(buf_wipe) struct buf secret = {0};
+    AUTO_JSON json_t *data = json_of("{}");
+    size_t queued;
+
+    make_account(f, "acme", 0);
+    make_hook(f, "[\"balance.low\"]", &secret);
+    for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+        struct hook_due due;
+        IN_BOOKS(f, hook_tell(f->books, "acme", "balance.low", damaged[i], data, &queued));
+        IN_BOOKS(f,
+                 DB_RUN(f->books->db, NULL, "UPDATE hooks SET secret = $1", value_str(damaged[i])));
+        IN_BOOKS(f, hook_take_due(f->books, "", &due));
+        assert_int_equal(due.secret.len, 0);
+        assert_non_null(due.payload);
+        hook_due_fini(&due);
+        NOT_IN_BOOKS(f, hook_take_due(f->books, "", &(struct hook_due){0}), E_NOT_FOUND);
+    }
+}
+
 static void a_delivery_is_tried_again_later_and_later_with_the_same_id(void **state)
 {
     struct fixture *f = *state;
@@ -716,6 +739,7 @@ int main(void)
         CASE(an_event_is_told_once_to_who_wants_it),
         CASE(a_hook_that_is_busy_is_passed_over),
         CASE(what_is_due_is_given_back_when_its_try_is_not_noted),
+        CASE(a_hook_whose_secret_is_damaged_holds_up_no_other),
         CASE(a_delivery_is_tried_again_later_and_later_with_the_same_id),
         CASE(a_url_that_is_no_public_https_is_refused),
         CASE(usage_sums_up_to_the_charge_however_it_is_cut),
