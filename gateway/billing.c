@@ -461,11 +461,14 @@ static void page_reply(struct call *c, const struct list_page *p)
 }
 
 /* Another gateway's bill may be on its way to the books: a client that tries again then has its
- * page. */
-static void after_refuse(struct call *c)
+ * page. The books' silence says nothing of the id. */
+static void page_refuse(struct call *c, const struct books_page *books)
 {
-    api_fault_text(&c->fault, &ERR_SERVICE_UNAVAILABLE, "after",
-                   "No such bill is known here, or not yet. Please try again, or begin anew.");
+    if (books->here)
+        api_fault_text(&c->fault, &ERR_SERVICE_UNAVAILABLE, "after",
+                       "No such bill is known here, or not yet. Please try again, or begin anew.");
+    else
+        api_fault_set(&c->fault, &ERR_SERVICE_UNAVAILABLE, NULL, NULL);
     reply_fault(c);
 }
 
@@ -479,7 +482,7 @@ static void list_reply(struct billing_ask *a, struct span books)
     if (c && page_fill(&page, a, &said))
         page_reply(c, &page);
     else if (c)
-        after_refuse(c);
+        page_refuse(c, &said);
     buf_fini(&page.data);
     ask_free(a);
 }
@@ -509,6 +512,9 @@ static bool is_bill_id(struct span id)
     uint8_t bytes[CALL_ID_LEN / 2];
     uint64_t attempt;
 
+    for (size_t i = 0; i < call.len; i++) /* ids are not written in capitals */
+        if (call.data[i] >= 'A' && call.data[i] <= 'F')
+            return false;
     return fits && hex_decode(bytes, sizeof(bytes), call) == 0 &&
            span_u64(id, UINT64_MAX, &attempt) == 0;
 }
