@@ -122,6 +122,7 @@ int admin_start(struct gateway *g)
 
     o.daemons = 1;
     o.connection_limit = 64;
+    o.drain_ms = 500; /* callers wait for its end */
     TRY(net_addr_parse(&at, gateway_settings(g)->admin));
     TRY(http_server_new(&g->admin, g->loop, &o, &handler, g));
     const int fd = gateway_given(g, "admin", 0);

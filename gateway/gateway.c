@@ -550,10 +550,10 @@ void gateway_stop(struct gateway *g)
     watchdog_end(&g->watchdog);
     if (g->loop)
         lag_stop(g);
+    http_server_free(g->admin); /* first: its pages show the others */
     http_server_free(g->api);
     internal_stop(g);
     buf_fini(&g->full_answer);
-    http_server_free(g->admin);
     if (g->pool)
         stop_pool(g);
     if (g->tracing)

@@ -1,5 +1,6 @@
 """A gateway that starts, waits, reloads, drains, dies and comes back, with requests on their way."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -134,6 +135,25 @@ def test_a_second_sigterm_does_no_harm(trio):
             time.sleep(0.05)
         assert raw.rest().ending == "complete"
     assert gateway.wait(3) == 0
+
+
+def test_its_admin_pages_are_whole_to_its_end(stack):
+    """More requests a connection than it takes in a turn of its loop, so that some come when it ends its servers."""
+    gateway = stack.gateway()
+    asking = [socket.create_connection(("127.0.0.1", int(gateway.settings["admin"].rpartition(":")[2]))) for _ in range(3)]
+    gateway.pause()
+    for s in asking:
+        s.settimeout(30 * SLOW)
+        s.sendall(b"GET /metrics HTTP/1.1\r\nHost: g\r\n\r\n" * 50)
+    gateway.signal(signal.SIGTERM)
+    gateway.resume()
+    for s in asking:
+        came = b""
+        with s, contextlib.suppress(ConnectionResetError):
+            while part := s.recv(1 << 20):
+                came += part
+        assert came.startswith(b"HTTP/1.1 200 ") and came.count(b"HTTP/1.1 ") == came.count(b"HTTP/1.1 200 ") < 50
+    assert gateway.wait(10) == 0
 
 
 def test_a_reload_takes_what_is_good(trio):
