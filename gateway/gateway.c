@@ -548,8 +548,10 @@ void gateway_stop(struct gateway *g)
 {
     upgrade_end(g);
     watchdog_end(&g->watchdog);
-    if (g->loop)
+    if (g->loop) {
+        loop_signals_end(g->loop); /* a reload would name what is gone */
         lag_stop(g);
+    }
     http_server_free(g->admin); /* first: its pages show the others */
     http_server_free(g->api);
     internal_stop(g);

@@ -150,6 +150,8 @@ static int start(struct worker *w)
 
 static void finish(struct worker *w)
 {
+    if (w->loop) /* a reload would dial, and ask an engine that is gone */
+        loop_signals_end(w->loop);
     if (w->gateways)
         gateways_close(w->gateways);
     if (w->loop) /* the calls that were left end in this turn */
@@ -162,6 +164,7 @@ static void finish(struct worker *w)
     if (w->offload)
         offload_stop(w->offload); /* what ends behind it may still ask, and is refused */
     engine_free(w->engine);
+    keys_free(w->keys); /* a new keyset would name the engine */
     if (w->loop)
         loop_turn(w->loop, 0);
     evidence_free(w->evidence);
@@ -169,7 +172,6 @@ static void finish(struct worker *w)
     usage_close(w->usage);
     watts_free(w->watts);
     gateways_free(w->gateways);
-    keys_free(w->keys);
     offload_free(w->offload);
     watchdog_end(&w->watchdog);
     if (w->loop) {

@@ -305,11 +305,7 @@ void loop_free(struct loop *l)
     if (!l)
         return;
     run_deferred(l);
-    if (l->signal_watch.fn) {
-        int fd = l->signal_watch.fd;
-        loop_fd_del(l, &l->signal_watch);
-        close(fd);
-    }
+    loop_signals_end(l);
     CHECK(!l->in_turn && l->timers.len == 0);
     close(l->epoll_fd);
     heap_fini(&l->timers);
@@ -348,4 +344,14 @@ int loop_signals(struct loop *l, const int *signos, size_t count, loop_signal_fn
     if (error < 0)
         close(fd);
     return error;
+}
+
+void loop_signals_end(struct loop *l)
+{
+    const int fd = l->signal_watch.fd;
+
+    if (!l->signal_watch.fn)
+        return;
+    loop_fd_del(l, &l->signal_watch);
+    close(fd);
 }

@@ -102,5 +102,8 @@ void loop_defer_free(struct loop *l, void *obj, void (*free_fn)(void *obj));
 typedef void loop_signal_fn(void *arg, int signo);
 MUST_CHECK int loop_signals(struct loop *l, const int *signos, size_t count, loop_signal_fn *fn,
                             void *arg);
+/* Signals are told to nobody any more, and stay blocked: for the way down, before parts go that
+ * their callback names. */
+void loop_signals_end(struct loop *l);
 
 #endif

@@ -300,6 +300,16 @@ def test_redis_that_comes_back_while_the_last_spans_go_out_finds_no_pool_any_mor
     assert gateway.wait(10 * SLOW) == 0
 
 
+def test_a_reload_that_is_asked_for_while_the_last_spans_go_out_changes_nothing_any_more(traced, collector):
+    gateway = traced.gateways[0]
+    collector.answer = "hang"
+    assert ask(traced, "the last words", f"00-{next(IDS)}-{PARENT}-01").status == 200
+    wait_for(lambda: collector.bodies, "the collector to be asked", 5 * SLOW)
+    gateway.signal(signal.SIGTERM)
+    wait_for(lambda: gateway.signal(signal.SIGHUP) or not gateway.alive, "its end", 10)
+    assert gateway.wait() == 0
+
+
 def test_the_collectors_token_comes_from_a_file_and_is_read_again(stack, collector):
     stack.engine(models=["fake-model"])
     token = os.path.join(stack.folder, "collector.headers")

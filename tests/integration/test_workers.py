@@ -226,6 +226,27 @@ def test_hours_and_a_ceiling_of_watts_drain(stack, tmp_path):
     assert ask(stack).status == 200
 
 
+@pytest.mark.parametrize("what", ["it is told to reload", "its keyset ends"])
+def test_what_comes_while_its_end_waits_for_its_command_does_no_harm(stack, tmp_path, what):
+    """It is asked nothing any more that needs its engine."""
+    begun = tmp_path / "begun"
+    stack.engine()
+    stack.gateway()
+    worker = stack.worker(start=False, max_watts=300, watts_command=f"touch {begun}; sleep 2; echo 100")
+    clock = WallClock(worker)
+    stack.start(worker)
+    stack.wait_ready()
+    begun.unlink(missing_ok=True)
+    wait_for(begun.exists, "the command to run", 15)
+    worker.signal(signal.SIGTERM)
+    worker.wait_log("event=stopping")
+    if what == "its keyset ends":
+        clock.jump(3500)
+    else:
+        wait_for(lambda: worker.signal(signal.SIGHUP) or not worker.alive, "its end", 10)
+    assert worker.wait() == 0
+
+
 def test_a_reload_changes_what_is_given(one):
     worker, gateway = one.workers[0], one.gateways[0]
     worker.reload(max_requests=3, models=[model("fake-model"), model("second")])

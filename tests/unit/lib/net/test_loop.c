@@ -417,6 +417,23 @@ static void a_signal_is_an_event(void **state)
     assert_string_equal(t->text, "u");
 }
 
+static void a_signal_after_the_end_of_signals_is_told_to_nobody(void **state)
+{
+    struct trace *t = *state;
+    int signos[] = {SIGUSR1};
+    sigset_t set;
+
+    assert_int_equal(loop_signals(t->loop, signos, 1, note_signal, t), 0);
+    assert_int_equal(kill(getpid(), SIGUSR1), 0);
+    loop_signals_end(t->loop);
+    loop_turn(t->loop, 0);
+    loop_signals_end(t->loop); /* twice is harmless */
+    assert_string_equal(t->text, "");
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    assert_int_equal(sigwaitinfo(&set, NULL), SIGUSR1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +453,7 @@ int main(void)
         CASE(what_a_deferred_free_defers_is_freed_in_the_same_turn),
         CASE(a_stopped_loop_can_run_again),
         CASE(a_signal_is_an_event),
+        CASE(a_signal_after_the_end_of_signals_is_told_to_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
