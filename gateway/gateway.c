@@ -513,6 +513,8 @@ static void stop_pool(struct gateway *g)
     loop_turn(g->loop, TURN_MS);
     turn_until(g, settled, RECORDS_MS);
     money_leave(g->money);
+    if (g->projection)
+        projection_find_no_more(g->projection);
     pool_close(g->pool);
     turn_until(g, idle, CLOSE_MS);
     offload_stop(g->offload);

@@ -35,8 +35,10 @@ struct projection {
     uint64_t whole_ms; /* when everything is written anew */
     struct map rows;   /* iid → struct row */
     struct list sendings;
-    bool lost; /* Redis has been emptied: evidence is told again */
-    bool back; /* Redis is back, and all is written once it has the evidence */
+    struct list findings; /* whose askers wait */
+    bool blind;           /* nobody is to wait any more */
+    bool lost;            /* Redis has been emptied: evidence is told again */
+    bool back;            /* Redis is back, and all is written once it has the evidence */
     unsigned rounds, wholes;
     struct redis_script keep_first;
 };
@@ -220,17 +222,27 @@ static void forget_evidence(struct row *row)
 
 /* Outlives the projection: Redis answers until its own end. */
 struct finding {
-    pool_kept_fn *fn;
+    struct list link; /* projection.findings */
+    pool_kept_fn *fn; /* NULL: told */
     void *arg;
 };
 
+static void finding_tell(struct finding *f, struct span bytes)
+{
+    pool_kept_fn *fn = f->fn;
+
+    list_del(&f->link);
+    f->fn = NULL;
+    if (fn)
+        fn(f->arg, bytes);
+}
+
 static void found(void *arg, int error, const struct redisReply *reply)
 {
-    const struct finding f = *(struct finding *)arg;
-    const struct span bytes = error == 0 ? redis_reply_text(reply) : (struct span){0};
+    const bool is_there = error == 0 && redis_reply_type(reply) == REDIS_BULK;
 
+    finding_tell(arg, is_there ? redis_reply_text(reply) : SPAN(""));
     free(arg);
-    f.fn(f.arg, error == 0 && redis_reply_type(reply) == REDIS_BULK ? bytes : SPAN(""));
 }
 
 int projection_find(struct projection *p, const uint8_t sha256[static SHA256_LEN], pool_kept_fn *fn,
@@ -238,13 +250,26 @@ int projection_find(struct projection *p, const uint8_t sha256[static SHA256_LEN
 {
     char key[EVIDENCE_KEY_LEN];
     const struct span argv[] = {SPAN("GET"), span_str(evidence_key(key, sha256))};
-    struct finding *f = mem_zero(sizeof(*f));
 
-    *f = (struct finding){fn, arg};
+    if (p->blind)
+        return E_UNAVAILABLE;
+    struct finding *f = mem_zero(sizeof(*f));
+    *f = (struct finding){.fn = fn, .arg = arg};
     const int error = redis_command(p->redis, argv[1], argv, 2, found, f);
     if (error < 0)
         free(f);
+    else
+        list_push(&p->findings, &f->link);
     return error;
+}
+
+void projection_find_no_more(struct projection *p)
+{
+    struct list *link;
+
+    p->blind = true;
+    while ((link = list_pop(&p->findings)))
+        finding_tell(CONTAINER(link, struct finding, link), SPAN(""));
 }
 
 static void models_write(const struct pool_view *v, struct buf *out)
@@ -619,6 +644,7 @@ struct projection *projection_new(struct loop *l, struct redis *r, struct pool *
     p->tunnel = tunnel;
     p->capacity = capacity;
     list_init(&p->sendings);
+    list_init(&p->findings);
     redis_script_init(&p->keep_first, "keep_first", keep_first, 1);
     snprintf(p->gw_key, sizeof(p->gw_key), "gw:%s", instance);
     snprintf(p->load_key, sizeof(p->load_key), "load:%s", instance);

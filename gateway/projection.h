@@ -31,6 +31,9 @@ void projection_evidence(struct projection *p, const struct pool_evidence *e);
  * checks the digest. */
 MUST_CHECK int projection_find(struct projection *p, const uint8_t sha256[static SHA256_LEN],
                                pool_kept_fn *fn, void *arg);
+/* Who still waits for something is told at once that it is not there, and nobody waits from now on:
+ * for a pool that ends, as workers live as long as somebody waits for their records' signers. */
+void projection_find_no_more(struct projection *p);
 /* This instance serves nobody new: its keys are removed, or left to the successor of the same name.
  */
 void projection_leave(struct projection *p, bool successor);

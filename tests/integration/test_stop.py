@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("h2")
 pytest.importorskip("cryptography")
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
+
 from stack import SLOW, Process, chat, wait_for  # noqa: E402
 from test_wire import World  # noqa: E402
 
@@ -123,6 +125,22 @@ def test_a_worker_that_never_gives_its_record_does_not_hold_it_up(make, stack):
         assert world.gateway.wait(6) == 0
         assert time.monotonic() - began < 4 * SLOW
     assert counted(stack) == (1, 0)
+
+
+def test_a_redis_that_is_silent_about_a_records_signer_does_not_hold_it_up(make, stack):
+    world = make(**{"redis.command_ms": 10000})
+    first = world.peer()
+    assert world.ask().status == 200
+    second = world.peer(dial=False)
+    second.records = [second.sign({**first.calls[0].record(), "call": "cd" * 16}, key=Ed25519PrivateKey.generate())]
+    stack.redis.pause()
+    second.dial()
+    second.wait_asked("GET", "/v1/usage")
+    second.wait_asked("GET", "/v1/worker", 2)  # a second later: the records are read
+    world.gateway.signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert world.gateway.wait(8) == 0
+    assert time.monotonic() - began < 5 * SLOW
 
 
 MOMENTS = [0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3]
