@@ -228,6 +228,7 @@ void money_leave(struct money *m)
 {
     if (!m)
         return;
+    m->left = true;
     strays_stop(m->strays);
     LIST_FOREACH(it, &m->settlements)
         settlement_leave(it);

@@ -36,6 +36,7 @@ struct money {
     uint64_t budget_told_ms;        /* when the ledger was last told of a budget that refused */
     int64_t said;                   /* the epoch for whose recovery everything was put back */
     struct loop_timer say;
+    bool left;    /* no worker is told anything more */
     bool stopped; /* Redis is told nothing more */
 };
 

@@ -232,7 +232,7 @@ void settlement_begin(struct money *m, struct charge *ch, struct hold *give,
     int64_t amount = amount_of(t, u, &tokens);
     s->money = m;
     s->charge = ch ? charge_ref(ch) : NULL;
-    s->worker = pool_worker_ref(w);
+    s->worker = m->left ? NULL : pool_worker_ref(w);
     s->book = price_book_ref(t->book);
     s->entry = entry_new(payer, t, w, u, jws, &tokens);
     memcpy(s->call, u->call, sizeof(s->call));

@@ -1,6 +1,7 @@
 """A gateway that is told to stop while something is still on its way: records, proofs, bodies being sealed. It loses no record
 that a worker can still give, and ends by itself, at whatever moment it is told."""
 
+import contextlib
 import json
 import signal
 import threading
@@ -12,7 +13,9 @@ pytest.importorskip("h2")
 pytest.importorskip("cryptography")
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402
+import h2.exceptions  # noqa: E402
 
+from purse import Till  # noqa: E402
 from stack import SLOW, Process, chat, wait_for  # noqa: E402
 from test_wire import World  # noqa: E402
 
@@ -141,6 +144,34 @@ def test_a_redis_that_is_silent_about_a_records_signer_does_not_hold_it_up(make,
     began = time.monotonic()
     assert world.gateway.wait(8) == 0
     assert time.monotonic() - began < 5 * SLOW
+
+
+def test_the_last_records_do_not_hold_up_the_end_of_a_gateway_whose_redis_is_silent(stack):
+    """They come when it waits for records no longer than for moments more, and more at a time than one thread verifies by then."""
+    calls = 60
+    till = Till(stack, **{"timeouts.drain_ms": 0, "server.offload_threads": 1})
+    cancelled, last = [], threading.Event()
+
+    def give():
+        with contextlib.suppress(h2.exceptions.ProtocolError, OSError):  # its tunnel ends meanwhile
+            for call in cancelled:
+                call.trailers(call.worker.sign(call.record(outcome="client_abort", final=False)))
+        last.set()
+
+    def keep(call):
+        cancelled.append(call)
+        if len(cancelled) == calls:
+            later(1.95, give)
+    till.worker.max, till.worker.answer, till.worker.on_cancel = 2 * calls, endless, keep
+    wait_for(lambda: till.gateway.status["workers"][0]["max"] == 2 * calls, "it is known", 5)
+    streams = [begin(till.raw()) for _ in range(calls)]
+    stack.redis.pause()
+    till.gateway.signal(signal.SIGTERM)
+    assert till.gateway.wait(8) == 0 and last.wait(10)
+    stack.redis.resume()
+    till.worker.close()
+    for raw in streams:
+        raw.close()
 
 
 MOMENTS = [0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3]
