@@ -331,36 +331,37 @@ int http_server_new(struct http_server **out, struct loop *l, const struct http_
     return 0;
 }
 
-int http_server_listen(struct http_server *s, const struct net_addr *at, int fd_inherited)
-{
-    struct net_listener **l = &s->listeners[s->listener_count];
+typedef int listen_fn(struct net_listener **out, struct loop *l, const struct net_addr *at,
+                      net_accept_fn *fn, void *arg);
 
+static int listener_add(struct http_server *s, const struct net_addr *at, listen_fn *listen)
+{
     if (s->listener_count == HTTP_LISTENERS)
         return E_TOO_LARGE;
-    if (fd_inherited >= 0)
-        TRY(net_listen_fd(l, s->loop, fd_inherited, on_accept, s));
-    else
-        TRY(net_listen(l, s->loop, at, on_accept, s));
+    TRY(listen(&s->listeners[s->listener_count], s->loop, at, on_accept, s));
+    s->listener_count++;
+    return 0;
+}
+
+int http_server_listen(struct http_server *s, const struct net_addr *at, int fd_inherited)
+{
+    if (fd_inherited < 0)
+        return listener_add(s, at, net_listen);
+    if (s->listener_count == HTTP_LISTENERS)
+        return E_TOO_LARGE;
+    TRY(net_listen_fd(&s->listeners[s->listener_count], s->loop, fd_inherited, on_accept, s));
     s->listener_count++;
     return 0;
 }
 
 int http_server_listen_alone(struct http_server *s, const struct net_addr *at)
 {
-    if (s->listener_count == HTTP_LISTENERS)
-        return E_TOO_LARGE;
-    TRY(net_listen_alone(&s->listeners[s->listener_count], s->loop, at, on_accept, s));
-    s->listener_count++;
-    return 0;
+    return listener_add(s, at, net_listen_alone);
 }
 
 int http_server_bind(struct http_server *s, const struct net_addr *at)
 {
-    if (s->listener_count == HTTP_LISTENERS)
-        return E_TOO_LARGE;
-    TRY(net_bind(&s->listeners[s->listener_count], s->loop, at, on_accept, s));
-    s->listener_count++;
-    return 0;
+    return listener_add(s, at, net_bind);
 }
 
 void http_server_addr(const struct http_server *s, size_t i, struct net_addr *out)

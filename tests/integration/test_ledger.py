@@ -258,7 +258,7 @@ def test_cocoonctl_lists_an_accounts_bills_page_by_page(office, acme):
     assert seqs == [b["seq"] for b in ledger.bills(acme)] and len(seqs) == 3
 
 
-def test_every_gateway_lists_what_all_have_billed(stack):
+def with_two_gateways(stack):
     ledger = start_ledger(stack)
     ledger.prices()
     stack.engine()
@@ -268,6 +268,11 @@ def test_every_gateway_lists_what_all_have_billed(stack):
     stack.wait_ready()
     for gateway in stack.gateways:
         wait_for(lambda: gateway.accepting == 1, f"{gateway.name}: the worker", 10)
+    return ledger
+
+
+def test_every_gateway_lists_what_all_have_billed(stack):
+    ledger = with_two_gateways(stack)
     key = (ledger.account(), ledger.key())[1]
 
     def listed(gateway, with_key=key):
@@ -292,15 +297,7 @@ def test_every_gateway_lists_what_all_have_billed(stack):
 
 
 def test_an_accounts_bills_are_listed_page_by_page_each_once(stack):
-    ledger = start_ledger(stack)
-    ledger.prices()
-    stack.engine()
-    for name in ("one", "two"):
-        stack.gateway(name, **{"billing.journal": os.path.join(stack.folder, name + ".journal")})
-    stack.worker()
-    stack.wait_ready()
-    for gateway in stack.gateways:
-        wait_for(lambda: gateway.accepting == 1, f"{gateway.name}: the worker", 10)
+    ledger = with_two_gateways(stack)
     key = (ledger.account(), ledger.key())[1]
 
     def page(query, gateway=0, with_key=key):
