@@ -680,6 +680,7 @@ void projection_free(struct projection *p)
 
     if (!p)
         return;
+    CHECK(list_empty(&p->findings));
     LIST_FOREACH(it, &p->sendings)
         CONTAINER(it, struct sending, link)->p = NULL;
     while (map_next(&p->rows, &at, &iid, &value))

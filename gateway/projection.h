@@ -39,6 +39,7 @@ void projection_find_no_more(struct projection *p);
 void projection_leave(struct projection *p, bool successor);
 /* Leaves, hands the last counters of standing over, and looks at the pool no more. */
 void projection_stop(struct projection *p);
+/* Nobody waits for something any more (projection_find_no_more). */
 void projection_free(struct projection *p);
 
 #endif

@@ -593,7 +593,7 @@ static struct dispatch *dispatch_new(struct pool_worker *w, const struct dispatc
     d->max_input = m->max_input;
     memcpy(d->call, m->call.data, 32);
     snprintf(d->price, sizeof(d->price), "%.*s", SPAN_FMT(m->price));
-    snprintf(d->traceparent, sizeof(d->traceparent), "%.*s", SPAN_FMT(span_str(m->traceparent)));
+    snprintf(d->traceparent, sizeof(d->traceparent), "%s", m->traceparent ? m->traceparent : "");
     buf_append(&d->model, m->model);
     d->relayed = m->take_sealed != NULL;
     memcpy(d->kfp, d->relayed ? m->kfp : w->key.kfp, KFP_LEN);

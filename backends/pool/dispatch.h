@@ -65,8 +65,8 @@ struct dispatch_message {
     int64_t input, output; /* tokens that are expected: for the choice's bookkeeping */
     enum service_class class;
     uint64_t affinity; /* tag of the conversation; 0: none */
-    const char
-        *traceparent; /* as trace_context_write has it, outside of what is sealed; "": none */
+    /* As trace_context_write has it, outside of what is sealed; NULL or "": none. */
+    const char *traceparent;
     /* End to end: the encapsulated request as it came (taken), for this key of w; path, fields and
      * body are not looked at. `head` tells 200 and nothing else, `content` ciphertext. */
     struct buf *take_sealed;
